@@ -1,0 +1,1 @@
+"""Plain torch: masking, Swin, reconstruction, SimMIM, the classifier."""

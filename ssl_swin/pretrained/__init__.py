@@ -1,0 +1,1 @@
+"""The hand-off: encoder weights in and out, and the card that describes them."""
