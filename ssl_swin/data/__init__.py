@@ -1,1 +1,1 @@
-"""The code that reads shards (the shards themselves, and recipes that make them, are in the top-level data/)."""
+"""The code that reads shards; shards, and recipes that make them, lie in the top-level data/."""

@@ -1,0 +1,55 @@
+"""Bytes -> pixels: one image member decoded as a person would expect to see it."""
+
+import io
+import struct
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MODES = {1: "L", 3: "RGB"}
+
+
+class UnreadableImage(ValueError):
+    """The bytes are no image that can be decoded; the caller puts another sample in its place."""
+
+
+def decode(data: bytes, in_chans: int) -> Image.Image:
+    """Decode an image, turn it upright by its EXIF orientation and convert its colours.
+
+    Args:
+        data: The member's bytes: any format Pillow reads.
+        in_chans: 1 for grey, 3 for RGB.
+
+    Raises:
+        UnreadableImage: If the bytes are broken, cut short, or a decompression bomb.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data))
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        plain = image.mode == MODES[in_chans] and "transparency" not in image.info
+        return image if plain else _converted(image, MODES[in_chans])
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,  # Pillow's word for a broken PNG
+        ValueError,
+        IndexError,
+        OverflowError,
+        struct.error,  # of EXIF fields that are not what they say
+        Image.DecompressionBombError,
+    ) as error:
+        raise UnreadableImage(f"{type(error).__name__}: {error}") from error
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel: scaled, where Pillow would clip
+        pixels = np.asarray(image).clip(0, 65535) // 257
+        image = Image.fromarray(pixels.astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert(mode)

@@ -1,0 +1,256 @@
+"""What lies in a folder of shards: the tars a pattern names, their indexes, the set's manifest.
+
+Numpy and the standard library only. The contract in words is in the top-level `data/README.md`.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE_DTYPE = np.dtype(
+    [
+        ("header", "<i8"),
+        ("offset", "<i8"),
+        ("size", "<i8"),
+        ("label_offset", "<i8"),
+        ("label_size", "<i4"),
+        ("label_kind", "<i4"),
+    ]
+)
+"""One row a sample, in tar order; a last row holds the tar's size in bytes in `header`."""
+
+NO_LABEL, CLS_LABEL, JSON_LABEL = 0, 1, 2
+MANIFEST_NAME = "index.json"
+_LARGE = 8 * 2**30  # from here on, a pax header may hold the size instead
+
+
+class ShardError(ValueError):
+    """Shards that are missing, damaged, or not as they were indexed."""
+
+
+def expand(pattern: str) -> list[Path]:
+    """Find the tars that a pattern names.
+
+    Args:
+        pattern: A folder (all its `*.tar`, sorted), a tar, a brace pattern
+            (`train-{000000..000009}.tar`, `{a,b}`), or a glob (sorted).
+
+    Returns:
+        The tars in the pattern's order, none twice.
+
+    Raises:
+        ShardError: If nothing is found, or a tar that the pattern names is not there.
+    """
+    if "://" in pattern:
+        raise ShardError(
+            f"shards={pattern} is remote; shards are read from local or mounted folders, "
+            "so copy them to one"
+        )
+    # A name that exists is taken as it stands, whatever signs are in it.
+    whole = os.path.expanduser(pattern)
+    pieces = [whole] if os.path.exists(whole) else _expand_braces(whole)
+    listings: dict[str, set[str]] = {}  # one listing a folder instead of one look-up a shard
+    found: list[Path] = []
+    missing = []
+    for piece in pieces:
+        folder, name = os.path.split(piece)
+        if name.endswith(".tar") and folder not in listings:
+            listings[folder] = _names_in(folder or ".")
+        if name in listings.get(folder, ()) or os.path.isfile(piece):
+            found.append(Path(piece))
+        elif glob.has_magic(piece) and not os.path.isdir(piece):
+            found += [Path(match) for match in sorted(glob.glob(piece))]
+        elif os.path.isdir(piece):
+            found += sorted(path for path in Path(piece).iterdir() if path.name.endswith(".tar"))
+        else:
+            missing.append(piece)
+    if missing and len(pieces) > 1:
+        raise ShardError(
+            f"{len(missing)} of the {len(pieces)} shards in {pattern} do not exist, "
+            f"the first is {missing[0]}"
+        )
+    if not found:
+        raise ShardError(
+            f"shards={pattern} matches no tar (looked in {Path(whole).absolute()}); give a folder "
+            "of *.tar files, one tar, a pattern like train-{000000..000009}.tar, or a glob"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    """Spell out `{000..009}` and `{a,b}`, the leftmost slowest; other braces stay as they are."""
+    for group in re.finditer(r"\{([^{}]*)\}", pattern):
+        body = group.group(1)
+        bounds = re.fullmatch(r"(\d+)\.\.(\d+)", body)
+        if bounds:
+            first, last = bounds.groups()
+            padded = first.startswith("0") or last.startswith("0")
+            width = max(len(first), len(last)) if padded else 0
+            step = 1 if int(first) <= int(last) else -1
+            numbers = range(int(first), int(last) + step, step)
+            choices = [f"{number:0{width}d}" for number in numbers]
+        elif "," in body:
+            choices = body.split(",")
+        else:
+            continue
+        head, tails = pattern[: group.start()], _expand_braces(pattern[group.end() :])
+        return [head + choice + tail for choice in choices for tail in tails]
+    return [pattern]
+
+
+def sample_key(name: str) -> tuple[str, str]:
+    """Split a member's name as WebDataset does, at the first dot after the last slash.
+
+    Args:
+        name: The member's name in the tar.
+
+    Returns:
+        Key with its folders, and lower-case extension: `("a.b/x", "seg.png")` for `a.b/x.seg.PNG`.
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    return folder + slash + stem, extension.lower()
+
+
+def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
+    """Where the indexes of a folder go that cannot be written to.
+
+    Args:
+        folder: The folder of the tars.
+        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
+
+    Returns:
+        A folder of its own for each folder of tars; it need not exist yet.
+    """
+    root = Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
+    return root / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
+
+
+def index_beside(tar: Path) -> Path:
+    """The index file next to a tar, whether it exists or not."""
+    return tar.with_name(f"{tar.name}.index.npy")
+
+
+def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
+    """Where the index of a tar is, or would be: beside it, unless only a cached one exists.
+
+    Args:
+        tar: The tar.
+        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
+    """
+    beside = index_beside(tar)
+    cached = cache_folder(tar.parent, cache_dir) / beside.name
+    return cached if not beside.exists() and cached.exists() else beside
+
+
+def load_index(path: Path) -> np.ndarray:
+    """Map one index file into memory, its last row (the tar's size) included.
+
+    Args:
+        path: The index file.
+
+    Raises:
+        ShardError: If there is no such file, or it is not an index of this version.
+    """
+    remedy = f"run: ssl-swin shards index {path.parent}"
+    try:
+        table: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise ShardError(f"there is no index {path}; {remedy}") from None
+    except (ValueError, EOFError) as error:
+        raise ShardError(f"{path} cannot be read ({error}); {remedy}") from error
+    if table.dtype != SAMPLE_DTYPE or table.ndim != 1 or not len(table):
+        raise ShardError(f"{path} is not an index of this version (it is {table.dtype}); {remedy}")
+    return table
+
+
+def load_manifest(folder: Path) -> dict[str, list[int]]:
+    """Read a folder's `index.json`.
+
+    Args:
+        folder: The folder of the tars, or of their cached indexes.
+
+    Returns:
+        `[num_samples, num_bytes]` under each tar's name; empty where there is no manifest.
+
+    Raises:
+        ShardError: If the file is not a manifest of format 1.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != 1:
+            raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
+        return {name: [int(count), int(size)] for name, (count, size) in manifest["shards"].items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(
+            f"{path} is not a manifest of shards ({error!r}); move it away and run: "
+            f"ssl-swin shards index {folder}"
+        ) from error
+
+
+def known_sizes(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, list[int]]:
+    """What manifests say of these tars; the one beside them goes before the cached one."""
+    known: dict[Path, list[int]] = {}
+    manifests: dict[Path, dict[str, list[int]]] = {}
+    for path in paths:
+        folder = path.parent
+        if folder not in manifests:
+            cached = load_manifest(cache_folder(folder, cache_dir))
+            manifests[folder] = cached | load_manifest(folder)
+        if path.name in manifests[folder]:
+            known[path] = manifests[folder][path.name]
+    return known
+
+
+def check_size(path: Path, indexed_bytes: int) -> None:
+    """Refuse a tar that is not as long as when it was indexed."""
+    present = os.stat(path).st_size
+    if present != indexed_bytes:
+        raise changed(path, f"{indexed_bytes} bytes then, {present} now")
+
+
+def check_headers(path: Path, rows: np.ndarray) -> None:
+    """Refuse a tar without an image where its first and last row say: tars often are of one size.
+
+    Args:
+        path: The tar.
+        rows: Its index, without the last row.
+
+    Raises:
+        ShardError: If there is no header, or one of another size.
+    """
+    with path.open("rb", buffering=0) as file:
+        for row in rows[[0, -1]] if len(rows) else []:
+            file.seek(int(row["offset"]) - tarfile.BLOCKSIZE)
+            try:
+                info = tarfile.TarInfo.frombuf(
+                    file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape"
+                )
+            except tarfile.TarError as error:
+                raise changed(path, f"no image at {row['offset']}") from error
+            if info.size != row["size"] < _LARGE:
+                raise changed(path, f"{row['size']} bytes at {row['offset']} then, {info.size} now")
+
+
+def changed(path: Path, how: str) -> ShardError:
+    """The error for a tar that is not what its index says."""
+    return ShardError(
+        f"{path} changed since it was indexed ({how}); run: ssl-swin shards index {path.parent}"
+    )

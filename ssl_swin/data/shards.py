@@ -1,0 +1,299 @@
+"""First stop of the route: which shards, how many samples, at which bytes; reading one of them.
+
+The place of every image in its tar is in an index beside it (`layout.py`, made by `index.py`), so
+any sample is one read at a known offset and no tar is read from its start. Numpy and the standard
+library only. The contract in words is in the top-level `data/README.md`.
+"""
+
+import hashlib
+import json
+import os
+import tarfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_swin.data.layout import (
+    CLS_LABEL,
+    NO_LABEL,
+    SAMPLE_DTYPE,
+    ShardError,
+    changed,
+    check_headers,
+    check_size,
+    expand,
+    index_path,
+    known_sizes,
+    load_index,
+    sample_key,
+)
+
+__all__ = ["SAMPLE_DTYPE", "ShardError", "ShardReader", "ShardSet", "expand"]
+
+_CHECKED_AT_OPEN = 1000  # shards whose present size is looked up when a set opens
+
+
+@dataclass(frozen=True, eq=False)
+class ShardSet:
+    """An ordered set of tars; a sample's id is its place in all of them, one after the other."""
+
+    paths: tuple[Path, ...]
+    """The tars, in the order that gives samples their ids."""
+    counts: np.ndarray
+    """int64 (num_shards,): samples of each tar."""
+    bytes: np.ndarray
+    """int64 (num_shards,): size of each tar when it was indexed."""
+    cache_dir: Path | None = None
+    """Root of the cache of indexes for folders that cannot be written to."""
+    max_mapped: int = 128
+    """Indexes kept mapped into memory at once; each is an open file too."""
+    _tables: OrderedDict[int, np.ndarray] = field(
+        default_factory=OrderedDict, init=False, repr=False
+    )
+
+    @classmethod
+    def open(
+        cls,
+        pattern: str,
+        index_missing: bool = True,
+        cache_dir: Path | None = None,
+        num_workers: int = 8,
+    ) -> "ShardSet":
+        """Find the shards of a pattern and what the indexes say of them.
+
+        Args:
+            pattern: A folder, a tar, `train-{000000..000009}.tar`, or a glob.
+            index_missing: Index tars that have none, beside them or in the cache.
+            cache_dir: Root of the cache for read-only places; None means `~/.cache/ssl_swin`.
+            num_workers: Threads that index, at least 1.
+
+        Raises:
+            ShardError: If nothing matches, a named shard is missing, an index is missing and
+                may not be made, or a tar changed since it was indexed.
+        """
+        paths = tuple(expand(pattern))
+        known = known_sizes(paths, cache_dir)
+        missing = [
+            path for path in paths if path not in known and not index_path(path, cache_dir).exists()
+        ]
+        if missing and not index_missing:
+            raise ShardError(
+                f"{len(missing)} of {len(paths)} shards have no index, the first is {missing[0]}; "
+                f"run: ssl-swin shards index {pattern}"
+            )
+        if missing:
+            from ssl_swin.data.index import index_shards
+
+            index_shards(missing, num_workers=num_workers, cache_dir=cache_dir)
+        for path in paths:
+            if path not in known:
+                table = load_index(index_path(path, cache_dir))
+                known[path] = [len(table) - 1, int(table[-1]["header"])]
+        for path in paths[:_CHECKED_AT_OPEN]:
+            check_size(path, known[path][1])
+        sizes = np.array([known[path] for path in paths], dtype=np.int64)
+        return cls(paths, sizes[:, 0].copy(), sizes[:, 1].copy(), cache_dir)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """int64 (num_shards + 1,): id of each shard's first sample; the last is the total."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.counts, dtype=np.int64)])
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of all shards together."""
+        return int(self.starts[-1])
+
+    def locate(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Turn sample ids into shards and rows within them.
+
+        Args:
+            ids: int64, any shape, each in [0, num_samples).
+
+        Returns:
+            Shard and row, int64, both of the shape of `ids`.
+
+        Raises:
+            ValueError: If an id is outside the set.
+        """
+        ids = np.asarray(ids, dtype=np.int64)
+        if ids.size and not (ids.min() >= 0 and ids.max() < self.num_samples):
+            raise ValueError(
+                f"ids run from {ids.min()} to {ids.max()}; allowed are 0 to {self.num_samples - 1}"
+            )
+        shard = np.searchsorted(self.starts, ids, side="right") - 1
+        return shard, ids - self.starts[shard]
+
+    def rows(self, shard: int) -> np.ndarray:
+        """The index of one shard, mapped into memory.
+
+        Args:
+            shard: Place of the shard in `paths`.
+
+        Returns:
+            `SAMPLE_DTYPE` (count,), one row a sample.
+
+        Raises:
+            ShardError: If the index is missing, or the tar changed since it was indexed.
+        """
+        table = self._tables.pop(shard, None)
+        if table is None:
+            path = self.paths[shard]
+            table = load_index(index_path(path, self.cache_dir))
+            check_size(path, int(table[-1]["header"]))
+            if (len(table) - 1, table[-1]["header"]) != (self.counts[shard], self.bytes[shard]):
+                raise changed(path, "its index and the set's index.json differ")
+            check_headers(path, table[:-1])
+            while len(self._tables) >= self.max_mapped:
+                self._tables.popitem(last=False)
+        self._tables[shard] = table
+        return table[:-1]
+
+    def fingerprint(self) -> str:
+        """Hash of names, counts and sizes in order: the same for a copy in another folder."""
+        digest = hashlib.sha256()
+        for path, count, size in zip(self.paths, self.counts, self.bytes, strict=True):
+            digest.update(os.fsencode(path.name) + f"\0{count}\0{size}\n".encode())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, int | str]:
+        """What a run records of its shards, ready for JSON."""
+        return {
+            "num_shards": len(self.paths),
+            "num_samples": self.num_samples,
+            "num_bytes": int(self.bytes.sum()),
+            "fingerprint": self.fingerprint(),
+        }
+
+    def difference(self, recorded: Mapping[str, Any]) -> str | None:
+        """Compare with what an earlier `describe` recorded.
+
+        Returns:
+            None when it is the same set, else the first difference in words.
+        """
+        for name, present in self.describe().items():
+            if recorded.get(name) != present:
+                return f"{name} of the shard set was {recorded.get(name)!r}, is now {present!r}"
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A memory map would be pickled as its content, for every worker.
+        return {**self.__dict__, "_tables": OrderedDict()}
+
+
+class ShardReader:
+    """Reads samples by offset, with few files open; may be pickled, and used after a fork."""
+
+    def __init__(self, shards: ShardSet, max_open: int = 64) -> None:
+        self.shards = shards
+        self.max_open = max_open
+        self._files: OrderedDict[int, int] = OrderedDict()
+        self._pid = os.getpid()
+
+    def read(self, shard: int, row: int) -> bytes:
+        """The image member's bytes.
+
+        Args:
+            shard: Place of the shard in the set.
+            row: Place of the sample in the shard.
+
+        Raises:
+            ShardError: If the tar changed since it was indexed.
+            OSError: If the storage fails.
+        """
+        entry = self.shards.rows(shard)[row]
+        return self._pread(shard, int(entry["offset"]), int(entry["size"]))
+
+    def label(self, shard: int, row: int, field: str | None = None) -> int:
+        """The class of one sample, from its `.cls` member or a field of its `.json`.
+
+        Args:
+            shard: Place of the shard in the set.
+            row: Place of the sample in the shard.
+            field: Field of the `.json` that holds the class; None means `label`.
+
+        Raises:
+            ShardError: If the sample has no label, or it is not a whole number of 0 or more.
+            OSError: If the storage fails.
+        """
+        entry = self.shards.rows(shard)[row]
+        kind = int(entry["label_kind"])
+        if kind == NO_LABEL:
+            raise self._bad_label(shard, row, "it has neither a .cls nor a .json member")
+        text = self._pread(shard, int(entry["label_offset"]), int(entry["label_size"]))
+        try:
+            value = int(text) if kind == CLS_LABEL else json.loads(text)[field or "label"]
+        except (ValueError, KeyError, TypeError) as error:
+            what = ".cls" if kind == CLS_LABEL else f"field {field or 'label'!r} of its .json"
+            raise self._bad_label(shard, row, f"{what}: {error!r}") from error
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._bad_label(shard, row, f"the class is {value!r}")
+        return value
+
+    def key(self, shard: int, row: int) -> str:
+        """WebDataset's key of one sample, as its member's header names it.
+
+        Args:
+            shard: Place of the shard in the set.
+            row: Place of the sample in the shard.
+
+        Raises:
+            ShardError: If the tar changed since it was indexed.
+        """
+        header = int(self.shards.rows(shard)[row]["header"])
+        with self.shards.paths[shard].open("rb") as file:
+            file.seek(header)
+            try:
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    member = tar.next()
+            except tarfile.TarError as error:
+                raise changed(self.shards.paths[shard], f"no header at {header}") from error
+        if member is None:
+            raise changed(self.shards.paths[shard], f"no header at {header}")
+        return sample_key(member.name)[0]
+
+    def close(self) -> None:
+        """Close every file; the reader opens them again when it is used again."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def _pread(self, shard: int, offset: int, size: int) -> bytes:
+        file = self._open(shard)
+        parts: list[bytes] = []
+        while size:
+            part = os.pread(file, size, offset)
+            if not part:
+                raise changed(self.shards.paths[shard], f"it ends at {offset}")
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _open(self, shard: int) -> int:
+        if self._pid != os.getpid():
+            self.close()  # this process's copies; the parent's stay open
+            self._pid = os.getpid()
+        file = self._files.pop(shard, None)
+        if file is None:
+            while len(self._files) >= self.max_open:
+                os.close(self._files.popitem(last=False)[1])
+            file = os.open(self.shards.paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+        self._files[shard] = file
+        return file
+
+    def _bad_label(self, shard: int, row: int, why: str) -> ShardError:
+        return ShardError(
+            f"sample {self.key(shard, row)!r} of {self.shards.paths[shard]} has no usable label: "
+            f"{why}; a label is a whole number of 0 or more in .cls, or in a field of .json"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": OrderedDict(), "_pid": -1}
+
+    def __del__(self) -> None:
+        if getattr(self, "_files", None):
+            self.close()
