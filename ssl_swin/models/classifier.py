@@ -1,0 +1,49 @@
+"""Stop "fine-tune" on the route: encoder, mean over positions, linear head."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssl_swin.models.swin import SwinEncoder
+
+
+class Classifier(nn.Module):
+    """Classify images by the mean of the encoder's features.
+
+    Source:
+        Swin code, models/swin_transformer.py: final norm, average pooling, linear head with a
+        truncated normal start of standard deviation 0.02 and bias 0.
+    """
+
+    def __init__(self, encoder: SwinEncoder, num_classes: int) -> None:
+        """Put a head on an encoder, which is changed in one thing: its mask token is frozen.
+
+        Nothing is hidden here, so the mask token would never get a gradient, which distributed
+        training refuses; it stays in the weights so that they can go back to pretraining.
+
+        Args:
+            encoder: Encodes whole images.
+            num_classes: At least 1.
+
+        Raises:
+            ValueError: If num_classes is smaller than 1.
+        """
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes} must be at least 1")
+        self.encoder = encoder
+        self.encoder.mask_token.requires_grad_(False)
+        self.head = nn.Linear(encoder.num_features, num_classes)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+
+    def features(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """Return the mean of the features over all positions, of normalised images."""
+        return self.encoder(images).mean(dim=(2, 3))
+
+    def forward(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_classes"]:
+        """Return the logits of normalised images."""
+        return self.head(self.features(images))

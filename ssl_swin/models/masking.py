@@ -1,0 +1,169 @@
+"""Stop "mask" on the route: what is hidden, in mask patches, tokens and pixels."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+_PURPOSE = 0x6D61736B  # "mask" in ASCII: keeps these draws apart from every other use of the seed
+_WORD = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_MULTIPLY_1 = 0xBF58476D1CE4E5B9
+_MULTIPLY_2 = 0x94D049BB133111EB
+
+
+def grid(img_size: int | tuple[int, int], mask_patch_size: int) -> tuple[int, int]:
+    """Count the rows and columns of mask patches in an image.
+
+    Args:
+        img_size: Side in pixels, or (rows, columns) in pixels.
+        mask_patch_size: Side of a mask patch in pixels.
+
+    Returns:
+        Rows and columns: (6, 6) for 192-pixel images and 32-pixel patches.
+
+    Raises:
+        ValueError: If mask patches do not tile the image.
+    """
+    rows_px, cols_px = (img_size, img_size) if isinstance(img_size, int) else img_size
+    if mask_patch_size < 1 or rows_px % mask_patch_size or cols_px % mask_patch_size:
+        raise ValueError(
+            f"mask_patch_size={mask_patch_size} does not divide img_size={img_size}; "
+            "choose a mask_patch_size that divides both sides of the image"
+        )
+    return rows_px // mask_patch_size, cols_px // mask_patch_size
+
+
+def check_mask_patch_size(
+    img_size: int | tuple[int, int], patch_size: int, mask_patch_size: int
+) -> None:
+    """Refuse sizes with which mask patches, tokens and pixels do not tile each other.
+
+    Args:
+        img_size: Side in pixels, or (rows, columns) in pixels.
+        patch_size: Side of the encoder's patch (a token of the first stage) in pixels.
+        mask_patch_size: Side of a mask patch in pixels.
+
+    Raises:
+        ValueError: If mask_patch_size does not divide img_size, or patch_size mask_patch_size.
+
+    Source:
+        SimMIM code, data/data_simmim.py, where these are assertions.
+    """
+    grid(img_size, mask_patch_size)
+    if patch_size < 1 or mask_patch_size % patch_size:
+        raise ValueError(
+            f"patch_size={patch_size} does not divide mask_patch_size={mask_patch_size}; "
+            f"choose a mask_patch_size that is a multiple of {patch_size}"
+        )
+
+
+def num_hidden(grid: tuple[int, int], mask_ratio: float) -> int:
+    """Count the mask patches to hide in each image.
+
+    Args:
+        grid: Rows and columns of mask patches.
+        mask_ratio: Share to hide, in (0, 1).
+
+    Returns:
+        ``ceil(mask_ratio * rows * cols)``: 22 for 36 patches and a ratio of 0.6.
+
+    Raises:
+        ValueError: If the ratio hides nothing, or everything, on this grid.
+    """
+    num_patches = grid[0] * grid[1]
+    hidden = math.ceil(mask_ratio * num_patches) if math.isfinite(mask_ratio) else 0
+    if not 0 < hidden < num_patches:
+        raise ValueError(
+            f"mask_ratio={mask_ratio} hides {hidden} of {num_patches} mask patches; "
+            "hide at least one and leave at least one"
+        )
+    return hidden
+
+
+def random_mask(
+    index: Int64[Tensor, " batch"],
+    epoch: int,
+    seed: int,
+    grid: tuple[int, int],
+    mask_ratio: float,
+) -> Bool[Tensor, "batch rows cols"]:
+    """Hide the same share of mask patches in every image, at independent places.
+
+    Each patch gets an integer key, a hash of ``(seed, epoch, index, place)``; the smallest keys are
+    hidden. Integer arithmetic alone, so every device, and every split of the batch, agrees.
+
+    Args:
+        index: Each image's place in the shard set; the mask depends on nothing else that varies.
+        epoch: Counted from 0; a new epoch hides other patches.
+        seed: The run's seed.
+        grid: Rows and columns of mask patches: (6, 6) for 192-pixel images and 32-pixel patches.
+        mask_ratio: Share to hide, in (0, 1).
+
+    Returns:
+        True where hidden, on the device of ``index``; ``ceil(mask_ratio * rows * cols)`` times True
+        in each image.
+
+    Raises:
+        ValueError: If the ratio hides nothing, or everything, on this grid.
+
+    Source:
+        SimMIM, section 3.2 (arXiv:2111.09886); the hash is SplitMix64's finaliser (Steele, Lea and
+        Flood, "Fast splittable pseudorandom number generators", 2014). The official code draws from
+        numpy's global generator instead, so the same share is hidden but not the same patches.
+    """
+    hidden = num_hidden(grid, mask_ratio)
+    num_patches = grid[0] * grid[1]
+    key = 0
+    for part in (_PURPOSE, seed, epoch):
+        key = _mix_int((key ^ (part & _WORD)) + _GOLDEN)
+    place = torch.arange(num_patches, dtype=torch.int64, device=index.device)
+    image_key = _mix(index * _signed(_GOLDEN) + _signed(key))  # (batch,)
+    keys = _mix(image_key[:, None] + (place + 1) * _signed(_GOLDEN))  # (batch, num_patches)
+    keys = keys & (_WORD >> 1)  # the sign bit off: what is sorted is a plain number
+    first = keys.argsort(dim=1, stable=True)[:, :hidden]
+    mask = torch.zeros(len(index), num_patches, dtype=torch.bool, device=index.device)
+    return mask.scatter_(1, first, True).view(-1, *grid)
+
+
+def to_tokens(
+    mask: Bool[Tensor, "batch rows cols"], tokens_per_side: int
+) -> Bool[Tensor, "batch token_rows token_cols"]:
+    """Give every token of the encoder's first stage its mask patch's value.
+
+    Args:
+        mask: In mask patches.
+        tokens_per_side: ``mask_patch_size // patch_size``.
+    """
+    return mask.repeat_interleave(tokens_per_side, 1).repeat_interleave(tokens_per_side, 2)
+
+
+def to_pixels(
+    mask: Bool[Tensor, "batch rows cols"], mask_patch_size: int
+) -> Bool[Tensor, "batch height width"]:
+    """Give every pixel its mask patch's value.
+
+    Args:
+        mask: In mask patches.
+        mask_patch_size: Side of a mask patch in pixels.
+    """
+    return mask.repeat_interleave(mask_patch_size, 1).repeat_interleave(mask_patch_size, 2)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _mix_int(word: int) -> int:
+    word &= _WORD
+    word = ((word ^ (word >> 30)) * _MULTIPLY_1) & _WORD
+    word = ((word ^ (word >> 27)) * _MULTIPLY_2) & _WORD
+    return word ^ (word >> 31)
+
+
+def _mix(word: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    # int64 multiplication wraps on every device; its right shift copies the sign, which is cut off
+    word = (word ^ ((word >> 30) & (_WORD >> 30))) * _signed(_MULTIPLY_1)
+    word = (word ^ ((word >> 27) & (_WORD >> 27))) * _signed(_MULTIPLY_2)
+    return word ^ ((word >> 31) & (_WORD >> 31))

@@ -1,0 +1,205 @@
+"""Stop "encode" on the route: timm's Swin, by composition, with a mask token."""
+
+import difflib
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class SwinEncoder(nn.Module):
+    """Encode images in which some tokens of the first stage are replaced by one learned token.
+
+    Every token, hidden or not, goes through the encoder. Numbers not given are timm's own of that
+    name. A stage not larger than the window is one window, without shift; a stage that the window
+    does not divide is padded, as timm does (the official code cannot run such sizes).
+
+    Weights start as in the official code: linear layers and position tables truncated normal with
+    standard deviation 0.02, biases 0, norms 1 and 0, the patch convolution PyTorch's default.
+
+    Attributes:
+        backbone: timm's model without head; its parameter names are timm's.
+        mask_token: (1, 1, embed_dim), takes the place of hidden tokens.
+        img_size: Rows and columns in pixels.
+        patch_size: Side of a token of the first stage in pixels.
+        window_size: As given, or timm's: one number, or one per stage.
+        in_chans: Image channels.
+        num_features: Channels of the output.
+        stride: Pixels of the image per position of the output, in each axis.
+
+    Source:
+        Swin (arXiv:2103.14030) as in timm/models/swin_transformer.py; the mask token from SimMIM,
+        section 3.1 (arXiv:2111.09886), and its code, models/simmim.py.
+    """
+
+    def __init__(
+        self,
+        name: str = "swin_base_patch4_window7_224",
+        img_size: int | tuple[int, int] = 192,
+        patch_size: int | None = None,
+        window_size: int | tuple[int, ...] | None = None,
+        in_chans: int = 3,
+        embed_dim: int | None = None,
+        depths: tuple[int, ...] | None = None,
+        num_heads: tuple[int, ...] | None = None,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        """Build timm's model and check that its sizes fit.
+
+        Args:
+            name: A Swin (version 1) of ``timm.list_models("swin_*")``.
+            img_size: Side in pixels, or (rows, columns).
+            patch_size: Side of a token of the first stage in pixels.
+            window_size: Side of the attention window in tokens; one number, or one per stage.
+            in_chans: Image channels.
+            embed_dim: Channels of the first stage.
+            depths: Blocks of each stage.
+            num_heads: Attention heads of each stage.
+            drop_path_rate: Largest chance to skip a block's branch, in [0, 1); grows with depth.
+
+        Raises:
+            ValueError: If timm has no Swin of this name, or the sizes do not fit each other.
+        """
+        super().__init__()
+        self.name, self.in_chans = name, in_chans
+        self.img_size = _rows_cols(img_size)
+        self.backbone = _timm_swin(
+            name,
+            img_size=self.img_size,
+            patch_size=patch_size,
+            window_size=_per_stage(window_size),
+            in_chans=in_chans,
+            embed_dim=embed_dim,
+            depths=None if depths is None else tuple(depths),
+            num_heads=None if num_heads is None else tuple(num_heads),
+            drop_path_rate=drop_path_rate,
+        )
+        self.patch_size = int(self.backbone.patch_embed.patch_size[0])
+        self.window_size: int | tuple[int, ...] = _nominal_window(self.backbone, window_size)
+        self.num_features = int(self.backbone.num_features)
+        self.stride = self.patch_size * 2 ** (len(self.backbone.layers) - 1)
+        self._check_sizes()
+        token = torch.empty(1, 1, self.backbone.embed_dim)
+        self.mask_token = nn.Parameter(nn.init.trunc_normal_(token, std=0.02))
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    ) -> Float[Tensor, "batch num_features out_rows out_cols"]:
+        """Encode images, not seeing the hidden tokens.
+
+        Args:
+            images: Normalised.
+            token_mask: True where hidden, in tokens of the first stage; None hides nothing.
+
+        Returns:
+            Features after the last norm; ``out_rows = height / stride``.
+
+        Raises:
+            ValueError: If the images have another size than the encoder was built for.
+        """
+        if images.shape[1:] != (self.in_chans, *self.img_size):
+            raise ValueError(
+                f"images of shape {tuple(images.shape)}, but this encoder takes "
+                f"(batch, {self.in_chans}, {self.img_size[0]}, {self.img_size[1]}); "
+                "resize the images or build the encoder with their img_size and in_chans"
+            )
+        x = self.backbone.patch_embed(images)  # (batch, token_rows, token_cols, embed_dim)
+        if token_mask is not None:
+            x = torch.where(token_mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
+        x = self.backbone.norm(self.backbone.layers(x))  # (batch, out_rows, out_cols, num_features)
+        return x.permute(0, 3, 1, 2)
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the arguments that build an encoder of the same shapes, as plain JSON values.
+
+        Drop path is left out: it belongs to a training run, not to the weights.
+        """
+        window = self.window_size
+        return {
+            "name": self.name,
+            "img_size": list(self.img_size),
+            "patch_size": self.patch_size,
+            "window_size": window if isinstance(window, int) else list(window),
+            "in_chans": self.in_chans,
+            "embed_dim": int(self.backbone.embed_dim),
+            "depths": [len(stage.blocks) for stage in self.backbone.layers],
+            "num_heads": [stage.blocks[0].attn.num_heads for stage in self.backbone.layers],
+        }
+
+    def _check_sizes(self) -> None:
+        if any(side < self.stride or side % self.stride for side in self.img_size):
+            raise ValueError(
+                f"img_size={self.img_size} is not a multiple of {self.stride} pixels, the patch of "
+                f"{self.patch_size} after {len(self.backbone.layers)} stages; choose a multiple"
+            )
+        for stage in self.backbone.layers:
+            block = stage.blocks[0]
+            if block.dim % block.attn.num_heads:
+                raise ValueError(
+                    f"num_heads={block.attn.num_heads} does not divide the {block.dim} channels of "
+                    "its stage; choose embed_dim and num_heads so that every stage divides"
+                )
+
+
+def _rows_cols(img_size: int | tuple[int, int]) -> tuple[int, int]:
+    rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
+    return int(rows), int(cols)
+
+
+def _per_stage(
+    window_size: int | tuple[int, ...] | None,
+) -> int | tuple[tuple[int, int], ...] | None:
+    # One pair per stage: timm would take a bare (7, 7) for the rows and columns of every window.
+    if window_size is None or isinstance(window_size, int):
+        return window_size
+    return tuple((int(side), int(side)) for side in window_size)
+
+
+def _nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int | tuple[int, ...]:
+    if given is not None:
+        return given if isinstance(given, int) else tuple(given)
+    # timm keeps what each stage uses, which is less than the window where the stage is smaller.
+    stages = [stage.blocks[0] for stage in backbone.layers]
+    used = tuple(int(block.window_size[0]) for block in stages)
+    largest = max(used)
+    shrunk = tuple(min(largest, int(block.input_resolution[0])) for block in stages)
+    return largest if used == shrunk else used
+
+
+def _check_name(name: str) -> None:
+    known = timm.list_models("swin_*")
+    if name.split(".")[0] in known:
+        return
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+    raise ValueError(
+        f"name={name!r} is not a Swin (version 1) of timm {timm.__version__}; nearest: "
+        f"{', '.join(nearest)}"
+    )
+
+
+def _timm_swin(name: str, **wanted: Any) -> Any:
+    _check_name(name)
+    given = {key: value for key, value in wanted.items() if value is not None}
+    _check_stages(given)
+    return timm.create_model(name, num_classes=0, **given)
+
+
+def _check_stages(given: dict[str, Any]) -> None:
+    stages: dict[str, Any] = {key: given[key] for key in ("depths", "num_heads") if key in given}
+    if isinstance(given.get("window_size"), tuple):
+        stages["window_size"] = given["window_size"]
+    if len({len(value) for value in stages.values()}) > 1:
+        raise ValueError(
+            "one value per stage is needed, but "
+            + ", ".join(f"{key} has {len(value)}" for key, value in stages.items())
+            + "; give all of them the same length"
+        )
+    for key in ("patch_size", "window_size", "embed_dim"):
+        if isinstance(given.get(key), int) and given[key] < 1:
+            raise ValueError(f"{key}={given[key]} must be at least 1")
+    if any(depth < 1 for depth in given.get("depths", ())):
+        raise ValueError(f"depths={given['depths']} must be at least 1 each")

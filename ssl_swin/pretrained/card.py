@@ -1,0 +1,150 @@
+"""The hand-off: encoder weights in one file, and the card that says what they are."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from ssl_swin.atomic import replacing
+from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
+
+ENCODER_FILE = "encoder.safetensors"
+FORMAT_VERSION = 1
+_METADATA_KEY = "ssl_swin_card"
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What somebody who is given encoder weights has to know.
+
+    Attributes:
+        architecture: The arguments that build the encoder, ``SwinEncoder(**architecture)``.
+        img_size: Rows and columns of the training images in pixels.
+        window_size: Side of the attention window in tokens; one number, or one per stage.
+        patch_size: Side of a token of the first stage in pixels.
+        in_chans: Image channels.
+        mean: Per channel, subtracted from values scaled to [0, 1].
+        std: Per channel, what the difference is divided by.
+        mask_patch_size: Side of a mask patch in pixels; None if not pretrained by masking.
+        mask_ratio: Share hidden in pretraining; None if not pretrained by masking.
+        samples_seen: Images trained on, counted with repetition.
+        epoch: Finished passes over the training images.
+        commit: Of the code that trained it; empty if unknown.
+        format_version: Of the card and the names of the weights.
+    """
+
+    architecture: dict[str, Any]
+    img_size: tuple[int, int]
+    window_size: int | tuple[int, ...]
+    patch_size: int
+    in_chans: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mask_patch_size: int | None = None
+    mask_ratio: float | None = None
+    samples_seen: int = 0
+    epoch: int = 0
+    commit: str = ""
+    format_version: int = FORMAT_VERSION
+
+    @classmethod
+    def of(
+        cls, encoder: SwinEncoder, mean: tuple[float, ...], std: tuple[float, ...], **training: Any
+    ) -> "EncoderCard":
+        """Describe an encoder.
+
+        Args:
+            encoder: Its sizes are copied.
+            mean: Per channel.
+            std: Per channel.
+            **training: The remaining fields, from mask_patch_size on.
+        """
+        return cls(
+            architecture=encoder.architecture(),
+            img_size=encoder.img_size,
+            window_size=encoder.window_size,
+            patch_size=encoder.patch_size,
+            in_chans=encoder.in_chans,
+            mean=tuple(float(value) for value in mean),
+            std=tuple(float(value) for value in std),
+            **training,
+        )
+
+    def to_json(self) -> str:
+        """Write the card as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "EncoderCard":
+        """Read a card.
+
+        Raises:
+            PretrainedMismatch: If the card is of another format version or lacks a field.
+        """
+        values = json.loads(text)
+        version = values.get("format_version") if isinstance(values, dict) else None
+        if version != FORMAT_VERSION:
+            raise PretrainedMismatch(
+                f"format_version={version} of the card, but this version of ssl_swin reads "
+                f"{FORMAT_VERSION}; use the version that wrote the file"
+            )
+        for key, value in values.items():
+            values[key] = tuple(value) if isinstance(value, list) else value
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise PretrainedMismatch(f"the card is not complete: {error}") from error
+
+
+def write_encoder(path: Path, encoder: SwinEncoder, card: EncoderCard) -> None:
+    """Write the weights with the card inside, and the card once more beside them, to read.
+
+    Each file is complete or not there: written to a temporary name, synced, and renamed. The card
+    that counts is the one inside, so weights and card can never be from two runs.
+
+    Args:
+        path: ``.../encoder.safetensors``; the card goes to ``.../encoder.json``.
+        encoder: Its weights are written in the precision they have.
+        card: What they are.
+    """
+    path = Path(path)
+    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    metadata = {"format": "pt", _METADATA_KEY: card.to_json()}
+    with replacing(path) as file:
+        file.write(safetensors.torch.save(state, metadata))
+    with replacing(path.with_suffix(".json")) as file:
+        file.write((card.to_json() + "\n").encode())
+
+
+def read_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderCard]:
+    """Read weights and card.
+
+    Args:
+        path: Written by :func:`write_encoder`.
+
+    Returns:
+        The weights under SwinEncoder's names, on the CPU, and the card.
+
+    Raises:
+        PretrainedMismatch: If the file is damaged, has no card, or is of another format version.
+        FileNotFoundError: If there is no file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as weights:
+            metadata: Mapping[str, str] = weights.metadata() or {}
+            state = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise PretrainedMismatch(f"{path} is not a complete safetensors file: {error}") from error
+    if _METADATA_KEY not in metadata:
+        raise PretrainedMismatch(
+            f"{path} has no card inside: it was not written by write_encoder; "
+            "load foreign weights through pretrained.timm or pretrained.official"
+        )
+    return state, EncoderCard.from_json(metadata[_METADATA_KEY])

@@ -1,0 +1,58 @@
+"""Weights that do not fit: one exception, and the one place that compares keys and shapes."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+MAY_BE_MISSING = ("mask_token",)
+"""Keys of an encoder that given weights may lack; they keep what the encoder starts with."""
+
+_SHOWN = 5
+
+
+class PretrainedMismatch(ValueError):
+    """Given weights cannot be loaded into the model that was built."""
+
+
+def check_state(
+    given: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    may_be_missing: tuple[str, ...] = MAY_BE_MISSING,
+) -> tuple[str, ...]:
+    """Compare the names and shapes of given weights with those of a model.
+
+    Args:
+        given: The weights.
+        expected: The model's own ``state_dict()``.
+        may_be_missing: Names that given weights may lack.
+
+    Returns:
+        The missing names, all of them allowed.
+
+    Raises:
+        PretrainedMismatch: If names are missing beyond the allowed ones, unknown, or of another
+            shape.
+    """
+    missing = [key for key in expected if key not in given]
+    problems = {
+        "missing": [key for key in missing if key not in may_be_missing],
+        "unknown": [key for key in given if key not in expected],
+        "of another shape": [
+            f"{key} {tuple(tensor.shape)} instead of {tuple(expected[key].shape)}"
+            for key, tensor in given.items()
+            if key in expected and tensor.shape != expected[key].shape
+        ],
+    }
+    if any(problems.values()):
+        told = "; ".join(f"{len(p)} {what}: {_some(p)}" for what, p in problems.items() if p)
+        raise PretrainedMismatch(
+            f"the weights do not fit the model: {told}; allowed to be missing: "
+            f"{', '.join(may_be_missing) or 'nothing'}; build the model with the architecture of "
+            "the weights"
+        )
+    return tuple(missing)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -1,0 +1,103 @@
+"""Move relative-position tables to another window size."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.interpolate import RectBivariateSpline
+from torch import Tensor
+
+from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
+
+_TABLE = "relative_position_bias_table"
+
+
+def resize_tables(state: Mapping[str, Tensor], encoder: SwinEncoder) -> dict[str, Tensor]:
+    """Resize the position tables among an encoder's weights to the windows of another encoder.
+
+    Args:
+        state: Weights under :class:`SwinEncoder`'s names; not changed.
+        encoder: The encoder they are going to.
+
+    Returns:
+        The weights; a table that already has the right length is passed on bit for bit.
+
+    Raises:
+        PretrainedMismatch: If a table has another number of heads, or belongs to a window that is
+            not square.
+    """
+    wanted = {
+        f"backbone.layers.{i}.blocks.{j}.attn.{_TABLE}": block.attn
+        for i, stage in enumerate(encoder.backbone.layers)
+        for j, block in enumerate(stage.blocks)
+    }
+    resized = dict(state)
+    for key, attention in wanted.items():
+        if key not in state or state[key].shape == attention.relative_position_bias_table.shape:
+            continue
+        rows, cols = attention.window_size
+        if state[key].ndim != 2 or state[key].shape[1] != attention.num_heads or rows != cols:
+            raise PretrainedMismatch(
+                f"{key} has shape {tuple(state[key].shape)}, but its block has "
+                f"{attention.num_heads} heads and windows of {rows} x {cols}; tables can be "
+                "resized between square windows with the same number of heads"
+            )
+        resized[key] = resize_table(state[key], int(rows))
+    return resized
+
+
+def resize_table(
+    table: Float[Tensor, "old_positions heads"], window_size: int
+) -> Float[Tensor, "new_positions heads"]:
+    """Resize one relative-position table by a bicubic spline over a geometric grid.
+
+    The old positions are thought to stand at distances 1, 1 + q, 1 + q + q^2, ... from the centre,
+    with q such that the outermost meets the new window's edge: dense where attention is local.
+
+    Args:
+        table: One row per relative position of a square window, ``(2 * window - 1) ** 2`` of them.
+        window_size: Side of the new window in tokens.
+
+    Returns:
+        ``(2 * window_size - 1) ** 2`` rows, in float32.
+
+    Raises:
+        PretrainedMismatch: If the table does not belong to a square window.
+
+    Source:
+        SimMIM code, utils.py, ``remap_pretrained_keys_swin``. It calls
+        ``scipy.interpolate.interp2d``, which SciPy has removed; the spline here replaces it.
+    """
+    side = math.isqrt(table.shape[0])
+    if side**2 != table.shape[0] or side % 2 == 0:
+        raise PretrainedMismatch(
+            f"a position table of {table.shape[0]} rows does not belong to a square window; "
+            "only (2 * window - 1) squared rows can be resized"
+        )
+    new_side = 2 * window_size - 1
+    if side == new_side:
+        return table
+    old = _geometric_positions(side // 2, new_side // 2)
+    new = np.arange(-(new_side // 2), new_side // 2 + 1, dtype=np.float64)
+    degree = min(3, side - 1)
+    heads = []
+    for head in table.float().T.reshape(-1, side, side).cpu().numpy().astype(np.float64):
+        heads.append(RectBivariateSpline(old, old, head, kx=degree, ky=degree)(new, new).ravel())
+    resized = torch.from_numpy(np.stack(heads, axis=1)).to(torch.float32)
+    return resized.contiguous().to(table.device)
+
+
+def _geometric_positions(num_old: int, reach: int) -> np.ndarray:
+    """Place ``num_old`` positions on each side of 0 so that the last comes out near ``reach``."""
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        if (1 - ratio**num_old) / (1 - ratio) > reach:
+            high = ratio
+        else:
+            low = ratio
+    side = np.cumsum(ratio ** np.arange(num_old))
+    return np.concatenate([-side[::-1], [0.0], side])

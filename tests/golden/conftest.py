@@ -1,0 +1,85 @@
+"""The frozen numbers of the official code, and the models they belong to (see README.md here)."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from ssl_swin.models.simmim import SimMIM
+from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.load import load_into
+from ssl_swin.pretrained.official import from_official, read_official
+
+FOLDER = Path(__file__).parent
+
+
+def our_name(official):
+    name = re.sub(
+        r"layers\.(\d+)\.downsample",
+        lambda match: f"layers.{int(match[1]) + 1}.downsample",
+        official,
+    )
+    if name.startswith("decoder.0."):
+        return name.replace("decoder.0.", "decoder.conv.")
+    if name.startswith("head.") or name == "encoder.mask_token":
+        return name
+    return "encoder.backbone." + name.removeprefix("encoder.")
+
+
+@pytest.fixture(scope="session")
+def to_our_name():
+    return our_name
+
+
+@pytest.fixture(scope="session")
+def expected():
+    return json.loads((FOLDER / "expected.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    tensors = safetensors.torch.load_file(FOLDER / "inputs.safetensors")
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    for which in ("pretrain", "finetune"):
+        images = tensors.pop(f"{which}_images_u8").float()
+        tensors[f"{which}_images"] = (images / 255 - mean) / std
+    tensors["pretrain_mask"] = tensors["pretrain_mask"].bool()
+    return tensors
+
+
+@pytest.fixture(scope="session")
+def official_path():
+    return FOLDER / "ckpt_epoch_99.pth"
+
+
+@pytest.fixture(scope="session")
+def official_weights(official_path):
+    return read_official(official_path)
+
+
+@pytest.fixture
+def golden_encoder():
+    def build(img_size, window_size):
+        return SwinEncoder(
+            "swin_tiny_patch4_window7_224",
+            img_size=img_size,
+            window_size=window_size,
+            embed_dim=16,
+            depths=(2, 2, 2, 2),
+            num_heads=(1, 2, 4, 8),
+        )
+
+    return build
+
+
+@pytest.fixture
+def pretrain_model(golden_encoder, official_weights):
+    model = SimMIM(golden_encoder(192, 6), mask_patch_size=32)
+    assert load_into(model.encoder, from_official(official_weights)) == ()
+    decoder = {key: official_weights[f"decoder.0.{key}"] for key in ("weight", "bias")}
+    model.decoder.conv.load_state_dict(decoder)
+    return model

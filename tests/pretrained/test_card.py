@@ -1,0 +1,92 @@
+import dataclasses
+import json
+import os
+
+import pytest
+import safetensors.torch
+import torch
+
+from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.card import EncoderCard, read_encoder, write_encoder
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture
+def card(tiny):
+    return EncoderCard.of(
+        tiny(), MEAN, STD, mask_patch_size=16, mask_ratio=0.6, samples_seen=1234, epoch=2
+    )
+
+
+def test_what_is_written_is_read(tiny, card, tmp_path):
+    encoder = tiny()
+    write_encoder(tmp_path / "encoder.safetensors", encoder, card)
+    state, read = read_encoder(tmp_path / "encoder.safetensors")
+    assert read == card
+    assert list(state) == sorted(encoder.state_dict())
+    for key, tensor in encoder.state_dict().items():
+        assert torch.equal(state[key], tensor)
+
+
+@pytest.mark.parametrize("change", [{}, {"img_size": (64, 96)}, {"window_size": (4, 8)}])
+def test_the_card_rebuilds_the_encoder(tiny, tmp_path, change):
+    encoder = tiny(**change)
+    write_encoder(tmp_path / "e.safetensors", encoder, EncoderCard.of(encoder, MEAN, STD))
+    state, card = read_encoder(tmp_path / "e.safetensors")
+    rebuilt = SwinEncoder(**card.architecture)
+    rebuilt.load_state_dict(state, strict=True)
+    assert (card.img_size, card.window_size) == (encoder.img_size, encoder.window_size)
+
+
+def test_the_card_beside_the_weights_says_the_same(tiny, card, tmp_path):
+    write_encoder(tmp_path / "encoder.safetensors", tiny(), card)
+    beside = json.loads((tmp_path / "encoder.json").read_text())
+    assert beside["samples_seen"] == 1234
+    assert EncoderCard.from_json(json.dumps(beside)) == card
+
+
+def test_a_write_cut_short_leaves_the_former_file(tiny, card, tmp_path, monkeypatch):
+    path = tmp_path / "encoder.safetensors"
+    write_encoder(path, tiny(seed=1), card)
+    before = path.read_bytes()
+
+    def cut(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(OSError, match="no space left"):
+        write_encoder(path, tiny(seed=2), card)
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "encoder.json",
+        "encoder.safetensors",
+    ]
+
+
+def test_a_card_of_another_version_is_refused(card):
+    newer = dataclasses.replace(card, format_version=99)
+    with pytest.raises(PretrainedMismatch, match="format_version=99"):
+        EncoderCard.from_json(newer.to_json())
+
+
+def test_a_card_with_a_missing_or_unknown_field_is_refused(card):
+    values = json.loads(card.to_json())
+    with pytest.raises(PretrainedMismatch, match="surprise"):
+        EncoderCard.from_json(json.dumps(values | {"surprise": 1}))
+    del values["mean"]
+    with pytest.raises(PretrainedMismatch, match="mean"):
+        EncoderCard.from_json(json.dumps(values))
+
+
+def test_weights_without_a_card_and_damaged_weights_are_refused(tiny, card, tmp_path):
+    bare = tmp_path / "bare.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(1)}, bare)
+    with pytest.raises(PretrainedMismatch, match="has no card"):
+        read_encoder(bare)
+    whole = tmp_path / "encoder.safetensors"
+    write_encoder(whole, tiny(), card)
+    whole.write_bytes(whole.read_bytes()[:1000])
+    with pytest.raises(PretrainedMismatch, match="not a complete safetensors file"):
+        read_encoder(whole)

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.window import resize_table, resize_tables
+
+
+@pytest.mark.parametrize("window_size", [1, 4, 7])
+def test_a_table_of_the_right_size_is_passed_on_bit_for_bit(window_size):
+    table = torch.randn((2 * window_size - 1) ** 2, 3)
+    assert resize_table(table, window_size) is table
+
+
+@pytest.mark.parametrize(("old", "new"), [(6, 7), (12, 14), (7, 12), (6, 12), (4, 6), (12, 6)])
+def test_a_flat_table_stays_flat_and_the_centre_stays_the_centre(old, new):
+    flat = resize_table(torch.full(((2 * old - 1) ** 2, 2), 0.3), new)
+    assert flat.shape == ((2 * new - 1) ** 2, 2)
+    torch.testing.assert_close(flat, torch.full_like(flat, 0.3))
+    table = torch.randn((2 * old - 1) ** 2, 2)
+    resized = resize_table(table, new)
+    centre, old_centre = (2 * new - 1) ** 2 // 2, (2 * old - 1) ** 2 // 2
+    torch.testing.assert_close(resized[centre], table[old_centre])
+    assert resized.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("old", "new"), [(6, 7), (12, 14)])
+def test_the_outermost_positions_meet(old, new):
+    table = torch.randn((2 * old - 1) ** 2, 1).view(2 * old - 1, 2 * old - 1)
+    resized = resize_table(table.reshape(-1, 1), new).view(2 * new - 1, 2 * new - 1)
+    for row, col in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        torch.testing.assert_close(resized[row, col], table[row, col], rtol=0, atol=1e-3)
+
+
+def test_mirrored_tables_stay_mirrored():
+    table = torch.randn(11, 11)
+    plain = resize_table(table.reshape(-1, 1), 7).view(13, 13)
+    mirrored = resize_table(table.flip(1).reshape(-1, 1), 7).view(13, 13)
+    turned = resize_table(table.T.reshape(-1, 1), 7).view(13, 13)
+    torch.testing.assert_close(plain.flip(1), mirrored, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(plain.T, turned, rtol=1e-4, atol=1e-5)
+
+
+def test_only_tables_change_and_only_where_the_window_does(tiny):
+    state = tiny(img_size=64, window_size=4).state_dict()
+    target = tiny(img_size=96, window_size=6)
+    resized = resize_tables(state, target)
+    for key, tensor in state.items():
+        if key.endswith("relative_position_bias_table"):
+            assert resized[key].shape == target.state_dict()[key].shape
+        else:
+            assert resized[key] is tensor
+    again = resize_tables(state, tiny())
+    assert all(again[key] is tensor for key, tensor in state.items())
+
+
+def test_tables_that_cannot_be_resized_are_refused(tiny):
+    state = tiny().state_dict()
+    with pytest.raises(PretrainedMismatch, match="same number of heads"):
+        resize_tables(state, tiny(window_size=8, num_heads=(4, 8)))
+    with pytest.raises(PretrainedMismatch, match="square windows"):
+        resize_tables(state, tiny(img_size=(64, 96), window_size=24))
+    with pytest.raises(PretrainedMismatch, match="does not belong to a square window"):
+        resize_table(torch.zeros(7 * 9, 2), 5)
