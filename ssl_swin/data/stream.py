@@ -1,0 +1,133 @@
+"""The map-style dataset: a draw of sample places -> one uint8 batch, read by byte offset."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ssl_swin.data.augment import Transform
+from ssl_swin.data.decode import UnreadableImage, decode
+from ssl_swin.data.draw import Purpose, permutation
+from ssl_swin.data.order import Draw
+from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where labels come from: `.cls` members, or a field of `.json` members."""
+
+    num_classes: int
+    field: str = "label"
+
+    def check(self, label: int, where: str) -> int:
+        """Return the label.
+
+        Raises:
+            ShardError: If it is no class of the model.
+        """
+        if not 0 <= label < self.num_classes:
+            raise ShardError(
+                f"{where}: label {label} is not a class of the model, which knows 0 to "
+                f"{self.num_classes - 1}; set model.num_classes or mend the shard"
+            )
+        return label
+
+
+class ImageStream(Dataset):
+    """Images of a shard set by place, decoded, transformed and stacked.
+
+    Batches hold `image` uint8 (batch, in_chans, img_size, img_size); `index` int64 (batch,), the
+    place of the sample that was read; `replaced` int64 (batch,), the place of the unreadable sample
+    it stands in for, else -1; and `label` int64 (batch,) if labels are asked for.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        transform: Transform,
+        img_size: int,
+        in_chans: int,
+        labels: Labels | None = None,
+    ) -> None:
+        self.shards, self.transform = shards, transform
+        self.img_size, self.in_chans, self.labels = img_size, in_chans, labels
+        self._reader = ShardReader(shards)
+
+    def __len__(self) -> int:
+        return self.shards.num_samples
+
+    def __getitems__(self, draw: Draw) -> Batch:
+        """Read one draw; `torch.utils.data` calls this with what the batch sampler yields."""
+        num = len(draw.index)
+        images = np.empty((num, self.in_chans, self.img_size, self.img_size), np.uint8)
+        index, replaced = np.empty(num, np.int64), np.full(num, -1, np.int64)
+        labels = np.empty(num, np.int64)
+        shard, row = self.shards.locate(draw.index)
+        for place in range(num):
+            found, pixels = self._read(int(shard[place]), int(row[place]), draw.epoch)
+            images[place] = pixels
+            index[place] = draw.index[place] + (found - row[place])
+            if found != row[place]:
+                replaced[place] = draw.index[place]
+            if self.labels is not None:
+                labels[place] = self._label(int(shard[place]), found)
+        batch = {"image": images, "index": index, "replaced": replaced}
+        if self.labels is not None:
+            batch["label"] = labels
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _read(self, shard: int, row: int, epoch: int) -> tuple[int, np.ndarray]:
+        """Return the first readable sample at or after `row` of the shard, and its pixels."""
+        count, first = int(self.shards.counts[shard]), int(self.shards.starts[shard])
+        for found in ((row + step) % count for step in range(count)):
+            try:
+                image = decode(self._reader.read(shard, found), self.in_chans)
+            except UnreadableImage:
+                continue
+            pixels = np.asarray(self.transform(image, epoch, first + found))
+            # (height, width) or (height, width, chans) -> (chans, height, width)
+            return found, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        raise ShardError(f"{self.shards.paths[shard]}: none of its {count} images can be decoded")
+
+    def _label(self, shard: int, row: int) -> int:
+        assert self.labels is not None
+        label = self._reader.label(shard, row, self.labels.field)
+        return self.labels.check(label, f"{self.shards.paths[shard]}, sample {row}")
+
+
+def collate(batch: Batch) -> Batch:
+    """Hand on what `ImageStream.__getitems__` has assembled already."""
+    return batch
+
+
+def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
+    """Draw `num_labels` places, as many of each class as possible, sorted; depends on the seed.
+
+    Raises:
+        ValueError: If the set has fewer samples of some class than its part.
+        ShardError: If a label is missing, or is no class of the model.
+    """
+    reader = ShardReader(shards)
+    shard, row = shards.locate(np.arange(shards.num_samples))
+    label = np.array(
+        [
+            labels.check(reader.label(s, r, labels.field), f"{shards.paths[s]}, sample {r}")
+            for s, r in zip(shard.tolist(), row.tolist(), strict=True)
+        ]
+    )
+    parts = np.full(labels.num_classes, num_labels // labels.num_classes)
+    parts[: num_labels % labels.num_classes] += 1
+    chosen = []
+    for kind, part in enumerate(parts):
+        members = np.flatnonzero(label == kind)
+        if len(members) < part:
+            raise ValueError(
+                f"data.num_labels={num_labels} needs {part} images of class {kind}; the training "
+                f"shards hold {len(members)}; ask for fewer labels"
+            )
+        chosen.append(members[permutation(len(members), Purpose.SUBSET, seed, kind)[:part]])
+    return np.sort(np.concatenate(chosen))
