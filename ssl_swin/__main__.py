@@ -1,0 +1,195 @@
+"""The commands; nothing heavy is imported until one runs."""
+
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ssl_swin import __version__, signals
+
+USAGE_ERROR = 2
+
+# command -> (module, function, one line of help)
+COMMANDS = {
+    "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
+    "pretrain": ("ssl_swin.life", "pretrain", "pretrain an encoder: CONFIG [--key value ...]"),
+    "finetune": ("ssl_swin.life", "finetune", "fine-tune a classifier: CONFIG [--key value ...]"),
+    "report": ("ssl_swin.report", "report", "put finished runs into one table: RUN ..."),
+    "shards create": ("ssl_swin.data.pack", "create", "pack a folder of images into shards"),
+    "shards index": ("ssl_swin.data.index", "index", "index anybody's WebDataset tars"),
+    "shards verify": ("ssl_swin.data.inspect", "verify", "decode every image, name what is broken"),
+    "shards info": ("ssl_swin.data.inspect", "info", "count samples, bytes, classes and sizes"),
+}
+CONFIGS = {"pretrain": "PretrainConfig", "finetune": "FinetuneConfig"}
+
+
+def main() -> None:
+    """Run a command and leave with its exit status; what a user can fix is one line."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command and return its exit status."""
+    if arguments[:1] in (["--version"], ["-V"]):
+        print(f"ssl-swin {__version__}")
+        return 0
+    name = " ".join(arguments[:2]) if arguments[:1] == ["shards"] else " ".join(arguments[:1])
+    if name in ("", "-h", "--help", "help", "shards", "shards --help", "shards -h"):
+        print(_help())
+        return 0
+    if name not in COMMANDS:
+        return _fail(f"unknown command {name!r}{_nearest(name, COMMANDS)}; see ssl-swin --help")
+    rest = arguments[len(name.split()) :]
+    try:
+        if name in CONFIGS:
+            signals.watch()
+            return _run_config(name, rest)
+        return _run_function(name, rest)
+    except (ValueError, OSError) as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("stopped", status=130)
+
+
+def _run_config(name: str, arguments: list[str]) -> int:
+    """Run a command that takes a config file and overrides."""
+    import jsonargparse
+
+    from ssl_swin import config as configs
+
+    kind = getattr(configs, CONFIGS[name])
+    parser = _parser(name)
+    parser.add_argument("--config", action="config", help="The run's YAML file.")
+    parser.add_argument("--resume-from", type=Path, help="Checkpoint to change a run on purpose.")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="Take two steps, say what would be trained."
+    )
+    parser.add_class_arguments(kind)
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--config", *arguments]
+    known = [*_dotted_names(kind), "config", "resume-from", "dry-run", "help"]
+    _refuse_unknown(arguments, known)
+    try:
+        values = parser.instantiate(parser.parse_args(arguments))
+    except jsonargparse.ArgumentError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    settings = kind(**{field.name: values[field.name] for field in fields(kind)})
+    function = _function(name)
+    return function(settings, resume_from=values["resume_from"], dry_run=values["dry_run"])
+
+
+def _run_function(name: str, arguments: list[str]) -> int:
+    """Run a command that is a typed function."""
+    import jsonargparse
+
+    function = _function(name)
+    parser = _parser(name)
+    parser.add_function_arguments(function, as_positional=True)
+    parameters = inspect.signature(function).parameters.values()
+    several = [p for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    for parameter in several:  # jsonargparse leaves them out
+        parser.add_argument(parameter.name, type=parameter.annotation, nargs="+")
+    try:
+        values = parser.instantiate(parser.parse_args(arguments)).as_dict()
+    except jsonargparse.ArgumentError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    positional = [value for parameter in several for value in values.pop(parameter.name)]
+    return function(*positional, **values) or 0
+
+
+def _parser(name: str) -> Any:
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    return jsonargparse.ArgumentParser(
+        prog=f"ssl-swin {name}",
+        description=COMMANDS[name][2],
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+
+
+def _function(name: str) -> Any:
+    module, function, _ = COMMANDS[name]
+    return getattr(importlib.import_module(module), function)
+
+
+def _refuse_unknown(arguments: list[str], known: list[str]) -> None:
+    """Refuse a key of the file or the command line that no field has, naming the nearest.
+
+    Raises:
+        ValueError: If there is one, or the file is no mapping.
+    """
+    import yaml
+
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and name not in known:
+            raise ValueError(f"unknown option --{name}{_nearest(name, known)}")
+    if "--config" not in arguments:
+        return
+    place = arguments.index("--config") + 1
+    if place == len(arguments) or not Path(arguments[place]).is_file():
+        return  # the parser says so
+    try:
+        content = yaml.safe_load(Path(arguments[place]).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{arguments[place]} is not YAML: {text}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{arguments[place]} is not a config: it holds no `key: value` lines")
+    for name in _keys(content):
+        if name not in known:
+            raise ValueError(f"{arguments[place]}: unknown key {name}{_nearest(name, known)}")
+
+
+def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _dotted_names(kind: Any, prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        yield f"{prefix}{field.name}"
+        if is_dataclass(hints[field.name]):
+            yield from _dotted_names(hints[field.name], f"{prefix}{field.name}.")
+
+
+def _nearest(name: str, known: Any) -> str:
+    """Return a hint: the known name closest to this one, by spelling."""
+    by_end = {candidate.rpartition(".")[2]: candidate for candidate in known}
+    close = difflib.get_close_matches(name, known, 1) or [
+        by_end[end] for end in difflib.get_close_matches(name.rpartition(".")[2], by_end, 1)
+    ]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ssl-swin COMMAND ...    (ssl-swin COMMAND --help tells more)",
+            "",
+            "Pretrains Swin encoders by masked image modelling, and fine-tunes them.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _fail(message: str, status: int = USAGE_ERROR) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    main()

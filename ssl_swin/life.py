@@ -1,0 +1,216 @@
+"""One life of a run: train or describe it, leave when asked to, hand off what was learned."""
+
+import subprocess
+import time
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from pytorch_lightning import Callback, Trainer
+
+from ssl_swin import __version__, signals
+from ssl_swin.build import Run, build_finetune, build_pretrain
+from ssl_swin.config import FinetuneConfig, PretrainConfig, flatten
+from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.card import EncoderCard, write_encoder
+from ssl_swin.resume import record_start
+from ssl_swin.run_folder import Summary, read_summary, write_summary
+from ssl_swin.training.callbacks import Clock, Ledger, Measure, ProgressBar, Scalars
+from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.learner import Learner
+from ssl_swin.training.panels import Panels
+from ssl_swin.training.preemption import StopOnSignal
+from ssl_swin.training.trainer import limit_threads, make_loggers, make_trainer, say
+
+DRY_RUN_STEPS = 2
+
+
+def pretrain(config: PretrainConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
+    """Pretrain an encoder; the same command again goes on where it stopped.
+
+    Returns:
+        0 when the run is finished, 75 when it was asked to stop and wants to be started again.
+
+    Raises:
+        ValueError: If the config does not fit the data, the model or the run folder.
+    """
+    run = build_pretrain(config, resume_from)
+    return describe(run) if dry_run else train(run)
+
+
+def finetune(config: FinetuneConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
+    """Fine-tune a classifier; the same command again goes on where it stopped.
+
+    Returns:
+        0 when the run is finished, 75 when it was asked to stop and wants to be started again.
+
+    Raises:
+        ValueError: If the config does not fit the data, the encoder or the run folder.
+    """
+    run = build_finetune(config, resume_from)
+    return describe(run) if dry_run else train(run)
+
+
+def train(run: Run) -> int:
+    """Train to the end of the run, or until it is asked to stop; write what is left of it."""
+    config, module, folder = run.config, run.module, run.start.folder
+    if module.step >= run.stop_step and read_summary(folder) is not None:
+        say(f"{folder.root} is finished: {folder.summary}")
+        return 0
+    limit_threads(config.training.num_threads, config.training.devices)
+    trainer = _trainer(run, _callbacks(run), log=True)
+    began = time.monotonic()
+    if module.step < run.stop_step:
+        trainer.fit(module, datamodule=run.datamodule)
+    if module.step < run.stop_step:
+        say(f"stopped after step {module.step}; the same command goes on from there")
+        return signals.REQUEUE
+    if trainer.is_global_zero:
+        _export(run, folder.encoder)
+        write_summary(folder, _summary(run, time.monotonic() - began))
+    return 0
+
+
+def describe(run: Run) -> int:
+    """Take two steps and say what would be trained, on what, and for how long; write nothing."""
+    training, module = run.config.training, run.module
+    first, clock = module.step, Clock()
+    limit_threads(training.num_threads, training.devices)
+    run.datamodule.steps = (first, first + DRY_RUN_STEPS)
+    trainer = _trainer(run, [clock], log=False)
+    trainer.fit(module, datamodule=run.datamodule)
+    step_s, left = clock.step_s / DRY_RUN_STEPS, run.stop_step - first
+    millions = sum(p.numel() for p in module.network.parameters()) / 1e6
+    per_epoch = run.order.steps_per_epoch
+    say(
+        f"{run.kind} {run.config.model.name}: {millions:.2f} M parameters, "
+        f"{run.config.model.img_size} px, {training.precision}\n"
+        f"data: {run.order.num_samples} images in {len(run.shards.paths)} shards, "
+        f"{run.shards.bytes.sum() / 1e6:.1f} MB\n"
+        f"steps: {first} done, {left} left of {run.stop_step} ({run.config.optim.epochs} epochs of "
+        f"{per_epoch}, global batch {training.global_batch_size}: "
+        f"{trainer.world_size} processes x up to "
+        f"{run.order.share_size(trainer.world_size - 1, trainer.world_size)} images in "
+        f"{module.schedule.num_micro_batches} micro-batches)\n"
+        f"time: {step_s:.2f} s a step here, about {step_s * left / 3600:.2f} h"
+    )
+    return 0
+
+
+def _callbacks(run: Run) -> list[Callback]:
+    """What happens between two steps, in this order; the checkpoint comes after all that counts."""
+    training, folder, module = run.config.training, run.start.folder, run.module
+    per_epoch, clock = run.order.steps_per_epoch, Clock()
+    callbacks: list[Callback] = [_Record(run)]
+    if training.ledger:
+        callbacks.append(Ledger(folder, run.start.life))
+    callbacks += [
+        Scalars(training.log_every_steps, clock),
+        Measure(training.validate_every_epochs * per_epoch, run.stop_step),
+    ]
+    if run.kind == "pretrain":
+        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, run.stop_step))
+    facts = {
+        "kind": run.kind,
+        "config": flatten(run.config),
+        "shards": run.shards.describe(),
+        "num_lanes": run.order.num_lanes,
+    }
+    return [
+        *callbacks,
+        StopOnSignal(),
+        Checkpoints(
+            folder,
+            facts,
+            run.stop_step,
+            every_steps=training.checkpoint_every_steps,
+            every_s=60 * training.checkpoint_every_min,
+            keep_every_steps=training.keep_every_epochs * per_epoch,
+            export=partial(_export, run),
+        ),
+        ProgressBar(module.step, run.stop_step),
+        clock,
+    ]
+
+
+class _Record(Callback):
+    """Writes down, on rank 0, that a life began."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        if trainer.is_global_zero:
+            record_start(self.run.start, self.run.config, pl_module.step, trainer.world_size)
+
+
+def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
+    training = run.config.training
+    return make_trainer(
+        callbacks=callbacks,
+        loggers=make_loggers(run.start.folder, run.module.step) if log else [],
+        precision=training.precision,
+        accelerator=training.accelerator,
+        devices=training.devices,
+        num_nodes=training.num_nodes,
+        deterministic=training.deterministic,
+    )
+
+
+def _export(run: Run, path: Path) -> None:
+    """Write the encoder and its card."""
+    config, module = run.config, run.module
+    encoder = module.network.encoder
+    assert isinstance(encoder, SwinEncoder)
+    masks = {}
+    if isinstance(config, PretrainConfig):
+        masks = asdict(config.mask)
+    card = EncoderCard.of(
+        encoder,
+        config.data.mean,
+        config.data.std,
+        samples_seen=module.step * config.training.global_batch_size,
+        epoch=module.step // run.order.steps_per_epoch,
+        commit=_commit(),
+        **masks,
+    )
+    write_encoder(path, encoder, card)
+
+
+def _commit() -> str:
+    """Return the commit of the code, or its version where it is no checkout."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return __version__
+    return answer.stdout.strip() or __version__
+
+
+def _summary(run: Run, seconds: float) -> Summary:
+    config, metrics = run.config, run.module.metrics
+    summary = Summary(
+        kind=run.kind,
+        name=run.start.folder.root.name,
+        seed=config.seed,
+        step=run.module.step,
+        epochs=run.module.step / run.order.steps_per_epoch,
+        samples_seen=run.module.step * config.training.global_batch_size,
+        train_loss=metrics.get("train_loss"),
+        heldout_loss=metrics.get("heldout_loss"),
+        lives=run.start.life,
+        seconds=seconds,
+    )
+    if not isinstance(config, FinetuneConfig):
+        return summary
+    return replace(
+        summary,
+        top1=metrics.get("top1"),
+        top5=metrics.get("top5"),
+        best_top1=metrics.get("best_top1"),
+        num_labels=run.order.num_samples,
+        start=config.encoder or "scratch",
+    )

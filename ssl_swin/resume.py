@@ -1,0 +1,120 @@
+"""Which checkpoint a run starts from, and whether it may: the one rule for going on."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssl_swin.config import RunConfig, differences, flatten
+from ssl_swin.run_folder import RunFolder, write_text
+from ssl_swin.training.checkpoint import State, read_checkpoint
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a life of a run begins.
+
+    Attributes:
+        folder: The run's files.
+        life: Counted from 1.
+        state: The checkpoint to go on from; None at the beginning.
+        changes: What `--resume-from` changed, name -> (before, now).
+    """
+
+    folder: RunFolder
+    life: int
+    state: State | None
+    changes: dict[str, tuple[Any, Any]]
+
+
+def find_start(
+    config: RunConfig, kind: str, shards: dict[str, Any], resume_from: Path | None
+) -> Start:
+    """Find where to go on; nothing is written.
+
+    Args:
+        config: This run.
+        kind: "pretrain" or "finetune".
+        shards: The training shard set, as `ShardSet.describe` says.
+        resume_from: A checkpoint for a deliberate change, in a new run folder.
+
+    Raises:
+        ValueError: If the folder holds another run, or the shard set is another.
+    """
+    folder = RunFolder(Path(config.run_dir))
+    if resume_from is not None:
+        return _changed_start(config, kind, folder, shards, resume_from)
+    life = count_lives(folder) + 1
+    if not folder.last.is_file():
+        return Start(folder, life, None, {})
+    state = read_checkpoint(folder.last)
+    changed = differences(state["config"], flatten(config)) | _other_kind(state, kind)
+    if changed:
+        name, (before, now) = next(iter(changed.items()))
+        raise ValueError(
+            f"{folder.root} holds a run with {name}={before!r}, this config says {now!r}; give "
+            "another run_dir, or change the run on purpose with "
+            f"--resume-from {folder.last} --run_dir NEW"
+        )
+    _require_same_shards(state, shards)
+    return Start(folder, life, state, {})
+
+
+def _changed_start(
+    config: RunConfig, kind: str, folder: RunFolder, shards: dict[str, Any], resume_from: Path
+) -> Start:
+    if folder.last.is_file():  # the changed run itself goes on, if it is this one
+        return find_start(config, kind, shards, None)
+    state = read_checkpoint(resume_from)
+    if other := _other_kind(state, kind):
+        raise ValueError(f"{resume_from} is of a {other['kind'][0]} run; give one of a {kind} run")
+    changes = differences(state["config"], flatten(config))
+    if state["shards"] != shards:
+        changes["shard set"] = (state["shards"], shards)
+    return Start(folder, count_lives(folder) + 1, state, changes)
+
+
+def record_start(start: Start, config: RunConfig, step: int, world_size: int) -> None:
+    """Write down, on rank 0, that a life begins: config, differences, and a line in `lives`."""
+    folder = start.folder
+    write_text(folder.config, yaml.safe_dump(nested(flatten(config)), sort_keys=False))
+    if start.changes:
+        text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
+        write_text(folder.differences, text + "\n")
+    line = {"life": start.life, "step": step, "world_size": world_size}
+    with folder.lives.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def count_lives(folder: RunFolder) -> int:
+    """Return how often the run was started."""
+    if not folder.lives.is_file():
+        return 0
+    return len(folder.lives.read_text(encoding="utf-8").splitlines())
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Undo `flatten`: dotted names become nested dicts."""
+    result: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        place = result
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return result
+
+
+def _other_kind(state: State, kind: str) -> dict[str, tuple[Any, Any]]:
+    return {} if state["kind"] == kind else {"kind": (state["kind"], kind)}
+
+
+def _require_same_shards(state: State, shards: dict[str, Any]) -> None:
+    for name, before in state["shards"].items():
+        if shards[name] != before:
+            raise ValueError(
+                f"the training shards changed: {name} was {before}, is {shards[name]}; put the old "
+                "shards back, or go on with the new ones on purpose with --resume-from"
+            )

@@ -1,0 +1,145 @@
+"""What is where in a run folder, and what its summary says. Standard library only."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl_swin.atomic import replacing
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; nothing is written outside of them."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The complete config, as parsed."""
+        return self.root / "config.yaml"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that the same command goes on from."""
+        return self.root / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The fine-tuning checkpoint of the best validation top-1."""
+        return self.root / "checkpoints" / "best.ckpt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One JSON line for each checkpoint written: its step and the reasons."""
+        return self.root / "checkpoints.jsonl"
+
+    def kept(self, epoch: int) -> Path:
+        """Return the checkpoint kept after `epoch` epochs."""
+        return self.root / "checkpoints" / f"epoch-{epoch:04d}.ckpt"
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder's weights for others; its card lies beside it as `encoder.json`."""
+        return self.root / "encoder.safetensors"
+
+    def kept_encoder(self, epoch: int) -> Path:
+        """Return the encoder kept after `epoch` epochs."""
+        return self.root / "encoders" / f"epoch-{epoch:04d}.safetensors"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def metrics(self) -> Path:
+        """TensorBoard's points as JSON lines, in full precision."""
+        return self.root / "metrics.jsonl"
+
+    def panel(self, step: int) -> Path:
+        """Return the picture panel drawn after `step` steps."""
+        return self.root / "panels" / f"step-{step:07d}.png"
+
+    def ledger(self, rank: int) -> Path:
+        """Return one rank's sample ledger: JSON lines of life, step, rank, ids."""
+        return self.root / "ledger" / f"rank-{rank:04d}.jsonl"
+
+    @property
+    def lives(self) -> Path:
+        """One JSON line for each start of the run: life, step, world size."""
+        return self.root / "lives.jsonl"
+
+    @property
+    def differences(self) -> Path:
+        """What a deliberate change (`--resume-from`) changed."""
+        return self.root / "resumed_from.json"
+
+    @property
+    def summary(self) -> Path:
+        """The finished run in numbers."""
+        return self.root / "summary.json"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The schema of `summary.json`; a field that a run does not have is None."""
+
+    kind: str
+    """"pretrain" or "finetune"."""
+    name: str
+    """The run folder's name."""
+    seed: int
+    step: int
+    """Optimiser steps done."""
+    epochs: float
+    samples_seen: int
+    train_loss: float | None
+    """Of the last step that was logged."""
+    heldout_loss: float | None = None
+    """Masked loss on the validation shards, with fixed masks."""
+    top1: float | None = None
+    """Per cent, after the last epoch."""
+    top5: float | None = None
+    best_top1: float | None = None
+    num_labels: int | None = None
+    """Labelled training images."""
+    start: str | None = None
+    """Where the encoder came from; "scratch" if nowhere."""
+    lives: int = 1
+    """Times the run was started."""
+    seconds: float = 0.0
+    """Spent training in the last life."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_summary(folder: RunFolder, summary: Summary) -> None:
+    """Write `summary.json`."""
+    write_text(folder.summary, json.dumps(asdict(summary), indent=2) + "\n")
+
+
+def read_summary(folder: RunFolder) -> Summary | None:
+    """Return the summary of a finished run, or None while there is none.
+
+    Raises:
+        ValueError: If the file is there and is not a summary.
+    """
+    if not folder.summary.is_file():
+        return None
+    try:
+        fields: dict[str, Any] = json.loads(folder.summary.read_text(encoding="utf-8"))
+        return Summary(**fields)
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{folder.summary} is not a summary of this version: {error}") from error
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append one JSON line and hand it to the system, so that a killed process keeps it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")

@@ -1,0 +1,86 @@
+"""Loaders for the Trainer: knows ranks and workers, and passes integers down."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from ssl_swin import signals
+from ssl_swin.data.order import EvaluationShares, Order, Shares
+from ssl_swin.data.stream import Batch, ImageStream, collate
+
+
+def _quiet_worker(worker: int) -> None:  # noqa: ARG001
+    signals.ignore()
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """Images that are measured and never trained on, in batches of at most `batch_size`."""
+
+    stream: ImageStream
+    batch_size: int
+
+
+class StreamModule(LightningDataModule):
+    """Global batches from one step of the run to another, and held-out images.
+
+    Args:
+        stream: The training images.
+        order: Who reads what at which step.
+        places: The order's samples as places in the shard set; None if they are the same.
+        heldout: Held-out images, if there are any.
+        steps: First step of this life, and the step the run ends at.
+        num_workers: Loader processes per rank.
+    """
+
+    def __init__(
+        self,
+        stream: ImageStream,
+        order: Order,
+        places: np.ndarray | None,
+        heldout: Heldout | None,
+        steps: tuple[int, int],
+        num_workers: int,
+    ) -> None:
+        super().__init__()
+        self.stream, self.order, self.places = stream, order, places
+        self.heldout, self.steps, self.num_workers = heldout, steps, num_workers
+
+    def train_dataloader(self) -> DataLoader:
+        """Return this rank's shares of the rest of the run."""
+        assert self.trainer is not None
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        shares = Shares(self.order, rank, world_size, *self.steps, self.places)
+        return self._loader(self.stream, shares)
+
+    def heldout_dataloader(self) -> DataLoader | None:
+        """Return this rank's part of the held-out images, each read once over all ranks."""
+        if self.heldout is None:
+            return None
+        assert self.trainer is not None
+        index = np.arange(len(self.heldout.stream))
+        shares = EvaluationShares(
+            index, self.heldout.batch_size, self.trainer.global_rank, self.trainer.world_size
+        )
+        return self._loader(self.heldout.stream, shares)
+
+    def fixed_images(self, num: int) -> Batch:
+        """Return `num` images spread over the held-out set, or else the training set."""
+        stream = self.heldout.stream if self.heldout else self.stream
+        index = np.linspace(0, len(stream) - 1, min(num, len(stream))).astype(np.int64)
+        (draw,) = EvaluationShares(index, len(index), rank=0, world_size=1)
+        return stream.__getitems__(draw)
+
+    def _loader(self, stream: ImageStream, shares: Shares | EvaluationShares) -> DataLoader:
+        return DataLoader(
+            stream,
+            batch_sampler=shares,  # type: ignore[arg-type]  # a draw is no list, and need not be
+            collate_fn=collate,  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            worker_init_fn=_quiet_worker,
+            pin_memory=torch.cuda.is_available(),
+        )

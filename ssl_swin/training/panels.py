@@ -1,0 +1,88 @@
+"""Pictures of what the network sees and makes of it, in TensorBoard and as PNG files."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from ssl_swin.models.masking import to_pixels
+from ssl_swin.run_folder import RunFolder
+from ssl_swin.training.datamodule import StreamModule
+from ssl_swin.training.pretrain import PretrainModule
+
+TITLES = ("input", "masked", "reconstruction", "pasted")
+HIDDEN = 127  # grey of hidden patches
+MIN_SIDE_PX = 96  # smaller images are enlarged, without smoothing
+GAP_PX = 4
+TITLE_PX = 16
+
+
+class Panels(Callback):
+    """Draws a fixed set of images with fixed masks; rank 0 alone."""
+
+    def __init__(
+        self, folder: RunFolder, every_steps: int, stop_step: int, num_images: int = 8
+    ) -> None:
+        self.folder, self.every_steps, self.stop_step = folder, every_steps, stop_step
+        self.num_images = num_images
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: PretrainModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw if it is time, or if the run ends here."""
+        step = pl_module.step
+        due = self.every_steps and step % self.every_steps == 0
+        if not trainer.is_global_zero or not (due or step == self.stop_step):
+            return
+        datamodule = trainer.datamodule
+        assert isinstance(datamodule, StreamModule)
+        fixed = datamodule.fixed_images(self.num_images)
+        images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
+        pl_module.eval()
+        with torch.no_grad(), trainer.precision_plugin.val_step_context():
+            reconstruction, mask = pl_module.reconstruct(images, index)
+        pl_module.train()
+        panel = draw_panel(images, reconstruction, mask, pl_module.masking.mask_patch_size)
+        path = self.folder.panel(step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        panel.save(path)
+        if trainer.logger is not None:
+            writer = trainer.logger.experiment
+            writer.add_image("reconstruction", np.asarray(panel), step, dataformats="HWC")
+
+
+def draw_panel(
+    images: Tensor, reconstruction: Tensor, mask: Tensor, mask_patch_size: int
+) -> Image.Image:
+    """Lay out one row an image: input, masked input, reconstruction, hidden patches pasted back.
+
+    Args:
+        images: uint8 (batch, chans, height, width).
+        reconstruction: uint8, the same shape.
+        mask: bool (batch, rows, cols), True where hidden.
+        mask_patch_size: Pixels to a side of a mask patch.
+    """
+    hidden = to_pixels(mask, mask_patch_size)[:, None]  # (batch, 1, height, width)
+    grey = torch.full_like(images, HIDDEN)
+    columns = [
+        images,
+        torch.where(hidden, grey, images),
+        reconstruction,
+        torch.where(hidden, reconstruction, images),
+    ]
+    zoom = -(-MIN_SIDE_PX // images.shape[-1])
+    side = images.shape[-1] * zoom + GAP_PX
+    size = len(columns) * side + GAP_PX, len(images) * side + GAP_PX + TITLE_PX
+    panel = Image.new("RGB", size, "white")
+    for place, (title, column) in enumerate(zip(TITLES, columns, strict=True)):
+        left = GAP_PX + place * side
+        ImageDraw.Draw(panel).text((left, 2), title, fill="black")
+        for row, pixels in enumerate(column.cpu().numpy()):
+            # (chans, height, width) -> (height, width, 3), enlarged
+            tile = np.repeat(np.repeat(pixels.transpose(1, 2, 0), zoom, 0), zoom, 1)
+            tile = np.broadcast_to(tile, (*tile.shape[:2], 3))
+            panel.paste(Image.fromarray(np.ascontiguousarray(tile)), (left, TITLE_PX + row * side))
+    return panel

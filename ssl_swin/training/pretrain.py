@@ -1,0 +1,66 @@
+"""Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ssl_swin.models.masking import num_hidden, random_mask
+from ssl_swin.models.normalise import Normalise
+from ssl_swin.models.simmim import SimMIM
+from ssl_swin.optim import pretrain_groups
+from ssl_swin.training.learner import Batch, Learner, Schedule
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How masks are drawn: patch size in pixels, patches to each side, share hidden, seed."""
+
+    mask_patch_size: int
+    grid: tuple[int, int]
+    mask_ratio: float
+    seed: int
+
+    def draw(self, index: Tensor, epoch: int) -> Tensor:
+        """Return the masks of these images, bool (batch, rows, cols)."""
+        return random_mask(index, epoch, self.seed, self.grid, self.mask_ratio)
+
+    @property
+    def hidden_px(self) -> int:
+        """Pixels hidden in each image."""
+        return num_hidden(self.grid, self.mask_ratio) * self.mask_patch_size**2
+
+
+class PretrainModule(Learner):
+    """SimMIM over global batches."""
+
+    network: SimMIM
+
+    def __init__(
+        self, simmim: SimMIM, normalise: Normalise, masking: Masking, schedule: Schedule
+    ) -> None:
+        super().__init__(simmim, normalise, schedule)
+        self.masking = masking
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the official groups of pretraining."""
+        return pretrain_groups(self.network, self.schedule.weight_decay)
+
+    def loss(self, micro: Batch) -> Tensor:
+        """Return the masked error of these images over the hidden pixels of the global batch."""
+        images = self.normalise(micro["image"])
+        error_sum = self.network(images, self.masking.draw(micro["index"], self.epoch)).error_sum
+        hidden_px = self.schedule.global_batch_size * self.masking.hidden_px
+        return error_sum / (hidden_px + 1e-5) / images.shape[1]
+
+    def measure(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the held-out masked loss, summed over images, with the masks of epoch 0."""
+        mask = self.masking.draw(batch["index"], epoch=0)
+        error = self.network.error_per_image(self.normalise(batch["image"]), mask)
+        return {"heldout_loss": error.double().sum()}
+
+    def reconstruct(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction as uint8 pixels and the masks of epoch 0, for pictures."""
+        mask = self.masking.draw(index, epoch=0)
+        reconstruction = self.network.reconstruct(self.normalise(images), mask)
+        return self.normalise.undo(reconstruction.to(self.normalise.mean.dtype)), mask

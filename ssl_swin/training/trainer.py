@@ -1,0 +1,111 @@
+"""The Trainer: devices, processes, precision and logger. Steps, not Lightning's epochs, count.
+
+Lightning sees a run as one epoch of the steps that are left, so none of its own rules for resuming,
+validating or checkpointing apply; what happens between two steps is the list of callbacks.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from ssl_swin.run_folder import RunFolder, append_line
+
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
+
+# Lightning's advice on choices that are the config's.
+_ADVICE = (
+    ".*does not have many workers.*",
+    ".*GPU available but not used.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+)
+
+say = rank_zero_only(print)  # one line, whatever the number of processes
+
+
+class MetricsFile(Logger):
+    """TensorBoard's points once more, in full precision, for programs.
+
+    A step may stand in two lives of a run that was killed: the numbers are the same.
+    """
+
+    name, version = "metrics", ""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.path = folder.metrics
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: they are in the run folder's config."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Append one line."""
+        append_line(self.path, {"step": step, **metrics})
+
+
+def make_loggers(folder: RunFolder, start_step: int) -> list[Logger]:
+    """Return TensorBoard, which takes back what was drawn after `start_step`, and a file."""
+    tensorboard = TensorBoardLogger(
+        folder.tensorboard.parent,
+        name="",
+        version=folder.tensorboard.name,
+        default_hp_metric=False,
+        purge_step=start_step + 1,
+    )
+    return [tensorboard, MetricsFile(folder)]
+
+
+def make_trainer(
+    *,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    precision: Literal["fp32", "bf16", "fp64"],
+    accelerator: Literal["auto", "cpu", "gpu"],
+    devices: int,
+    num_nodes: int,
+    deterministic: bool,
+) -> Trainer:
+    """Return a Trainer on which only our callbacks decide what happens between steps."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in _ADVICE:
+        warnings.filterwarnings("ignore", message=message)
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    strategy: str | Strategy = "auto"
+    if devices * num_nodes > 1:
+        backend = "nccl" if accelerator == "gpu" else "gloo"
+        strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+    return Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+        precision=PRECISION[precision],
+        deterministic=deterministic,
+        # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        max_epochs=1,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=loggers or False,
+        log_every_n_steps=1,  # only silences advice: we log ourselves
+        callbacks=callbacks,
+    )
+
+
+def limit_threads(num_threads: int | None, devices: int) -> None:
+    """Share the cores out among the training processes of this machine."""
+    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // devices))
