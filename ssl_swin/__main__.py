@@ -88,7 +88,8 @@ def _run_function(name: str, arguments: list[str]) -> int:
 
     function = _function(name)
     parser = _parser(name)
-    parser.add_function_arguments(function, as_positional=True)
+    handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
+    parser.add_function_arguments(function, as_positional=True, skip=set(handed))
     parameters = inspect.signature(function).parameters.values()
     several = [p for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
     for parameter in several:  # jsonargparse leaves them out
@@ -98,7 +99,7 @@ def _run_function(name: str, arguments: list[str]) -> int:
     except jsonargparse.ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from error
     positional = [value for parameter in several for value in values.pop(parameter.name)]
-    return function(*positional, **values) or 0
+    return function(*positional, **values, **handed) or 0
 
 
 def _parser(name: str) -> Any:
@@ -137,11 +138,14 @@ def _refuse_unknown(arguments: list[str], known: list[str]) -> None:
         return  # the parser says so
     try:
         content = yaml.safe_load(Path(arguments[place]).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{arguments[place]} is not YAML: {text}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{arguments[place]} is not a config: it holds no `key: value` lines")
+    for section in {name.partition(".")[0] for name in known if "." in name}:
+        if not isinstance(content.get(section, {}), dict):
+            raise ValueError(f"{arguments[place]}: {section} must hold `key: value` lines, or go")
     for name in _keys(content):
         if name not in known:
             raise ValueError(f"{arguments[place]}: unknown key {name}{_nearest(name, known)}")

@@ -4,9 +4,20 @@ import io
 import struct
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 MODES = {1: "L", 3: "RGB"}
+
+ORIENTATION = 0x0112  # EXIF's tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UnreadableImage(ValueError):
@@ -28,7 +39,9 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
-        image = ImageOps.exif_transpose(image)
+        # Not ImageOps.exif_transpose: it writes all EXIF anew and fails over fields nobody needs.
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+        image = image if turn is None else image.transpose(turn)
         plain = image.mode == MODES[in_chans] and "transparency" not in image.info
         return image if plain else _converted(image, MODES[in_chans])
     except (
@@ -38,7 +51,8 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
         ValueError,
         IndexError,
         OverflowError,
-        struct.error,  # of EXIF fields that are not what they say
+        TypeError,
+        struct.error,  # both of TIFF tags that are not what they say
         Image.DecompressionBombError,
     ) as error:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error

@@ -201,5 +201,6 @@ def _check_stages(given: dict[str, Any]) -> None:
     for key in ("patch_size", "window_size", "embed_dim"):
         if isinstance(given.get(key), int) and given[key] < 1:
             raise ValueError(f"{key}={given[key]} must be at least 1")
-    if any(depth < 1 for depth in given.get("depths", ())):
-        raise ValueError(f"depths={given['depths']} must be at least 1 each")
+    for key in ("depths", "num_heads"):
+        if any(value < 1 for value in given.get(key, ())):
+            raise ValueError(f"{key}={given[key]} must be at least 1 each")

@@ -21,6 +21,9 @@ class Masking:
     mask_ratio: float
     seed: int
 
+    def __post_init__(self) -> None:
+        num_hidden(self.grid, self.mask_ratio)  # refuses what no image can be masked with
+
     def draw(self, index: Tensor, epoch: int) -> Tensor:
         """Return the masks of these images, bool (batch, rows, cols)."""
         return random_mask(index, epoch, self.seed, self.grid, self.mask_ratio)

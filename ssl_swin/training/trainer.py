@@ -4,6 +4,7 @@ Lightning sees a run as one epoch of the steps that are left, so none of its own
 validating or checkpointing apply; what happens between two steps is the list of callbacks.
 """
 
+import inspect
 import logging
 import os
 import warnings
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch.nn.parallel import DistributedDataParallel
 
 from ssl_swin.run_folder import RunFolder, append_line
 
@@ -26,6 +28,12 @@ _ADVICE = (
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+)
+# Swin's buffers never change; torch 2.15 renamed the switch for sending them at every step.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
 )
 
 say = rank_zero_only(print)  # one line, whatever the number of processes
@@ -75,7 +83,8 @@ def make_trainer(
     deterministic: bool,
 ) -> Trainer:
     """Return a Trainer on which only our callbacks decide what happens between steps."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in _ADVICE:
         warnings.filterwarnings("ignore", message=message)
     if accelerator == "auto":
@@ -83,7 +92,7 @@ def make_trainer(
     strategy: str | Strategy = "auto"
     if devices * num_nodes > 1:
         backend = "nccl" if accelerator == "gpu" else "gloo"
-        strategy = DDPStrategy(process_group_backend=backend, broadcast_buffers=False)
+        strategy = DDPStrategy(process_group_backend=backend, **{_SYNC_BUFFERS: False})
     return Trainer(
         accelerator=accelerator,
         devices=devices,

@@ -83,7 +83,7 @@ def test_training_starts_on_the_official_trajectory(fused, pretrain_model, input
             assert norm == pytest.approx(golden[step]["grad_norm"], rel=1e-4)
 
 
-@pytest.mark.slow  # two threads that wait for each other on busy cores: 2 to 45 seconds
+@pytest.mark.slow  # the late steps are chaotic: they need the rounding of two AVX-512 threads
 def test_thirty_steps_follow_the_official_trajectory(pretrain_model, inputs, expected):
     golden = expected["pretrain_trajectory"]["steps"]
     num_threads = torch.get_num_threads()
@@ -93,11 +93,6 @@ def test_thirty_steps_follow_the_official_trajectory(pretrain_model, inputs, exp
     finally:
         torch.set_num_threads(num_threads)
     official = [(step["lr"], step["loss"], step["grad_norm"]) for step in golden]
-    if any(
-        ours != pytest.approx(theirs, rel=1e-6)
-        for ours, theirs in zip(followed[:10], official[:10], strict=True)
-    ):
-        pytest.skip("this machine rounds otherwise than the one that made the numbers")
     for ours, theirs in zip(followed, official, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
 

@@ -125,7 +125,7 @@ def _train(
     config: RunConfig, rank: int, world_size: int, port: int, resume_from: Path | None
 ) -> None:
     warnings.simplefilter("error")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    multiprocessing.set_start_method("fork", force=True)  # for loader workers, as by default
     if world_size > 1:
         os.environ |= {
             "LOCAL_RANK": str(rank),

@@ -1,0 +1,88 @@
+"""Chooses the demo's fine-tuning: learning rate and steps of both arms over one and the same grid.
+
+    python benchmarks/demo_search.py --out runs/demo_search --save benchmarks/results/demo_search.md
+
+The 1,000 labelled training images are split in two: 500 to draw the few labels from and 500 to
+measure on. Seeds start at 100; the demo reports seeds 0 to 8. The test images are not read.
+"""
+
+import argparse
+import itertools
+import statistics
+from pathlib import Path
+
+import numpy as np
+import webdataset
+
+from ssl_swin.__main__ import run
+from ssl_swin.data.shards import ShardReader, ShardSet
+from ssl_swin.run_folder import RunFolder, read_summary
+
+LABELLED = "data/fashion-mnist-sample/train-{000000..000001}.tar"
+BASE_LR = (8e-3, 1.6e-2, 3.2e-2)
+EPOCHS = (50, 100, 200)
+
+
+def split(out: Path) -> None:
+    """Write the two halves of the labelled images as shards, 50 of each class in each."""
+    shards = ShardSet.open(LABELLED)
+    reader = ShardReader(shards)
+    shard, row = shards.locate(np.arange(shards.num_samples))
+    places = [(int(s), int(r)) for s, r in zip(shard, row, strict=True)]
+    by_class = sorted(places, key=lambda place: reader.label(*place))  # stable
+    for name, half in (("train", by_class[::2]), ("val", by_class[1::2])):
+        with webdataset.TarWriter(str(out / f"{name}.tar")) as tar:
+            for number, place in enumerate(half):
+                label = reader.label(*place)
+                key = f"{number:06d}"
+                tar.write({"__key__": key, "png": reader.read(*place), "cls": label})
+
+
+def finetune(out: Path, encoder: str, base_lr: float, epochs: int, seed: int) -> float:
+    """Return the top-1 on the validation half."""
+    arm = "scratch" if encoder == "null" else "pretrained"
+    folder = RunFolder(out / f"{arm}-lr{base_lr:g}-epochs{epochs}-seed{seed}")
+    status = run(
+        [
+            *("finetune", "configs/finetune/demo.yaml", "--run_dir", str(folder.root)),
+            *("--encoder", encoder, "--seed", str(seed)),
+            *("--data.shards", str(out / "train.tar"), "--data.val_shards", str(out / "val.tar")),
+            *("--optim.base_lr", str(base_lr), "--optim.epochs", str(epochs)),
+            *("--optim.warmup_epochs", str(epochs // 10)),
+            *("--training.validate_every_epochs", str(epochs)),
+        ]
+    )
+    summary = read_summary(folder)
+    if status or summary is None or summary.top1 is None:
+        raise SystemExit(f"{folder.root} did not finish: status {status}")
+    return summary.top1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo_search"))
+    parser.add_argument("--seeds", type=int, default=2, help="fine-tunings per setting")
+    parser.add_argument("--save", type=Path, help="Markdown file of the grid")
+    arguments = parser.parse_args()
+    out = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    split(out)
+    pretrained = ["pretrain", "configs/pretrain/demo.yaml", "--run_dir", str(out / "pretrain")]
+    if run([*pretrained, "--seed", "100"]):
+        raise SystemExit("the pretraining did not finish")
+    lines = ["| start | base_lr | epochs | top-1 of each seed | mean |", "|---|---|---|---|---|"]
+    for encoder, base_lr, epochs in itertools.product(
+        (str(out / "pretrain"), "null"), BASE_LR, EPOCHS
+    ):
+        seeds = range(100, 100 + arguments.seeds)
+        top1 = [finetune(out, encoder, base_lr, epochs, seed) for seed in seeds]
+        arm = "scratch" if encoder == "null" else "pretrained"
+        each = " ".join(f"{value:.1f}" for value in top1)
+        lines.append(f"| {arm} | {base_lr:g} | {epochs} | {each} | {statistics.mean(top1):.2f} |")
+        print(lines[-1], flush=True)
+    if arguments.save:
+        arguments.save.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

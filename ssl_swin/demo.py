@@ -1,0 +1,66 @@
+"""The whole route on the shipped images, as the commands a user would type, one after the other."""
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ssl_swin.report import compare, show
+from ssl_swin.run_folder import RunFolder, Summary, read_summary
+
+ROOT = Path(__file__).parents[1]
+PRETRAIN = Path("configs", "pretrain", "demo.yaml")
+FINETUNE = Path("configs", "finetune", "demo.yaml")
+FIRST_LINES = """\
+This demo pretrains a small Swin on 10,000 images without labels, then fine-tunes it on a few
+labelled ones, beside the same network from scratch: same images, budget and recipe."""
+
+
+def demo(
+    run: Callable[[list[str]], int], out: str = "runs/demo", seed: int = 0, num_seeds: int = 3
+) -> int:
+    """Pretrain, fine-tune with and without, and compare; the same command goes on where it stopped.
+
+    Args:
+        run: Runs one command line of this program and returns its exit status.
+        out: Folder of the runs.
+        seed: Seed of the pretraining and of the first fine-tuning.
+        num_seeds: Fine-tunings of each kind, each with other labels, order and head.
+
+    Raises:
+        ValueError: If this is no checkout of the repository, which holds images and configs.
+    """
+    if not (ROOT / PRETRAIN).is_file() or not Path(PRETRAIN).is_file():
+        raise ValueError(
+            f"no {PRETRAIN} here; the demo needs a checkout of the repository, run it from there"
+        )
+    began = time.monotonic()
+    print(FIRST_LINES)
+    folder = RunFolder(Path(out) / "pretrain")
+    pretrain = ["pretrain", str(PRETRAIN), "--run_dir", str(folder.root), "--seed", str(seed)]
+    if status := _run(run, pretrain):
+        return status
+    summaries: list[Summary] = []
+    for number in range(seed, seed + num_seeds):
+        for start, encoder in (("pretrained", str(folder.root)), ("scratch", "null")):
+            place = RunFolder(Path(out) / f"finetune-{start}-seed{number}")
+            command = ["finetune", str(FINETUNE), "--run_dir", str(place.root)]
+            if status := _run(run, [*command, "--encoder", encoder, "--seed", str(number)]):
+                return status
+            summary = read_summary(place)
+            assert summary is not None  # status 0 says it is there
+            summaries.append(summary)
+    print(f"\nTop-1 on test images that were read once, after {_minutes(began)}:")
+    show(compare(summaries))
+    print(f"pictures:    {max(folder.root.glob('panels/*.png'))}")
+    print(f"TensorBoard: make tensorboard   (tensorboard --logdir {out})")
+    return 0
+
+
+def _run(run: Callable[[list[str]], int], arguments: list[str]) -> int:
+    print(f"\n$ ssl-swin {shlex.join(arguments)}", flush=True)
+    return run(arguments)
+
+
+def _minutes(began: float) -> str:
+    return f"{(time.monotonic() - began) / 60:.1f} minutes"
