@@ -40,7 +40,7 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
         # Not ImageOps.exif_transpose: it writes all EXIF anew and fails over fields nobody needs.
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
         image = image if turn is None else image.transpose(turn)
         plain = image.mode == MODES[in_chans] and "transparency" not in image.info
         return image if plain else _converted(image, MODES[in_chans])

@@ -1,0 +1,78 @@
+"""Small real things that several tests build on."""
+
+import io
+import os
+import shutil
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+TINY_MODEL = [
+    "--model.embed_dim=16",
+    "--model.depths=[1,1]",
+    "--model.num_heads=[1,2]",
+    "--training.num_threads=1",
+    "--data.num_workers=0",
+]
+
+
+def png(seed, size=(28, 28), mode="L"):
+    """A noise image, different for every seed."""
+    shape = (size[1], size[0], len(mode)) if len(mode) > 1 else (size[1], size[0])
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory):
+    """Factory of shard folders: samples of each tar, and the places of unreadable ones.
+
+    Sample `i` of the set is `png(i)` of class `i % 10`.
+    """
+
+    def make(counts, broken=(), mode="L"):
+        folder = tmp_path_factory.mktemp("shards")
+        place = 0
+        for shard, count in enumerate(counts):
+            with webdataset.TarWriter(str(folder / f"tiny-{shard:06d}.tar")) as tar:
+                for _ in range(count):
+                    data = b"no image" if place in broken else png(place, mode=mode)
+                    tar.write({"__key__": f"{place:06d}", "png": data, "cls": place % 10})
+                    place += 1
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def two_step_run(tiny_shards, tmp_path_factory):
+    """A pretraining run of two steps over 16 images: its arguments and its folder."""
+    from ssl_swin.__main__ import run
+
+    arguments = [
+        "pretrain",
+        "configs/pretrain/demo.yaml",
+        f"--data.shards={tiny_shards([9, 7])}",
+        "--data.val_shards=null",
+        "--optim.epochs=1",
+        "--optim.warmup_epochs=0",
+        "--training.global_batch_size=8",
+        *TINY_MODEL,
+    ]
+    folder = tmp_path_factory.mktemp("two_step_run") / "run"
+    assert run([*arguments, f"--run_dir={folder}"]) == 0
+    return arguments, folder
+
+
+@pytest.fixture
+def trained(two_step_run, tmp_path):
+    """A copy of the two-step run: its arguments and its folder."""
+    arguments, folder = two_step_run
+    shutil.copytree(folder, tmp_path / "run")
+    return arguments, tmp_path / "run"
