@@ -79,7 +79,7 @@ def describe(run: Run) -> int:
     run.datamodule.steps = (first, first + DRY_RUN_STEPS)
     trainer = _trainer(run, [clock], log=False)
     trainer.fit(module, datamodule=run.datamodule)
-    step_s, left = clock.step_s / DRY_RUN_STEPS, run.stop_step - first
+    step_s, left = clock.last_step_s, run.stop_step - first  # the first one warms up
     millions = sum(p.numel() for p in module.network.parameters()) / 1e6
     per_epoch = run.order.steps_per_epoch
     say(

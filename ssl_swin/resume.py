@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ssl_swin.config import RunConfig, differences, flatten
-from ssl_swin.run_folder import RunFolder, write_text
+from ssl_swin.run_folder import RunFolder, append_line, write_text
 from ssl_swin.training.checkpoint import State, read_checkpoint
 
 
@@ -79,13 +79,14 @@ def _changed_start(
 def record_start(start: Start, config: RunConfig, step: int, world_size: int) -> None:
     """Write down, on rank 0, that a life begins: config, differences, and a line in `lives`."""
     folder = start.folder
+    for partial in folder.last.parent.glob(".*.partial"):
+        partial.unlink()  # of a life that was killed while it saved
     write_text(folder.config, yaml.safe_dump(nested(flatten(config)), sort_keys=False))
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")
     line = {"life": start.life, "step": step, "world_size": world_size}
-    with folder.lives.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(folder.lives, line)
 
 
 def count_lives(folder: RunFolder) -> int:

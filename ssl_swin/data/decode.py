@@ -8,6 +8,9 @@ from PIL import Image, UnidentifiedImageError
 
 MODES = {1: "L", 3: "RGB"}
 
+# Those of the shard contract and their likes; Pillow also knows formats that start other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+
 ORIENTATION = 0x0112  # EXIF's tag
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,7 +31,7 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
     """Decode an image, turn it upright by its EXIF orientation and convert its colours.
 
     Args:
-        data: The member's bytes: any format Pillow reads.
+        data: The member's bytes, of one of `FORMATS`.
         in_chans: 1 for grey, 3 for RGB.
 
     Raises:
@@ -37,11 +40,9 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
     if not data:
         raise UnreadableImage("empty file")
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         image.load()
-        # Not ImageOps.exif_transpose: it writes all EXIF anew and fails over fields nobody needs.
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-        image = image if turn is None else image.transpose(turn)
+        image = upright(image)
         plain = image.mode == MODES[in_chans] and "transparency" not in image.info
         return image if plain else _converted(image, MODES[in_chans])
     except (
@@ -56,6 +57,15 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
         Image.DecompressionBombError,
     ) as error:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says.
+
+    Not by ImageOps.exif_transpose: it writes all EXIF anew and fails over fields nobody needs.
+    """
+    turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

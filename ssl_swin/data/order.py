@@ -77,10 +77,11 @@ class Order:
             )
         if self.num_samples < self.global_batch_size:
             largest = self.num_samples // self.num_lanes * self.num_lanes
+            fits = f"the largest that fits {self.num_lanes} lanes is {largest}, " if largest else ""
             raise ValueError(
                 f"global_batch_size={self.global_batch_size} is larger than the data: "
-                f"{self.num_samples} samples; the largest that fits is {largest or 'none'} "
-                f"with data.num_lanes={self.num_lanes}, or {self.num_samples} with fewer lanes"
+                f"{self.num_samples} samples; {fits}without regard to data.num_lanes "
+                f"{self.num_samples}"
             )
 
     @cached_property

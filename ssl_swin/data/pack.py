@@ -9,11 +9,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.progress import Progress
 
 from ssl_swin.atomic import replacing
-from ssl_swin.data.decode import UnreadableImage, decode
+from ssl_swin.data.decode import FORMATS, UnreadableImage, decode, upright
 from ssl_swin.data.index import index_shard, write_manifest
 from ssl_swin.data.layout import ShardError, index_beside, load_index
 from ssl_swin.data.parallel import each
@@ -184,7 +184,7 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     """
     decode(data, in_chans=3)
     extension = name.rpartition(".")[2].lower()
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    image = upright(Image.open(io.BytesIO(data), formats=FORMATS))
     shorter = min(image.size)
     resized = options.short_side is not None and shorter > options.short_side
     if not resized and options.quality is None:

@@ -98,9 +98,11 @@ class Clock(Callback):
         step_s: Seconds since the last reset.
         wait_s: Of these, seconds the loader was waited for.
         num_steps: Steps since the last reset.
+        last_step_s: Seconds of the last step, with its wait.
     """
 
     def __init__(self) -> None:
+        self.last_step_s, self._last = 0.0, time.perf_counter()
         self.reset()
 
     def reset(self) -> None:
@@ -129,6 +131,7 @@ class Clock(Callback):
     ) -> None:
         """Start of a wait."""
         self._mark = time.perf_counter()
+        self.last_step_s, self._last = self._mark - self._last, self._mark
 
 
 class Scalars(Callback):

@@ -82,11 +82,20 @@ def make_trainer(
     num_nodes: int,
     deterministic: bool,
 ) -> Trainer:
-    """Return a Trainer on which only our callbacks decide what happens between steps."""
+    """Return a Trainer on which only our callbacks decide what happens between steps.
+
+    Raises:
+        ValueError: If there are fewer GPUs than asked for.
+    """
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _ADVICE:
         warnings.filterwarnings("ignore", message=message)
+    if accelerator == "gpu" and torch.cuda.device_count() < devices:
+        raise ValueError(
+            f"training.accelerator=gpu with training.devices={devices}, but this machine shows "
+            f"{torch.cuda.device_count()} GPUs; use fewer devices, or training.accelerator=cpu"
+        )
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     strategy: str | Strategy = "auto"
