@@ -1,6 +1,6 @@
 """The composition root: the only file that turns a config into objects."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from ssl_swin.config import (
     DataConfig,
     FinetuneConfig,
-    ModelConfig,
+    LabelledDataConfig,
     OptimConfig,
     PretrainConfig,
     RunConfig,
@@ -26,6 +26,7 @@ from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.optim import LearningRateCurve, scaled_lr
 from ssl_swin.pretrained.load import load_encoder, load_into
 from ssl_swin.resume import Start, find_start
+from ssl_swin.run_folder import RunFolder
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.datamodule import Heldout, StreamModule
 from ssl_swin.training.finetune import FinetuneModule, Regularise
@@ -33,7 +34,17 @@ from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.trainer import say
 
-DRY_RUN_STEPS = 2
+
+@dataclass(frozen=True)
+class Images:
+    """What a run trains on, and where it begins."""
+
+    kind: str
+    start: Start
+    shards: ShardSet
+    stream: ImageStream
+    places: np.ndarray | None  # the order's samples in the shard set; None if they are the same
+    order: Order
 
 
 @dataclass(frozen=True)
@@ -41,13 +52,20 @@ class Run:
     """Everything a run consists of, built and not yet started."""
 
     config: RunConfig
-    kind: str
-    start: Start
-    shards: ShardSet
-    order: Order
+    images: Images
     module: Learner
     datamodule: StreamModule
     stop_step: int
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's files."""
+        return self.images.start.folder
+
+    @property
+    def order(self) -> Order:
+        """Who reads what at which step."""
+        return self.images.order
 
 
 def build_pretrain(config: PretrainConfig, resume_from: Path | None = None) -> Run:
@@ -56,33 +74,17 @@ def build_pretrain(config: PretrainConfig, resume_from: Path | None = None) -> R
     Raises:
         ValueError: If the config does not fit the data, the model or the run folder.
     """
-    shards = _open(config.data, config.data.shards)
-    start = find_start(config, "pretrain", shards.describe(), resume_from)
-    transform = TrainTransform(
-        seed=config.seed,
-        img_size=config.model.img_size,
-        scale=config.data.crop_scale,
-        ratio=config.data.crop_ratio,
-        interpolation=config.data.interpolation,
-        hflip=config.data.hflip,
-    )
-    stream = ImageStream(shards, transform, config.model.img_size, len(config.data.mean))
-    order = _order(config, shards.counts)
+    images = _images(config, "pretrain", resume_from)
+    size = config.mask.mask_patch_size
+    masking = Masking(size, grid(config.model.img_size, size), config.mask.mask_ratio, config.seed)
     torch.manual_seed(config.seed)
-    encoder = _encoder(config.model, len(config.data.mean))
-    masking = Masking(
-        config.mask.mask_patch_size,
-        grid(config.model.img_size, config.mask.mask_patch_size),
-        config.mask.mask_ratio,
-        config.seed,
-    )
     module = PretrainModule(
-        SimMIM(encoder, config.mask.mask_patch_size),
+        SimMIM(_encoder(config), size),
         Normalise(config.data.mean, config.data.std),
         masking,
-        _schedule(config, order),
+        _schedule(config, images.order),
     )
-    return _run(config, "pretrain", start, shards, order, module, stream, None)
+    return _run(config, images, module)
 
 
 def build_finetune(config: FinetuneConfig, resume_from: Path | None = None) -> Run:
@@ -91,46 +93,73 @@ def build_finetune(config: FinetuneConfig, resume_from: Path | None = None) -> R
     Raises:
         ValueError: If the config does not fit the data, the encoder or the run folder.
     """
-    data, optim = config.data, config.optim
+    images = _images(config, "finetune", resume_from)
+    torch.manual_seed(config.seed)
+    encoder = _encoder(config)
+    classifier = Classifier(encoder, config.num_classes)
+    if config.encoder is not None and images.start.state is None:
+        _hand_off(config, encoder, Path(config.encoder))
+    module = FinetuneModule(
+        classifier,
+        Normalise(config.data.mean, config.data.std),
+        Regularise(
+            seed=config.seed,
+            num_classes=config.num_classes,
+            erasing=config.data.erasing,
+            mixup=config.optim.mixup,
+            cutmix=config.optim.cutmix,
+            label_smoothing=config.optim.label_smoothing,
+        ),
+        _schedule(config, images.order),
+        config.optim.layer_decay,
+    )
+    return _run(config, images, module)
+
+
+def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
+    data, img_size = config.data, config.model.img_size
     shards = _open(data, data.shards)
-    start = find_start(config, "finetune", shards.describe(), resume_from)
+    start = find_start(config, kind, shards.describe(), resume_from)
+    labels = _labels(config)
     transform = TrainTransform(
         seed=config.seed,
-        img_size=config.model.img_size,
+        img_size=img_size,
         scale=data.crop_scale,
         ratio=data.crop_ratio,
         interpolation=data.interpolation,
         hflip=data.hflip,
-        rand_augment=data.rand_augment,
+        rand_augment=data.rand_augment if isinstance(data, LabelledDataConfig) else "",
         mean=data.mean,
     )
-    labels = Labels(config.num_classes, data.label_field)
-    stream = ImageStream(shards, transform, config.model.img_size, len(data.mean), labels)
     places = None
-    if data.num_labels is not None:
+    if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(shards, labels, data.num_labels, config.seed)
-    order = _order(config, shards.counts if places is None else np.array([len(places)]))
-    torch.manual_seed(config.seed)
-    encoder = _encoder(config.model, len(data.mean))
-    classifier = Classifier(encoder, config.num_classes)
-    if config.encoder is not None and start.state is None:
-        load_into(encoder, *load_encoder(Path(config.encoder)))
-    regularise = Regularise(
-        seed=config.seed,
-        num_classes=config.num_classes,
-        erasing=data.erasing,
-        mixup=optim.mixup,
-        cutmix=optim.cutmix,
-        label_smoothing=optim.label_smoothing,
+    batch = config.training.global_batch_size
+    order = Order(
+        shards.counts if places is None else np.array([len(places)]),
+        config.seed,
+        batch,
+        data.num_lanes or default_num_lanes(batch),
+        data.block_size,
     )
-    module = FinetuneModule(
-        classifier,
-        Normalise(data.mean, data.std),
-        regularise,
-        _schedule(config, order),
-        optim.layer_decay,
-    )
-    return _run(config, "finetune", start, shards, order, module, stream, places)
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels)
+    return Images(kind, start, shards, stream, places, order)
+
+
+def _labels(config: RunConfig) -> Labels | None:
+    if isinstance(config, FinetuneConfig):
+        return Labels(config.num_classes, config.data.label_field)
+    return None
+
+
+def _hand_off(config: FinetuneConfig, encoder: SwinEncoder, source: Path) -> None:
+    state, card = load_encoder(source)
+    load_into(encoder, state, card)
+    if card is not None and (card.mean, card.std) != (config.data.mean, config.data.std):
+        say(
+            f"the encoder was trained with data.mean={card.mean} and data.std={card.std}, this "
+            f"config has {config.data.mean} and {config.data.std}: give them as the encoder's"
+        )
 
 
 def _open(data: DataConfig, pattern: str) -> ShardSet:
@@ -138,24 +167,8 @@ def _open(data: DataConfig, pattern: str) -> ShardSet:
     return ShardSet.open(pattern, cache_dir=cache)
 
 
-def _order(config: RunConfig, counts: np.ndarray) -> Order:
-    batch = config.training.global_batch_size
-    lanes = config.data.num_lanes or default_num_lanes(batch)
-    return Order(counts, config.seed, batch, lanes, config.data.block_size)
-
-
-def _encoder(model: ModelConfig, in_chans: int) -> SwinEncoder:
-    return SwinEncoder(
-        model.name,
-        img_size=model.img_size,
-        patch_size=model.patch_size,
-        window_size=model.window_size,
-        in_chans=in_chans,
-        embed_dim=model.embed_dim,
-        depths=model.depths,
-        num_heads=model.num_heads,
-        drop_path_rate=model.drop_path_rate,
-    )
+def _encoder(config: RunConfig) -> SwinEncoder:
+    return SwinEncoder(in_chans=len(config.data.mean), **asdict(config.model))
 
 
 def _schedule(config: RunConfig, order: Order) -> Schedule:
@@ -198,34 +211,23 @@ def _heldout(config: RunConfig) -> Heldout | None:
         EvaluationTransform(size, config.data.crop_pct),
         size,
         len(config.data.mean),
-        Labels(config.num_classes, config.data.label_field)
-        if isinstance(config, FinetuneConfig)
-        else None,
+        _labels(config),
     )
     return Heldout(stream, config.training.micro_batch_size)
 
 
-def _run(
-    config: RunConfig,
-    kind: str,
-    start: Start,
-    shards: ShardSet,
-    order: Order,
-    module: Learner,
-    stream: ImageStream,
-    places: np.ndarray | None,
-) -> Run:
-    if start.state is not None:
-        restore(module, start.state)
-    for name, (before, now) in start.changes.items():
+def _run(config: RunConfig, images: Images, module: Learner) -> Run:
+    if images.start.state is not None:
+        restore(module, images.start.state)
+    for name, (before, now) in images.start.changes.items():
         say(f"changed: {name} was {before!r}, is {now!r}")
-    stop_step = config.optim.epochs * order.steps_per_epoch
+    stop_step = config.optim.epochs * images.order.steps_per_epoch
     datamodule = StreamModule(
-        stream,
-        order,
-        places,
+        images.stream,
+        images.order,
+        images.places,
         _heldout(config),
         (module.step, stop_step),
         config.data.num_workers,
     )
-    return Run(config, kind, start, shards, order, module, datamodule, stop_step)
+    return Run(config, images, module, datamodule, stop_step)

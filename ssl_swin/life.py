@@ -53,7 +53,7 @@ def finetune(config: FinetuneConfig, resume_from: Path | None = None, dry_run: b
 
 def train(run: Run) -> int:
     """Train to the end of the run, or until it is asked to stop; write what is left of it."""
-    config, module, folder = run.config, run.module, run.start.folder
+    config, module, folder = run.config, run.module, run.folder
     if module.step >= run.stop_step and read_summary(folder) is not None:
         say(f"{folder.root} is finished: {folder.summary}")
         return 0
@@ -83,10 +83,10 @@ def describe(run: Run) -> int:
     millions = sum(p.numel() for p in module.network.parameters()) / 1e6
     per_epoch = run.order.steps_per_epoch
     say(
-        f"{run.kind} {run.config.model.name}: {millions:.2f} M parameters, "
+        f"{run.images.kind} {run.config.model.name}: {millions:.2f} M parameters, "
         f"{run.config.model.img_size} px, {training.precision}\n"
-        f"data: {run.order.num_samples} images in {len(run.shards.paths)} shards, "
-        f"{run.shards.bytes.sum() / 1e6:.1f} MB\n"
+        f"data: {run.order.num_samples} images in {len(run.images.shards.paths)} shards, "
+        f"{run.images.shards.bytes.sum() / 1e6:.1f} MB\n"
         f"steps: {first} done, {left} left of {run.stop_step} ({run.config.optim.epochs} epochs of "
         f"{per_epoch}, global batch {training.global_batch_size}: "
         f"{trainer.world_size} processes x up to "
@@ -99,21 +99,21 @@ def describe(run: Run) -> int:
 
 def _callbacks(run: Run) -> list[Callback]:
     """What happens between two steps, in this order; the checkpoint comes after all that counts."""
-    training, folder, module = run.config.training, run.start.folder, run.module
+    training, folder, module = run.config.training, run.folder, run.module
     per_epoch, clock = run.order.steps_per_epoch, Clock()
     callbacks: list[Callback] = [_Record(run)]
     if training.ledger:
-        callbacks.append(Ledger(folder, run.start.life))
+        callbacks.append(Ledger(folder, run.images.start.life))
     callbacks += [
         Scalars(training.log_every_steps, clock),
         Measure(training.validate_every_epochs * per_epoch, run.stop_step),
     ]
-    if run.kind == "pretrain":
+    if run.images.kind == "pretrain":
         callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, run.stop_step))
     facts = {
-        "kind": run.kind,
+        "kind": run.images.kind,
         "config": flatten(run.config),
-        "shards": run.shards.describe(),
+        "shards": run.images.shards.describe(),
         "num_lanes": run.order.num_lanes,
     }
     return [
@@ -141,14 +141,14 @@ class _Record(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         if trainer.is_global_zero:
-            record_start(self.run.start, self.run.config, pl_module.step, trainer.world_size)
+            record_start(self.run.images.start, self.run.config, pl_module.step, trainer.world_size)
 
 
 def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
     training = run.config.training
     return make_trainer(
         callbacks=callbacks,
-        loggers=make_loggers(run.start.folder, run.module.step) if log else [],
+        loggers=make_loggers(run.folder, run.module.step) if log else [],
         precision=training.precision,
         accelerator=training.accelerator,
         devices=training.devices,
@@ -193,15 +193,15 @@ def _commit() -> str:
 def _summary(run: Run, seconds: float) -> Summary:
     config, metrics = run.config, run.module.metrics
     summary = Summary(
-        kind=run.kind,
-        name=run.start.folder.root.name,
+        kind=run.images.kind,
+        name=run.folder.root.name,
         seed=config.seed,
         step=run.module.step,
         epochs=run.module.step / run.order.steps_per_epoch,
         samples_seen=run.module.step * config.training.global_batch_size,
         train_loss=metrics.get("train_loss"),
         heldout_loss=metrics.get("heldout_loss"),
-        lives=run.start.life,
+        lives=run.images.start.life,
         seconds=seconds,
     )
     if not isinstance(config, FinetuneConfig):

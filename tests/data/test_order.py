@@ -129,7 +129,7 @@ def test_lanes_that_do_not_divide_the_batch_are_refused(lanes):
 
 
 def test_too_little_data_is_refused_naming_the_largest_batch_that_fits():
-    with pytest.raises(ValueError, match=r"80 is larger than the data: 75 .*that fits 8 lanes is 72"):
+    with pytest.raises(ValueError, match=r"80 is larger .* 75 .*that fits 8 lanes is 72"):
         make(batch=80, lanes=8)
     assert make(batch=72, lanes=8).steps_per_epoch == 1
     assert make(batch=75, lanes=1).steps_per_epoch == 1
