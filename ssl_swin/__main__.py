@@ -50,7 +50,12 @@ def run(arguments: list[str]) -> int:
             return _run_config(name, rest)
         return _run_function(name, rest)
     except (ValueError, OSError) as error:
-        return _fail(str(error))
+        return _fail(_told_by_worker(str(error)))
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        return _fail(f"{reason} Was memory short? The same command goes on from the last save.", 1)
     except KeyboardInterrupt:
         return _fail("stopped", status=130)
 
@@ -188,6 +193,13 @@ def _help() -> str:
             *lines,
         ]
     )
+
+
+def _told_by_worker(message: str) -> str:
+    """Return what a loader worker had to say, without the traceback that torch wraps it in."""
+    if "DataLoader worker" not in message:
+        return message
+    return message.strip().splitlines()[-1].partition(": ")[2]
 
 
 def _fail(message: str, status: int = USAGE_ERROR) -> int:

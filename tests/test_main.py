@@ -1,5 +1,9 @@
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -200,3 +204,33 @@ def test_what_the_config_says_on_the_command_line_goes_before_the_file(two_step_
     saved = (folder / "config.yaml").read_text()
     assert "global_batch_size: 8" in saved
     assert "mask_patch_size: 8" in saved
+
+
+def test_what_a_loader_worker_has_to_say_is_one_line(tiny_shards, tmp_path, capsys, two_step_run):
+    shards = tiny_shards([16], broken=range(16))
+    arguments = [*two_step_run[0], f"--data.shards={shards}", f"--run_dir={tmp_path / 'run'}"]
+    assert run([*arguments, "--data.num_workers=2"]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("none of its 16 images can be decoded\n")
+    assert error.count("\n") == 1
+
+
+def test_a_killed_loader_worker_ends_the_run_with_one_line(two_step_run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    options = ["--optim.epochs=100", "--data.num_workers=1", "--training.ledger=true"]
+    killer = threading.Thread(target=kill_a_child_after_two_steps, args=[folder])
+    killer.start()
+    assert run([*two_step_run[0], *options, f"--run_dir={folder}"]) == 1
+    killer.join()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: DataLoader worker")
+    assert error.endswith("The same command goes on from the last save.")
+
+
+def kill_a_child_after_two_steps(folder: Path) -> None:
+    ledger = folder / "ledger" / "rank-0000.jsonl"
+    while not ledger.is_file() or len(ledger.read_text().splitlines()) < 2:
+        time.sleep(0.01)
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)

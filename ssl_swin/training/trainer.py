@@ -27,6 +27,7 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 _ADVICE = (
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
+    ".*Consider setting `persistent_workers=True`.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
 # Swin's buffers never change; torch 2.15 renamed the switch for sending them at every step.
