@@ -11,7 +11,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(if $(UV),uv venv -q --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
-	$(if $(UV),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q) -e '.[dev]'
+	$(if $(UV),uv pip install -q --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install -q) -e '.[dev]'
 	touch $@
 
 demo: setup

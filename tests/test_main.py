@@ -168,7 +168,7 @@ def test_what_does_not_fit_fine_tuning_is_refused(refused, option, message):
 def test_another_run_in_the_folder_is_refused(refused, trained):
     arguments, folder = trained
     error = refused(*arguments, "--optim.base_lr=1", run_dir=folder)
-    assert "holds a run with optim.base_lr=0.016, this config says 1.0" in error
+    assert "holds a run with optim.base_lr=0.064, this config says 1.0" in error
 
 
 def test_a_changed_shard_set_is_refused(refused, trained, tiny_shards):
@@ -231,6 +231,10 @@ def kill_a_child_after_two_steps(folder: Path) -> None:
     ledger = folder / "ledger" / "rank-0000.jsonl"
     while not ledger.is_file() or len(ledger.read_text().splitlines()) < 2:
         time.sleep(0.01)
+    mine = Path("/proc/self/cmdline").read_bytes()
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+            if (
+                Path(f"/proc/{pid}/cmdline").read_bytes() == mine
+            ):  # forked: not multiprocessing's own
+                os.kill(int(pid), signal.SIGKILL)
