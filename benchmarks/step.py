@@ -49,10 +49,10 @@ RESULTS = Path(__file__).parent / "results"
 DEMO = {
     "name": "swin_tiny_patch4_window7_224",
     "img_size": 32,
-    "window_size": 4,
-    "embed_dim": 64,
+    "window_size": 8,
+    "embed_dim": 48,
     "depths": (2, 2),
-    "num_heads": (2, 4),
+    "num_heads": (3, 6),
 }
 
 
