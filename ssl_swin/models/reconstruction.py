@@ -30,9 +30,7 @@ class PixelDecoder(nn.Module):
         self, features: Float[Tensor, "batch num_features rows cols"]
     ) -> Float[Tensor, "batch chans height width"]:
         """Predict the image: height is ``rows * stride``."""
-        # The encoder hands over a permuted view; its strides would pass on to the gradient,
-        # which distributed training then copies at every step, with a warning.
-        return self.shuffle(self.conv(features.contiguous()))
+        return self.shuffle(self.conv(features))
 
 
 def masked_error_per_image(

@@ -23,8 +23,10 @@ from ssl_swin.run_folder import RunFolder, append_line
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 
-# Lightning's advice on choices that are the config's.
+# Lightning's advice on choices that are the config's; and DDP's on the decoder's 1x1 convolution,
+# whose gradient differs from its bucket in the strides of axes of length 1 alone.
 _ADVICE = (
+    "Grad strides do not match bucket view strides.*",
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
     ".*Consider setting `persistent_workers=True`.*",
