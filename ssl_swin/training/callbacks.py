@@ -222,8 +222,9 @@ class ProgressBar(Callback):
         step, schedule = pl_module.step, pl_module.schedule
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = (step - self.start_step) / seconds
-        loss = pl_module.metrics.get("train_loss", float("nan"))
-        text = f"loss {loss:.4f}  {rate * schedule.global_batch_size:.0f} images/s"
+        loss = pl_module.metrics.get("train_loss")  # None until the first point is logged
+        shown = "" if loss is None else f"loss {loss:.4f}  "
+        text = f"{shown}{rate * schedule.global_batch_size:.0f} images/s"
         epoch = f"{step / schedule.steps_per_epoch:.1f}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, epoch=epoch, text=text)
