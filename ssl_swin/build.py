@@ -217,6 +217,8 @@ def _heldout(config: RunConfig) -> Heldout | None:
 
 
 def _run(config: RunConfig, images: Images, module: Learner) -> Run:
+    if config.training.precision == "fp64":
+        module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
     if images.start.state is not None:
         restore(module, images.start.state)
     for name, (before, now) in images.start.changes.items():
