@@ -10,7 +10,6 @@ import json
 import os
 import tarfile
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -169,17 +168,6 @@ class ShardSet:
             "num_bytes": int(self.bytes.sum()),
             "fingerprint": self.fingerprint(),
         }
-
-    def difference(self, recorded: Mapping[str, Any]) -> str | None:
-        """Compare with what an earlier `describe` recorded.
-
-        Returns:
-            None when it is the same set, else the first difference in words.
-        """
-        for name, present in self.describe().items():
-            if recorded.get(name) != present:
-                return f"{name} of the shard set was {recorded.get(name)!r}, is now {present!r}"
-        return None
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map would be pickled as its content, for every worker.

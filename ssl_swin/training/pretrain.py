@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssl_swin.models.masking import num_hidden, random_mask
 from ssl_swin.models.normalise import Normalise
+from ssl_swin.models.reconstruction import masked_mean
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.optim import pretrain_groups
 from ssl_swin.training.learner import Batch, Learner, Schedule
@@ -54,7 +55,7 @@ class PretrainModule(Learner):
         images = self.normalise(micro["image"])
         error_sum = self.network(images, self.masking.draw(micro["index"], self.epoch)).error_sum
         hidden_px = self.schedule.global_batch_size * self.masking.hidden_px
-        return error_sum / (hidden_px + 1e-5) / images.shape[1]
+        return masked_mean(error_sum, hidden_px, images.shape[1])
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return the held-out masked loss, summed over images, with the masks of epoch 0."""

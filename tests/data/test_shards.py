@@ -115,7 +115,7 @@ def test_a_set_with_a_manifest_opens_without_its_index_files(folder):
     for index in folder.glob("*.index.npy"):
         index.unlink()
     shards = ShardSet.open(str(folder), index_missing=False)
-    assert shards.difference(recorded) is None
+    assert shards.describe() == recorded
     with pytest.raises(ShardError, match=r"there is no index .*run: ssl-swin shards index"):
         shards.rows(0)
 
@@ -183,10 +183,9 @@ def test_the_fingerprint_is_of_names_counts_and_sizes_not_of_the_place(folder):
     assert ShardSet.open(str(copy)).fingerprint() == shards.fingerprint()
     os.rename(copy / "train-000003.tar", copy / "train-000004.tar")
     renamed = ShardSet.open(str(copy))
-    assert renamed.difference(shards.describe()).startswith("fingerprint of the shard set was")
+    assert renamed.fingerprint() != shards.fingerprint()
     write_tar(copy / "train-000005.tar", samples(2))
-    longer = ShardSet.open(str(copy)).difference(shards.describe())
-    assert longer == "num_shards of the shard set was 4, is now 5"
+    assert ShardSet.open(str(copy)).describe()["num_shards"] == 5
 
 
 def test_few_indexes_and_files_stay_open(folder):
@@ -257,5 +256,5 @@ def test_a_read_only_place_is_answered_with_a_cache_folder():
             os.chmod(place, 0o755)
         assert os.listdir(place) == ["a.tar"]
         assert sorted(os.listdir(cache_folder(place, cache))) == ["a.tar.index.npy", "index.json"]
-        assert again.difference(shards.describe()) is None
+        assert again.describe() == shards.describe()
         assert ShardReader(again).label(0, 2) == 2
