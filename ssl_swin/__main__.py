@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from ssl_swin import __version__, signals
 
@@ -158,8 +158,10 @@ def _refuse_unknown(arguments: list[str], known: list[str]) -> None:
 
 def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in content.items():
-        if isinstance(value, dict) and value:
-            yield from _keys(value, f"{prefix}{key}.")
+        inner = value if isinstance(value, list) else [value]
+        if inner and all(isinstance(one, dict) and one for one in inner):
+            for one in inner:
+                yield from _keys(one, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
@@ -168,8 +170,9 @@ def _dotted_names(kind: Any, prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(kind)
     for field in fields(kind):
         yield f"{prefix}{field.name}"
-        if is_dataclass(hints[field.name]):
-            yield from _dotted_names(hints[field.name], f"{prefix}{field.name}.")
+        for inner in (hints[field.name], *get_args(hints[field.name])):
+            if is_dataclass(inner):
+                yield from _dotted_names(inner, f"{prefix}{field.name}.")
 
 
 def _nearest(name: str, known: Any) -> str:

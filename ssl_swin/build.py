@@ -15,7 +15,8 @@ from ssl_swin.config import (
     RunConfig,
 )
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
-from ssl_swin.data.order import Order, default_num_lanes
+from ssl_swin.data.mixture import Mixture
+from ssl_swin.data.order import Dealt, Order, default_num_lanes
 from ssl_swin.data.shards import ShardSet
 from ssl_swin.data.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.models.classifier import Classifier
@@ -43,8 +44,7 @@ class Images:
     start: Start
     shards: ShardSet
     stream: ImageStream
-    places: np.ndarray | None  # the order's samples in the shard set; None if they are the same
-    order: Order
+    order: Dealt
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Run:
         return self.images.start.folder
 
     @property
-    def order(self) -> Order:
+    def order(self) -> Dealt:
         """Who reads what at which step."""
         return self.images.order
 
@@ -118,7 +118,9 @@ def build_finetune(config: FinetuneConfig, resume_from: Path | None = None) -> R
 
 def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
     data, img_size = config.data, config.model.img_size
-    shards = _open(data, data.shards)
+    patterns = [data.shards] if data.shards else [one.shards for one in data.sets]
+    sets = [_open(data, pattern) for pattern in patterns]
+    shards = ShardSet.join(sets)
     start = find_start(config, kind, shards.describe(), resume_from)
     labels = _labels(config)
     transform = TrainTransform(
@@ -131,19 +133,30 @@ def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
         rand_augment=data.rand_augment if isinstance(data, LabelledDataConfig) else "",
         mean=data.mean,
     )
-    places = None
+    order = _order(config, sets, labels)
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels)
+    return Images(kind, start, shards, stream, order)
+
+
+def _order(config: RunConfig, sets: list[ShardSet], labels: Labels | None) -> Dealt:
+    data, batch = config.data, config.training.global_batch_size
+    num_lanes = data.num_lanes or default_num_lanes(batch)
+    if data.sets:
+        return Mixture(
+            tuple(shards.counts for shards in sets),
+            tuple(one.weight for one in data.sets),
+            data.samples_per_epoch or sum(shards.num_samples for shards in sets),
+            config.seed,
+            batch,
+            num_lanes,
+            data.block_size,
+        )
+    (shards,) = sets
+    counts, places = shards.counts, None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(shards, labels, data.num_labels, config.seed)
-    batch = config.training.global_batch_size
-    order = Order(
-        shards.counts if places is None else np.array([len(places)]),
-        config.seed,
-        batch,
-        data.num_lanes or default_num_lanes(batch),
-        data.block_size,
-    )
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels)
-    return Images(kind, start, shards, stream, places, order)
+        counts = np.array([len(places)])
+    return Order(counts, config.seed, batch, num_lanes, data.block_size, places)
 
 
 def _labels(config: RunConfig) -> Labels | None:
@@ -171,7 +184,7 @@ def _encoder(config: RunConfig) -> SwinEncoder:
     return SwinEncoder(in_chans=len(config.data.mean), **asdict(config.model))
 
 
-def _schedule(config: RunConfig, order: Order) -> Schedule:
+def _schedule(config: RunConfig, order: Dealt) -> Schedule:
     training, optim = config.training, config.optim
     world_size = training.devices * training.num_nodes
     return Schedule(
@@ -227,7 +240,6 @@ def _run(config: RunConfig, images: Images, module: Learner) -> Run:
     datamodule = StreamModule(
         images.stream,
         images.order,
-        images.places,
         _heldout(config),
         (module.step, stop_step),
         config.data.num_workers,

@@ -28,11 +28,28 @@ def _require_seed(seed: int) -> None:
 
 
 @dataclass(frozen=True)
+class SetConfig:
+    """One of several shard sets that are trained on together."""
+
+    shards: str
+    """A folder, a tar, a glob, or braces such as train-{000000..000099}.tar."""
+    weight: float
+    """Its share of the images, relative to the other sets' weights."""
+
+    def __post_init__(self) -> None:
+        _require_positive(data__sets__weight=self.weight)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where images come from and what is done to them."""
 
-    shards: str
+    shards: str | None = None
     """Training shards: a folder, a tar, a glob, or braces such as train-{000000..000099}.tar."""
+    sets: tuple[SetConfig, ...] = ()
+    """Instead of `shards`: several sets, each `{shards: ..., weight: ...}`."""
+    samples_per_epoch: int | None = None
+    """With `sets`: images of one epoch; null: as many as the sets hold together."""
     val_shards: str | None = None
     """Held-out shards; without them there is no held-out loss or accuracy."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -59,6 +76,15 @@ class DataConfig:
     """Folder for indexes of shards in a read-only place; null: the user's cache."""
 
     def __post_init__(self) -> None:
+        _require(
+            (self.shards is None) != (not self.sets),
+            f"data.shards={self.shards!r} and {len(self.sets)} data.sets: give one of the two",
+        )
+        _require(
+            self.samples_per_epoch is None or bool(self.sets),
+            f"data.samples_per_epoch={self.samples_per_epoch} goes with data.sets; an epoch of "
+            "data.shards is each image once",
+        )
         _require(
             len(self.mean) == len(self.std) and len(self.mean) in (1, 3),
             f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; give both 1 "
@@ -98,6 +124,11 @@ class LabelledDataConfig(DataConfig):
         _require_share(data__erasing=self.erasing)
         if self.num_labels is not None:
             _require_positive(data__num_labels=self.num_labels)
+            _require(
+                not self.sets,
+                f"data.num_labels={self.num_labels} draws from one shard set; give data.shards "
+                "instead of data.sets",
+            )
         _require(
             re.fullmatch(r"|rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?)*", self.rand_augment)
             is not None,
@@ -376,5 +407,12 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[
     return {
         name: (before.get(name), now.get(name))
         for name in names
-        if name not in LAYOUT and before.get(name) != now.get(name)
+        if name not in LAYOUT and _number(before.get(name)) != _number(now.get(name))
     }
+
+
+def _number(value: Any) -> Any:
+    """What of a value changes numbers: of `data.sets` the weights, not the places."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [entry.get("weight") for entry in value]
+    return value

@@ -141,6 +141,8 @@ def test_a_file_that_is_not_there_is_refused(refused):
         ("--mask.mask_ratio=1", "mask_ratio=1.0 hides 16 of 16"),
         ("--training.global_batch_size=20000", "larger than the data: 10000 samples"),
         ("--data.num_lanes=7", "num_lanes=7 does not divide"),
+        ("--data.shards=null", "data.shards=None and 0 data.sets: give one of the two"),
+        ("--data.samples_per_epoch=9", "data.samples_per_epoch=9 goes with data.sets"),
         ("--model.name=swin_smal", "nearest: "),
         ("--model.depths=[2]", "one value per stage"),
         ("--resume-from=nowhere.ckpt", "nowhere.ckpt cannot be read"),
@@ -149,6 +151,22 @@ def test_a_file_that_is_not_there_is_refused(refused):
 )
 def test_what_does_not_fit_is_refused(refused, option, message):
     assert message in refused("pretrain", PRETRAIN, option)
+
+
+@pytest.mark.parametrize(
+    ("one", "message"),
+    [
+        (f"shards: {SAMPLE}, weight: 0", "data.sets.weight=0.0 must be greater than 0"),
+        (f"shards: {SAMPLE}, weight: 0.0001", "data.sets[1].weight=0.0001 is less than 1/1000"),
+        (f"shards: {SAMPLE}/pretrain-000000.tar, weight: 1", "is in two of the sets"),
+        (f"shard: {SAMPLE}, weight: 1", "unknown key data.sets.shard; did you mean"),
+    ],
+)
+def test_sets_that_cannot_be_mixed_are_refused(refused, tmp_path, one, message):
+    config = tmp_path / "mix.yaml"
+    sets = f"[{{shards: {SAMPLE}/pretrain-000000.tar, weight: 1}}, {{{one}}}]"
+    config.write_text(f"run_dir: runs/none\ndata:\n  sets: {sets}\n")
+    assert message in refused("pretrain", str(config))
 
 
 @pytest.mark.parametrize(

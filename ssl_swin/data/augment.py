@@ -134,14 +134,14 @@ class EvaluationTransform:
 
 
 def random_erasing(
-    images: Tensor, index: Tensor, epoch: int, seed: int, probability: float
+    images: Tensor, index: Tensor, epoch: Tensor | int, seed: int, probability: float
 ) -> Tensor:
     """Replace one rectangle of some images by noise, in place, and return them.
 
     Args:
         images: Normalised images, float (batch, chans, height, width).
         index: Each image's place in the shard set, int64 (batch,).
-        epoch: Counted from 0.
+        epoch: Counted from 0, one for all or one for each image.
         seed: The run's seed.
         probability: Share of images erased.
 
@@ -150,8 +150,9 @@ def random_erasing(
         to 1/3, aspect 0.3 to 1/0.3, ten tries; every draw depends on the image alone.
     """
     _, chans, height, width = images.shape
-    for place, sample in enumerate(index.tolist()):
-        key = (Purpose.ERASING, seed, epoch, sample)
+    epochs = torch.as_tensor(epoch).expand(len(index)).tolist()
+    for place, (sample, number) in enumerate(zip(index.tolist(), epochs, strict=True)):
+        key = (Purpose.ERASING, seed, number, sample)
         numbers = uniforms(41, *key)
         if numbers[40] >= probability:
             continue

@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     SUBSET = 8
     MIXUP = 9
     STEP = 10
+    MIXTURE = 11
 
 
 def raw(num: int, *key: int) -> np.ndarray:

@@ -7,7 +7,8 @@ function of the step; a rank owns some of the lanes, so it reads about its share
 keeps few shards open, and any number of ranks up to `num_lanes` sees the same global batches.
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -22,10 +23,16 @@ MAX_DEFAULT_LANES = 64
 
 @dataclass(frozen=True)
 class Draw:
-    """What one rank reads for one step: the epoch and the samples' places in the shard set."""
+    """What one rank reads for one step: the samples' places in the shard set, and their epochs."""
 
-    epoch: int
+    epoch: int | np.ndarray  # int64 (share,) where they differ: each sample's pass over its set
     index: np.ndarray  # int64 (share,)
+
+    @classmethod
+    def join(cls, draws: list["Draw"]) -> "Draw":
+        """Lay draws end to end."""
+        epochs = [np.broadcast_to(draw.epoch, draw.index.shape) for draw in draws]
+        return cls(np.concatenate(epochs), np.concatenate([draw.index for draw in draws]))
 
 
 def default_num_lanes(global_batch_size: int) -> int:
@@ -47,8 +54,59 @@ def rank_lanes(num_lanes: int, rank: int, world_size: int) -> range:
     return range(rank * num_lanes // world_size, (rank + 1) * num_lanes // world_size)
 
 
-@dataclass(frozen=True)
-class Order:
+class Dealt(ABC):
+    """Global batches dealt to ranks in lanes: an `Order`, or a `Mixture` of several."""
+
+    global_batch_size: int
+    num_lanes: int
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Global batches in one epoch; what is left over, less than one batch, is dropped."""
+
+    @property
+    @abstractmethod
+    def num_samples(self) -> int:
+        """Samples that there are to draw from."""
+
+    @abstractmethod
+    def draw(self, step: int, rank: int = 0, world_size: int = 1) -> Draw:
+        """Return what a rank reads at a step of the run, counted from 0 over all epochs.
+
+        The shares of all ranks, laid end to end, are the global batch.
+        """
+
+    @property
+    def per_lane(self) -> int:
+        """Samples that a global batch takes from each lane."""
+        return self.global_batch_size // self.num_lanes
+
+    def share_size(self, rank: int, world_size: int) -> int:
+        """Samples that a rank reads at each step."""
+        return len(rank_lanes(self.num_lanes, rank, world_size)) * self.per_lane
+
+    def num_micro_batches(self, micro_batch_size: int, world_size: int) -> int:
+        """Micro-batches per step, the same for every rank: what the largest share needs."""
+        largest = max(self.share_size(rank, world_size) for rank in range(world_size))
+        return -(-largest // micro_batch_size)
+
+
+def require_lanes_divide(num_lanes: int, global_batch_size: int) -> None:
+    """Refuse lanes that do not take equal parts of a global batch.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    if num_lanes < 1 or global_batch_size % num_lanes:
+        raise ValueError(
+            f"data.num_lanes={num_lanes} does not divide global_batch_size={global_batch_size}; "
+            f"use a divisor, for example {default_num_lanes(global_batch_size)}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Order(Dealt):
     """The order of a whole run over one shard set.
 
     Attributes:
@@ -57,6 +115,8 @@ class Order:
         global_batch_size: Samples in one optimiser step over all ranks.
         num_lanes: Lanes an epoch is dealt in; divides the global batch size.
         block_size: Samples shuffled together inside a lane.
+        places: The samples' places in the shard set, int64 (num_samples,), if the run uses only
+            some of them; `counts` is then of these.
 
     Raises:
         ValueError: If the lanes do not divide the batch or the data is smaller than one batch.
@@ -67,14 +127,10 @@ class Order:
     global_batch_size: int
     num_lanes: int
     block_size: int = BLOCK_SIZE
+    places: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_lanes < 1 or self.global_batch_size % self.num_lanes:
-            raise ValueError(
-                f"data.num_lanes={self.num_lanes} does not divide "
-                f"global_batch_size={self.global_batch_size}; use a divisor, for example "
-                f"{default_num_lanes(self.global_batch_size)}"
-            )
+        require_lanes_divide(self.num_lanes, self.global_batch_size)
         if self.num_samples < self.global_batch_size:
             largest = self.num_samples // self.num_lanes * self.num_lanes
             fits = f"the largest that fits {self.num_lanes} lanes is {largest}, " if largest else ""
@@ -98,15 +154,16 @@ class Order:
         """Open one epoch."""
         return EpochOrder(self, epoch)
 
-    def share_size(self, rank: int, world_size: int) -> int:
-        """Samples that a rank reads at each step."""
-        lanes = rank_lanes(self.num_lanes, rank, world_size)
-        return len(lanes) * (self.global_batch_size // self.num_lanes)
+    @cached_property
+    def opened(self) -> Callable[[int], "EpochOrder"]:
+        """`epoch`, but the last two stay open."""
+        return lru_cache(maxsize=2)(self.epoch)
 
-    def num_micro_batches(self, micro_batch_size: int, world_size: int) -> int:
-        """Micro-batches per step, the same for every rank: what the largest share needs."""
-        largest = max(self.share_size(rank, world_size) for rank in range(world_size))
-        return -(-largest // micro_batch_size)
+    def draw(self, step: int, rank: int = 0, world_size: int = 1) -> Draw:
+        """Return what a rank reads at a step of the run, counted from 0 over all epochs."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        index = self.opened(epoch).share(within, rank, world_size)
+        return Draw(epoch, index if self.places is None else self.places[index])
 
 
 class EpochOrder:
@@ -122,7 +179,7 @@ class EpochOrder:
         self._ends = np.cumsum(counts)  # of each shard, on this epoch's line
         self._begins = self._ends - counts
         self._rotation = integer(order.num_samples, order.seed, Purpose.ROTATION, epoch)
-        self._lane_length = order.steps_per_epoch * (order.global_batch_size // order.num_lanes)
+        self._lane_length = order.steps_per_epoch * order.per_lane
         self._block = lru_cache(maxsize=2 * order.num_lanes)(self._draw_block)
 
     def _draw_block(self, lane: int, block: int) -> np.ndarray:
@@ -144,42 +201,32 @@ class EpochOrder:
         return self._starts[shard] + (place - self._begins[shard])
 
     def share(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
-        """Return the samples a rank reads at a step of this epoch, int64 (share,).
-
-        The shares of all ranks, laid end to end, are the global batch.
-        """
-        per_lane = self.order.global_batch_size // self.order.num_lanes
+        """Return the samples a rank reads at a step of this epoch, int64 (share,)."""
         lanes = rank_lanes(self.order.num_lanes, rank, world_size)
-        start = step * per_lane
-        return np.concatenate([self.lane(lane, start, start + per_lane) for lane in lanes])
+        start = step * self.order.per_lane
+        stop = start + self.order.per_lane
+        return np.concatenate([self.lane(lane, start, stop) for lane in lanes])
 
 
 @dataclass(frozen=True)
 class Shares:
     """Batch sampler of one rank from one step of the run to another; steps count from 0.
 
-    It runs through epoch ends without a pause, so that loader workers never restart. `places` maps
-    the order's samples to places in the shard set when the run uses only some of them.
+    It runs through epoch ends without a pause, so that loader workers never restart.
     """
 
-    order: Order
+    order: Dealt
     rank: int
     world_size: int
     start_step: int
     stop_step: int
-    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.stop_step - self.start_step
 
     def __iter__(self) -> Iterator[Draw]:
-        epoch: EpochOrder | None = None
         for step in range(self.start_step, self.stop_step):
-            number, within = divmod(step, self.order.steps_per_epoch)
-            if epoch is None or epoch.number != number:
-                epoch = self.order.epoch(number)
-            index = epoch.share(within, self.rank, self.world_size)
-            yield Draw(number, index if self.places is None else self.places[index])
+            yield self.order.draw(step, self.rank, self.world_size)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import json
 import os
 import tarfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,8 @@ class ShardSet:
     """int64 (num_shards,): size of each tar when it was indexed."""
     cache_dir: Path | None = None
     """Root of the cache of indexes for folders that cannot be written to."""
+    set_sizes: tuple[int, ...] = ()
+    """Shards of each of the sets that were joined to this one; empty if it is one."""
     max_mapped: int = 128
     """Indexes kept mapped into memory at once; each is an open file too."""
     _tables: OrderedDict[int, np.ndarray] = field(
@@ -97,6 +100,27 @@ class ShardSet:
             check_size(path, known[path][1])
         sizes = np.array([known[path] for path in paths], dtype=np.int64)
         return cls(paths, sizes[:, 0].copy(), sizes[:, 1].copy(), cache_dir)
+
+    @classmethod
+    def join(cls, sets: Sequence["ShardSet"]) -> "ShardSet":
+        """Lay several sets end to end.
+
+        Raises:
+            ShardError: If a tar is in two of them.
+        """
+        if len(sets) == 1:
+            return sets[0]
+        paths = tuple(path for one in sets for path in one.paths)
+        if len(set(paths)) < len(paths):
+            twice = next(path for place, path in enumerate(paths) if path in paths[:place])
+            raise ShardError(f"{twice} is in two of the sets; leave it in one, with more weight")
+        return cls(
+            paths,
+            np.concatenate([one.counts for one in sets]),
+            np.concatenate([one.bytes for one in sets]),
+            sets[0].cache_dir,
+            tuple(len(one.paths) for one in sets),
+        )
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -154,10 +178,11 @@ class ShardSet:
         return table[:-1]
 
     def fingerprint(self) -> str:
-        """Hash of names, counts and sizes in order: the same for a copy in another folder."""
+        """Hash of names, counts, sizes and sets in order: the same for a copy elsewhere."""
         digest = hashlib.sha256()
         for path, count, size in zip(self.paths, self.counts, self.bytes, strict=True):
             digest.update(os.fsencode(path.name) + f"\0{count}\0{size}\n".encode())
+        digest.update(b"".join(b"%d\n" % size for size in self.set_sizes))
         return digest.hexdigest()
 
     def describe(self) -> dict[str, int | str]:

@@ -41,7 +41,8 @@ class ImageStream(Dataset):
     """Images of a shard set by place, decoded, transformed and stacked.
 
     Batches hold `image` uint8 (batch, in_chans, img_size, img_size); `index` int64 (batch,), the
-    place of the sample that was read; `replaced` int64 (batch,), the place of the unreadable sample
+    place of the sample that was read; `epoch` int64 (batch,), which pass over its set it belongs
+    to, counted from 0; `replaced` int64 (batch,), the place of the unreadable sample
     it stands in for, else -1; and `label` int64 (batch,) if labels are asked for.
     """
 
@@ -66,16 +67,17 @@ class ImageStream(Dataset):
         images = np.empty((num, self.in_chans, self.img_size, self.img_size), np.uint8)
         index, replaced = np.empty(num, np.int64), np.full(num, -1, np.int64)
         labels = np.empty(num, np.int64)
+        epoch = np.broadcast_to(np.int64(draw.epoch), num).copy()
         shard, row = self.shards.locate(draw.index)
         for place in range(num):
-            found, pixels = self._read(int(shard[place]), int(row[place]), draw.epoch)
+            found, pixels = self._read(int(shard[place]), int(row[place]), int(epoch[place]))
             images[place] = pixels
             index[place] = draw.index[place] + (found - row[place])
             if found != row[place]:
                 replaced[place] = draw.index[place]
             if self.labels is not None:
                 labels[place] = self._label(int(shard[place]), found)
-        batch = {"image": images, "index": index, "replaced": replaced}
+        batch = {"image": images, "index": index, "epoch": epoch, "replaced": replaced}
         if self.labels is not None:
             batch["label"] = labels
         return {name: torch.from_numpy(array) for name, array in batch.items()}

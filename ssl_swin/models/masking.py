@@ -84,7 +84,7 @@ def num_hidden(grid: tuple[int, int], mask_ratio: float) -> int:
 
 def random_mask(
     index: Int64[Tensor, " batch"],
-    epoch: int,
+    epoch: int | Int64[Tensor, " batch"],
     seed: int,
     grid: tuple[int, int],
     mask_ratio: float,
@@ -96,7 +96,7 @@ def random_mask(
 
     Args:
         index: Each image's place in the shard set; the mask depends on nothing else that varies.
-        epoch: Counted from 0; a new epoch hides other patches.
+        epoch: Counted from 0, one for all or one for each; a new epoch hides other patches.
         seed: The run's seed.
         grid: Rows and columns of mask patches: (6, 6) for 192-pixel images and 32-pixel patches.
         mask_ratio: Share to hide, in (0, 1).
@@ -116,10 +116,12 @@ def random_mask(
     hidden = num_hidden(grid, mask_ratio)
     num_patches = grid[0] * grid[1]
     key = 0
-    for part in (_PURPOSE, seed, epoch):
+    for part in (_PURPOSE, seed):
         key = _mix_int((key ^ (part & _WORD)) + _GOLDEN)
+    epochs = torch.as_tensor(epoch, dtype=torch.int64, device=index.device)
+    epoch_key = _mix((epochs ^ _signed(key)) + _signed(_GOLDEN))  # () or (batch,)
     place = torch.arange(num_patches, dtype=torch.int64, device=index.device)
-    image_key = _mix(index * _signed(_GOLDEN) + _signed(key))  # (batch,)
+    image_key = _mix(index * _signed(_GOLDEN) + epoch_key)  # (batch,)
     keys = _mix(image_key[:, None] + (place + 1) * _signed(_GOLDEN))  # (batch, num_patches)
     keys = keys & (_WORD >> 1)  # the sign bit off: what is sorted is a plain number
     first = keys.argsort(dim=1, stable=True)[:, :hidden]

@@ -8,7 +8,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ssl_swin import signals
-from ssl_swin.data.order import EvaluationShares, Order, Shares
+from ssl_swin.data.order import Dealt, EvaluationShares, Shares
 from ssl_swin.data.stream import Batch, ImageStream, collate
 
 
@@ -31,7 +31,6 @@ class StreamModule(LightningDataModule):
     Args:
         stream: The training images.
         order: Who reads what at which step.
-        places: The order's samples as places in the shard set; None if they are the same.
         heldout: Held-out images, if there are any.
         steps: First step of this life, and the step the run ends at.
         num_workers: Loader processes per rank.
@@ -40,21 +39,20 @@ class StreamModule(LightningDataModule):
     def __init__(
         self,
         stream: ImageStream,
-        order: Order,
-        places: np.ndarray | None,
+        order: Dealt,
         heldout: Heldout | None,
         steps: tuple[int, int],
         num_workers: int,
     ) -> None:
         super().__init__()
-        self.stream, self.order, self.places = stream, order, places
+        self.stream, self.order = stream, order
         self.heldout, self.steps, self.num_workers = heldout, steps, num_workers
 
     def train_dataloader(self) -> DataLoader:
         """Return this rank's shares of the rest of the run."""
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        shares = Shares(self.order, rank, world_size, *self.steps, self.places)
+        shares = Shares(self.order, rank, world_size, *self.steps)
         return self._loader(self.stream, shares)
 
     def heldout_dataloader(self) -> DataLoader | None:

@@ -27,9 +27,7 @@ class Regularise:
     cutmix: float
     label_smoothing: float
 
-    def __call__(
-        self, images: Tensor, batch: Batch, epoch: int, step: int, rank: int
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, batch: Batch, step: int, rank: int) -> tuple[Tensor, Tensor]:
         """Return images and soft targets (batch, num_classes).
 
         Source:
@@ -37,7 +35,7 @@ class Regularise:
             odd share, which timm refuses, keeps its last image unmixed.
         """
         if self.erasing:
-            images = random_erasing(images, batch["index"], epoch, self.seed, self.erasing)
+            images = random_erasing(images, batch["index"], batch["epoch"], self.seed, self.erasing)
         targets = self._smooth(batch["label"]).to(images.dtype)
         even = len(images) // 2 * 2
         if even and (self.mixup or self.cutmix):
@@ -80,7 +78,7 @@ class FinetuneModule(Learner):
     def prepare(self, batch: Batch) -> Batch:
         """Normalise, erase and mix within the rank's share, before it is cut."""
         images, targets = self.regularise(
-            self.normalise(batch["image"]), batch, self.epoch, self.step, self.global_rank
+            self.normalise(batch["image"]), batch, self.step, self.global_rank
         )
         return {"image": images, "target": targets, "index": batch["index"]}
 

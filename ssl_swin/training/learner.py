@@ -83,11 +83,6 @@ class Learner(LightningModule, ABC):
         """Return the share as it is cut into micro-batches."""
         return batch
 
-    @property
-    def epoch(self) -> int:
-        """The epoch of the next step, counted from 0."""
-        return self.step // self.schedule.steps_per_epoch
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW, as it was when the run goes on."""
         rate = self.schedule.curve.at(self.step)

@@ -25,7 +25,7 @@ class Masking:
     def __post_init__(self) -> None:
         num_hidden(self.grid, self.mask_ratio)  # refuses what no image can be masked with
 
-    def draw(self, index: Tensor, epoch: int) -> Tensor:
+    def draw(self, index: Tensor, epoch: Tensor | int) -> Tensor:
         """Return the masks of these images, bool (batch, rows, cols)."""
         return random_mask(index, epoch, self.seed, self.grid, self.mask_ratio)
 
@@ -53,7 +53,8 @@ class PretrainModule(Learner):
     def loss(self, micro: Batch) -> Tensor:
         """Return the masked error of these images over the hidden pixels of the global batch."""
         images = self.normalise(micro["image"])
-        error_sum = self.network(images, self.masking.draw(micro["index"], self.epoch)).error_sum
+        mask = self.masking.draw(micro["index"], micro["epoch"])
+        error_sum = self.network(images, mask).error_sum
         hidden_px = self.schedule.global_batch_size * self.masking.hidden_px
         return masked_mean(error_sum, hidden_px, images.shape[1])
 

@@ -30,7 +30,7 @@ def test_a_batch_is_whole_uint8_and_says_which_samples_it_holds(tiny_shards, mod
     folder = tiny_shards([4, 0, 3], mode=mode)
     index = np.array([6, 0, 4])
     batch = stream_of(folder, in_chans, Labels(10)).__getitems__(Draw(0, index))
-    assert set(batch) == {"image", "index", "replaced", "label"}
+    assert set(batch) == {"image", "index", "epoch", "replaced", "label"}
     assert (batch["image"].dtype, batch["image"].shape) == (torch.uint8, (3, in_chans, 28, 28))
     assert batch["image"].is_contiguous()
     for name, expected in {"index": [6, 0, 4], "replaced": [-1] * 3, "label": [6, 0, 4]}.items():

@@ -3,12 +3,13 @@
 import itertools
 import shutil
 import signal
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ssl_swin.config import PretrainConfig
+from ssl_swin.config import PretrainConfig, SetConfig
 from tests.training.conftest import SAMPLE, write_shards
 from tests.training.launch import (
     finetune_config,
@@ -111,6 +112,26 @@ def test_a_run_stopped_on_2_processes_goes_on_with_another_number(
     for name in ("lr/decay", "lr/no_decay"):
         assert points(run, name) == points(straight, name)
     assert due_checkpoints(run) == due_checkpoints(straight)
+
+
+def test_a_mixture_stopped_on_2_processes_goes_on_with_1(tmp_path, shards):
+    sets = (
+        SetConfig(str(shards / "part-00000{1,3}.tar"), 3.0),
+        SetConfig(str(shards / "part-00000{0,2,4}.tar"), 1.0),
+    )
+
+    def mixed(run_dir: Path, devices: int) -> PretrainConfig:
+        config = build(run_dir, shards, (devices, 0, 24))
+        data = replace(config.data, shards=None, sets=sets, samples_per_epoch=240)
+        return replace(config, data=data)
+
+    run, straight = tmp_path / "run", train(mixed(tmp_path / "straight", 1))
+    assert interrupt(mixed(run, 2), 11, signal.SIGTERM) == {75}
+    assert finish(start(mixed(run, 1))) == {0}
+    assert global_batches(run) == global_batches(straight)
+    seen = Counter(index < 101 for batch in global_batches(run).values() for index in batch)
+    assert abs(seen[True] / seen.total() - 0.75) < 0.03
+    assert largest_difference(points(run, "train/loss"), points(straight, "train/loss")) < 1e-9
 
 
 def due_checkpoints(run: Path) -> list[int]:
