@@ -72,6 +72,8 @@ class DataConfig:
     """Lanes the order is dealt in, a divisor of the global batch; null: the largest up to 64."""
     block_size: int = 4096
     """Samples shuffled together inside a lane."""
+    max_bad_share: float = 0.01
+    """Largest share of images that cannot be decoded, [0, 1]; above it the run stops."""
     index_cache: str | None = None
     """Folder for indexes of shards in a read-only place; null: the user's cache."""
 
@@ -94,7 +96,11 @@ class DataConfig:
         _require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
         if self.num_lanes is not None:
             _require_positive(data__num_lanes=self.num_lanes)
-        _require_share(data__crop_pct=self.crop_pct, data__hflip=self.hflip)
+        _require_share(
+            data__crop_pct=self.crop_pct,
+            data__hflip=self.hflip,
+            data__max_bad_share=self.max_bad_share,
+        )
         _require(self.num_workers >= 0, f"data.num_workers={self.num_workers} must be 0 or more")
         for name in ("crop_scale", "crop_ratio"):
             low, high = getattr(self, name)
@@ -369,6 +375,7 @@ LAYOUT = frozenset(
         "data.shards",
         "data.val_shards",
         "data.num_workers",
+        "data.max_bad_share",
         "data.index_cache",
         "training.micro_batch_size",
         "training.accelerator",

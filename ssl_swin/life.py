@@ -15,7 +15,8 @@ from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.resume import record_start
 from ssl_swin.run_folder import Summary, read_summary, write_summary
-from ssl_swin.training.callbacks import Clock, Ledger, Measure, ProgressBar, Scalars
+from ssl_swin.training.bad_samples import BadSamples
+from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.panels import Panels
@@ -105,6 +106,14 @@ def _callbacks(run: Run) -> list[Callback]:
     if training.ledger:
         callbacks.append(Ledger(folder, run.images.start.life))
     callbacks += [
+        StopOnSignal(),
+        BadSamples(
+            folder,
+            run.images.stream,
+            run.config.data.max_bad_share,
+            (training.log_every_steps, training.checkpoint_every_steps),
+            run.stop_step,
+        ),
         Scalars(training.log_every_steps, clock),
         Measure(training.validate_every_epochs * per_epoch, run.stop_step),
     ]
@@ -118,7 +127,6 @@ def _callbacks(run: Run) -> list[Callback]:
     }
     return [
         *callbacks,
-        StopOnSignal(),
         Checkpoints(
             folder,
             facts,
@@ -129,6 +137,7 @@ def _callbacks(run: Run) -> list[Callback]:
             export=partial(_export, run),
         ),
         ProgressBar(module.step, run.stop_step),
+        DataWait(run.config.data.num_workers),
         clock,
     ]
 
@@ -201,6 +210,7 @@ def _summary(run: Run, seconds: float) -> Summary:
         samples_seen=run.module.step * config.training.global_batch_size,
         train_loss=metrics.get("train_loss"),
         heldout_loss=metrics.get("heldout_loss"),
+        bad_samples=int(metrics.get("bad_samples", 0)),
         lives=run.images.start.life,
         seconds=seconds,
     )

@@ -66,6 +66,11 @@ class RunFolder:
         return self.root / "ledger" / f"rank-{rank:04d}.jsonl"
 
     @property
+    def bad_samples(self) -> Path:
+        """One JSON line for each image that could not be decoded, once for each epoch."""
+        return self.root / "bad_samples.jsonl"
+
+    @property
     def lives(self) -> Path:
         """One JSON line for each start of the run: life, step, world size."""
         return self.root / "lives.jsonl"
@@ -106,6 +111,8 @@ class Summary:
     """Labelled training images."""
     start: str | None = None
     """Where the encoder came from; "scratch" if nowhere."""
+    bad_samples: int = 0
+    """Images that could not be decoded and were replaced by others, over all epochs."""
     lives: int = 1
     """Times the run was started."""
     seconds: float = 0.0

@@ -82,6 +82,16 @@ class ImageStream(Dataset):
             batch["label"] = labels
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
+    def explain(self, index: int) -> tuple[str, str, str]:
+        """Return the shard's name, the key, and why the image cannot be decoded, for a report."""
+        shard, row = (int(place[0]) for place in self.shards.locate(np.array([index])))
+        try:
+            decode(self._reader.read(shard, row), self.in_chans)
+            reason = "it can be decoded now"
+        except UnreadableImage as error:
+            reason = str(error)
+        return self.shards.paths[shard].name, self._reader.key(shard, row), reason
+
     def _read(self, shard: int, row: int, epoch: int) -> tuple[int, np.ndarray]:
         """Return the first readable sample at or after `row` of the shard, and its pixels."""
         count, first = int(self.shards.counts[shard]), int(self.shards.starts[shard])

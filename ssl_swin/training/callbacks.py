@@ -1,5 +1,6 @@
 """What happens between two steps, in this order: ledger, measurement, scalars, progress, clock."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -19,6 +20,7 @@ from rich.progress import (
 from ssl_swin.run_folder import RunFolder, append_line
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.trainer import say
 
 PLAIN_EVERY_S = 30.0  # between lines of progress where there is no terminal
 
@@ -134,6 +136,40 @@ class Clock(Callback):
         self.last_step_s, self._last = self._mark - self._last, self._mark
 
 
+class DataWait(Clock):
+    """Says in words, once in a life, that training waits for data, and what to change.
+
+    Args:
+        num_workers: Loader processes of each training process.
+        num_steps: Steps that are looked at together; those of the start are passed over.
+        share: Of their time, waiting from which on there is something to say.
+    """
+
+    def __init__(self, num_workers: int, num_steps: int = 100, share: float = 0.25) -> None:
+        super().__init__()
+        self.num_workers, self.window, self.share = num_workers, num_steps, share
+        self._warm = self._said = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the last steps when there are enough of them."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._said or self.num_steps < self.window:
+            return
+        waited = self.wait_s / self.step_s
+        if self._warm and waited > self.share:
+            self._said = True
+            say(
+                f"data-bound: {100 * waited:.0f} % of the last {self.window} steps was waiting for "
+                f"images; give more data.num_workers (now {self.num_workers}, on "
+                f"{len(os.sched_getaffinity(0))} cores), smaller images (ssl-swin shards create "
+                "--short_side) or nearer storage; ssl-swin doctor tells which"
+            )
+        self._warm = True
+        self.reset()
+
+
 class Scalars(Callback):
     """TensorBoard's curves; a point's step is the number of steps done, over all lives."""
 
@@ -167,6 +203,7 @@ class Scalars(Callback):
             "train/epoch": step / pl_module.schedule.steps_per_epoch,
             "speed/images_per_s": self.clock.num_steps * batch_size / elapsed,
             "speed/data_wait_share": self.clock.wait_s / elapsed,
+            "data/bad_samples": pl_module.metrics.get("bad_samples", 0),
         }
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         for group in optimizer.param_groups:

@@ -1,0 +1,100 @@
+"""Images that could not be decoded: counted, named, and the run stopped when they are too many."""
+
+import json
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from ssl_swin.data.stream import ImageStream
+from ssl_swin.run_folder import RunFolder, append_line
+from ssl_swin.training.learner import Learner
+
+FEWEST_SAMPLES = 1000  # until so many have been seen, the share is taken of this number
+
+
+class BadSamples(Callback):
+    """Names what was replaced, once for each epoch, and stops all ranks above a share.
+
+    Ranks meet where points are logged, where checkpoints by steps are due, and where the run ends
+    or stops; what a life finds after that and never saves is found again by the next one.
+
+    Args:
+        folder: The run's files.
+        stream: The training images, for the names.
+        max_share: Largest share of bad samples among those seen.
+        every_steps: Numbers of steps on whose multiples ranks meet; 0 for none.
+        stop_step: The step the run ends at.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        stream: ImageStream,
+        max_share: float,
+        every_steps: tuple[int, ...],
+        stop_step: int,
+    ) -> None:
+        self.folder, self.stream, self.max_share = folder, stream, max_share
+        self.every_steps, self.stop_step = every_steps, stop_step
+        self._pending: list[Tensor] = []  # (batch, 2) on the device, so that no step waits
+        self._named: set[tuple[int, int]] = set()
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Remember what the lives before have named."""
+        if self.folder.bad_samples.is_file():
+            lines = self.folder.bad_samples.read_text(encoding="utf-8").splitlines()
+            records = [json.loads(line) for line in lines]
+            self._named = {(record["epoch"], record["index"]) for record in records}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Collect, and look through the collection if it is time.
+
+        Raises:
+            ValueError: If there are too many; every rank sees the same sum.
+        """
+        self._pending.append(torch.stack([batch["epoch"], batch["replaced"]], dim=1))
+        step = pl_module.step
+        due = any(every and step % every == 0 for every in self.every_steps)
+        if not (due or trainer.should_stop or step == self.stop_step):
+            return
+        pending = torch.cat(self._pending)
+        self._pending.clear()
+        found = pending[pending[:, 1] >= 0]
+        count = torch.tensor(len(found), device=pl_module.device)
+        num_new = int(trainer.strategy.reduce(count, reduce_op="sum"))
+        total = num_new + pl_module.metrics.get("bad_samples", 0)
+        pl_module.metrics["bad_samples"] = total
+        if num_new:
+            everywhere = _gather(trainer, found.tolist())
+            if trainer.is_global_zero:
+                self._name(step, everywhere)
+        seen = step * pl_module.schedule.global_batch_size
+        if total > self.max_share * max(seen, FEWEST_SAMPLES):
+            raise ValueError(
+                f"{total:.0f} of {seen} images could not be decoded, data.max_bad_share="
+                f"{self.max_share} allows fewer; {self.folder.bad_samples} names them: mend or "
+                "repack the shards (ssl-swin shards verify), or allow more"
+            )
+
+    def _name(self, step: int, found: list[tuple[int, int]]) -> None:
+        for epoch, index in found:
+            if (epoch, index) not in self._named:
+                self._named.add((epoch, index))
+                shard, key, reason = self.stream.explain(index)
+                line = {"step": step, "epoch": epoch, "index": index}
+                append_line(
+                    self.folder.bad_samples, line | {"shard": shard, "key": key, "reason": reason}
+                )
+
+
+def _gather(trainer: Trainer, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what all ranks found, by rank."""
+    if trainer.world_size == 1:
+        return found
+    parts: list[list[tuple[int, int]]] = [[] for _ in range(trainer.world_size)]
+    torch.distributed.all_gather_object(parts, found)
+    return [one for part in parts for one in part]
