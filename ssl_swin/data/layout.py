@@ -68,7 +68,9 @@ def expand(pattern: str) -> list[Path]:
         elif glob.has_magic(piece) and not os.path.isdir(piece):
             found += [Path(match) for match in sorted(glob.glob(piece))]
         elif os.path.isdir(piece):
-            found += sorted(path for path in Path(piece).iterdir() if path.name.endswith(".tar"))
+            # By name: paths compare ten times as slowly, which counts for 100,000 shards.
+            tars = (path for path in Path(piece).iterdir() if path.name.endswith(".tar"))
+            found += sorted(tars, key=lambda path: path.name)
         else:
             missing.append(piece)
     if missing and len(pieces) > 1:
@@ -208,14 +210,14 @@ def load_manifest(folder: Path) -> dict[str, list[int]]:
 def known_sizes(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, list[int]]:
     """What manifests say of these tars; the one beside them goes before the cached one."""
     known: dict[Path, list[int]] = {}
-    manifests: dict[Path, dict[str, list[int]]] = {}
+    manifests: dict[str, dict[str, list[int]]] = {}
     for path in paths:
-        folder = path.parent
+        folder, name = os.path.split(path)  # several times faster than `parent` and `name`
         if folder not in manifests:
-            cached = load_manifest(cache_folder(folder, cache_dir))
-            manifests[folder] = cached | load_manifest(folder)
-        if path.name in manifests[folder]:
-            known[path] = manifests[folder][path.name]
+            cached = load_manifest(cache_folder(Path(folder), cache_dir))
+            manifests[folder] = cached | load_manifest(Path(folder))
+        if name in manifests[folder]:
+            known[path] = manifests[folder][name]
     return known
 
 

@@ -32,58 +32,11 @@ def epoch_of(order, epoch=0):
     return np.stack([opened.share(step) for step in range(order.steps_per_epoch)])
 
 
-@pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("world_size", WORLD_SIZES)
-@pytest.mark.parametrize("lanes", [8, 12, 24])
-def test_the_shares_of_all_ranks_end_to_end_are_the_global_batch(name, world_size, lanes):
-    order = make(name, lanes=lanes)
-    steps = 2 * order.steps_per_epoch
-    alone = list(Shares(order, 0, 1, 0, steps))
-    ranks = [list(Shares(order, rank, world_size, 0, steps)) for rank in range(world_size)]
-    for step, draws in enumerate(zip(*ranks, strict=True)):
-        assert {draw.epoch for draw in draws} == {alone[step].epoch} == {step * 2 // steps}
-        assert (np.concatenate([draw.index for draw in draws]) == alone[step].index).all()
-        for rank, draw in enumerate(draws):
-            assert len(draw.index) == order.share_size(rank, world_size)
-
-
-@pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("block", [1, 7, 4096])
-@pytest.mark.parametrize("batch", [1, 8, 24])
-def test_no_sample_repeats_in_an_epoch_and_less_than_a_batch_is_dropped(name, block, batch):
-    order = make(name, batch=batch, lanes=default_num_lanes(batch), block=block)
-    for epoch in range(3):
-        seen = epoch_of(order, epoch).ravel()
-        assert len(np.unique(seen)) == len(seen)
-        assert seen.min() >= 0
-        assert seen.max() < order.num_samples
-        assert order.num_samples - len(seen) == order.num_samples % batch
-
-
-@pytest.mark.parametrize("start", [0, 1, 2, 3, 4, 7])
-@pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (1, 3), (7, 8)])
-def test_shares_resumed_at_a_step_are_the_tail(start, rank, world_size):
-    order = make()  # 3 steps an epoch
-    whole = list(Shares(order, rank, world_size, 0, 8))
-    tail = Shares(order, rank, world_size, start, 8)
-    assert len(tail) == 8 - start == len(list(tail))
-    for expected, found in zip(whole[start:], tail, strict=True):
-        assert expected.epoch == found.epoch
-        assert (expected.index == found.index).all()
-
-
 def test_another_number_of_ranks_goes_on_in_the_middle():
     order = make()
     before = [d.index for rank in range(8) for d in Shares(order, rank, 8, 0, 2)]
     after = [d.index for rank in range(3) for d in Shares(order, rank, 3, 2, 3)]
     assert sorted(np.concatenate(before + after)) == sorted(epoch_of(order).ravel())
-
-
-def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = [
-        epoch_of(make(seed=seed), epoch).ravel().tolist() for seed in range(3) for epoch in range(3)
-    ]
-    assert all(a != b for a, b in itertools.combinations(orders, 2))
 
 
 def test_every_sample_is_dropped_sometimes_and_none_always():
@@ -180,16 +133,6 @@ def test_micro_batches_cover_the_share_and_the_last_is_never_empty(share, num):
     assert len(sizes) == num
     assert sizes[-1] > 0
     assert max(sizes) - min(sizes) <= 1
-
-
-@pytest.mark.parametrize("world_size", WORLD_SIZES)
-@pytest.mark.parametrize("micro", [1, 4, 5, 100])
-def test_every_rank_runs_as_many_micro_batches_none_too_large(world_size, micro):
-    order = make(lanes=24)
-    num = order.num_micro_batches(micro, world_size)
-    for rank in range(world_size):
-        bounds = micro_batch_bounds(order.share_size(rank, world_size), num)
-        assert max(stop - start for start, stop in bounds) <= micro
 
 
 @pytest.mark.parametrize("num", [0, 1, 7, 100])

@@ -1,0 +1,149 @@
+"""What the order does to disks and batches: mixing, shards open, jumps; seconds at a billion.
+
+Nothing is read but what opening a set reads: orders are arithmetic. The set on disk has 100,000
+tars of 10,000 samples that are holes, named in one index.json, with real indexes where they are
+looked into.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ssl_swin.data.layout import MANIFEST_NAME, SAMPLE_DTYPE, index_beside
+from ssl_swin.data.order import EpochOrder, Order, Shares
+from ssl_swin.data.shards import ShardSet
+
+SHARD_SAMPLES = 10_000
+PAYLOAD_BYTES = 512  # of each sample of the set on disk, in the index and as a hole
+
+
+def mixing(opened: EpochOrder, steps: np.ndarray) -> list[str]:
+    """How often a global batch holds two samples of one shard, and two neighbours of a shard."""
+    order, same, neighbours, shards = opened.order, [], [], []
+    for step in steps:
+        batch = opened.share(int(step))
+        shard = batch // SHARD_SAMPLES
+        same.append((shard[1:] == shard[:-1]).mean())
+        neighbours.append((np.diff(np.sort(batch)) == 1).mean())
+        shards.append(len(np.unique(shard)))
+    lanes, per_lane = order.num_lanes, order.global_batch_size // order.num_lanes
+    adjacent = abs(np.diff(np.stack([opened.share(int(s)) for s in steps]).reshape(-1, per_lane)))
+    return [
+        f"global batch of {order.global_batch_size} in {lanes} lanes, {len(steps)} batches:",
+        f"- consecutive pairs of one shard: {np.mean(same):.4f}",
+        f"- consecutive pairs that are neighbours in their shard: {(adjacent == 1).mean():.5f}",
+        f"- samples whose next one in the shard is in the same batch: {np.mean(neighbours):.5f}",
+        f"- shards in a batch: {np.min(shards)} to {np.max(shards)}, mean {np.mean(shards):.1f}",
+    ]
+
+
+def reading(opened: EpochOrder, world_size: int, first: int, num_steps: int) -> str:
+    """One row of the table: what one rank, in the middle, touches in 1000 steps."""
+    rank = world_size // 2
+    steps = range(first, first + num_steps)
+    shares = np.stack([opened.share(step, rank, world_size) for step in steps])
+    shard = shares // SHARD_SAMPLES
+    at_once = [len(np.unique(shard[step : step + 10])) for step in range(0, num_steps, 10)]
+    by_shard = np.argsort(shard.ravel(), kind="stable")  # each shard's reads, in reading order
+    ids, owner = shares.ravel()[by_shard], shard.ravel()[by_shard]
+    jumps = np.diff(ids)[owner[1:] == owner[:-1]]
+    low, middle, high = np.percentile(abs(jumps), (5, 50, 95))
+    return (
+        f"| {world_size} | {shares.shape[1]} | {len(np.unique(shard))} | {np.mean(at_once):.1f} | "
+        f"{max(at_once)} | {low:.0f} / {middle:.0f} / {high:.0f} | {(jumps == 1).mean():.5f} |"
+    )
+
+
+def make_set(folder: Path, num_shards: int, indexed: list[int]) -> None:
+    """Write the names of the tars, their index.json, and the indexes of some."""
+    rows = np.zeros(SHARD_SAMPLES + 1, SAMPLE_DTYPE)
+    rows["header"] = np.arange(SHARD_SAMPLES + 1) * (512 + PAYLOAD_BYTES)
+    rows["offset"][:-1] = rows["header"][:-1] + 512
+    rows["size"][:-1] = PAYLOAD_BYTES
+    num_bytes = rows["header"][-1] = SHARD_SAMPLES * (512 + PAYLOAD_BYTES) + 1024
+    info = tarfile.TarInfo("x.jpg")
+    info.size = PAYLOAD_BYTES
+    names = [f"train-{shard:06d}.tar" for shard in range(num_shards)]
+    for shard, name in enumerate(names):
+        with (folder / name).open("wb") as file:
+            file.truncate(num_bytes)
+            if shard in indexed:
+                np.save(index_beside(folder / name), rows)
+                for row in (0, -2):
+                    file.seek(rows["header"][row])
+                    file.write(info.tobuf())
+    sizes = {name: [SHARD_SAMPLES, int(num_bytes)] for name in names}
+    (folder / MANIFEST_NAME).write_text(json.dumps({"format": 1, "shards": sizes}))
+
+
+def seconds(what: str, action: Callable[[], object]) -> str:
+    began = time.perf_counter()
+    action()
+    return f"- {what}: {time.perf_counter() - began:.3f} s"
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def billion(num_shards: int, batch: int) -> list[str]:
+    """Open an epoch and go on at drawn places, from a set on disk."""
+    indexed = np.random.default_rng(0).choice(num_shards, 20, replace=False).tolist()
+    lines, start_mib = [], peak_mib()
+    with tempfile.TemporaryDirectory() as name:
+        make_set(Path(name), num_shards, indexed)
+        before, found = peak_mib(), []
+        lines.append(seconds("the set opens", lambda: found.append(ShardSet.open(name))))
+        (shards,) = found
+        order = Order(shards.counts, 0, batch, 64)
+        lines.append(seconds("the fingerprint", shards.fingerprint))
+        lines.append(seconds("an epoch opens", lambda: order.epoch(1)))
+        total = 100 * order.steps_per_epoch
+        for step in np.random.default_rng(1).integers(total, size=5).tolist():
+            shares = Shares(order, 5, 8, step, total)
+            text = f"the first batch of rank 5 of 8 from step {step:,} on"
+            lines.append(seconds(text, lambda s=shares: shards.locate(next(iter(s)).index)))
+        lines.append(
+            seconds(
+                f"{len(indexed)} indexes are mapped and checked",
+                lambda: [shards.rows(shard) for shard in indexed],
+            )
+        )
+        lines.append(
+            f"- peak memory {peak_mib():.0f} MiB; {start_mib:.0f} MiB at the start, "
+            f"{before:.0f} MiB once the set was written"
+        )
+        head = f"{shards.num_samples:,} samples in {len(shards.paths):,} shards, batch {batch}:"
+    return [head, *lines]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=2048, help="samples of a global batch")
+    parser.add_argument("--block", type=int, default=4096, help="samples shuffled together")
+    parser.add_argument("--shards", type=int, default=1000, help="of 10,000 samples each")
+    options = parser.parse_args(sys.argv[1:])
+    print("\n".join(billion(100_000, options.batch)), "\n", sep="\n")
+    counts = np.full(options.shards, SHARD_SAMPLES)
+    opened = Order(counts, 0, options.batch, 64, options.block).epoch(0)
+    steps = np.linspace(0, opened.order.steps_per_epoch - 1, 100).astype(int)
+    print("\n".join(mixing(opened, steps)))
+    print(f"\nA rank's reads in 1000 steps; {options.shards} shards, block {options.block}\n")
+    print(
+        "| ranks | samples a step | shards | in 10 steps, mean | most | jump, rows 5/50/95 % | +1 |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for world_size in (1, 8, 64):
+        print(reading(opened, world_size, opened.order.steps_per_epoch // 2, 1000))
+
+
+if __name__ == "__main__":
+    main()
