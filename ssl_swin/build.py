@@ -142,7 +142,7 @@ def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
         data.num_lanes or default_num_lanes(batch),
         data.block_size,
     )
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels)
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, data.decoder)
     return Images(kind, start, shards, stream, places, order)
 
 
@@ -212,6 +212,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
         size,
         len(config.data.mean),
         _labels(config),
+        config.data.decoder,
     )
     return Heldout(stream, config.training.micro_batch_size)
 
