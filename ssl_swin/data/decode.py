@@ -157,6 +157,8 @@ class Jpeg:
             )
         except ValueError:  # also of what libjpeg merely warns of
             return None
+        if whole.shape[1::-1] != stored:  # a header that two readers understand differently
+            return None
         # The image may fill only a part of the last column and row; mirrored, they are the first.
         x = box[0] / scale + self.turn.mirror_x * (scaled[0] - self.size[0] / scale)
         y = box[1] / scale + self.turn.mirror_y * (scaled[1] - self.size[1] / scale)
