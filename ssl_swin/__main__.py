@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
     "pretrain": ("ssl_swin.life", "pretrain", "pretrain an encoder: CONFIG [--key value ...]"),
     "finetune": ("ssl_swin.life", "finetune", "fine-tune a classifier: CONFIG [--key value ...]"),
+    "doctor": ("ssl_swin.data.doctor", "doctor", "would a run wait for data? --data SHARDS"),
     "report": ("ssl_swin.report", "report", "put finished runs into one table: RUN ..."),
     "shards create": ("ssl_swin.data.pack", "create", "pack a folder of images into shards"),
     "shards index": ("ssl_swin.data.index", "index", "index anybody's WebDataset tars"),
@@ -94,7 +95,8 @@ def _run_function(name: str, arguments: list[str]) -> int:
     function = _function(name)
     parser = _parser(name)
     handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
-    parser.add_function_arguments(function, as_positional=True, skip=set(handed))
+    positional = name != "doctor"  # which has one thing to name among many numbers
+    parser.add_function_arguments(function, as_positional=positional, skip=set(handed))
     parameters = inspect.signature(function).parameters.values()
     several = [p for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
     for parameter in several:  # jsonargparse leaves them out
@@ -103,8 +105,8 @@ def _run_function(name: str, arguments: list[str]) -> int:
         values = parser.instantiate(parser.parse_args(arguments)).as_dict()
     except jsonargparse.ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from error
-    positional = [value for parameter in several for value in values.pop(parameter.name)]
-    return function(*positional, **values, **handed) or 0
+    listed = [value for parameter in several for value in values.pop(parameter.name)]
+    return function(*listed, **values, **handed) or 0
 
 
 def _parser(name: str) -> Any:

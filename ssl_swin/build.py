@@ -134,7 +134,7 @@ def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
         mean=data.mean,
     )
     order = _order(config, sets, labels)
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels)
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, data.decoder)
     return Images(kind, start, shards, stream, order)
 
 
@@ -225,6 +225,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
         size,
         len(config.data.mean),
         _labels(config),
+        config.data.decoder,
     )
     return Heldout(stream, config.training.micro_batch_size)
 

@@ -124,7 +124,7 @@ def test_a_broken_file_is_refused(refused, tmp_path, text, message):
 
 def test_a_file_that_is_not_there_is_refused(refused):
     assert "nowhere.yaml" in refused("pretrain", "nowhere.yaml")
-    assert "data.shards" in refused("pretrain")
+    assert "run_dir" in refused("pretrain")
 
 
 @pytest.mark.parametrize(

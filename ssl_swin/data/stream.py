@@ -1,6 +1,8 @@
 """The map-style dataset: a draw of sample places -> one uint8 batch, read by byte offset."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -8,12 +10,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssl_swin.data.augment import Transform
-from ssl_swin.data.decode import UnreadableImage, decode
+from ssl_swin.data.decode import UnreadableImage
 from ssl_swin.data.draw import Purpose, permutation
 from ssl_swin.data.order import Draw
+from ssl_swin.data.render import Plan, Renderer
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 
 Batch = dict[str, Tensor]
+
+# Samples whose bytes are read and whose crops are drawn in one go. Between two decodes, which sweep
+# the caches, headers and draws take three times as long: 0.16 instead of 0.06 ms.
+PLANNED_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,12 @@ class ImageStream(Dataset):
         img_size: int,
         in_chans: int,
         labels: Labels | None = None,
+        decoder: str = "fast",
     ) -> None:
-        self.shards, self.transform = shards, transform
-        self.img_size, self.in_chans, self.labels = img_size, in_chans, labels
-        self._reader = ShardReader(shards)
+        self.shards, self.labels = shards, labels
+        self.img_size, self.in_chans = img_size, in_chans
+        self.renderer = Renderer(transform, in_chans, decoder)
+        self.reader = ShardReader(shards)
 
     def __len__(self) -> int:
         return self.shards.num_samples
@@ -69,14 +78,17 @@ class ImageStream(Dataset):
         labels = np.empty(num, np.int64)
         epoch = np.broadcast_to(np.int64(draw.epoch), num).copy()
         shard, row = self.shards.locate(draw.index)
-        for place in range(num):
-            found, pixels = self._read(int(shard[place]), int(row[place]), int(epoch[place]))
-            images[place] = pixels
-            index[place] = draw.index[place] + (found - row[place])
-            if found != row[place]:
-                replaced[place] = draw.index[place]
-            if self.labels is not None:
-                labels[place] = self._label(int(shard[place]), found)
+        for start in range(0, num, PLANNED_TOGETHER):
+            places = range(start, min(start + PLANNED_TOGETHER, num))
+            plans = [self._plans(int(shard[i]), int(row[i]), int(epoch[i])) for i in places]
+            first = [next(rest) for rest in plans]
+            for place, plan, rest in zip(places, first, plans, strict=True):
+                found = self._write(chain([plan], rest), images[place])
+                index[place] = draw.index[place] + (found - row[place])
+                if found != row[place]:
+                    replaced[place] = draw.index[place]
+                if self.labels is not None:
+                    labels[place] = self._label(int(shard[place]), found)
         batch = {"image": images, "index": index, "epoch": epoch, "replaced": replaced}
         if self.labels is not None:
             batch["label"] = labels
@@ -86,28 +98,34 @@ class ImageStream(Dataset):
         """Return the shard's name, the key, and why the image cannot be decoded, for a report."""
         shard, row = (int(place[0]) for place in self.shards.locate(np.array([index])))
         try:
-            decode(self._reader.read(shard, row), self.in_chans)
+            self.renderer.decode(self.renderer.plan(self.reader.read(shard, row), 0, index))
             reason = "it can be decoded now"
         except UnreadableImage as error:
             reason = str(error)
-        return self.shards.paths[shard].name, self._reader.key(shard, row), reason
+        return self.shards.paths[shard].name, self.reader.key(shard, row), reason
 
-    def _read(self, shard: int, row: int, epoch: int) -> tuple[int, np.ndarray]:
-        """Return the first readable sample at or after `row` of the shard, and its pixels."""
+    def _plans(self, shard: int, row: int, epoch: int) -> Iterator[tuple[int, Plan]]:
+        """Yield row and plan of the sample asked for, then of those that may stand in for it."""
         count, first = int(self.shards.counts[shard]), int(self.shards.starts[shard])
         for found in ((row + step) % count for step in range(count)):
+            data = self.reader.read(shard, found)
+            yield found, self.renderer.plan(data, epoch, first + found)
+        raise ShardError(f"{self.shards.paths[shard]}: none of its {count} images can be decoded")
+
+    def _write(self, plans: Iterator[tuple[int, Plan]], slot: np.ndarray) -> int:
+        """Write the pixels of the first readable sample, and return its row."""
+        while True:  # `plans` end with an error
+            found, plan = next(plans)
             try:
-                image = decode(self._reader.read(shard, found), self.in_chans)
+                decoded = self.renderer.decode(plan)
             except UnreadableImage:
                 continue
-            pixels = np.asarray(self.transform(image, epoch, first + found))
-            # (height, width) or (height, width, chans) -> (chans, height, width)
-            return found, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        raise ShardError(f"{self.shards.paths[shard]}: none of its {count} images can be decoded")
+            self.renderer.write(plan, decoded, slot)
+            return found
 
     def _label(self, shard: int, row: int) -> int:
         assert self.labels is not None
-        label = self._reader.label(shard, row, self.labels.field)
+        label = self.reader.label(shard, row, self.labels.field)
         return self.labels.check(label, f"{self.shards.paths[shard]}, sample {row}")
 
 
