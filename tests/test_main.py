@@ -156,8 +156,14 @@ def test_what_does_not_fit_is_refused(refused, option, message):
 @pytest.mark.parametrize(
     ("one", "message"),
     [
-        (f"shards: {SAMPLE}, weight: 0", "data.sets.weight=0.0 must be greater than 0"),
-        (f"shards: {SAMPLE}, weight: 0.0001", "data.sets[1].weight=0.0001 is less than 1/1000"),
+        (
+            f"shards: {SAMPLE}/pretrain-000001.tar, weight: 0",
+            "data.sets.weight=0.0 must be greater than 0",
+        ),
+        (
+            f"shards: {SAMPLE}/pretrain-000001.tar, weight: 0.0001",
+            "data.sets[1].weight=0.0001 is less than 1/1000",
+        ),
         (f"shards: {SAMPLE}/pretrain-000000.tar, weight: 1", "is in two of the sets"),
         (f"shard: {SAMPLE}, weight: 1", "unknown key data.sets.shard; did you mean"),
     ],
