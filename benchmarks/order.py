@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_swin.data.layout import MANIFEST_NAME, SAMPLE_DTYPE, index_beside
+from ssl_swin.data.layout import MANIFEST_NAME, SAMPLE_DTYPE, end_row, index_beside
 from ssl_swin.data.order import EpochOrder, Order, Shares
 from ssl_swin.data.shards import ShardSet
 
@@ -68,7 +68,8 @@ def make_set(folder: Path, num_shards: int, indexed: list[int]) -> None:
     rows["header"] = np.arange(SHARD_SAMPLES + 1) * (512 + PAYLOAD_BYTES)
     rows["offset"][:-1] = rows["header"][:-1] + 512
     rows["size"][:-1] = PAYLOAD_BYTES
-    num_bytes = rows["header"][-1] = SHARD_SAMPLES * (512 + PAYLOAD_BYTES) + 1024
+    num_bytes = SHARD_SAMPLES * (512 + PAYLOAD_BYTES) + 1024
+    rows[-1:] = end_row(rows[:-1], num_bytes)
     info = tarfile.TarInfo("x.jpg")
     info.size = PAYLOAD_BYTES
     names = [f"train-{shard:06d}.tar" for shard in range(num_shards)]

@@ -84,7 +84,7 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
         in_chans: 1 for grey, 3 for RGB.
 
     Raises:
-        UnreadableImage: If the bytes are broken, cut short, or a decompression bomb.
+        UnreadableImage: If the bytes are broken, cut short, a decompression bomb, or fractions.
     """
     if not data:
         raise UnreadableImage("empty file")
@@ -190,6 +190,8 @@ def open_jpeg(data: bytes) -> Jpeg | None:
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions, with no number agreed for white; use integers")
     if image.mode.startswith("I"):  # 16 bits a pixel: scaled, where Pillow would clip
         pixels = np.asarray(image).clip(0, 65535) // 257
         image = Image.fromarray(pixels.astype(np.uint8))

@@ -5,6 +5,7 @@ Members are grouped as WebDataset groups them; what an index holds is in `layout
 
 import errno
 import json
+import os
 import re
 import sys
 import tarfile
@@ -12,11 +13,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from rich.progress import Progress
 
 from ssl_swin.atomic import replacing
+from ssl_swin.data.headers import DAMAGED, open_headers
 from ssl_swin.data.layout import (
     CLS_LABEL,
     JSON_LABEL,
@@ -25,6 +28,7 @@ from ssl_swin.data.layout import (
     SAMPLE_DTYPE,
     ShardError,
     cache_folder,
+    end_row,
     expand,
     index_beside,
     load_manifest,
@@ -59,6 +63,9 @@ class IndexedShard:
     """Size of the tar."""
     num_without_image: int
     """Keys left out because none of their members is an image."""
+    num_ignored: int
+    """Members left out that are neither a folder nor part of a sample: links, devices, hidden
+    files, names without an extension, second images of a key."""
     path: Path
     """Where the index was written."""
 
@@ -75,9 +82,11 @@ def index(shards: str, num_workers: int = 8) -> None:
     """
     found = index_shards(expand(shards), num_workers=num_workers)
     without = sum(shard.num_without_image for shard in found)
+    ignored = sum(shard.num_ignored for shard in found)
     print(
         f"{sum(shard.num_samples for shard in found)} samples in {len(found)} shards"
         + (f"; {without} keys without an image were left out" if without else "")
+        + (f"; {ignored} members that are in no sample were left out" if ignored else "")
     )
 
 
@@ -153,18 +162,22 @@ def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShar
 
 def _index_to(tar_path: Path, out_path: Path) -> IndexedShard:
     num_bytes = tar_path.stat().st_size
-    rows, without = [], 0
+    rows, without, ignored = [], 0, 0
     for members in read_samples(tar_path):
         image = _image_of(members)
+        ignored += 1 if not members else max(0, sum(map(_is_image, members)) - 1)
         if image is None:
-            without += 1
+            without += bool(members)
             continue
         label, kind = _label_of(members)
+        if label.size >= 2**31:
+            name = f"{label.key}.{label.extension}"
+            raise ShardError(f"{tar_path}: {name!r} has {label.size} bytes, which is no label")
         rows.append((image.header, image.offset, image.size, label.offset, label.size, kind))
-    rows.append((num_bytes, 0, 0, 0, 0, NO_LABEL))
+    table = np.array(rows, dtype=SAMPLE_DTYPE)
     with replacing(out_path) as file:
-        np.save(file, np.array(rows, dtype=SAMPLE_DTYPE))
-    return IndexedShard(len(rows) - 1, num_bytes, without, out_path)
+        np.save(file, np.concatenate([table, end_row(table, num_bytes)]))
+    return IndexedShard(len(rows), num_bytes, without, ignored, out_path)
 
 
 def read_samples(tar_path: Path) -> Iterator[list[Member]]:
@@ -174,20 +187,27 @@ def read_samples(tar_path: Path) -> Iterator[list[Member]]:
         tar_path: An uncompressed tar.
 
     Yields:
-        The members of one key, in tar order.
+        The members of one key, in tar order; an empty list for each one that is in no sample.
 
     Raises:
-        ShardError: If the tar is cut off, compressed or otherwise damaged, or packed sparse.
+        ShardError: If the tar is cut off, compressed or otherwise damaged, packed sparse, or holds
+            a name twice in one sample.
     """
     group: list[Member] = []
     num_whole = 0
     try:
         for member in _read_members(tar_path):
+            if member is None:
+                yield []
+                continue
             if group and member.key != group[0].key:
                 yield group
                 group, num_whole = [], num_whole + 1
+            if any(member.extension == other.extension for other in group):
+                name = f"{member.key}.{member.extension}"
+                raise tarfile.TarError(f"{name!r} is there twice at byte {member.header}")
             group.append(member)
-    except (tarfile.TarError, EOFError) as error:
+    except DAMAGED as error:
         raise ShardError(
             f"{tar_path} is cut off or damaged after {num_whole} whole samples ({error}); "
             "a shard is an uncompressed tar with its end mark: write or copy it again"
@@ -196,27 +216,47 @@ def read_samples(tar_path: Path) -> Iterator[list[Member]]:
         yield group
 
 
-def _read_members(tar_path: Path) -> Iterator[Member]:
-    with tar_path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+def _read_members(tar_path: Path) -> Iterator[Member | None]:
+    """Yield every file that may be part of a sample, and None for all else but folders."""
+    with tar_path.open("rb") as file, open_headers(file) as tar:
+        num_bytes = os.fstat(file.fileno()).st_size
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
-            if info.issparse():
+            if info.issparse() or any(name.startswith("GNU.sparse") for name in info.pax_headers):
                 raise tarfile.TarError(f"{info.name!r} is stored sparse, pack without --sparse")
+            # Over a size that cannot be, tarfile goes back (and round in circles) or into nothing.
+            padding = tar.offset - info.offset_data - info.size if info.isreg() else 0
+            if info.size < 0 or not 0 <= padding < _BLOCK_BYTES or tar.offset > num_bytes:
+                raise tarfile.TarError(f"{info.name!r} cannot have {info.size} bytes")
             key, extension = sample_key(info.name)
             base = info.name.rpartition("/")[2]
             hidden = base.startswith(".") or re.match(r"__[^/]*__(/|$)", info.name)
             if info.isreg() and extension and not hidden:
                 yield Member(key, extension, info.offset, info.offset_data, info.size)
-        # tarfile stops in silence at a damaged or missing header; only zeros are the end.
-        file.seek(tar.offset)
-        if file.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
-            raise tarfile.TarError(f"no header and no end mark at byte {tar.offset}")
+            elif not info.isdir():
+                yield None
+        _check_end(file, tar.offset)
+
+
+def _check_end(file: BinaryIO, end: int) -> None:
+    """Raise unless there is nothing but zeros: tarfile stops in silence at a damaged header."""
+    file.seek(end)
+    mark = file.read(_BLOCK_BYTES)
+    if mark != bytes(_BLOCK_BYTES):
+        raise tarfile.TarError(f"no header and no end mark at byte {end}")
+    while rest := file.read(2**20):
+        if rest.count(0) != len(rest):
+            raise tarfile.TarError(f"there is more behind the end mark at byte {end}")
+
+
+def _is_image(member: Member) -> bool:
+    return member.extension in IMAGE_EXTENSIONS
 
 
 def _image_of(members: list[Member]) -> Member | None:
     """The member with nothing but an image's extension, else the first that ends in one."""
     for member in members:
-        if member.extension in IMAGE_EXTENSIONS:
+        if _is_image(member):
             return member
     for member in members:
         if member.extension.rpartition(".")[2] in IMAGE_EXTENSIONS:

@@ -5,10 +5,12 @@ Numpy and the standard library only. The contract in words is in the top-level `
 
 import glob
 import hashlib
+import io
 import json
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,11 +26,14 @@ SAMPLE_DTYPE = np.dtype(
         ("label_kind", "<i4"),
     ]
 )
-"""One row a sample, in tar order; a last row holds the tar's size in bytes in `header`."""
+"""One row a sample, in tar order; a last row holds the tar's size in bytes in `header`, and in
+`offset` the CRC-32 of all rows before it, or 0 if it was written by a version that made none."""
 
 NO_LABEL, CLS_LABEL, JSON_LABEL = 0, 1, 2
 MANIFEST_NAME = "index.json"
 _LARGE = 8 * 2**30  # from here on, a pax header may hold the size instead
+_NPY_PREFIX = 10  # bytes: magic, version, length of the header
+_MAX_TAR_BYTES = 2**50  # so that sums over all shards fit into int64
 
 
 class ShardError(ValueError):
@@ -166,18 +171,29 @@ def load_index(path: Path) -> np.ndarray:
         path: The index file.
 
     Raises:
-        ShardError: If there is no such file, or it is not an index of this version.
+        ShardError: If there is no such file, or it is damaged or of another version.
     """
     remedy = f"run: ssl-swin shards index {path.parent}"
     try:
-        table: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            head = file.read(_NPY_PREFIX)
+            head += file.read(int.from_bytes(head[8:], "little"))
+            num_bytes = os.fstat(file.fileno()).st_size - len(head)
     except FileNotFoundError:
         raise ShardError(f"there is no index {path}; {remedy}") from None
-    except (ValueError, EOFError) as error:
-        raise ShardError(f"{path} cannot be read ({error}); {remedy}") from error
-    if table.dtype != SAMPLE_DTYPE or table.ndim != 1 or not len(table):
-        raise ShardError(f"{path} is not an index of this version (it is {table.dtype}); {remedy}")
-    return table
+    num_rows, rest = divmod(num_bytes, SAMPLE_DTYPE.itemsize)
+    # Compared, not parsed: numpy evaluates what stands there, and fails in many ways.
+    if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
+        raise ShardError(f"{path} is damaged, or no index of this version; {remedy}")
+    return np.memmap(path, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
+
+
+def _npy_header(num_rows: int) -> bytes:
+    """What numpy writes before that many rows."""
+    header = np.lib.format.header_data_from_array_1_0(np.empty(0, SAMPLE_DTYPE))
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, header | {"shape": (num_rows,)})
+    return buffer.getvalue()
 
 
 def load_manifest(folder: Path) -> dict[str, list[int]]:
@@ -197,10 +213,22 @@ def load_manifest(folder: Path) -> dict[str, list[int]]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != 1:
             raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
-        return {name: [int(count), int(size)] for name, (count, size) in manifest["shards"].items()}
+        sizes = {name: [int(n), int(size)] for name, (n, size) in manifest["shards"].items()}
+        for name, (num_samples, num_bytes) in sizes.items():
+            # A sample takes one header at least.
+            if not 0 <= num_samples * tarfile.BLOCKSIZE <= num_bytes < _MAX_TAR_BYTES:
+                raise ValueError(f"{name}: {num_samples} samples in {num_bytes} bytes")
+        return sizes
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ShardError(
             f"{path} is not a manifest of shards ({error!r}); move it away and run: "
             f"ssl-swin shards index {folder}"
@@ -226,6 +254,42 @@ def check_size(path: Path, indexed_bytes: int) -> None:
     present = os.stat(path).st_size
     if present != indexed_bytes:
         raise changed(path, f"{indexed_bytes} bytes then, {present} now")
+
+
+def end_row(rows: np.ndarray, num_bytes: int) -> np.ndarray:
+    """The last row of an index.
+
+    Args:
+        rows: `SAMPLE_DTYPE` (count,), the rows before it.
+        num_bytes: Size of the tar.
+    """
+    return np.array([(num_bytes, zlib.crc32(rows.tobytes()), 0, 0, 0, NO_LABEL)], SAMPLE_DTYPE)
+
+
+def check_rows(path: Path, table: np.ndarray) -> None:
+    """Refuse an index that is damaged, or points outside its tar.
+
+    Args:
+        path: The tar.
+        table: Its index, with the last row; that row's size is the tar's.
+
+    Raises:
+        ShardError: If a row is not as it was written, or of no tar of that size.
+    """
+    rows, num_bytes, crc = table[:-1], table[-1]["header"], table[-1]["offset"]
+    header, offset = rows["header"], rows["offset"]
+    good = _inside(num_bytes, offset, rows["size"])
+    good &= _inside(num_bytes, rows["label_offset"], rows["label_size"])
+    good &= (header >= 0) & (header <= offset - tarfile.BLOCKSIZE)
+    if crc not in (0, zlib.crc32(rows.tobytes())) or not good.all():
+        raise ShardError(
+            f"the index of {path} is damaged; run: ssl-swin shards index {path.parent}"
+        )
+
+
+def _inside(num_bytes: int, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
+    # Not by the sum of both, which may be too large for int64.
+    return (offset >= 0) & (offset <= num_bytes) & (size >= 0) & (size <= num_bytes - offset)
 
 
 def check_headers(path: Path, rows: np.ndarray) -> None:

@@ -8,7 +8,6 @@ library only. The contract in words is in the top-level `data/README.md`.
 import hashlib
 import json
 import os
-import tarfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_swin.data.headers import DAMAGED, open_headers
 from ssl_swin.data.layout import (
     CLS_LABEL,
     NO_LABEL,
@@ -25,6 +25,7 @@ from ssl_swin.data.layout import (
     ShardError,
     changed,
     check_headers,
+    check_rows,
     check_size,
     expand,
     index_path,
@@ -171,6 +172,7 @@ class ShardSet:
             check_size(path, int(table[-1]["header"]))
             if (len(table) - 1, table[-1]["header"]) != (self.counts[shard], self.bytes[shard]):
                 raise changed(path, "its index and the set's index.json differ")
+            check_rows(path, table)
             check_headers(path, table[:-1])
             while len(self._tables) >= self.max_mapped:
                 self._tables.popitem(last=False)
@@ -262,9 +264,9 @@ class ShardReader:
         with self.shards.paths[shard].open("rb") as file:
             file.seek(header)
             try:
-                with tarfile.open(fileobj=file, mode="r:") as tar:
+                with open_headers(file) as tar:
                     member = tar.next()
-            except tarfile.TarError as error:
+            except DAMAGED as error:
                 raise changed(self.shards.paths[shard], f"no header at {header}") from error
         if member is None:
             raise changed(self.shards.paths[shard], f"no header at {header}")
