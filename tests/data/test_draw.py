@@ -38,6 +38,7 @@ def test_purposes_keep_their_values():
         "SUBSET",
         "MIXUP",
         "STEP",
+        "MIXTURE",
     ]
     assert sorted(Purpose) == list(range(1, 11))
 
