@@ -40,7 +40,7 @@ def test_purposes_keep_their_values():
         "STEP",
         "MIXTURE",
     ]
-    assert sorted(Purpose) == list(range(1, 11))
+    assert sorted(Purpose) == list(range(1, 12))
 
 
 @pytest.mark.parametrize("num", [1, 2, 7, 100])
