@@ -2,7 +2,7 @@
 
     shards          data/shards.py        names, counts, byte offsets
       -> order      data/order.py         (seed, epoch, position) -> sample
-      -> stream     data/stream.py        read by offset, data/decode.py, data/augment.py
+      -> stream     data/stream.py        read by offset; data/render.py, decode.py, augment.py
       -> mask       models/masking.py     which patches are hidden
       -> encode     models/swin.py        timm's Swin with a mask token
       -> rebuild    models/reconstruction.py   pixels and the masked loss, in models/simmim.py

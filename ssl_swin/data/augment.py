@@ -113,7 +113,7 @@ def crop_box(
     """
     width, height = size
     numbers = uniforms(40, Purpose.CROP, *key).reshape(10, 4)
-    for area_u, ratio_u, left_u, top_u in numbers:
+    for area_u, ratio_u, left_u, top_u in numbers.tolist():
         area = width * height * (scale[0] + (scale[1] - scale[0]) * area_u)
         aspect = exp(log(ratio[0]) + (log(ratio[1]) - log(ratio[0])) * ratio_u)
         w, h = round(sqrt(area * aspect)), round(sqrt(area / aspect))

@@ -1,0 +1,498 @@
+"""Times the input side: this package's stream beside other loaders, on the same photographs.
+
+All loaders crop, resize and flip at random, to the same size. They take turns, batch by batch, in
+one process and one thread; then again with loader processes, run by run.
+
+Usage: python benchmarks/stream.py --out FOLDER [--photos FOLDER] [--rounds 8] [--save FILE.md]
+"""
+
+import argparse
+import importlib.util
+import io
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, repeat
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import simplejpeg
+import torch
+import webdataset
+from PIL import Image
+from rich.progress import Progress
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from ssl_swin.data.augment import TrainTransform
+from ssl_swin.data.doctor import all_draws, measure_stages
+from ssl_swin.data.order import Draw
+from ssl_swin.data.pack import create
+from ssl_swin.data.shards import ShardSet
+from ssl_swin.data.stream import ImageStream, collate
+
+SCALE, RATIO = (0.67, 1.0), (3 / 4, 4 / 3)  # SimMIM's pretraining crops
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LONG_SIDE = 500  # of the photographs, pixels: ImageNet's most frequent
+MEAN_BYTES = 110_000  # of a photograph: ImageNet's mean
+SHORT_SIDE = 256
+NUM_WORKERS = 2
+WORKER_PASSES = 4  # over all images, in each round with workers
+SHIPPED = {  # photographs of at least 500 pixels that come with two packages
+    "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
+    "skimage": (
+        "data/astronaut.png",
+        "data/coffee.png",
+        "data/rocket.jpg",
+        "data/motorcycle_left.png",
+        "data/hubble_deep_field.jpg",
+    ),
+}
+OPTIONAL = {  # loader -> why it may be missing
+    "litdata": "pip install 'ssl-swin[bench]'",
+    "nvidia.dali": "pip install 'ssl-swin[bench]'",
+    "spdl": "needs FFmpeg's libraries",
+    "streaming": "mosaicml-streaming holds NumPy back at 2.1, so it cannot be installed beside",
+}
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pillow",
+    "simplejpeg",
+    "webdataset",
+    "litdata",
+    "nvidia-dali-cuda130",
+)
+
+Batches = Iterator[object]
+
+
+def photographs(folder: Path | None) -> list[Path]:
+    """Return the photographs to cut from: the user's, or those that ship with two packages.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if folder is not None:
+        kinds = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
+        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
+    else:
+        specs = {name: importlib.util.find_spec(name) for name in SHIPPED}
+        found = [
+            Path(spec.origin).parent / path
+            for name, spec in specs.items()
+            if spec is not None and spec.origin is not None
+            for path in SHIPPED[name]
+        ]
+    if not found:
+        raise ValueError("no photographs: install scikit-learn and scikit-image, or give --photos")
+    return found
+
+
+def make_jpegs(sources: list[Path], out: Path, num: int) -> None:
+    """Write JPEGs as in ImageNet: random parts of photographs, not enlarged."""
+    out.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for number in range(num):
+        image = Image.open(sources[number % len(sources)]).convert("RGB")
+        width, height = image.size
+        share = draw.uniform(min(1.0, LONG_SIDE / max(image.size)), 1.0)
+        w, h = int(width * share), int(height * share)
+        left, top = draw.integers(width - w + 1), draw.integers(height - h + 1)
+        scale = min(1.0, LONG_SIDE / max(w, h))
+        part = image.crop((left, top, left + w, top + h)).resize(
+            (round(w * scale), round(h * scale)), Image.Resampling.BICUBIC
+        )
+        wanted = MEAN_BYTES * draw.uniform(0.7, 1.8)  # some cannot be made so large
+        subsampling = 0 if draw.uniform() < 0.3 else 2  # 4:4:4 or 4:2:0
+        low, high = 50, 98
+        while low < high:  # the quality that comes closest from above
+            quality = (low + high) // 2
+            buffer = io.BytesIO()
+            part.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+            low, high = (quality + 1, high) if buffer.tell() < wanted else (low, quality)
+        (out / f"{number:05d}.jpg").write_bytes(buffer.getvalue())
+
+
+def prepare(options: argparse.Namespace) -> list[str]:
+    """Make what is read, once, and describe it."""
+    jpegs = options.out / "photographs" / "all"
+    if not jpegs.exists():
+        make_jpegs(photographs(options.photos), jpegs, options.images)
+    for name, short_side in (("originals", None), (f"short-side-{SHORT_SIDE}", SHORT_SIDE)):
+        if not (options.out / name / "index.json").exists():
+            create(
+                jpegs.parent,
+                options.out / name,
+                samples_per_shard=128,
+                short_side=short_side,
+                num_workers=1,
+            )
+    lines = []
+    for name in ("originals", f"short-side-{SHORT_SIDE}"):
+        data = list(read_all(options.out / name))
+        sizes = [sorted(Image.open(io.BytesIO(each)).size) for each in data]
+        short, long = np.median(sizes, axis=0)
+        mean_bytes = np.mean([len(each) for each in data])
+        lines.append(
+            f"- {name}: {len(data)} JPEGs, {long:.0f} x {short:.0f} pixels (median), "
+            f"{mean_bytes / 1e3:.0f} kB (mean)"
+        )
+    return lines
+
+
+def read_all(folder: Path) -> Iterator[bytes]:
+    shards = ShardSet.open(str(folder))
+    reader = ImageStream(shards, TrainTransform(0, 8, SCALE), 8, 3).reader
+    for shard, row in zip(*shards.locate(np.arange(shards.num_samples)), strict=True):
+        yield reader.read(int(shard), int(row))
+
+
+def ours(folder: Path, img_size: int, decoder: str = "fast") -> ImageStream:
+    transform = TrainTransform(0, img_size, SCALE, RATIO)
+    return ImageStream(ShardSet.open(str(folder)), transform, img_size, 3, decoder=decoder)
+
+
+class Cycle:
+    """Batch sampler: all images in the order of the shards, `passes` times."""
+
+    def __init__(self, num: int, batch: int, passes: int) -> None:
+        self.draws = [
+            Draw(epoch, np.arange(start, min(start + batch, num)))
+            for epoch in range(passes)
+            for start in range(0, num, batch)
+        ]
+
+    def __iter__(self) -> Iterator[Draw]:
+        return iter(self.draws)
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+
+class Official(Dataset):
+    """A folder of JPEGs as SimMIM's code reads it: PIL, torchvision, floats, the mask in NumPy."""
+
+    def __init__(self, folder: Path, img_size: int, passes: int = 1) -> None:
+        self.paths = sorted(folder.rglob("*.jpg")) * passes
+        self.side = img_size // 32
+        self.transform = plain_transform(img_size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, np.ndarray]:
+        with self.paths[place].open("rb") as file:
+            image = Image.open(file).convert("RGB")
+        mask = np.zeros(self.side**2, dtype=int)
+        mask[np.random.permutation(len(mask))[: int(np.ceil(len(mask) * 0.6))]] = 1  # noqa: NPY002
+        mask = mask.reshape(self.side, self.side).repeat(8, axis=0).repeat(8, axis=1)
+        return self.transform(image), mask
+
+
+def plain_transform(img_size: int) -> transforms.Compose:
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(img_size, scale=SCALE, ratio=RATIO),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+
+
+def plain_webdataset(folder: Path, img_size: int, passes: int) -> webdataset.WebDataset:
+    """The pipeline of WebDataset's own examples."""
+    shards = sorted(map(str, folder.glob("*.tar"))) * passes
+    dataset = webdataset.WebDataset(shards, shardshuffle=False)
+    return dataset.decode("pil").to_tuple("jpg").map_tuple(plain_transform(img_size))
+
+
+def dali(folder: Path, img_size: int, batch: int) -> Batches:
+    """DALI on the CPU, one thread, without running ahead."""
+    from nvidia.dali import fn, pipeline_def, types
+
+    @pipeline_def
+    def images() -> object:
+        data = fn.readers.webdataset(paths=sorted(map(str, folder.glob("*.tar"))), ext=["jpg"])
+        area, aspect = list(SCALE), list(RATIO)
+        pixels = fn.decoders.image_random_crop(data, random_area=area, random_aspect_ratio=aspect)
+        pixels = fn.resize(pixels, size=[img_size, img_size], interp_type=types.INTERP_TRIANGULAR)
+        pixels = fn.flip(pixels, horizontal=fn.random.coin_flip())
+        return fn.transpose(pixels, perm=[2, 0, 1])
+
+    pipeline = images(
+        batch_size=batch,
+        num_threads=1,
+        device_id=None,
+        prefetch_queue_depth=1,
+        exec_async=False,
+        exec_pipelined=False,
+    )
+    pipeline.build()
+    while True:
+        yield pipeline.run()[0].as_array()
+
+
+def litdata(out: Path, img_size: int, batch: int) -> Batches:
+    """The format of litdata, which keeps JPEGs as they are and decodes them by torchvision."""
+    from litdata import StreamingDataLoader, StreamingDataset, optimize
+    from torchvision.transforms import v2
+
+    folder = out / "litdata"
+    if not folder.exists():
+        paths = [str(path) for path in sorted((out / "photographs").rglob("*.jpg"))]
+        optimize(Image.open, paths, str(folder), chunk_bytes="64MB", num_workers=1)
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(img_size, scale=SCALE, ratio=RATIO, antialias=True),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+    dataset = StreamingDataset(str(folder), transform=transform)
+    while True:
+        yield from StreamingDataLoader(dataset, batch_size=batch, num_workers=0)
+
+
+def one_thread(options: argparse.Namespace) -> tuple[dict[str, Batches], list[str]]:
+    """Return every pipeline as an endless stream of batches, and a line for each one missing."""
+    out, size, batch = options.out, options.img_size, options.batch
+    draws = Cycle(options.images, batch, 1).draws
+    small = out / f"short-side-{SHORT_SIDE}"
+
+    def endless(stream: ImageStream) -> Batches:
+        return (stream.__getitems__(draw) for draw in chain.from_iterable(repeat(draws)))
+
+    def loaded(make: Callable[[], object]) -> Batches:
+        loader = partial(DataLoader, batch_size=batch)
+        return chain.from_iterable(loader(make()) for _ in repeat(None))
+
+    def decoding() -> Batches:
+        data = list(read_all(out / "originals"))
+        while True:
+            for start in range(0, len(data), batch):
+                yield [simplejpeg.decode_jpeg(each) for each in data[start : start + batch]]
+
+    pipelines = {
+        "official (PIL, torchvision)": loaded(lambda: Official(out / "photographs", size)),
+        "ours": endless(ours(out / "originals", size)),
+        "ours, decoder: pil": endless(ours(out / "originals", size, "pil")),
+        f"ours, shards of short side {SHORT_SIDE}": endless(ours(small, size)),
+        "webdataset (PIL, torchvision)": loaded(
+            lambda: plain_webdataset(out / "originals", size, 1)
+        ),
+        "nothing but decoding": decoding(),
+    }
+    missing = []
+    for name, make in (
+        ("litdata", partial(litdata, out)),
+        ("nvidia.dali", partial(dali, out / "originals")),
+    ):
+        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+            pipelines[name] = make(size, batch)
+    for name, why in OPTIONAL.items():
+        if name not in pipelines:
+            missing.append(f"- not measured: {name} ({why})")
+    return pipelines, missing
+
+
+def time_one_thread(
+    pipelines: dict[str, Batches], options: argparse.Namespace, progress: Progress
+) -> dict[str, list[float]]:
+    """Return ms per image of every round; a round is all images, and the first is not counted."""
+    num_batches = -(-options.images // options.batch)
+    rounds: dict[str, list[float]] = {name: [] for name in pipelines}
+    for _ in progress.track(range(options.rounds + 1), description="one thread"):
+        seconds = dict.fromkeys(pipelines, 0.0)
+        for _ in range(num_batches):
+            for name, batches in pipelines.items():
+                began = time.perf_counter()
+                next(batches)
+                seconds[name] += time.perf_counter() - began
+        for name, value in seconds.items():
+            rounds[name].append(1e3 * value / options.images)
+    return {name: values[1:] for name, values in rounds.items()}
+
+
+def time_workers(options: argparse.Namespace, progress: Progress) -> dict[str, list[float]]:
+    """Return ms per image of every round, by the clock, with `NUM_WORKERS` loader processes.
+
+    Two batches of each process at both ends are not counted: the processes start and end there.
+    """
+    out, size, batch = options.out, options.img_size, options.batch // 2
+    passes = WORKER_PASSES
+    loader = partial(DataLoader, num_workers=NUM_WORKERS, worker_init_fn=_one_thread)
+    web = partial(plain_webdataset, out / "originals", size, passes)
+    makes: dict[str, Callable[[], DataLoader]] = {
+        "official (PIL, torchvision)": lambda: loader(
+            Official(out / "photographs", size, passes), batch_size=batch
+        ),
+        "webdataset (PIL, torchvision)": lambda: loader(web().batched(batch), batch_size=None),
+        "ours": lambda: loader(
+            ours(out / "originals", size),
+            batch_sampler=Cycle(options.images, batch, passes),
+            collate_fn=collate,
+        ),
+    }
+    rounds: dict[str, list[float]] = {name: [] for name in makes}
+    for _ in progress.track(range(options.rounds), description=f"{NUM_WORKERS} processes"):
+        for name, make in makes.items():
+            came = [(time.perf_counter(), _num_images(found)) for found in make()]
+            came = came[2 * NUM_WORKERS : -2 * NUM_WORKERS]
+            num = sum(num for _, num in came[1:])
+            rounds[name].append(1e3 * (came[-1][0] - came[0][0]) / num)
+    return rounds
+
+
+def _num_images(batch: object) -> int:
+    return len(batch["index"] if isinstance(batch, dict) else batch[0])
+
+
+def _one_thread(worker: int) -> None:  # noqa: ARG001
+    torch.set_num_threads(1)
+
+
+def table(rounds: dict[str, list[float]], against: str) -> list[str]:
+    """Say medians, spread, and how many times as fast as one of them, round by round."""
+    lines = [
+        f"| pipeline | images/s | ms an image: median (least to most) | times {against} |",
+        "|---|---|---|---|",
+    ]
+    for name, ms in rounds.items():
+        ratios = [b / a for a, b in zip(ms, rounds[against], strict=True)]
+        lines.append(f"| {name} | {1e3 / median(ms):.0f} | {spread(ms)} | {spread(ratios)} |")
+    return lines
+
+
+def spread(values: list[float]) -> str:
+    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def where_the_time_goes(options: argparse.Namespace) -> list[str]:
+    lines = ["| shards | read | header and draw | decode | resize and write | all |"]
+    lines.append("|---|---|---|---|---|---|")
+    for name in ("originals", f"short-side-{SHORT_SIDE}"):
+        stream = ours(options.out / name, options.img_size)
+        one = measure_stages(stream, all_draws(stream.shards), seconds=3)
+        ms = [1e3 * seconds / one.num_images for seconds in one.stages_s.values()]
+        lines.append(f"| {name} | {' | '.join(f'{each:.2f}' for each in [*ms, sum(ms)])} |")
+    return lines
+
+
+def differences(options: argparse.Namespace) -> list[str]:
+    """Say how far the fast way is from the reference, on the photographs."""
+    lines = []
+    for img_size, scale in ((options.img_size, "full scale"), (64, "half scale")):
+        draw = Draw(0, np.arange(options.images))
+        fast, reference = (
+            ours(options.out / "originals", img_size, decoder)
+            .__getitems__(draw)["image"]
+            .numpy()
+            .astype(np.int64)
+            for decoder in ("fast", "pil")
+        )
+        error = abs(fast - reference)
+        psnr = 10 * np.log10(255**2 / (error**2).mean((1, 2, 3)).clip(1e-9))
+        lines.append(
+            f"- {img_size} pixels, {scale}: at most {error.max()} of 255, {error.mean():.3f} on "
+            f"average; PSNR {np.median(psnr):.1f} dB (median), {psnr.min():.1f} (least)"
+        )
+    return lines
+
+
+def machine() -> list[str]:
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    versions = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    load = os.getloadavg()[0]
+    return [
+        f"- {found[1] if found else platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"load average {load:.2f} at the end",
+        f"- {', '.join(versions)}",
+    ]
+
+
+def report(options: argparse.Namespace) -> list[str]:
+    """Measure everything, and say it as lines of Markdown."""
+    about = prepare(options)
+    with Progress() as progress:
+        workers = time_workers(options, progress)  # first: DALI's threads must not be forked
+        pipelines, missing = one_thread(options)
+        alone = time_one_thread(pipelines, options, progress)
+    decoding, all_of_it = (median(alone[name]) for name in ("nothing but decoding", "ours"))
+    official = median(alone["official (PIL, torchvision)"])
+    return [
+        *about,
+        *machine(),
+        f"- crops of {options.img_size} pixels, batches of {options.batch}; {options.rounds} "
+        f"rounds of {options.images} images each, in turns",
+        "- official and webdataset yield normalised floats, as their users do; the others uint8",
+        "",
+        "## One thread",
+        "",
+        *table(alone, "official (PIL, torchvision)"),
+        "",
+        *missing,
+        "",
+        f"## {NUM_WORKERS} loader processes",
+        "",
+        *table(workers, "webdataset (PIL, torchvision)"),
+        "",
+        "## Where the time goes, ms an image, one thread",
+        "",
+        *where_the_time_goes(options),
+        "",
+        f"Decoding alone is {decoding / all_of_it:.0%} of what an image takes, so "
+        f"{official / decoding:.2f} times the official pipeline is the limit without leaving out "
+        "pixels of the file. A JPEG's bits must all be read to find any pixel, whatever the crop.",
+        "",
+        "## How far `fast` is from `pil`",
+        "",
+        *differences(options),
+    ]
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is read")
+    parser.add_argument("--photos", type=Path, help="photographs of your own to cut from")
+    parser.add_argument("--images", type=int, default=384, help="JPEGs to make")
+    parser.add_argument("--img-size", type=int, default=192, help="pixels")
+    parser.add_argument("--batch", type=int, default=64, help="images")
+    parser.add_argument("--rounds", type=int, default=8, help="counted rounds")
+    parser.add_argument("--save", type=Path, help="Markdown file to write")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse(sys.argv[1:])
+    torch.set_num_threads(1)
+    lines = report(options)
+    print("\n".join(lines))
+    if options.save is not None:
+        git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+        command = (
+            f"python benchmarks/stream.py --out FOLDER --images {options.images} "
+            f"--img-size {options.img_size} --batch {options.batch} --rounds {options.rounds}"
+        )
+        head = ["# The input side", "", f"Commit {commit}. To repeat: `{command}`", ""]
+        options.save.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+        print(f"saved: {options.save}")
+
+
+if __name__ == "__main__":
+    main()
