@@ -32,7 +32,8 @@ class DataConfig:
     """Where images come from and what is done to them."""
 
     shards: str
-    """Training shards: a folder, a tar, a glob, or braces such as train-{000000..000099}.tar."""
+    """Training shards: a folder, a tar, a glob, or braces such as train-{000000..000099}.tar; or a
+    URL of these (http, https, s3, gs, hf)."""
     val_shards: str | None = None
     """Held-out shards; without them there is no held-out loss or accuracy."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -55,8 +56,12 @@ class DataConfig:
     """Lanes the order is dealt in, a divisor of the global batch; null: the largest up to 64."""
     block_size: int = 4096
     """Samples shuffled together inside a lane."""
-    index_cache: str | None = None
-    """Folder for indexes of shards in a read-only place; null: the user's cache."""
+    cache_dir: str | None = None
+    """Folder of this machine for remote shards, and for indexes of shards in read-only places;
+    null: the user's cache."""
+    cache_gb: float | None = None
+    """Most gigabytes (1e9 bytes) of remote shards kept there; null: 80 % of what is free, with what
+    the cache holds counted as free."""
 
     def __post_init__(self) -> None:
         _require(
@@ -68,6 +73,8 @@ class DataConfig:
         _require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
         if self.num_lanes is not None:
             _require_positive(data__num_lanes=self.num_lanes)
+        if self.cache_gb is not None:
+            _require_positive(data__cache_gb=self.cache_gb)
         _require_share(data__crop_pct=self.crop_pct, data__hflip=self.hflip)
         _require(self.num_workers >= 0, f"data.num_workers={self.num_workers} must be 0 or more")
         for name in ("crop_scale", "crop_ratio"):
@@ -338,7 +345,8 @@ LAYOUT = frozenset(
         "data.shards",
         "data.val_shards",
         "data.num_workers",
-        "data.index_cache",
+        "data.cache_dir",
+        "data.cache_gb",
         "training.micro_batch_size",
         "training.accelerator",
         "training.devices",

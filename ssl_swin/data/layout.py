@@ -11,6 +11,7 @@ import re
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,8 +36,26 @@ class ShardError(ValueError):
     """Shards that are missing, damaged, or not as they were indexed."""
 
 
+class RemoteError(ShardError):
+    """A remote file that cannot be had: the network's or the storage's fault, not the shard's."""
+
+
+class Entry(NamedTuple):
+    """What a manifest says of one tar."""
+
+    num_samples: int
+    num_bytes: int
+    sha256: str | None = None
+    """Of the whole tar, in hex; None where nobody has computed it."""
+
+
+def is_remote(pattern: str) -> bool:
+    """Whether a pattern names shards by URL."""
+    return "://" in pattern
+
+
 def expand(pattern: str) -> list[Path]:
-    """Find the tars that a pattern names.
+    """Find the tars that a local pattern names; `remote.py` does the same for URLs.
 
     Args:
         pattern: A folder (all its `*.tar`, sorted), a tar, a brace pattern
@@ -48,14 +67,9 @@ def expand(pattern: str) -> list[Path]:
     Raises:
         ShardError: If nothing is found, or a tar that the pattern names is not there.
     """
-    if "://" in pattern:
-        raise ShardError(
-            f"shards={pattern} is remote; shards are read from local or mounted folders, "
-            "so copy them to one"
-        )
     # A name that exists is taken as it stands, whatever signs are in it.
     whole = os.path.expanduser(pattern)
-    pieces = [whole] if os.path.exists(whole) else _expand_braces(whole)
+    pieces = [whole] if os.path.exists(whole) else expand_braces(whole)
     listings: dict[str, set[str]] = {}  # one listing a folder instead of one look-up a shard
     found: list[Path] = []
     missing = []
@@ -91,7 +105,7 @@ def _names_in(folder: str) -> set[str]:
         return set()
 
 
-def _expand_braces(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
     """Spell out `{000..009}` and `{a,b}`, the leftmost slowest; other braces stay as they are."""
     for group in re.finditer(r"\{([^{}]*)\}", pattern):
         body = group.group(1)
@@ -107,7 +121,7 @@ def _expand_braces(pattern: str) -> list[str]:
             choices = body.split(",")
         else:
             continue
-        head, tails = pattern[: group.start()], _expand_braces(pattern[group.end() :])
+        head, tails = pattern[: group.start()], expand_braces(pattern[group.end() :])
         return [head + choice + tail for choice in choices for tail in tails]
     return [pattern]
 
@@ -126,6 +140,11 @@ def sample_key(name: str) -> tuple[str, str]:
     return folder + slash + stem, extension.lower()
 
 
+def cache_root(cache_dir: Path | None) -> Path:
+    """The folder that was given, or `~/.cache/ssl_swin`."""
+    return Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
+
+
 def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
     """Where the indexes of a folder go that cannot be written to.
 
@@ -136,8 +155,7 @@ def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
     Returns:
         A folder of its own for each folder of tars; it need not exist yet.
     """
-    root = Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
-    return root / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
+    return cache_root(cache_dir) / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
 
 
 def index_beside(tar: Path) -> Path:
@@ -157,58 +175,77 @@ def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
     return cached if not beside.exists() and cached.exists() else beside
 
 
-def load_index(path: Path) -> np.ndarray:
+def load_index(path: Path, where: str | None = None) -> np.ndarray:
     """Map one index file into memory, its last row (the tar's size) included.
 
     Args:
         path: The index file.
+        where: What the error calls it; None means its path.
 
     Raises:
         ShardError: If there is no such file, or it is not an index of this version.
     """
-    remedy = f"run: ssl-swin shards index {path.parent}"
+    where = where or str(path)
+    remedy = f"run: ssl-swin shards index {where.rpartition('/')[0]}"
     try:
         table: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise ShardError(f"there is no index {path}; {remedy}") from None
+        raise ShardError(f"there is no index {where}; {remedy}") from None
     except (ValueError, EOFError) as error:
-        raise ShardError(f"{path} cannot be read ({error}); {remedy}") from error
+        raise ShardError(f"{where} cannot be read ({error}); {remedy}") from error
     if table.dtype != SAMPLE_DTYPE or table.ndim != 1 or not len(table):
-        raise ShardError(f"{path} is not an index of this version (it is {table.dtype}); {remedy}")
+        raise ShardError(f"{where} is not an index of this version (it is {table.dtype}); {remedy}")
     return table
 
 
-def load_manifest(folder: Path) -> dict[str, list[int]]:
+def load_manifest(folder: Path) -> dict[str, Entry]:
     """Read a folder's `index.json`.
 
     Args:
         folder: The folder of the tars, or of their cached indexes.
 
     Returns:
-        `[num_samples, num_bytes]` under each tar's name; empty where there is no manifest.
+        What it says under each tar's name; empty where there is no manifest.
 
     Raises:
         ShardError: If the file is not a manifest of format 1.
     """
     path = folder / MANIFEST_NAME
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != 1:
-            raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
-        return {name: [int(count), int(size)] for name, (count, size) in manifest["shards"].items()}
+        return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError:
         return {}
+
+
+def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
+    """Read what is in an `index.json`.
+
+    Args:
+        content: The file's bytes.
+        where: Its path or URL, for the error.
+
+    Raises:
+        ShardError: If it is not a manifest of format 1.
+    """
+    try:
+        manifest = json.loads(content)
+        if manifest["format"] != 1:
+            raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
+        return {
+            name: Entry(int(count), int(size), *map(str, digest))
+            for name, (count, size, *digest) in manifest["shards"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(
-            f"{path} is not a manifest of shards ({error!r}); move it away and run: "
-            f"ssl-swin shards index {folder}"
+            f"{where} is not a manifest of shards ({error!r}); move it away and run: "
+            f"ssl-swin shards index {where.rpartition('/')[0]}"
         ) from error
 
 
-def known_sizes(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, list[int]]:
+def known_entries(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, Entry]:
     """What manifests say of these tars; the one beside them goes before the cached one."""
-    known: dict[Path, list[int]] = {}
-    manifests: dict[Path, dict[str, list[int]]] = {}
+    known: dict[Path, Entry] = {}
+    manifests: dict[Path, dict[str, Entry]] = {}
     for path in paths:
         folder = path.parent
         if folder not in manifests:
@@ -219,6 +256,12 @@ def known_sizes(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, lis
     return known
 
 
+def sha256_of(path: Path) -> str:
+    """Hash a whole file; hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_size(path: Path, indexed_bytes: int) -> None:
     """Refuse a tar that is not as long as when it was indexed."""
     present = os.stat(path).st_size
@@ -226,16 +269,18 @@ def check_size(path: Path, indexed_bytes: int) -> None:
         raise changed(path, f"{indexed_bytes} bytes then, {present} now")
 
 
-def check_headers(path: Path, rows: np.ndarray) -> None:
+def check_headers(path: Path, rows: np.ndarray, where: Path | str | None = None) -> None:
     """Refuse a tar without an image where its first and last row say: tars often are of one size.
 
     Args:
         path: The tar.
         rows: Its index, without the last row.
+        where: What the error calls it; None means its path.
 
     Raises:
         ShardError: If there is no header, or one of another size.
     """
+    where = path if where is None else where
     with path.open("rb", buffering=0) as file:
         for row in rows[[0, -1]] if len(rows) else []:
             file.seek(int(row["offset"]) - tarfile.BLOCKSIZE)
@@ -244,13 +289,15 @@ def check_headers(path: Path, rows: np.ndarray) -> None:
                     file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape"
                 )
             except tarfile.TarError as error:
-                raise changed(path, f"no image at {row['offset']}") from error
+                raise changed(where, f"no image at {row['offset']}") from error
             if info.size != row["size"] < _LARGE:
-                raise changed(path, f"{row['size']} bytes at {row['offset']} then, {info.size} now")
+                how = f"{row['size']} bytes at {row['offset']} then, {info.size} now"
+                raise changed(where, how)
 
 
-def changed(path: Path, how: str) -> ShardError:
+def changed(where: Path | str, how: str) -> ShardError:
     """The error for a tar that is not what its index says."""
-    return ShardError(
-        f"{path} changed since it was indexed ({how}); run: ssl-swin shards index {path.parent}"
-    )
+    remedy = f"ssl-swin shards index {str(where).rpartition('/')[0]}"
+    if is_remote(str(where)):
+        remedy += ", where the shards lie if they have an index.json there; or put the old one back"
+    return ShardError(f"{where} changed since it was indexed ({how}); run: {remedy}")

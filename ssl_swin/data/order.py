@@ -208,3 +208,37 @@ def micro_batch_bounds(share: int, num_micro_batches: int) -> list[tuple[int, in
     """
     cuts = [i * share // num_micro_batches for i in range(num_micro_batches + 1)]
     return list(pairwise(cuts))
+
+
+def shards_at(order: Order, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+    """Return the shards in which a rank's blocks in progress at a step of the run lie.
+
+    A block is one stretch of the epoch's line of shards, so no sample has to be drawn for this.
+
+    Returns:
+        Places in the shard set, int64, ascending, each once; shards without samples left out.
+    """
+    number, within = divmod(step, order.steps_per_epoch)
+    epoch = order.epoch(number)
+    per_lane, size = order.global_batch_size // order.num_lanes, order.block_size
+    start = within * per_lane // size * size
+    stop = min(-(-(within + 1) * per_lane // size) * size, epoch._lane_length)
+    lanes = np.array(rank_lanes(order.num_lanes, rank, world_size))
+    first = (lanes * epoch._lane_length + start + epoch._rotation) % order.num_samples
+    last = (first + stop - start - 1) % order.num_samples
+    places = []
+    for begin, end in zip(first, last, strict=True):
+        here, there = np.searchsorted(epoch._ends, (begin, end), side="right")
+        there += len(order.counts) * int(end < begin)  # the line is a ring
+        places.append(np.arange(here, there + 1) % len(order.counts))
+    found = np.unique(epoch._shards[np.concatenate(places)])
+    return found[order.counts[found] > 0]
+
+
+def next_block(order: Order, step: int) -> int:
+    """Return the first step after `step` that reads a block which `step` does not."""
+    number, within = divmod(step, order.steps_per_epoch)
+    per_lane = order.global_batch_size // order.num_lanes
+    last = ((within + 1) * per_lane - 1) // order.block_size
+    begins = (last + 1) * order.block_size // per_lane
+    return number * order.steps_per_epoch + min(begins, order.steps_per_epoch)

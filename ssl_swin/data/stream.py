@@ -91,12 +91,12 @@ class ImageStream(Dataset):
             pixels = np.asarray(self.transform(image, epoch, first + found))
             # (height, width) or (height, width, chans) -> (chans, height, width)
             return found, pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        raise ShardError(f"{self.shards.paths[shard]}: none of its {count} images can be decoded")
+        raise ShardError(f"{self.shards.where(shard)}: none of its {count} images can be decoded")
 
     def _label(self, shard: int, row: int) -> int:
         assert self.labels is not None
         label = self._reader.label(shard, row, self.labels.field)
-        return self.labels.check(label, f"{self.shards.paths[shard]}, sample {row}")
+        return self.labels.check(label, f"{self.shards.where(shard)}, sample {row}")
 
 
 def collate(batch: Batch) -> Batch:
@@ -115,7 +115,7 @@ def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int
     shard, row = shards.locate(np.arange(shards.num_samples))
     label = np.array(
         [
-            labels.check(reader.label(s, r, labels.field), f"{shards.paths[s]}, sample {r}")
+            labels.check(reader.label(s, r, labels.field), f"{shards.where(s)}, sample {r}")
             for s, r in zip(shard.tolist(), row.tolist(), strict=True)
         ]
     )
