@@ -28,6 +28,10 @@ _VERSION_FIELDS = (
     *("generation", "md5Hash", "blob_id", "mtime", "size"),
 )
 
+# fsspec drops its filesystems in a forked process, and a dropped one closes its connections through
+# the event loop that it shares with its parent, which then waits on them in vain. Ours stay.
+_kept: dict[int, Any] = {}
+
 Answer = TypeVar("Answer")
 
 
@@ -331,6 +335,7 @@ def _filesystem(url: str, retry: Retry) -> tuple[Any, str]:
         raise RemoteError(f"{shown(url)} needs a package that is not here: {text}") from error
     except ValueError as error:
         raise RemoteError(f"{shown(url)}: {error}") from error
+    _kept[id(system)] = system
     return system, path
 
 

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import gc
 import os
 import threading
 import time
@@ -154,11 +155,24 @@ def test_what_a_forked_process_inherits_holds_nothing(server, tmp_path, size):
     os.waitpid(child, 0)
 
 
+def test_a_forked_process_leaves_the_connections_of_its_parent_alone(server, tmp_path):
+    retry = type(QUICK)(stalled_s=5)
+    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, retry=retry))
+    for shard in range(NUM // 2):
+        release(hold(shards, shard))  # connections are kept open for the next one
+    child = forked(lambda: (release(hold(shards, NUM - 1)), gc.collect()))
+    os.waitpid(child, 0)
+    assert shards.paths[NUM - 1].exists()
+    began = time.monotonic()
+    release(hold(shards, NUM - 2))
+    assert time.monotonic() - began < 4
+
+
 def test_a_download_of_a_killed_process_is_taken_over(server, folder, tmp_path):
     big = write_tar(folder / "big.tar", [(f"{place}.png", b"x" * 10**6) for place in range(4)])
     index_shards([big])
     server.faults["big.tar"] = [("stall", 3 * 10**6), None]
-    retry = type(QUICK)(stalled_s=60)
+    retry = type(QUICK)(stalled_s=8)
     shards = ShardSet.open(f"{server.url}/big.tar", cache=cache_in(tmp_path, retry=retry))
     shards.rows(0)
     child = forked(lambda: hold(shards, 0))
