@@ -14,7 +14,9 @@ from ssl_swin.config import (
     PretrainConfig,
     RunConfig,
 )
+from ssl_swin.data.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
+from ssl_swin.data.layout import is_remote
 from ssl_swin.data.mixture import Mixture
 from ssl_swin.data.order import Dealt, Order, default_num_lanes
 from ssl_swin.data.shards import ShardSet
@@ -176,8 +178,12 @@ def _hand_off(config: FinetuneConfig, encoder: SwinEncoder, source: Path) -> Non
 
 
 def _open(data: DataConfig, pattern: str) -> ShardSet:
-    cache = None if data.index_cache is None else Path(data.index_cache)
-    return ShardSet.open(pattern, cache_dir=cache)
+    folder = None if data.cache_dir is None else Path(data.cache_dir)
+    if not is_remote(pattern):
+        return ShardSet.open(pattern, cache_dir=folder)
+    from ssl_swin.data.cache import ShardCache  # and with it fsspec
+
+    return ShardSet.open(pattern, cache_dir=folder, cache=ShardCache.open(folder, data.cache_gb))
 
 
 def _encoder(config: RunConfig) -> SwinEncoder:
@@ -230,6 +236,19 @@ def _heldout(config: RunConfig) -> Heldout | None:
     return Heldout(stream, config.training.micro_batch_size)
 
 
+def _check_cache(config: RunConfig, images: Images, heldout: Heldout | None) -> None:
+    training = config.training
+    least = least_cache_bytes(images.shards, images.order, training.devices, training.num_nodes)
+    line = cache_plan(
+        images.shards,
+        least,
+        heldout.stream.shards if heldout else None,
+        training.devices * max(1, config.data.num_workers),
+    )
+    if line is not None:
+        say(line)
+
+
 def _run(config: RunConfig, images: Images, module: Learner) -> Run:
     if config.training.precision == "fp64":
         module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
@@ -238,10 +257,12 @@ def _run(config: RunConfig, images: Images, module: Learner) -> Run:
     for name, (before, now) in images.start.changes.items():
         say(f"changed: {name} was {before!r}, is {now!r}")
     stop_step = config.optim.epochs * images.order.steps_per_epoch
+    heldout = _heldout(config)
+    _check_cache(config, images, heldout)
     datamodule = StreamModule(
         images.stream,
         images.order,
-        _heldout(config),
+        heldout,
         (module.step, stop_step),
         config.data.num_workers,
     )

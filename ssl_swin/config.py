@@ -45,7 +45,8 @@ class DataConfig:
     """Where images come from and what is done to them."""
 
     shards: str | None = None
-    """Training shards: a folder, a tar, a glob, or braces such as train-{000000..000099}.tar."""
+    """Training shards: a folder, a tar, a glob, or braces such as train-{000000..000099}.tar; or a
+    URL of these (http, https, s3, gs, hf)."""
     sets: tuple[SetConfig, ...] = ()
     """Instead of `shards`: several sets, each `{shards: ..., weight: ...}`."""
     samples_per_epoch: int | None = None
@@ -76,8 +77,12 @@ class DataConfig:
     """Samples shuffled together inside a lane."""
     max_bad_share: float = 0.01
     """Largest share of images that cannot be decoded, [0, 1]; above it the run stops."""
-    index_cache: str | None = None
-    """Folder for indexes of shards in a read-only place; null: the user's cache."""
+    cache_dir: str | None = None
+    """Folder of this machine for remote shards, and for indexes of shards in read-only places;
+    null: the user's cache."""
+    cache_gb: float | None = None
+    """Most gigabytes (1e9 bytes) of remote shards kept there; null: 80 % of what is free, with what
+    the cache holds counted as free."""
 
     def __post_init__(self) -> None:
         _require(
@@ -98,6 +103,8 @@ class DataConfig:
         _require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
         if self.num_lanes is not None:
             _require_positive(data__num_lanes=self.num_lanes)
+        if self.cache_gb is not None:
+            _require_positive(data__cache_gb=self.cache_gb)
         _require_share(
             data__crop_pct=self.crop_pct,
             data__hflip=self.hflip,
@@ -378,7 +385,8 @@ LAYOUT = frozenset(
         "data.val_shards",
         "data.num_workers",
         "data.max_bad_share",
-        "data.index_cache",
+        "data.cache_dir",
+        "data.cache_gb",
         "training.micro_batch_size",
         "training.accelerator",
         "training.devices",

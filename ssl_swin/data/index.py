@@ -9,9 +9,10 @@ import os
 import re
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,11 +27,13 @@ from ssl_swin.data.layout import (
     MANIFEST_NAME,
     NO_LABEL,
     SAMPLE_DTYPE,
+    Entry,
     ShardError,
     cache_folder,
     end_row,
     expand,
     index_beside,
+    is_remote,
     load_manifest,
     sample_key,
 )
@@ -70,17 +73,25 @@ class IndexedShard:
     """Where the index was written."""
 
 
-def index(shards: str, num_workers: int = 8) -> None:
+def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> None:
     """Write the index of every shard, and their folder's index.json, anew.
 
     Args:
-        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob.
+        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of
+            these, whose headers are then read from afar.
         num_workers: Threads, each with one tar at a time; at least 1.
+        cache_dir: Where indexes go that cannot lie beside their tars; left out, the user's cache.
 
     Raises:
         ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
     """
-    found = index_shards(expand(shards), num_workers=num_workers)
+    cache = None if cache_dir is None else Path(cache_dir)
+    if is_remote(shards):
+        from ssl_swin.data.remote_set import index_remote
+
+        found = index_remote(shards, num_workers, cache)
+    else:
+        found = index_shards(expand(shards), num_workers, cache)
     without = sum(shard.num_without_image for shard in found)
     ignored = sum(shard.num_ignored for shard in found)
     print(
@@ -91,7 +102,10 @@ def index(shards: str, num_workers: int = 8) -> None:
 
 
 def index_shards(
-    paths: Iterable[Path], num_workers: int = 8, cache_dir: Path | None = None
+    paths: Iterable[Path],
+    num_workers: int = 8,
+    cache_dir: Path | None = None,
+    index_one: Callable[[Path], IndexedShard] | None = None,
 ) -> list[IndexedShard]:
     """Index many tars in parallel and enter them in their folders' manifests.
 
@@ -102,6 +116,7 @@ def index_shards(
         num_workers: Threads, at least 1.
         cache_dir: Root of the cache used where a folder cannot be written to; None means
             `~/.cache/ssl_swin`.
+        index_one: Writes the index of one tar; None means beside it, or in the cache.
 
     Returns:
         What was found, in the order of `paths`.
@@ -113,12 +128,13 @@ def index_shards(
     if num_workers < 1:
         raise ValueError(f"num_workers={num_workers} cannot read; give 1 or more")
     paths = list(paths)
+    index_one = index_one or partial(_index_where_possible, cache_dir=cache_dir)
     found: dict[Path, IndexedShard] = {}
     damaged: list[ShardError] = []
     bar = Progress(transient=True, disable=not sys.stdout.isatty())
     with bar as progress, ThreadPoolExecutor(num_workers) as pool:
         task = progress.add_task("indexing shards", total=len(paths))
-        jobs = {pool.submit(_index_where_possible, path, cache_dir): path for path in paths}
+        jobs = {pool.submit(index_one, path): path for path in paths}
         for job in as_completed(jobs):
             try:
                 found[jobs[job]] = job.result()
@@ -128,7 +144,8 @@ def index_shards(
     _write_manifests(found)
     if damaged:
         more = f" ({len(damaged) - 1} more shards are damaged)" if len(damaged) > 1 else ""
-        raise ShardError(f"{min(map(str, damaged))}{more}")
+        first = min(damaged, key=str)
+        raise type(first)(f"{first}{more}")
     return [found[path] for path in paths]
 
 
@@ -161,9 +178,24 @@ def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShar
 
 
 def _index_to(tar_path: Path, out_path: Path) -> IndexedShard:
-    num_bytes = tar_path.stat().st_size
+    with tar_path.open("rb") as file:
+        return index_opened(file, str(tar_path), tar_path.stat().st_size, out_path)
+
+
+def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> IndexedShard:
+    """Write the index of an opened tar, reading its headers only.
+
+    Args:
+        file: The tar, which can be sought in.
+        name: Its path or URL, for errors.
+        num_bytes: Its size.
+        out_path: The index file.
+
+    Raises:
+        ShardError: If the tar is cut off, compressed or otherwise damaged.
+    """
     rows, without, ignored = [], 0, 0
-    for members in read_samples(tar_path):
+    for members in read_samples(file, name):
         image = _image_of(members)
         ignored += 1 if not members else max(0, sum(map(_is_image, members)) - 1)
         if image is None:
@@ -171,20 +203,21 @@ def _index_to(tar_path: Path, out_path: Path) -> IndexedShard:
             continue
         label, kind = _label_of(members)
         if label.size >= 2**31:
-            name = f"{label.key}.{label.extension}"
-            raise ShardError(f"{tar_path}: {name!r} has {label.size} bytes, which is no label")
+            member = f"{label.key}.{label.extension}"
+            raise ShardError(f"{name}: {member!r} has {label.size} bytes, which is no label")
         rows.append((image.header, image.offset, image.size, label.offset, label.size, kind))
     table = np.array(rows, dtype=SAMPLE_DTYPE)
-    with replacing(out_path) as file:
-        np.save(file, np.concatenate([table, end_row(table, num_bytes)]))
+    with replacing(out_path) as out:
+        np.save(out, np.concatenate([table, end_row(table, num_bytes)]))
     return IndexedShard(len(rows), num_bytes, without, ignored, out_path)
 
 
-def read_samples(tar_path: Path) -> Iterator[list[Member]]:
+def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
     """Group the members of a tar by key; members of one key stand next to each other.
 
     Args:
-        tar_path: An uncompressed tar.
+        file: An uncompressed tar.
+        name: Its path or URL, for errors.
 
     Yields:
         The members of one key, in tar order; an empty list for each one that is in no sample.
@@ -196,7 +229,7 @@ def read_samples(tar_path: Path) -> Iterator[list[Member]]:
     group: list[Member] = []
     num_whole = 0
     try:
-        for member in _read_members(tar_path):
+        for member in _read_members(file):
             if member is None:
                 yield []
                 continue
@@ -204,22 +237,23 @@ def read_samples(tar_path: Path) -> Iterator[list[Member]]:
                 yield group
                 group, num_whole = [], num_whole + 1
             if any(member.extension == other.extension for other in group):
-                name = f"{member.key}.{member.extension}"
-                raise tarfile.TarError(f"{name!r} is there twice at byte {member.header}")
+                twice = f"{member.key}.{member.extension}"
+                raise tarfile.TarError(f"{twice!r} is there twice at byte {member.header}")
             group.append(member)
     except DAMAGED as error:
         raise ShardError(
-            f"{tar_path} is cut off or damaged after {num_whole} whole samples ({error}); "
+            f"{name} is cut off or damaged after {num_whole} whole samples ({error}); "
             "a shard is an uncompressed tar with its end mark: write or copy it again"
         ) from error
     if group:
         yield group
 
 
-def _read_members(tar_path: Path) -> Iterator[Member | None]:
+def _read_members(file: BinaryIO) -> Iterator[Member | None]:
     """Yield every file that may be part of a sample, and None for all else but folders."""
-    with tar_path.open("rb") as file, open_headers(file) as tar:
-        num_bytes = os.fstat(file.fileno()).st_size
+    num_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with open_headers(file) as tar:
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
             if info.issparse() or any(name.startswith("GNU.sparse") for name in info.pax_headers):
@@ -274,25 +308,28 @@ def _label_of(members: list[Member]) -> tuple[Member, int]:
 
 def _write_manifests(found: dict[Path, IndexedShard]) -> None:
     """Enter shards in the manifest of the folder their index is in."""
-    folders: dict[Path, dict[str, list[int]]] = {}
+    folders: dict[Path, dict[str, Entry]] = {}
     for path, shard in found.items():
-        sizes = folders.setdefault(shard.path.parent, {})
-        sizes[path.name] = [shard.num_samples, shard.num_bytes]
-    for folder, sizes in folders.items():
-        write_manifest(folder, load_manifest(folder) | sizes)
+        entries = folders.setdefault(shard.path.parent, {})
+        entries[path.name] = Entry(shard.num_samples, shard.num_bytes)
+    for folder, entries in folders.items():
+        write_manifest(folder, load_manifest(folder) | entries)
 
 
-def write_manifest(folder: Path, sizes: dict[str, list[int]]) -> None:
+def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
     """Write a folder's `index.json`.
 
     Args:
         folder: Where the indexes are.
-        sizes: `[num_samples, num_bytes]` under each tar's name.
+        entries: What is known of each tar, under its name.
 
     Raises:
         OSError: If the place cannot be written to.
     """
-    lines = [f"{json.dumps(name)}: {json.dumps(size)}" for name, size in sorted(sizes.items())]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps([value for value in entry if value is not None])}"
+        for name, entry in sorted(entries.items())
+    ]
     text = '{"format": 1, "shards": {\n' + ",\n".join(lines) + "\n}}\n"
     with replacing(folder / MANIFEST_NAME) as file:
         file.write(text.encode())

@@ -13,6 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,8 +41,26 @@ class ShardError(ValueError):
     """Shards that are missing, damaged, or not as they were indexed."""
 
 
+class RemoteError(ShardError):
+    """A remote file that cannot be had: the network's or the storage's fault, not the shard's."""
+
+
+class Entry(NamedTuple):
+    """What a manifest says of one tar."""
+
+    num_samples: int
+    num_bytes: int
+    sha256: str | None = None
+    """Of the whole tar, in hex; None where nobody has computed it."""
+
+
+def is_remote(pattern: str) -> bool:
+    """Whether a pattern names shards by URL."""
+    return "://" in pattern
+
+
 def expand(pattern: str) -> list[Path]:
-    """Find the tars that a pattern names.
+    """Find the tars that a local pattern names; `remote.py` does the same for URLs.
 
     Args:
         pattern: A folder (all its `*.tar`, sorted), a tar, a brace pattern
@@ -53,14 +72,9 @@ def expand(pattern: str) -> list[Path]:
     Raises:
         ShardError: If nothing is found, or a tar that the pattern names is not there.
     """
-    if "://" in pattern:
-        raise ShardError(
-            f"shards={pattern} is remote; shards are read from local or mounted folders, "
-            "so copy them to one"
-        )
     # A name that exists is taken as it stands, whatever signs are in it.
     whole = os.path.expanduser(pattern)
-    pieces = [whole] if os.path.exists(whole) else _expand_braces(whole)
+    pieces = [whole] if os.path.exists(whole) else expand_braces(whole)
     listings: dict[str, set[str]] = {}  # one listing a folder instead of one look-up a shard
     found: list[Path] = []
     missing = []
@@ -98,7 +112,7 @@ def _names_in(folder: str) -> set[str]:
         return set()
 
 
-def _expand_braces(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
     """Spell out `{000..009}` and `{a,b}`, the leftmost slowest; other braces stay as they are."""
     for group in re.finditer(r"\{([^{}]*)\}", pattern):
         body = group.group(1)
@@ -114,7 +128,7 @@ def _expand_braces(pattern: str) -> list[str]:
             choices = body.split(",")
         else:
             continue
-        head, tails = pattern[: group.start()], _expand_braces(pattern[group.end() :])
+        head, tails = pattern[: group.start()], expand_braces(pattern[group.end() :])
         return [head + choice + tail for choice in choices for tail in tails]
     return [pattern]
 
@@ -133,6 +147,11 @@ def sample_key(name: str) -> tuple[str, str]:
     return folder + slash + stem, extension.lower()
 
 
+def cache_root(cache_dir: Path | None) -> Path:
+    """The folder that was given, or `~/.cache/ssl_swin`."""
+    return Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
+
+
 def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
     """Where the indexes of a folder go that cannot be written to.
 
@@ -143,8 +162,7 @@ def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
     Returns:
         A folder of its own for each folder of tars; it need not exist yet.
     """
-    root = Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
-    return root / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
+    return cache_root(cache_dir) / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
 
 
 def index_beside(tar: Path) -> Path:
@@ -164,27 +182,29 @@ def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
     return cached if not beside.exists() and cached.exists() else beside
 
 
-def load_index(path: Path) -> np.ndarray:
+def load_index(path: Path, where: str | None = None) -> np.ndarray:
     """Map one index file into memory, its last row (the tar's size) included.
 
     Args:
         path: The index file.
+        where: What the error calls it; None means its path.
 
     Raises:
         ShardError: If there is no such file, or it is damaged or of another version.
     """
-    remedy = f"run: ssl-swin shards index {path.parent}"
+    where = where or str(path)
+    remedy = f"run: ssl-swin shards index {where.rpartition('/')[0]}"
     try:
         with path.open("rb") as file:
             head = file.read(_NPY_PREFIX)
             head += file.read(int.from_bytes(head[8:], "little"))
             num_bytes = os.fstat(file.fileno()).st_size - len(head)
     except FileNotFoundError:
-        raise ShardError(f"there is no index {path}; {remedy}") from None
+        raise ShardError(f"there is no index {where}; {remedy}") from None
     num_rows, rest = divmod(num_bytes, SAMPLE_DTYPE.itemsize)
     # Compared, not parsed: numpy evaluates what stands there, and fails in many ways.
     if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
-        raise ShardError(f"{path} is damaged, or no index of this version; {remedy}")
+        raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
     return np.memmap(path, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
 
 
@@ -196,31 +216,48 @@ def _npy_header(num_rows: int) -> bytes:
     return buffer.getvalue()
 
 
-def load_manifest(folder: Path) -> dict[str, list[int]]:
+def load_manifest(folder: Path) -> dict[str, Entry]:
     """Read a folder's `index.json`.
 
     Args:
         folder: The folder of the tars, or of their cached indexes.
 
     Returns:
-        `[num_samples, num_bytes]` under each tar's name; empty where there is no manifest.
+        What it says under each tar's name; empty where there is no manifest.
 
     Raises:
         ShardError: If the file is not a manifest of format 1.
     """
     path = folder / MANIFEST_NAME
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != 1:
-            raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
-        sizes = {name: [int(n), int(size)] for name, (n, size) in manifest["shards"].items()}
-        for name, (num_samples, num_bytes) in sizes.items():
-            # A sample takes one header at least.
-            if not 0 <= num_samples * tarfile.BLOCKSIZE <= num_bytes < _MAX_TAR_BYTES:
-                raise ValueError(f"{name}: {num_samples} samples in {num_bytes} bytes")
-        return sizes
+        return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError:
         return {}
+
+
+def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
+    """Read what is in an `index.json`.
+
+    Args:
+        content: The file's bytes.
+        where: Its path or URL, for the error.
+
+    Raises:
+        ShardError: If it is not a manifest of format 1.
+    """
+    try:
+        manifest = json.loads(content)
+        if manifest["format"] != 1:
+            raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
+        entries = {
+            name: Entry(int(count), int(size), *map(str, digest))
+            for name, (count, size, *digest) in manifest["shards"].items()
+        }
+        for name, entry in entries.items():
+            # A sample takes one header at least.
+            if not 0 <= entry.num_samples * tarfile.BLOCKSIZE <= entry.num_bytes < _MAX_TAR_BYTES:
+                raise ValueError(f"{name}: {entry.num_samples} samples in {entry.num_bytes} bytes")
+        return entries
     except (
         ValueError,
         KeyError,
@@ -230,15 +267,15 @@ def load_manifest(folder: Path) -> dict[str, list[int]]:
         RecursionError,
     ) as error:
         raise ShardError(
-            f"{path} is not a manifest of shards ({error!r}); move it away and run: "
-            f"ssl-swin shards index {folder}"
+            f"{where} is not a manifest of shards ({error!r}); move it away and run: "
+            f"ssl-swin shards index {where.rpartition('/')[0]}"
         ) from error
 
 
-def known_sizes(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, list[int]]:
+def known_entries(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, Entry]:
     """What manifests say of these tars; the one beside them goes before the cached one."""
-    known: dict[Path, list[int]] = {}
-    manifests: dict[str, dict[str, list[int]]] = {}
+    known: dict[Path, Entry] = {}
+    manifests: dict[str, dict[str, Entry]] = {}
     for path in paths:
         folder, name = os.path.split(path)  # several times faster than `parent` and `name`
         if folder not in manifests:
@@ -247,6 +284,12 @@ def known_sizes(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, lis
         if name in manifests[folder]:
             known[path] = manifests[folder][name]
     return known
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a whole file; hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_size(path: Path, indexed_bytes: int) -> None:
@@ -266,11 +309,11 @@ def end_row(rows: np.ndarray, num_bytes: int) -> np.ndarray:
     return np.array([(num_bytes, zlib.crc32(rows.tobytes()), 0, 0, 0, NO_LABEL)], SAMPLE_DTYPE)
 
 
-def check_rows(path: Path, table: np.ndarray) -> None:
+def check_rows(where: str, table: np.ndarray) -> None:
     """Refuse an index that is damaged, or points outside its tar.
 
     Args:
-        path: The tar.
+        where: The tar's path or URL, for the error.
         table: Its index, with the last row; that row's size is the tar's.
 
     Raises:
@@ -283,7 +326,8 @@ def check_rows(path: Path, table: np.ndarray) -> None:
     good &= (header >= 0) & (header <= offset - tarfile.BLOCKSIZE)
     if crc not in (0, zlib.crc32(rows.tobytes())) or not good.all():
         raise ShardError(
-            f"the index of {path} is damaged; run: ssl-swin shards index {path.parent}"
+            f"the index of {where} is damaged; run: ssl-swin shards index "
+            f"{where.rpartition('/')[0]}"
         )
 
 
@@ -292,16 +336,18 @@ def _inside(num_bytes: int, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
     return (offset >= 0) & (offset <= num_bytes) & (size >= 0) & (size <= num_bytes - offset)
 
 
-def check_headers(path: Path, rows: np.ndarray) -> None:
+def check_headers(path: Path, rows: np.ndarray, where: Path | str | None = None) -> None:
     """Refuse a tar without an image where its first and last row say: tars often are of one size.
 
     Args:
         path: The tar.
         rows: Its index, without the last row.
+        where: What the error calls it; None means its path.
 
     Raises:
         ShardError: If there is no header, or one of another size.
     """
+    where = path if where is None else where
     with path.open("rb", buffering=0) as file:
         for row in rows[[0, -1]] if len(rows) else []:
             file.seek(int(row["offset"]) - tarfile.BLOCKSIZE)
@@ -310,13 +356,15 @@ def check_headers(path: Path, rows: np.ndarray) -> None:
                     file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape"
                 )
             except tarfile.TarError as error:
-                raise changed(path, f"no image at {row['offset']}") from error
+                raise changed(where, f"no image at {row['offset']}") from error
             if info.size != row["size"] < _LARGE:
-                raise changed(path, f"{row['size']} bytes at {row['offset']} then, {info.size} now")
+                how = f"{row['size']} bytes at {row['offset']} then, {info.size} now"
+                raise changed(where, how)
 
 
-def changed(path: Path, how: str) -> ShardError:
+def changed(where: Path | str, how: str) -> ShardError:
     """The error for a tar that is not what its index says."""
-    return ShardError(
-        f"{path} changed since it was indexed ({how}); run: ssl-swin shards index {path.parent}"
-    )
+    remedy = f"ssl-swin shards index {str(where).rpartition('/')[0]}"
+    if is_remote(str(where)):
+        remedy += ", where the shards lie if they have an index.json there; or put the old one back"
+    return ShardError(f"{where} changed since it was indexed ({how}); run: {remedy}")

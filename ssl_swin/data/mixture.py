@@ -8,7 +8,15 @@ from itertools import groupby
 import numpy as np
 
 from ssl_swin.data.draw import Purpose, permutation
-from ssl_swin.data.order import BLOCK_SIZE, Dealt, Draw, Order, rank_lanes, require_lanes_divide
+from ssl_swin.data.order import (
+    BLOCK_SIZE,
+    Dealt,
+    Draw,
+    Order,
+    Stretches,
+    rank_lanes,
+    require_lanes_divide,
+)
 
 PERIOD = 1000  # places of a lane in which every set has exactly its part
 
@@ -112,6 +120,61 @@ class Mixture(Dealt):
         start = step * self.per_lane
         lanes = rank_lanes(self.num_lanes, rank, world_size)
         return Draw.join([self._lane(lane, start, start + self.per_lane) for lane in lanes])
+
+    def shards_at(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """Return the shards in which a rank's blocks in progress at a step of the run lie."""
+        start = step * self.per_lane // self.block_size * self.block_size
+        stop = -(-(step + 1) * self.per_lane // self.block_size) * self.block_size
+        found = [
+            self._first_shards[number] + order.opened(one).shards(lane, first, last)
+            for lane in rank_lanes(self.num_lanes, rank, world_size)
+            for number, order in enumerate(self.orders)
+            for one, first, last in self._passes(number, lane, start, stop)
+        ]
+        return np.unique(np.concatenate(found))
+
+    def next_block(self, step: int) -> int:
+        """Return the first step after `step` that reads a block which `step` does not."""
+        last = ((step + 1) * self.per_lane - 1) // self.block_size
+        return max(step + 1, (last + 1) * self.block_size // self.per_lane)
+
+    def stretches(self, num_lanes: int) -> list[Stretches]:
+        """Bound what `shards_at` of a step and of the next block name together.
+
+        Two blocks of the mixture, each a stretch of places, are as many turns of a set or fewer,
+        widened to the set's own blocks in each pass that they are part of.
+        """
+        places = 2 * (self.per_lane // self.block_size + 2) * self.block_size
+        found = []
+        for number, order in enumerate(self.orders):
+            turns = min(places, (places // PERIOD + 2) * int(self._quotas[number]))
+            num_passes = turns // order.steps_per_epoch + 2
+            window = min(turns + 2 * self.block_size, order.steps_per_epoch)
+            begin = int(self._first_shards[number])
+            part = slice(begin, begin + len(order.counts))
+            found.append(Stretches(part, num_lanes * num_passes, window))
+        return found
+
+    @cached_property
+    def _first_shards(self) -> np.ndarray:
+        """int64 (num_sets,): place of each set's first shard in all of them."""
+        return np.cumsum([0, *(len(counts) for counts in self.counts[:-1])], dtype=np.int64)
+
+    def _passes(self, number: int, lane: int, start: int, stop: int) -> list[tuple[int, int, int]]:
+        """Cut a set's turns in places [start, stop) of a lane: pass, first and last position."""
+        length = self.orders[number].steps_per_epoch
+        first, last = (self._turns_before(number, lane, place) for place in (start, stop))
+        return [
+            (one, max(first - one * length, 0), min(last - one * length, length))
+            for one in range(first // length, -(-last // length))
+            if first < last
+        ]
+
+    def _turns_before(self, number: int, lane: int, place: int) -> int:
+        """Count the places of a lane before `place` that fall to a set."""
+        period, within = divmod(place, PERIOD)
+        sets, _ = self._period(lane, period)
+        return period * int(self._quotas[number]) + int((sets[:within] == number).sum())
 
     def _lane(self, lane: int, start: int, stop: int) -> Draw:
         """Return the samples at places [start, stop) of a lane, counted over the whole run."""

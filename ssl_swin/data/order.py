@@ -54,11 +54,24 @@ def rank_lanes(num_lanes: int, rank: int, world_size: int) -> range:
     return range(rank * num_lanes // world_size, (rank + 1) * num_lanes // world_size)
 
 
+@dataclass(frozen=True)
+class Stretches:
+    """How much of some shards the blocks in hand may touch at once, whatever is drawn."""
+
+    shards: slice
+    """Which of the shard set."""
+    num: int
+    """Stretches of the line of these shards."""
+    num_samples: int
+    """Samples of each stretch at most."""
+
+
 class Dealt(ABC):
     """Global batches dealt to ranks in lanes: an `Order`, or a `Mixture` of several."""
 
     global_batch_size: int
     num_lanes: int
+    places: np.ndarray | None = None
 
     @property
     @abstractmethod
@@ -76,6 +89,24 @@ class Dealt(ABC):
 
         The shares of all ranks, laid end to end, are the global batch.
         """
+
+    @abstractmethod
+    def shards_at(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """Return the shards in which a rank's blocks in progress at a step of the run lie.
+
+        No sample is drawn for this.
+
+        Returns:
+            Places in the shard set, int64, ascending, each once; shards without samples left out.
+        """
+
+    @abstractmethod
+    def next_block(self, step: int) -> int:
+        """Return the first step after `step` that reads a block which `step` does not."""
+
+    @abstractmethod
+    def stretches(self, num_lanes: int) -> list[Stretches]:
+        """Bound what `shards_at` of a step and of the next block name together."""
 
     @property
     def per_lane(self) -> int:
@@ -165,6 +196,27 @@ class Order(Dealt):
         index = self.opened(epoch).share(within, rank, world_size)
         return Draw(epoch, index if self.places is None else self.places[index])
 
+    def shards_at(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """Return the shards in which a rank's blocks in progress at a step of the run lie."""
+        number, within = divmod(step, self.steps_per_epoch)
+        start, stop = within * self.per_lane, (within + 1) * self.per_lane
+        epoch, lanes = self.opened(number), rank_lanes(self.num_lanes, rank, world_size)
+        return np.unique(np.concatenate([epoch.shards(lane, start, stop) for lane in lanes]))
+
+    def next_block(self, step: int) -> int:
+        """Return the first step after `step` that reads a block which `step` does not."""
+        number, within = divmod(step, self.steps_per_epoch)
+        last = ((within + 1) * self.per_lane - 1) // self.block_size
+        begins = (last + 1) * self.block_size // self.per_lane
+        return number * self.steps_per_epoch + min(begins, self.steps_per_epoch)
+
+    def stretches(self, num_lanes: int) -> list[Stretches]:
+        """Bound what `shards_at` of a step and of the next block name together."""
+        straddles = self.block_size % self.per_lane != 0
+        num_blocks = 2 * (-(-(self.per_lane - 1) // self.block_size) + 1 if straddles else 1)
+        window = min(num_blocks * self.block_size, self.steps_per_epoch * self.per_lane)
+        return [Stretches(slice(None), num_lanes, window)]
+
 
 class EpochOrder:
     """One epoch of an `Order`: any stretch of it in time proportional to the stretch."""
@@ -199,6 +251,18 @@ class EpochOrder:
         place = (place + self._rotation) % self.order.num_samples
         shard = np.searchsorted(self._ends, place, side="right")
         return self._starts[shard] + (place - self._begins[shard])
+
+    def shards(self, lane: int, start: int, stop: int) -> np.ndarray:
+        """Return the shards that the blocks of positions [start, stop) of a lane lie in."""
+        size, num_samples = self.order.block_size, self.order.num_samples
+        start, stop = start // size * size, min(-(-stop // size) * size, self._lane_length)
+        first = (lane * self._lane_length + start + self._rotation) % num_samples
+        last = (first + stop - start - 1) % num_samples
+        here, there = np.searchsorted(self._ends, (first, last), side="right")
+        num_shards = len(self.order.counts)
+        there += num_shards * int(last < first)  # the line is a ring
+        found = self._shards[np.arange(here, there + 1) % num_shards]
+        return found[self.order.counts[found] > 0]
 
     def share(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
         """Return the samples a rank reads at a step of this epoch, int64 (share,)."""

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from ssl_swin.atomic import replacing
 from ssl_swin.data.decode import FORMATS, UnreadableImage, decode, upright
 from ssl_swin.data.index import index_shard, write_manifest
-from ssl_swin.data.layout import ShardError, index_beside, load_index
+from ssl_swin.data.layout import Entry, ShardError, index_beside, load_index, sha256_of
 from ssl_swin.data.parallel import each
 from ssl_swin.data.plan import PackOptions, Placed, keep_plan, list_images, plan_shards
 
@@ -89,9 +89,11 @@ def create(
     keep_plan(out, options, files, classes)
     jobs = [Job(source, out / name, part, options) for name, part in shards.items()]
     _pack_all(jobs, num_workers, int(max_bad_share * len(files)))
-    tables = {name: load_index(index_beside(out / name)) for name in shards}
-    sizes = {name: [len(table) - 1, int(table[-1]["header"])] for name, table in tables.items()}
-    write_manifest(out, sizes)
+    entries = {}
+    for path, digest in each(sha256_of, [job.tar for job in jobs], num_workers):
+        table = load_index(index_beside(path))
+        entries[path.name] = Entry(len(table) - 1, int(table[-1]["header"]), digest)
+    write_manifest(out, entries)
     for leftover in out.glob(".*.partial"):  # of runs that were killed
         leftover.unlink()
 

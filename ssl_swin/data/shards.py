@@ -6,14 +6,16 @@ library only. The contract in words is in the top-level `data/README.md`.
 """
 
 import hashlib
+import io
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from ssl_swin.data.layout import (
     CLS_LABEL,
     NO_LABEL,
     SAMPLE_DTYPE,
+    Entry,
     ShardError,
     changed,
     check_headers,
@@ -29,10 +32,15 @@ from ssl_swin.data.layout import (
     check_size,
     expand,
     index_path,
-    known_sizes,
+    is_remote,
+    known_entries,
     load_index,
     sample_key,
 )
+
+if TYPE_CHECKING:
+    from ssl_swin.data.cache import ShardCache
+    from ssl_swin.data.remote_set import RemoteShards
 
 __all__ = ["SAMPLE_DTYPE", "ShardError", "ShardReader", "ShardSet", "expand"]
 
@@ -44,13 +52,16 @@ class ShardSet:
     """An ordered set of tars; a sample's id is its place in all of them, one after the other."""
 
     paths: tuple[Path, ...]
-    """The tars, in the order that gives samples their ids."""
+    """The tars, in the order that gives samples their ids; of remote ones, where they lie in the
+    cache when they do."""
     counts: np.ndarray
     """int64 (num_shards,): samples of each tar."""
     bytes: np.ndarray
     """int64 (num_shards,): size of each tar when it was indexed."""
     cache_dir: Path | None = None
     """Root of the cache of indexes for folders that cannot be written to."""
+    remote: "RemoteShards | None" = None
+    """Where the shards come from if they are not here."""
     set_sizes: tuple[int, ...] = ()
     """Shards of each of the sets that were joined to this one; empty if it is one."""
     max_mapped: int = 128
@@ -66,21 +77,31 @@ class ShardSet:
         index_missing: bool = True,
         cache_dir: Path | None = None,
         num_workers: int = 8,
+        cache: "ShardCache | None" = None,
     ) -> "ShardSet":
         """Find the shards of a pattern and what the indexes say of them.
 
         Args:
-            pattern: A folder, a tar, `train-{000000..000009}.tar`, or a glob.
+            pattern: A folder, a tar, `train-{000000..000009}.tar`, or a glob; or a URL of these.
             index_missing: Index tars that have none, beside them or in the cache.
-            cache_dir: Root of the cache for read-only places; None means `~/.cache/ssl_swin`.
+            cache_dir: Root of the cache for read-only places and remote shards; None means
+                `~/.cache/ssl_swin`.
             num_workers: Threads that index, at least 1.
+            cache: Where remote shards go; None means `cache_dir`, up to 80 % of what is free.
 
         Raises:
             ShardError: If nothing matches, a named shard is missing, an index is missing and
                 may not be made, or a tar changed since it was indexed.
         """
+        if is_remote(pattern):  # fsspec is imported for nothing else
+            from ssl_swin.data.cache import ShardCache
+            from ssl_swin.data.remote_set import open_remote
+
+            cache = cache or ShardCache.open(cache_dir)
+            remote = open_remote(pattern, index_missing, num_workers, cache)
+            return cls(remote.paths, *_columns(remote.entries), cache_dir, remote)
         paths = tuple(expand(pattern))
-        known = known_sizes(paths, cache_dir)
+        known = known_entries(paths, cache_dir)
         missing = [
             path for path in paths if path not in known and not index_path(path, cache_dir).exists()
         ]
@@ -96,18 +117,17 @@ class ShardSet:
         for path in paths:
             if path not in known:
                 table = load_index(index_path(path, cache_dir))
-                known[path] = [len(table) - 1, int(table[-1]["header"])]
+                known[path] = Entry(len(table) - 1, int(table[-1]["header"]))
         for path in paths[:_CHECKED_AT_OPEN]:
-            check_size(path, known[path][1])
-        sizes = np.array([known[path] for path in paths], dtype=np.int64)
-        return cls(paths, sizes[:, 0].copy(), sizes[:, 1].copy(), cache_dir)
+            check_size(path, known[path].num_bytes)
+        return cls(paths, *_columns([known[path] for path in paths]), cache_dir)
 
     @classmethod
     def join(cls, sets: Sequence["ShardSet"]) -> "ShardSet":
         """Lay several sets end to end.
 
         Raises:
-            ShardError: If a tar is in two of them.
+            ShardError: If a tar is in two of them, or some are remote and some are not.
         """
         if len(sets) == 1:
             return sets[0]
@@ -120,6 +140,7 @@ class ShardSet:
             np.concatenate([one.counts for one in sets]),
             np.concatenate([one.bytes for one in sets]),
             sets[0].cache_dir,
+            _join_remote(sets),
             tuple(len(one.paths) for one in sets),
         )
 
@@ -166,18 +187,24 @@ class ShardSet:
             ShardError: If the index is missing, or the tar changed since it was indexed.
         """
         table = self._tables.pop(shard, None)
-        if table is None:
+        if table is None and self.remote is not None:
+            table = self.remote.index(shard)
+        elif table is None:
             path = self.paths[shard]
             table = load_index(index_path(path, self.cache_dir))
             check_size(path, int(table[-1]["header"]))
             if (len(table) - 1, table[-1]["header"]) != (self.counts[shard], self.bytes[shard]):
                 raise changed(path, "its index and the set's index.json differ")
-            check_rows(path, table)
+            check_rows(str(path), table)
             check_headers(path, table[:-1])
-            while len(self._tables) >= self.max_mapped:
-                self._tables.popitem(last=False)
+        while len(self._tables) >= self.max_mapped:
+            self._tables.popitem(last=False)
         self._tables[shard] = table
         return table[:-1]
+
+    def where(self, shard: int) -> str:
+        """A shard's path or URL, for people to read."""
+        return str(self.paths[shard]) if self.remote is None else self.remote.where(shard)
 
     def fingerprint(self) -> str:
         """Hash of names, counts, sizes and sets in order: the same for a copy elsewhere."""
@@ -201,12 +228,40 @@ class ShardSet:
         return {**self.__dict__, "_tables": OrderedDict()}
 
 
-class ShardReader:
-    """Reads samples by offset, with few files open; may be pickled, and used after a fork."""
+def _join_remote(sets: Sequence[ShardSet]) -> "RemoteShards | None":
+    remote = [one.remote for one in sets if one.remote is not None]
+    if not remote:
+        return None
+    if len(remote) < len(sets):
+        raise ShardError(
+            "some of the sets are remote and some are local; bring all of them to one side"
+        )
+    return type(remote[0])(
+        tuple(url for one in remote for url in one.urls),
+        tuple(path for one in remote for path in one.paths),
+        tuple(entry for one in remote for entry in one.entries),
+        remote[0].cache,
+    )
 
-    def __init__(self, shards: ShardSet, max_open: int = 64) -> None:
-        self.shards = shards
-        self.max_open = max_open
+
+def _columns(entries: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and bytes of shards."""
+    counts = np.array([entry.num_samples for entry in entries], dtype=np.int64)
+    return counts, np.array([entry.num_bytes for entry in entries], dtype=np.int64)
+
+
+class ShardReader:
+    """Reads samples by offset, with few files open; may be pickled, and used after a fork.
+
+    Args:
+        shards: The set.
+        max_open: Local files kept open at once. A remote shard is held only while it is read, so
+            that the cache may evict it afterwards.
+        whole: Fetch remote shards whole into the cache; without, only the bytes that are asked for.
+    """
+
+    def __init__(self, shards: ShardSet, max_open: int = 64, whole: bool = True) -> None:
+        self.shards, self.max_open, self.whole = shards, max_open, whole
         self._files: OrderedDict[int, int] = OrderedDict()
         self._pid = os.getpid()
 
@@ -218,7 +273,7 @@ class ShardReader:
             row: Place of the sample in the shard.
 
         Raises:
-            ShardError: If the tar changed since it was indexed.
+            ShardError: If the tar changed since it was indexed, or a remote one cannot be had.
             OSError: If the storage fails.
         """
         entry = self.shards.rows(shard)[row]
@@ -260,16 +315,16 @@ class ShardReader:
         Raises:
             ShardError: If the tar changed since it was indexed.
         """
-        header = int(self.shards.rows(shard)[row]["header"])
-        with self.shards.paths[shard].open("rb") as file:
-            file.seek(header)
-            try:
-                with open_headers(file) as tar:
-                    member = tar.next()
-            except DAMAGED as error:
-                raise changed(self.shards.paths[shard], f"no header at {header}") from error
+        entry = self.shards.rows(shard)[row]
+        header = int(entry["header"])
+        head = self._pread(shard, header, int(entry["offset"]) - header)
+        try:
+            with open_headers(io.BytesIO(head)) as tar:
+                member = tar.next()
+        except DAMAGED as error:
+            raise changed(self.shards.where(shard), f"no header at {header}") from error
         if member is None:
-            raise changed(self.shards.paths[shard], f"no header at {header}")
+            raise changed(self.shards.where(shard), f"no header at {header}")
         return sample_key(member.name)[0]
 
     def close(self) -> None:
@@ -278,15 +333,29 @@ class ShardReader:
             os.close(self._files.popitem()[1])
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
-        file = self._open(shard)
+        if self.shards.remote is not None and not self.whole:
+            return self.shards.remote.read_range(shard, offset, size)
         parts: list[bytes] = []
-        while size:
-            part = os.pread(file, size, offset)
-            if not part:
-                raise changed(self.shards.paths[shard], f"it ends at {offset}")
-            parts.append(part)
-            offset, size = offset + len(part), size - len(part)
+        with self._opened(shard) as file:
+            while size:
+                part = os.pread(file, size, offset)
+                if not part:
+                    raise changed(self.shards.where(shard), f"it ends at {offset}")
+                parts.append(part)
+                offset, size = offset + len(part), size - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @contextmanager
+    def _opened(self, shard: int) -> Iterator[int]:
+        if self.shards.remote is None:
+            yield self._open(shard)
+            return
+        file = self.shards.remote.open(shard, self.shards.rows(shard))
+        assert file is not None  # it was waited for
+        try:
+            yield file
+        finally:
+            self.shards.remote.release(file)
 
     def _open(self, shard: int) -> int:
         if self._pid != os.getpid():
@@ -302,7 +371,7 @@ class ShardReader:
 
     def _bad_label(self, shard: int, row: int, why: str) -> ShardError:
         return ShardError(
-            f"sample {self.key(shard, row)!r} of {self.shards.paths[shard]} has no usable label: "
+            f"sample {self.key(shard, row)!r} of {self.shards.where(shard)} has no usable label: "
             f"{why}; a label is a whole number of 0 or more in .cls, or in a field of .json"
         )
 

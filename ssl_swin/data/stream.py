@@ -110,7 +110,7 @@ class ImageStream(Dataset):
         for found in ((row + step) % count for step in range(count)):
             data = self.reader.read(shard, found)
             yield found, self.renderer.plan(data, epoch, first + found)
-        raise ShardError(f"{self.shards.paths[shard]}: none of its {count} images can be decoded")
+        raise ShardError(f"{self.shards.where(shard)}: none of its {count} images can be decoded")
 
     def _write(self, plans: Iterator[tuple[int, Plan]], slot: np.ndarray) -> int:
         """Write the pixels of the first readable sample, and return its row."""
@@ -126,7 +126,7 @@ class ImageStream(Dataset):
     def _label(self, shard: int, row: int) -> int:
         assert self.labels is not None
         label = self.reader.label(shard, row, self.labels.field)
-        return self.labels.check(label, f"{self.shards.paths[shard]}, sample {row}")
+        return self.labels.check(label, f"{self.shards.where(shard)}, sample {row}")
 
 
 def collate(batch: Batch) -> Batch:
@@ -145,7 +145,7 @@ def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int
     shard, row = shards.locate(np.arange(shards.num_samples))
     label = np.array(
         [
-            labels.check(reader.label(s, r, labels.field), f"{shards.paths[s]}, sample {r}")
+            labels.check(reader.label(s, r, labels.field), f"{shards.where(s)}, sample {r}")
             for s, r in zip(shard.tolist(), row.tolist(), strict=True)
         ]
     )

@@ -8,8 +8,11 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ssl_swin import signals
+from ssl_swin.data.ahead import FetchAhead, Followed, Needs
 from ssl_swin.data.order import Dealt, EvaluationShares, Shares
 from ssl_swin.data.stream import Batch, ImageStream, collate
+
+_PREFETCH = 2  # batches that each loader process draws ahead
 
 
 def _quiet_worker(worker: int) -> None:  # noqa: ARG001
@@ -47,13 +50,26 @@ class StreamModule(LightningDataModule):
         super().__init__()
         self.stream, self.order = stream, order
         self.heldout, self.steps, self.num_workers = heldout, steps, num_workers
+        self._ahead: FetchAhead | None = None
 
     def train_dataloader(self) -> DataLoader:
         """Return this rank's shares of the rest of the run."""
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         shares = Shares(self.order, rank, world_size, *self.steps)
-        return self._loader(self.stream, shares)
+        shards = self.stream.shards
+        if shards.remote is None:
+            return self._loader(self.stream, shares)
+        needs = Needs(shards, self.order, rank, world_size, self.steps[1])
+        self._ahead = FetchAhead(shards, needs.at)
+        in_flight = max(1, _PREFETCH * self.num_workers)
+        return self._loader(self.stream, Followed(shares, self._ahead, in_flight))
+
+    def teardown(self, stage: str) -> None:
+        """Let go of the remote shards."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def heldout_dataloader(self) -> DataLoader | None:
         """Return this rank's part of the held-out images, each read once over all ranks."""
@@ -73,12 +89,15 @@ class StreamModule(LightningDataModule):
         (draw,) = EvaluationShares(index, len(index), rank=0, world_size=1)
         return stream.__getitems__(draw)
 
-    def _loader(self, stream: ImageStream, shares: Shares | EvaluationShares) -> DataLoader:
+    def _loader(
+        self, stream: ImageStream, shares: Shares | EvaluationShares | Followed
+    ) -> DataLoader:
         return DataLoader(
             stream,
             batch_sampler=shares,  # type: ignore[arg-type]  # a draw is no list, and need not be
             collate_fn=collate,  # type: ignore[arg-type]
             num_workers=self.num_workers,
+            prefetch_factor=_PREFETCH if self.num_workers else None,
             worker_init_fn=_quiet_worker,
             pin_memory=torch.cuda.is_available(),
         )

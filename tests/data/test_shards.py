@@ -105,11 +105,6 @@ def test_shards_that_are_not_there_are_named(folder, pattern, message):
         expand(str(folder / pattern))
 
 
-def test_remote_shards_are_refused_in_words():
-    with pytest.raises(ShardError, match=r"is remote; .* copy them"):
-        expand("s3://bucket/train-{0..9}.tar")
-
-
 def test_a_set_with_a_manifest_opens_without_its_index_files(folder):
     recorded = ShardSet.open(str(folder)).describe()
     for index in folder.glob("*.index.npy"):
