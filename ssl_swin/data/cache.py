@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssl_swin.data.asking import Retry
 from ssl_swin.data.layout import RemoteError, ShardError, cache_root
-from ssl_swin.data.remote import Retry, download, shown
+from ssl_swin.data.remote import download
+from ssl_swin.data.urls import shown
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW  # a link that lies in the cache leads nowhere
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_swin.atomic import replacing
+from ssl_swin.data.asking import Retry
 from ssl_swin.data.cache import ShardCache, Wanted, release
 from ssl_swin.data.index import IndexedShard, index_opened, index_shards
 from ssl_swin.data.layout import (
@@ -32,16 +33,8 @@ from ssl_swin.data.layout import (
     parse_manifest,
     sha256_of,
 )
-from ssl_swin.data.remote import (
-    Retry,
-    beside,
-    expand_urls,
-    folder_of,
-    name_of,
-    open_ranged,
-    read_small,
-    shown,
-)
+from ssl_swin.data.remote import expand_urls, open_ranged, read_small
+from ssl_swin.data.urls import beside, folder_of, name_of, shown
 
 
 @dataclass(frozen=True)

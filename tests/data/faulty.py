@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ssl_swin.data.asking import Retry
 from ssl_swin.data.cache import ShardCache
-from ssl_swin.data.remote import Retry
 
 QUICK = Retry(first_wait_s=0.01, stalled_s=0.5)
 
