@@ -16,10 +16,9 @@ from ssl_swin.config import (
 )
 from ssl_swin.data.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
-from ssl_swin.data.layout import is_remote
 from ssl_swin.data.mixture import Mixture
 from ssl_swin.data.order import Dealt, Order, default_num_lanes
-from ssl_swin.data.shards import ShardSet
+from ssl_swin.data.shards import ShardSet, open_shards
 from ssl_swin.data.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.masking import grid
@@ -179,11 +178,7 @@ def _hand_off(config: FinetuneConfig, encoder: SwinEncoder, source: Path) -> Non
 
 def _open(data: DataConfig, pattern: str) -> ShardSet:
     folder = None if data.cache_dir is None else Path(data.cache_dir)
-    if not is_remote(pattern):
-        return ShardSet.open(pattern, cache_dir=folder)
-    from ssl_swin.data.cache import ShardCache  # and with it fsspec
-
-    return ShardSet.open(pattern, cache_dir=folder, cache=ShardCache.open(folder, data.cache_gb))
+    return open_shards(pattern, folder, data.cache_gb)
 
 
 def _encoder(config: RunConfig) -> SwinEncoder:

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from math import ceil
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,10 +15,11 @@ from rich.progress import Progress
 from rich.table import Table
 from torch.utils.data import DataLoader
 
+from ssl_swin.data.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.augment import TrainTransform
 from ssl_swin.data.decode import UnreadableImage
-from ssl_swin.data.order import Order, Shares, default_num_lanes
-from ssl_swin.data.shards import ShardSet
+from ssl_swin.data.order import MAX_DEFAULT_LANES, Order, Shares, default_num_lanes
+from ssl_swin.data.shards import ShardSet, open_shards
 from ssl_swin.data.stream import PLANNED_TOGETHER, ImageStream, collate
 
 STAGES = ("read", "header and draw", "decode", "resize and write")
@@ -83,6 +85,9 @@ def doctor(
     step_s: float = 0.25,
     processes: int = 1,
     num_workers: int | None = None,
+    num_lanes: int = MAX_DEFAULT_LANES,
+    cache_dir: str | None = None,
+    cache_gb: float | None = None,
     seconds: float = 6.0,
 ) -> None:
     """Measure how fast this machine reads, decodes and resizes, and say what a run would need.
@@ -91,7 +96,8 @@ def doctor(
     data than memory, storage shows as it is.
 
     Args:
-        data: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob.
+        data: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of
+            these. For remote shards, the least cache that a run here needs is told first.
         img_size: Height and width of the network's input, pixels.
         crop_scale: Smallest and largest share of the area that a random crop keeps.
         interpolation: How crops are resized.
@@ -100,6 +106,9 @@ def doctor(
         step_s: Seconds of one step; `ssl-swin pretrain ... --dry-run` prints them.
         processes: Training processes (GPUs) on this machine.
         num_workers: Loader processes in all, 1 or more; left out, as many as there are cores.
+        num_lanes: Lanes of the run, as `data.num_lanes`; they matter to the cache alone.
+        cache_dir: Folder for remote shards, as `data.cache_dir`.
+        cache_gb: Most gigabytes kept there, as `data.cache_gb`.
         seconds: Length of each of the two measurements.
 
     Raises:
@@ -109,13 +118,14 @@ def doctor(
     cores = len(os.sched_getaffinity(0))
     num_workers = cores if num_workers is None else num_workers
     numbers = {"img_size": img_size, "num_workers": num_workers, "seconds": seconds}
-    numbers |= {"batch": batch, "step_s": step_s, "processes": processes}
+    numbers |= {"batch": batch, "step_s": step_s, "processes": processes, "num_lanes": num_lanes}
     for name, value in numbers.items():
         if value <= 0:
             raise ValueError(f"{name}={value} must be greater than 0")
     if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
         raise ValueError(f"crop_scale={crop_scale} must be 0 < smallest <= largest <= 1")
-    shards = ShardSet.open(data)
+    shards = open_shards(data, None if cache_dir is None else Path(cache_dir), cache_gb)
+    _tell_cache(shards, num_lanes, processes)
     transform = TrainTransform(0, img_size, crop_scale, interpolation=interpolation)
     stream = ImageStream(shards, transform, img_size, in_chans=3, decoder=decoder)
     torch.set_num_threads(1)
@@ -130,6 +140,16 @@ def doctor(
     console.print(_table(data, one, together, num_workers, need))
     for line in advice(one, together / num_workers, need, cores, img_size):
         console.print(f"- {line}", highlight=False)
+
+
+def _tell_cache(shards: ShardSet, num_lanes: int, processes: int) -> None:
+    if shards.remote is None:
+        return
+    num_lanes = min(num_lanes, shards.num_samples)
+    order = Order(shards.counts, 0, num_lanes, num_lanes)
+    line = cache_plan(shards, least_cache_bytes(shards, order, processes, 1), None, 0)
+    if line is not None:
+        print(line)
 
 
 def all_draws(shards: ShardSet) -> Shares:

@@ -228,6 +228,20 @@ class ShardSet:
         return {**self.__dict__, "_tables": OrderedDict()}
 
 
+def open_shards(pattern: str, cache_dir: Path | None, cache_gb: float | None) -> ShardSet:
+    """Open a set; remote shards go into a cache of at most so many gigabytes (`ShardCache.open`).
+
+    Raises:
+        ShardError: As `ShardSet.open`, or if the cache cannot be written to.
+    """
+    if not is_remote(pattern):
+        return ShardSet.open(pattern, cache_dir=cache_dir)
+    from ssl_swin.data.cache import ShardCache  # and with it fsspec
+
+    cache = ShardCache.open(cache_dir, cache_gb)
+    return ShardSet.open(pattern, cache_dir=cache_dir, cache=cache)
+
+
 def _join_remote(sets: Sequence[ShardSet]) -> "RemoteShards | None":
     remote = [one.remote for one in sets if one.remote is not None]
     if not remote:

@@ -12,8 +12,9 @@ from ssl_swin.data.doctor import (
     measure_stages,
     measure_workers,
 )
-from ssl_swin.data.shards import ShardSet
+from ssl_swin.data.shards import ShardError, ShardSet
 from ssl_swin.data.stream import ImageStream
+from tests.data.faulty import serving
 from tests.data.tars import write_tar
 from tests.data.test_decode import encoded, photograph
 
@@ -89,6 +90,18 @@ def test_the_command_says_what_it_found(shards, capsys):
     text = capsys.readouterr().out
     for word in (*STAGES, "one core", "1 loader processes", "would not wait", "num_workers=1"):
         assert word in text
+
+
+def test_the_least_cache_of_remote_shards_is_told_and_a_smaller_one_refused(
+    shards, tmp_path, capsys
+):
+    options = {"img_size": 32, "seconds": 0.05, "num_workers": 1, "cache_dir": str(tmp_path)}
+    least = sum(path.stat().st_size for path in shards.glob("*.tar"))
+    with serving(shards) as server:
+        doctor(server.url, **options, cache_gb=1)
+        assert f"remote shards: at least {least / 1e9:.2g}" in capsys.readouterr().out
+        with pytest.raises(ShardError, match=r"need at least .* set data\.cache_gb"):
+            doctor(server.url, **options, cache_gb=least / 2e9)
 
 
 @pytest.mark.parametrize(
