@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -30,7 +31,12 @@ CONFIGS = {"pretrain": "PretrainConfig", "finetune": "FinetuneConfig"}
 
 def main() -> None:
     """Run a command and leave with its exit status; what a user can fix is one line."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        # Loader workers that are left ignore SIGTERM, and Python would wait for them for ever.
+        for process in multiprocessing.active_children():
+            process.kill()
 
 
 def run(arguments: list[str]) -> int:
@@ -50,13 +56,15 @@ def run(arguments: list[str]) -> int:
             signals.watch()
             return _run_config(name, rest)
         return _run_function(name, rest)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
+        broke_off = isinstance(error, (ConnectionError, EOFError)) and name in CONFIGS
+        if broke_off and "DataLoader worker" not in str(error):
+            return _stopped(f"DataLoader worker broke off ({type(error).__name__})")
         return _fail(_told_by_worker(str(error)))
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        reason = str(error).splitlines()[0]
-        return _fail(f"{reason} Was memory short? The same command goes on from the last save.", 1)
+        return _stopped(str(error).splitlines()[0].rstrip(" ."))
     except KeyboardInterrupt:
         return _fail("stopped", status=130)
 
@@ -205,6 +213,10 @@ def _told_by_worker(message: str) -> str:
     if "DataLoader worker" not in message:
         return message
     return message.strip().splitlines()[-1].partition(": ")[2]
+
+
+def _stopped(reason: str) -> int:
+    return _fail(f"{reason}. Was memory short? The same command goes on from the last save.", 1)
 
 
 def _fail(message: str, status: int = USAGE_ERROR) -> int:

@@ -268,3 +268,21 @@ def kill_a_child_after_two_steps(folder: Path) -> None:
                 Path(f"/proc/{pid}/cmdline").read_bytes() == mine
             ):  # forked: not multiprocessing's own
                 os.kill(int(pid), signal.SIGKILL)
+
+
+def test_no_command_waits_for_workers_that_ignore_signals():
+    code = """
+import multiprocessing, signal, sys, time
+from ssl_swin.__main__ import main
+def wait(ready):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ready.set()
+    time.sleep(600)
+processes = multiprocessing.get_context("fork")
+ready = processes.Event()
+processes.Process(target=wait, args=[ready], daemon=True).start()
+ready.wait()
+sys.argv = ["ssl-swin", "--version"]
+main()
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)

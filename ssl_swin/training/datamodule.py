@@ -1,6 +1,8 @@
 """Loaders for the Trainer: knows ranks and workers, and passes integers down."""
 
+import sys
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -18,6 +20,13 @@ _PREFETCH = 2  # batches that each loader process draws ahead
 def _quiet_worker(worker: int) -> None:  # noqa: ARG001
     signals.ignore()
     torch.set_num_threads(1)
+    sys.excepthook = _report
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Leave it to the main process to say that it is gone while a batch is handed over."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 @dataclass(frozen=True)
