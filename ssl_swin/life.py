@@ -180,7 +180,7 @@ class _Record(Callback):
     def __init__(self, run: Run, ownership: Ownership) -> None:
         self.run, self.ownership = run, ownership
         self.life = run.images.start.life
-        self._began_at, self._rank = time.monotonic(), -1
+        self._began_at, self._rank, self._ended = time.monotonic(), -1, False
 
     @property
     def seconds(self) -> float:
@@ -201,8 +201,13 @@ class _Record(Callback):
         self._rank = trainer.global_rank
 
     def end(self, reason: str, status: int) -> int:
-        """Write down why a life that began ends: rank 0 always, others if something went wrong."""
-        if self._rank == 0 or (self._rank > 0 and status not in (0, signals.REQUEUE)):
+        """Write down why a life that began ends: rank 0 always, others if something went wrong.
+
+        The first reason stays; what comes after it is a consequence.
+        """
+        ended, self._ended = self._ended, True
+        wrong = status not in (0, signals.REQUEUE)
+        if not ended and (self._rank == 0 or (self._rank > 0 and wrong)):
             said = f"rank {self._rank}: {reason}" if self._rank else reason
             step = self.run.module.step
             record_end(self.run.folder, self.life, step, said, status, self.seconds)

@@ -57,6 +57,7 @@ class Watchdog(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Start to watch."""
         beat()
+        self._wind_up(self.timeout_s)
         self._thread = threading.Thread(
             target=self._watch, args=(trainer.global_rank,), name="watchdog", daemon=True
         )
@@ -83,35 +84,35 @@ class Watchdog(Callback):
 
     def _watch(self, rank: int) -> None:
         while not self._over.wait(self.every_s):
-            if self.timeout_s:
-                faulthandler.dump_traceback_later(self.timeout_s, exit=True, file=STDERR)
+            self._wind_up(self.timeout_s)
             if self.ownership.is_lost():
-                self._leave(
-                    f"error: {self.ownership.describe_loss()}", "lost ownership", signals.LOST
-                )
+                print(f"error: {self.ownership.describe_loss()}", file=sys.stderr, flush=True)
+                self.record("lost ownership", signals.LOST)
+                os._exit(signals.LOST)
             idle_s = time.monotonic() - _beaten_at
             if self.timeout_s and idle_s > self.timeout_s:
                 self._time_out(rank, idle_s)
         faulthandler.cancel_dump_traceback_later()
 
+    def _wind_up(self, seconds: float) -> None:
+        if self.timeout_s:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
+
     def _time_out(self, rank: int, idle_s: float) -> None:
         faulthandler.dump_traceback(file=STDERR)
         grace_s = 4 * self.every_s
-        faulthandler.dump_traceback_later(2 * grace_s, exit=True, file=STDERR)  # the disk may hang
+        self._wind_up(2 * grace_s)  # the disk may hang
         path = self.stacks(rank)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
             faulthandler.dump_traceback(file=file)
-        time.sleep(grace_s)  # the others wait for this one, and shall say where
-        self._leave(
+        print(
             f"error: rank {rank}: no step for {idle_s:.0f} s (training.step_timeout_s="
             f"{self.timeout_s:g}); {path} says where it hung; the same command goes on from the "
             "last checkpoint",
-            "step time-out",
-            1,
+            file=sys.stderr,
+            flush=True,
         )
-
-    def _leave(self, line: str, reason: str, status: int) -> None:
-        print(line, file=sys.stderr, flush=True)
-        self.record(reason, status)
-        os._exit(status)
+        self.record("step time-out", 1)
+        time.sleep(grace_s)  # the others wait for this one, and shall say where
+        os._exit(1)
