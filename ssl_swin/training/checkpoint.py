@@ -59,12 +59,12 @@ def write_checkpoint(path: Path, state: State, ready: Callable[[], None] | None 
 def keep_previous(folder: RunFolder) -> None:
     """Give `last` the name `previous` too; at every moment one of the names is a whole file."""
     last, previous = folder.last, folder.previous
+    if not last.is_file():
+        return  # there is no checkpoint yet
     spare = previous.with_name(f".{previous.name}.{secrets.token_hex(4)}.partial")
     try:
         os.link(last, spare)
         spare.replace(previous)
-    except FileNotFoundError:
-        return  # the first checkpoint
     except OSError:  # a file system without links
         last.replace(previous)
     finally:

@@ -13,9 +13,11 @@ from pytorch_lightning import Callback, Trainer
 from ssl_swin import signals
 from ssl_swin.training.learner import Learner
 
-# Ranks start to agree on every so many steps and know the answer one step later, so a run leaves
-# within AGREE_EVERY + 1 steps of a signal; with one process, after the step it came in.
-AGREE_EVERY = 1
+# Where steps are long, ranks start to agree after each, and know the answer one step later: a run
+# leaves within 2 steps of a signal. Short steps share an exchange among AGREE_EVERY: it leaves
+# within AGREE_EVERY + 1. One process needs none, and leaves after the step the signal came in.
+LONG_STEP_S = 0.1
+AGREE_EVERY = 4
 
 
 class SlurmJob(NamedTuple):
@@ -79,14 +81,15 @@ class Meeting(Callback):
 
     Attributes:
         signal: The signal that stops the run after this step, 0 for none.
-        save_due: Whether a checkpoint is due by the clock after this step.
+        save_due: 1 if a checkpoint is due by the clock after this step, else 0.
     """
 
     def __init__(self, stop_step: int, save_every_s: float, timeout: timedelta) -> None:
         self.stop_step, self.save_every_s, self.timeout = stop_step, save_every_s, timeout
-        self.signal, self.save_due = 0, False
-        self._saved_at = time.monotonic()
-        self._pending = False
+        self.signal, self.save_due = 0, 0
+        self._saved_at = self._met_at = time.monotonic()
+        self._step_s = LONG_STEP_S  # of this rank
+        self._pending, self._every = False, 1
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Check that all ranks begin at the same step.
@@ -108,15 +111,18 @@ class Meeting(Callback):
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take the answer of the step before, and ask again."""
-        agreed = self._agreement.wait() if self._pending else [0, 0]
-        self._pending = False
+        now = time.monotonic()
+        self._step_s, self._met_at = now - self._met_at, now
         alone, step = trainer.world_size == 1, pl_module.step
+        self.signal, self.save_due = 0, 0
         if alone:
-            agreed = self._own_wish(trainer)
-        self.signal, self.save_due = agreed[0], bool(agreed[1])
+            self.signal, self.save_due, _ = self._own_wish(trainer)
+        elif self._pending:
+            self.signal, self.save_due, long = self._agreement.wait()
+            self._every, self._pending = 1 if long else AGREE_EVERY, False
         if self.signal:
             trainer.should_stop = True
-        elif not alone and step % AGREE_EVERY == 0 and step != self.stop_step:
+        elif not alone and step % self._every == 0 and step != self.stop_step:
             self._agreement.start(self._own_wish(trainer))
             self._pending = True
 
@@ -125,14 +131,14 @@ class Meeting(Callback):
         self._saved_at = time.monotonic()
 
     def _own_wish(self, trainer: Trainer) -> list[int]:
-        """Return the signal this rank got, and on rank 0 whether a checkpoint is due."""
+        """Return this rank's signal, on rank 0 whether to save, and whether steps are long."""
         due = (
             trainer.is_global_zero
             and self.save_every_s > 0
             and not self.save_due  # it is about to be written
             and time.monotonic() - self._saved_at >= self.save_every_s
         )
-        return [signals.received(), int(due)]
+        return [signals.received(), int(due), int(self._step_s >= LONG_STEP_S)]
 
 
 class StartAgain(RuntimeError):

@@ -66,6 +66,18 @@ def signal_in_step_3(rank: int) -> None:
         at_step(3, lambda: send(signal.SIGUSR1))
 
 
+def signal_in_step_1(rank: int) -> None:
+    """On the last rank alone."""
+    if rank == int(os.environ["WORLD_SIZE"]) - 1:
+        at_step(1, lambda: send(signal.SIGUSR1))
+
+
+def signal_among_long_steps(rank: int) -> None:
+    for step in range(8):
+        at_step(step, lambda: time.sleep(0.11))
+    signal_in_step_3(rank)
+
+
 def signal_in_the_last_step(_rank: int) -> None:
     at_step(7, lambda: send(signal.SIGTERM))
 
