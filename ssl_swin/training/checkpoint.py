@@ -227,6 +227,7 @@ class Checkpoints(Callback):
     def _make_room(self) -> None:
         self.require_owner()
         keep_previous(self.folder)
+        self.require_owner()  # once more, as the rename is next
 
     def _reasons(self, trainer: Trainer, module: Learner) -> list[str]:
         step = module.step

@@ -21,8 +21,8 @@ class LostOwnership(RuntimeError):
 class Ownership:
     """This life's claim to a run folder.
 
-    What remains possible: between the look and the rename, well under a millisecond apart, a newer
-    life may start. Its first look at the checkpoint comes later, or it has read the one before.
+    What remains possible: a newer life may claim the folder between the last look and the rename.
+    Then a checkpoint of the older stands until the newer one's next; it is one of the same run.
 
     Args:
         path: The run folder's `owner.json`.
