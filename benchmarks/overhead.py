@@ -278,7 +278,8 @@ def main() -> None:
         f"Milliseconds per step on rank 0: medians over stretches of {LOG_EVERY} steps, from one "
         f"logged point to the next, {options.rounds} rounds of {options.steps} steps; the middle "
         f"half of the stretches in brackets. Order of {SHARDS.sum()} images in {len(SHARDS)} "
-        f"shards, global batch {GLOBAL_BATCH}, with the ledger.",
+        f"shards, global batch {GLOBAL_BATCH}, with the ledger. Load average of the machine at the "
+        f"end: {os.getloadavg()[0]:.1f}.",
         "",
     ]
     text = "\n".join([*head, *lines])
