@@ -2,18 +2,23 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` when the block ends, and never if it fails.
 
     The old file stays until the new one is on the disk. Two processes that write the same file at
     once do not mix: the last one to finish wins.
+
+    Args:
+        path: The file.
+        ready: Called when the new file is on the disk, right before it takes the old one's place;
+            if it raises, the old one stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -22,6 +27,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if ready is not None:
+            ready()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -299,6 +299,8 @@ class TrainingConfig:
     """Steps between checkpoints; 0 for none."""
     checkpoint_every_min: float = 15.0
     """Minutes between checkpoints; 0 for none."""
+    async_checkpoint: bool = False
+    """Write checkpoints in the background, from a copy in main memory."""
     keep_every_epochs: int = 0
     """Keep a checkpoint and its encoder after so many epochs; 0 keeps the last only."""
     validate_every_epochs: int = 1
@@ -309,6 +311,8 @@ class TrainingConfig:
     """Epochs between picture panels; 0 for none but the last. Pretraining only."""
     ledger: bool = False
     """Write which images each step used."""
+    step_timeout_s: float = 1800.0
+    """Seconds without a step, held-out batch or save after which a process ends; 0 for none."""
 
     def __post_init__(self) -> None:
         _require_positive(
@@ -323,6 +327,10 @@ class TrainingConfig:
         _require(
             self.checkpoint_every_steps >= 0 and self.checkpoint_every_min >= 0,
             "training.checkpoint_every_steps and training.checkpoint_every_min must be 0 or more",
+        )
+        _require(
+            self.step_timeout_s >= 0,
+            f"training.step_timeout_s={self.step_timeout_s} must be 0 or more",
         )
 
 
@@ -394,11 +402,13 @@ LAYOUT = frozenset(
         "training.num_threads",
         "training.checkpoint_every_steps",
         "training.checkpoint_every_min",
+        "training.async_checkpoint",
         "training.keep_every_epochs",
         "training.validate_every_epochs",
         "training.log_every_steps",
         "training.panel_every_epochs",
         "training.ledger",
+        "training.step_timeout_s",
     }
 )
 

@@ -1,8 +1,12 @@
 """One life of a run: train or describe it, leave when asked to, hand off what was learned."""
 
+import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -10,27 +14,31 @@ from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import __version__, signals
 from ssl_swin.build import Run, build_finetune, build_pretrain
-from ssl_swin.config import FinetuneConfig, PretrainConfig, flatten
+from ssl_swin.config import FinetuneConfig, PretrainConfig, TrainingConfig, flatten
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
-from ssl_swin.resume import record_start
+from ssl_swin.resume import record_end, record_start
 from ssl_swin.run_folder import Summary, read_summary, write_summary
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.ownership import Ownership
 from ssl_swin.training.panels import Panels
-from ssl_swin.training.preemption import StopOnSignal
+from ssl_swin.training.preemption import Meeting, StartAgain, slurm_job
 from ssl_swin.training.trainer import limit_threads, make_loggers, make_trainer, say
+from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
+LONGEST_S = 7 * 86400.0  # that one rank waits for the others where no time-out is set
 
 
 def pretrain(config: PretrainConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
     """Pretrain an encoder; the same command again goes on where it stopped.
 
     Returns:
-        0 when the run is finished, 75 when it was asked to stop and wants to be started again.
+        0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
+        when a newer start has taken it over.
 
     Raises:
         ValueError: If the config does not fit the data, the model or the run folder.
@@ -43,7 +51,8 @@ def finetune(config: FinetuneConfig, resume_from: Path | None = None, dry_run: b
     """Fine-tune a classifier; the same command again goes on where it stopped.
 
     Returns:
-        0 when the run is finished, 75 when it was asked to stop and wants to be started again.
+        0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
+        when a newer start has taken it over.
 
     Raises:
         ValueError: If the config does not fit the data, the encoder or the run folder.
@@ -59,17 +68,38 @@ def train(run: Run) -> int:
         say(f"{folder.root} is finished: {folder.summary}")
         return 0
     limit_threads(config.training.num_threads, config.training.devices)
-    trainer = _trainer(run, _callbacks(run), log=True)
-    began = time.monotonic()
-    if module.step < run.stop_step:
-        trainer.fit(module, datamodule=run.datamodule)
-    if module.step < run.stop_step:
-        say(f"stopped after step {module.step}; the same command goes on from there")
-        return signals.REQUEUE
-    if trainer.is_global_zero:
-        _export(run, folder.encoder)
-        write_summary(folder, _summary(run, time.monotonic() - began))
-    return 0
+    meeting = Meeting(
+        run.stop_step, 60 * config.training.checkpoint_every_min, _patience(config.training)
+    )
+    ownership = Ownership(folder.owner)
+    record = _Record(run, ownership)
+    watchdog = Watchdog(config.training.step_timeout_s, folder.stacks, ownership, record.end)
+    callbacks = _callbacks(run, meeting, ownership.require)
+    trainer = _trainer(run, [record, watchdog, *callbacks], log=True)
+    try:
+        if module.step < run.stop_step:
+            trainer.fit(module, datamodule=run.datamodule)
+        if module.step < run.stop_step:
+            say(f"stopped after step {module.step}; the same command goes on from there")
+            name = signal.Signals(meeting.signal).name
+            return record.end(f"signal {name}", signals.REQUEUE)
+        if trainer.is_global_zero:
+            ownership.require()
+            _export(run, folder.encoder)
+            ownership.require()
+            write_summary(folder, _summary(run, record.seconds))
+        return record.end("finished", 0)
+    except StartAgain as error:
+        say(f"stopped before the first step: {error}")
+        return record.end("ranks read different checkpoints", signals.REQUEUE)
+    except BaseException as error:
+        if ownership.is_lost():  # then this error may be a consequence
+            say(f"error: {ownership.describe_loss()}", file=sys.stderr)
+            return record.end("lost ownership", signals.LOST)
+        record.end(_first_line(error), _status(error))
+        raise
+    finally:
+        watchdog.stop()
 
 
 def describe(run: Run) -> int:
@@ -98,21 +128,21 @@ def describe(run: Run) -> int:
     return 0
 
 
-def _callbacks(run: Run) -> list[Callback]:
+def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
     """What happens between two steps, in this order; the checkpoint comes after all that counts."""
     training, folder, module = run.config.training, run.folder, run.module
     per_epoch, clock = run.order.steps_per_epoch, Clock()
-    callbacks: list[Callback] = [_Record(run)]
+    callbacks: list[Callback] = []
     if training.ledger:
         callbacks.append(Ledger(folder, run.images.start.life))
     callbacks += [
-        StopOnSignal(),
+        meeting,
         BadSamples(
             folder,
             run.images.stream,
             run.config.data.max_bad_share,
             (training.log_every_steps, training.checkpoint_every_steps),
-            run.stop_step,
+            meeting,
         ),
         Scalars(training.log_every_steps, clock),
         Measure(training.validate_every_epochs * per_epoch, run.stop_step),
@@ -130,11 +160,13 @@ def _callbacks(run: Run) -> list[Callback]:
         Checkpoints(
             folder,
             facts,
+            meeting,
             run.stop_step,
             every_steps=training.checkpoint_every_steps,
-            every_s=60 * training.checkpoint_every_min,
             keep_every_steps=training.keep_every_epochs * per_epoch,
             export=partial(_export, run),
+            require_owner=require_owner,
+            background=training.async_checkpoint,
         ),
         ProgressBar(module.step, run.stop_step),
         DataWait(run.config.data.num_workers),
@@ -143,14 +175,62 @@ def _callbacks(run: Run) -> list[Callback]:
 
 
 class _Record(Callback):
-    """Writes down, on rank 0, that a life began."""
+    """Takes the run folder over, and writes down when this life begins and ends."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, ownership: Ownership) -> None:
+        self.run, self.ownership = run, ownership
+        self.life = run.images.start.life
+        self._began_at, self._rank, self._ended = time.monotonic(), -1, False
+
+    @property
+    def seconds(self) -> float:
+        """Since this life began to train."""
+        return time.monotonic() - self._began_at
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Own the folder from here on; rank 0 says so for all."""
+        job = slurm_job()
+        claim = ""
         if trainer.is_global_zero:
-            record_start(self.run.images.start, self.run.config, pl_module.step, trainer.world_size)
+            facts = {"life": self.life, "job": job.job, "restart": job.restart}
+            claim = self.ownership.claim(facts)
+            record_start(
+                self.run.images.start, self.run.config, pl_module.step, trainer.world_size, job
+            )
+        self.ownership.follow(trainer.strategy.broadcast(claim))
+        self._rank = trainer.global_rank
+
+    def end(self, reason: str, status: int) -> int:
+        """Write down why a life that began ends: rank 0 always, others if something went wrong.
+
+        The first reason stays; what comes after it is a consequence.
+        """
+        ended, self._ended = self._ended, True
+        wrong = status not in (0, signals.REQUEUE)
+        if not ended and (self._rank == 0 or (self._rank > 0 and wrong)):
+            said = f"rank {self._rank}: {reason}" if self._rank else reason
+            step = self.run.module.step
+            record_end(self.run.folder, self.life, step, said, status, self.seconds)
+        return status
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _status(error: BaseException) -> int:
+    """Return the exit status that this error leads to."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return 2 if isinstance(error, ValueError | OSError) else 1
+
+
+def _patience(training: TrainingConfig) -> timedelta:
+    """How long one rank waits for another: longer than the watchdog, which says more."""
+    return timedelta(
+        seconds=2 * training.step_timeout_s + 60 if training.step_timeout_s else LONGEST_S
+    )
 
 
 def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
@@ -163,6 +243,7 @@ def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
         devices=training.devices,
         num_nodes=training.num_nodes,
         deterministic=training.deterministic,
+        timeout=_patience(training),
     )
 
 

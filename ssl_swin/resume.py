@@ -9,7 +9,9 @@ import yaml
 
 from ssl_swin.config import RunConfig, differences, flatten
 from ssl_swin.run_folder import RunFolder, append_line, write_text
-from ssl_swin.training.checkpoint import State, read_checkpoint
+from ssl_swin.training.checkpoint import DamagedCheckpoint, State, read_checkpoint
+from ssl_swin.training.preemption import SlurmJob
+from ssl_swin.training.trainer import say
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class Start:
         life: Counted from 1.
         state: The checkpoint to go on from; None at the beginning.
         changes: What `--resume-from` changed, name -> (before, now).
+        passed_over: Whether the last checkpoint is damaged, and `state` the previous one.
     """
 
     folder: RunFolder
     life: int
     state: State | None
     changes: dict[str, tuple[Any, Any]]
+    passed_over: bool = False
 
 
 def find_start(
@@ -47,9 +51,9 @@ def find_start(
     if resume_from is not None:
         return _changed_start(config, kind, folder, shards, resume_from)
     life = count_lives(folder) + 1
-    if not folder.last.is_file():
+    if not has_checkpoint(folder):
         return Start(folder, life, None, {})
-    state = read_checkpoint(folder.last)
+    state, passed_over = _read_newest(folder)
     changed = differences(state["config"], flatten(config)) | _other_kind(state, kind)
     if changed:
         name, (before, now) = next(iter(changed.items()))
@@ -59,13 +63,40 @@ def find_start(
             f"--resume-from {folder.last} --run_dir NEW"
         )
     _require_same_shards(state, shards)
-    return Start(folder, life, state, {})
+    return Start(folder, life, state, {}, passed_over)
+
+
+def has_checkpoint(folder: RunFolder) -> bool:
+    """Whether there is something to go on from."""
+    return folder.last.is_file() or folder.previous.is_file()
+
+
+def _read_newest(folder: RunFolder) -> tuple[State, bool]:
+    """Read the last checkpoint, or the previous one if that is damaged; whether it was.
+
+    Raises:
+        ValueError: If neither can be read.
+    """
+    try:
+        return read_checkpoint(folder.last), False
+    except DamagedCheckpoint as damage:
+        if not folder.previous.is_file():
+            raise
+        try:
+            state = read_checkpoint(folder.previous)
+        except DamagedCheckpoint as other:
+            raise ValueError(
+                f"{damage}; and {other}; give another run_dir, or go on from a kept checkpoint "
+                "with --resume-from"
+            ) from damage
+        say(f"warning: {damage}; going on from {folder.previous}, step {state['step']}")
+        return state, True
 
 
 def _changed_start(
     config: RunConfig, kind: str, folder: RunFolder, shards: dict[str, Any], resume_from: Path
 ) -> Start:
-    if folder.last.is_file():  # the changed run itself goes on, if it is this one
+    if has_checkpoint(folder):  # the changed run itself goes on, if it is this one
         return find_start(config, kind, shards, None)
     state = read_checkpoint(resume_from)
     if other := _other_kind(state, kind):
@@ -76,17 +107,29 @@ def _changed_start(
     return Start(folder, count_lives(folder) + 1, state, changes)
 
 
-def record_start(start: Start, config: RunConfig, step: int, world_size: int) -> None:
+def record_start(
+    start: Start, config: RunConfig, step: int, world_size: int, job: SlurmJob
+) -> None:
     """Write down, on rank 0, that a life begins: config, differences, and a line in `lives`."""
     folder = start.folder
+    if start.passed_over:  # the damaged one must never become the previous one
+        folder.previous.replace(folder.last)
     for partial in folder.last.parent.glob(".*.partial"):
         partial.unlink()  # of a life that was killed while it saved
     write_text(folder.config, yaml.safe_dump(nested(flatten(config)), sort_keys=False))
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")
-    line = {"life": start.life, "step": step, "world_size": world_size}
+    line = {"life": start.life, "step": step, "world_size": world_size, **job._asdict()}
     append_line(folder.lives, line)
+
+
+def record_end(
+    folder: RunFolder, life: int, step: int, reason: str, status: int, seconds: float
+) -> None:
+    """Write down why a life ends, in a line in `ends`."""
+    line = {"life": life, "step": step, "reason": reason, "status": status}
+    append_line(folder.ends, line | {"seconds": round(seconds, 3)})
 
 
 def count_lives(folder: RunFolder) -> int:

@@ -25,6 +25,11 @@ class RunFolder:
         return self.root / "checkpoints" / "last.ckpt"
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before the last, in case the last is damaged."""
+        return self.root / "checkpoints" / "previous.ckpt"
+
+    @property
     def best(self) -> Path:
         """The fine-tuning checkpoint of the best validation top-1."""
         return self.root / "checkpoints" / "best.ckpt"
@@ -72,8 +77,22 @@ class RunFolder:
 
     @property
     def lives(self) -> Path:
-        """One JSON line for each start of the run: life, step, world size."""
+        """One JSON line for each start: life, step, world size, SLURM's job, restart, nodes."""
         return self.root / "lives.jsonl"
+
+    @property
+    def ends(self) -> Path:
+        """One JSON line for each end that was not sudden: life, step, reason, status, seconds."""
+        return self.root / "ends.jsonl"
+
+    @property
+    def owner(self) -> Path:
+        """Which life may write here: the one that started last."""
+        return self.root / "owner.json"
+
+    def stacks(self, rank: int) -> Path:
+        """Return where one rank was when it hung: the stacks of its threads."""
+        return self.root / "stacks" / f"rank-{rank:04d}.txt"
 
     @property
     def differences(self) -> Path:

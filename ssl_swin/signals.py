@@ -8,6 +8,7 @@ import signal
 from types import FrameType
 
 REQUEUE = 75  # exit status of a run that stopped early, saved, and wants to be started again
+LOST = 3  # of a life whose run a newer one has taken over; started again, they would take turns
 
 _received: list[int] = []
 
@@ -30,9 +31,9 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def stop_requested() -> bool:
-    """Whether a signal has asked the run to stop."""
-    return bool(_received)
+def received() -> int:
+    """Return the number of the first signal that asked the run to stop, 0 if there was none."""
+    return _received[0] if _received else 0
 
 
 def forget() -> None:

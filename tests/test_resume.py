@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from ssl_swin.config import DataConfig, OptimConfig, PretrainConfig, TrainingConfig, flatten
-from ssl_swin.resume import count_lives, find_start, nested, record_start
+from ssl_swin.resume import count_lives, find_start, nested, record_end, record_start
 from ssl_swin.run_folder import RunFolder
 from ssl_swin.training.checkpoint import FORMAT, write_checkpoint
+from ssl_swin.training.preemption import SlurmJob
 
 SHARDS = {"num_shards": 2, "num_samples": 9, "num_bytes": 100, "fingerprint": "abc"}
 
@@ -68,7 +69,7 @@ def test_a_deliberate_change_starts_in_a_new_folder_and_is_written_down(config, 
     start = find_start(other, "pretrain", shards, folder.last)
     assert start.state["step"] == 7
     assert start.changes == {"seed": (0, 3), "shard set": (SHARDS, shards)}
-    record_start(start, other, 7, 1)
+    record_start(start, other, 7, 1, SlurmJob(None, None, None))
     assert json.loads(start.folder.differences.read_text())["seed"] == [0, 3]
     # Started again before its first checkpoint, it begins there again; then it goes on by itself.
     again = find_start(other, "pretrain", shards, folder.last)
@@ -88,9 +89,15 @@ def test_lives_are_counted_and_the_config_is_kept_whole(config):
     for life in (1, 2, 3):
         start = find_start(config, "pretrain", SHARDS, None)
         assert start.life == life == count_lives(start.folder) + 1
-        record_start(start, config, 5 * life, 2)
+        record_start(start, config, 5 * life, 2, SlurmJob("17", life - 1, "n[1-2]"))
+        record_end(start.folder, life, 9 * life, "signal SIGUSR1", 75, 1.23456)
     lines = [json.loads(line) for line in start.folder.lives.read_text().splitlines()]
-    assert lines == [{"life": n, "step": 5 * n, "world_size": 2} for n in (1, 2, 3)]
+    job = {"job": "17", "nodes": "n[1-2]"}
+    begun = [{"life": n, "step": 5 * n, "world_size": 2, "restart": n - 1} for n in (1, 2, 3)]
+    assert lines == [line | job for line in begun]
+    ends = [json.loads(line) for line in start.folder.ends.read_text().splitlines()]
+    end = {"reason": "signal SIGUSR1", "status": 75, "seconds": 1.235}
+    assert ends == [{"life": n, "step": 9 * n} | end for n in (1, 2, 3)]
     assert yaml.safe_load(start.folder.config.read_text()) == nested(flatten(config))
     assert not start.folder.differences.exists()
 

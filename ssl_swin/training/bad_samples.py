@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_swin.data.stream import ImageStream
 from ssl_swin.run_folder import RunFolder, append_line
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.preemption import Meeting
 
 FEWEST_SAMPLES = 1000  # until so many have been seen, the share is taken of this number
 
@@ -17,15 +18,15 @@ FEWEST_SAMPLES = 1000  # until so many have been seen, the share is taken of thi
 class BadSamples(Callback):
     """Names what was replaced, once for each epoch, and stops all ranks above a share.
 
-    Ranks meet where points are logged, where checkpoints by steps are due, and where the run ends
-    or stops; what a life finds after that and never saves is found again by the next one.
+    Ranks meet where points are logged, where checkpoints are due, and where the run ends or stops;
+    what a life finds after that and never saves is found again by the next one.
 
     Args:
         folder: The run's files.
         stream: The training images, for the names.
         max_share: Largest share of bad samples among those seen.
         every_steps: Numbers of steps on whose multiples ranks meet; 0 for none.
-        stop_step: The step the run ends at.
+        meeting: Tells all ranks whether a checkpoint is due by the clock.
     """
 
     def __init__(
@@ -34,10 +35,10 @@ class BadSamples(Callback):
         stream: ImageStream,
         max_share: float,
         every_steps: tuple[int, ...],
-        stop_step: int,
+        meeting: Meeting,
     ) -> None:
         self.folder, self.stream, self.max_share = folder, stream, max_share
-        self.every_steps, self.stop_step = every_steps, stop_step
+        self.every_steps, self.meeting = every_steps, meeting
         self._pending: list[Tensor] = []  # (batch, 2) on the device, so that no step waits
         self._named: set[tuple[int, int]] = set()
 
@@ -59,7 +60,8 @@ class BadSamples(Callback):
         self._pending.append(torch.stack([batch["epoch"], batch["replaced"]], dim=1))
         step = pl_module.step
         due = any(every and step % every == 0 for every in self.every_steps)
-        if not (due or trainer.should_stop or step == self.stop_step):
+        ends = trainer.should_stop or step == self.meeting.stop_step
+        if not (due or ends or self.meeting.save_due):
             return
         pending = torch.cat(self._pending)
         self._pending.clear()

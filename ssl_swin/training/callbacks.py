@@ -21,6 +21,7 @@ from ssl_swin.run_folder import RunFolder, append_line
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.trainer import say
+from ssl_swin.training.watchdog import beat
 
 PLAIN_EVERY_S = 30.0  # between lines of progress where there is no terminal
 
@@ -79,6 +80,7 @@ def measure(trainer: Trainer, module: Learner) -> dict[str, float]:
             for name, value in module.measure(batch).items():
                 sums[name] = sums.get(name, 0) + value
             count += len(batch["index"])
+            beat()
     module.train()
     return _means(trainer, sums, count)
 

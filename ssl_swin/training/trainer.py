@@ -9,6 +9,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
@@ -85,8 +86,19 @@ def make_trainer(
     devices: int,
     num_nodes: int,
     deterministic: bool,
+    timeout: timedelta = timedelta(minutes=30),
 ) -> Trainer:
     """Return a Trainer on which only our callbacks decide what happens between steps.
+
+    Args:
+        callbacks: Called between steps, in this order.
+        loggers: Where points go.
+        precision: Of the config.
+        accelerator: Of the config.
+        devices: Processes on each node.
+        num_nodes: Nodes.
+        deterministic: Of the config.
+        timeout: How long one process waits for the others.
 
     Raises:
         ValueError: If there are fewer GPUs than asked for.
@@ -105,8 +117,10 @@ def make_trainer(
     strategy: str | Strategy = "auto"
     if devices * num_nodes > 1:
         backend = "nccl" if accelerator == "gpu" else "gloo"
-        strategy = DDPStrategy(process_group_backend=backend, **{_SYNC_BUFFERS: False})
-    return Trainer(
+        strategy = DDPStrategy(
+            process_group_backend=backend, timeout=timeout, **{_SYNC_BUFFERS: False}
+        )
+    trainer = Trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
@@ -126,6 +140,15 @@ def make_trainer(
         log_every_n_steps=1,  # only silences advice: we log ourselves
         callbacks=callbacks,
     )
+    # Lightning's handler for SIGTERM broadcasts in mid-step, which deadlocks (issue 21406), and its
+    # loop broadcasts at every step, which waits for the device (21487). `Meeting` does both jobs.
+    trainer._signal_connector.register_signal_handlers = _nothing
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
+    return trainer
+
+
+def _nothing() -> None:
+    pass
 
 
 def limit_threads(num_threads: int | None, devices: int) -> None:

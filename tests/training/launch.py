@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,14 +68,20 @@ def finetune_config(run_dir: Path, shards: Path, **training: object) -> Finetune
     )
 
 
-def start(config: RunConfig, resume_from: Path | None = None) -> list:
-    """Start the run's processes."""
+def start(
+    config: RunConfig,
+    resume_from: Path | None = None,
+    prepare: Callable[[int], None] | None = None,
+) -> list:
+    """Start the run's processes; each calls `prepare`, a test module's function, with its rank."""
     world_size = config.training.devices
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes = [
-        PROCESSES.Process(target=_train, args=(config, rank, world_size, port, resume_from))
+        PROCESSES.Process(
+            target=_train, args=(config, rank, world_size, port, resume_from, prepare)
+        )
         for rank in range(world_size)
     ]
     for process in processes:
@@ -122,7 +129,12 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def _train(
-    config: RunConfig, rank: int, world_size: int, port: int, resume_from: Path | None
+    config: RunConfig,
+    rank: int,
+    world_size: int,
+    port: int,
+    resume_from: Path | None,
+    prepare: Callable[[int], None] | None,
 ) -> None:
     warnings.simplefilter("error")
     multiprocessing.set_start_method("fork", force=True)  # for loader workers, as by default
@@ -137,5 +149,7 @@ def _train(
     from ssl_swin import life, signals
 
     signals.watch()
+    if prepare is not None:
+        prepare(rank)
     command = life.pretrain if isinstance(config, PretrainConfig) else life.finetune
     raise SystemExit(command(config, resume_from))

@@ -1,12 +1,24 @@
+import json
 import os
 import pickle
 import shutil
+import threading
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.__main__ import run
-from ssl_swin.training.checkpoint import FORMAT, read_checkpoint, restore, write_checkpoint
+from ssl_swin.run_folder import RunFolder
+from ssl_swin.training import checkpoint
+from ssl_swin.training.checkpoint import (
+    FORMAT,
+    DamagedCheckpoint,
+    keep_previous,
+    read_checkpoint,
+    restore,
+    write_checkpoint,
+)
 
 
 class Bomb:
@@ -43,6 +55,48 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         read_checkpoint(path)
+
+
+def test_a_byte_that_is_not_what_was_written_is_found_or_of_no_matter(tmp_path):
+    path, weights = tmp_path / "x.ckpt", torch.arange(300.0)
+    write_checkpoint(path, {"format": FORMAT, "step": 3, "model": {"a": weights}})
+    whole, found = path.read_bytes(), 0
+    at = whole.index(weights.numpy().tobytes())
+    for place in [*range(0, len(whole), 7), at, at + 600]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
+        try:
+            state = read_checkpoint(path)
+        except DamagedCheckpoint:
+            found += 1
+            continue
+        assert not at <= place < at + 4 * 300
+        assert (state["step"], state["model"]["a"].tolist()) == (3, weights.tolist())
+    assert found > 4 * 300 / 7
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_previous_checkpoint_is_kept_and_one_is_whole_at_every_moment(
+    tmp_path, monkeypatch, links
+):
+    folder, seen = RunFolder(tmp_path), []
+
+    def refuse(*_):
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for step in range(1, 5):
+
+        def ready():
+            keep_previous(folder)
+            keep_previous(folder)  # as after a kill in between
+            names = [path for path in (folder.last, folder.previous) if path.exists()]
+            seen.append([read_checkpoint(path)["step"] for path in names])
+
+        write_checkpoint(folder.last, {"format": FORMAT, "step": step}, ready)
+    assert seen == ([[], [1, 1], [2, 2], [3, 3]] if links else [[], [1], [2], [3]])
+    assert [read_checkpoint(p)["step"] for p in (folder.last, folder.previous)] == [4, 3]
+    assert sorted(os.listdir(folder.last.parent)) == ["last.ckpt", "previous.ckpt"]
 
 
 @pytest.mark.parametrize("missing", ["nothing.ckpt", "."])
@@ -102,7 +156,8 @@ def longer(trained):
 def test_checkpoints_are_kept_as_often_as_asked_for(longer):
     arguments, folder = longer
     assert run([*arguments, "--training.keep_every_epochs=2"]) == 0
-    assert sorted(os.listdir(folder / "checkpoints")) == ["epoch-0002.ckpt", "last.ckpt"]
+    names = ["epoch-0002.ckpt", "last.ckpt", "previous.ckpt"]
+    assert sorted(os.listdir(folder / "checkpoints")) == names
     assert sorted(os.listdir(folder / "encoders")) == [
         "epoch-0002.json",
         "epoch-0002.safetensors",
@@ -123,3 +178,96 @@ def test_a_run_killed_between_two_checkpoints_ends_with_the_same_weights(longer)
     again = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert (whole["step"], again["step"]) == (6, 6)
     assert all(torch.equal(again["model"][name], value) for name, value in whole["model"].items())
+
+
+def test_a_checkpoint_in_the_background_is_of_its_step_and_not_of_a_later_one(longer, monkeypatch):
+    arguments, folder = longer
+    assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
+    straight = read_checkpoint(folder / "checkpoints" / "epoch-0002.ckpt")
+    shutil.rmtree(folder)
+    save, begun = torch.save, threading.Event()
+
+    def slow_save(state, file):
+        begun.wait(0.2)  # the next steps go on meanwhile
+        save(state, file)
+
+    monkeypatch.setattr(checkpoint.torch, "save", slow_save)
+    options = ["--training.keep_every_epochs=1", "--training.async_checkpoint=true"]
+    assert run([*arguments, *options]) == 0
+    background = read_checkpoint(folder / "checkpoints" / "epoch-0002.ckpt")
+    for part in ("model", "optimizer"):
+        assert_equal(background[part], straight[part])
+    assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["step"] == 6
+
+
+@pytest.mark.parametrize("background", ["true", "false"])
+def test_a_checkpoint_that_cannot_be_written_stops_the_run(longer, monkeypatch, capsys, background):
+    arguments, folder = longer
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    options = ["--training.checkpoint_every_steps=1", f"--training.async_checkpoint={background}"]
+    assert run([*arguments, *options]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert os.listdir(folder / "checkpoints") == []
+    (end,) = [json.loads(line) for line in (folder / "ends.jsonl").read_text().splitlines()]
+    assert end["status"] == 2
+    assert end["reason"].startswith("OSError: [Errno 28]")
+    assert end["step"] < 6
+
+
+def assert_equal(first, second):
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_equal(first[key], second[key])
+    elif isinstance(first, list):
+        for pair in zip(first, second, strict=True):
+            assert_equal(*pair)
+    else:
+        assert first == second
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [truncate, os.unlink])
+def test_a_run_passes_over_a_damaged_checkpoint_and_draws_no_point_twice(longer, damage, capsys):
+    arguments, folder = longer
+    arguments = [*arguments, "--training.keep_every_epochs=1", "--training.log_every_steps=1"]
+    assert run(arguments) == 0
+    straight = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    (folder / "summary.json").unlink()
+    damage(folder / "checkpoints" / "last.ckpt")
+    capsys.readouterr()
+    assert run(arguments) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "last.ckpt cannot be read as a checkpoint" in warnings[0]
+    assert "going on from" in warnings[0]
+    assert "previous.ckpt, step 4" in warnings[0]
+    again = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    assert again["step"] == 6
+    assert_equal(again["model"], straight["model"])
+    assert read_checkpoint(folder / "checkpoints" / "previous.ckpt")["step"] == 4
+    events = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("train/loss")
+    assert [event.step for event in events] == [3, 4, 5, 6]
+
+
+def test_two_damaged_checkpoints_are_one_error_that_names_both(longer, capsys):
+    arguments, folder = longer
+    assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
+    (folder / "summary.json").unlink()
+    for name in ("last.ckpt", "previous.ckpt"):
+        truncate(folder / "checkpoints" / name)
+    capsys.readouterr()
+    assert run(arguments) == 2
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error")]
+    assert "last.ckpt cannot be read as a checkpoint" in line
+    assert "previous.ckpt cannot be read as a checkpoint" in line
+    assert "--resume-from" in line

@@ -1,0 +1,118 @@
+"""Ends a process that hangs, or whose run a newer life has taken: stacks on the disk, and out.
+
+The thread cannot run while something keeps Python's lock, and stands still when the file system
+does. So it winds up a timer of faulthandler's, which needs neither, again and again.
+"""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+
+from ssl_swin import signals
+from ssl_swin.training.learner import Learner
+from ssl_swin.training.ownership import Ownership
+
+LOOK_EVERY_S = 10.0  # at the owner; a life that lost its run ends within so many seconds
+STDERR = 2
+
+_beaten_at = time.monotonic()
+
+
+def beat() -> None:
+    """Say that the process does not hang: a step, a held-out batch or a save is done."""
+    global _beaten_at
+    _beaten_at = time.monotonic()
+
+
+class Watchdog(Callback):
+    """Ends the process when nothing is done for too long, or the run folder is lost.
+
+    Args:
+        timeout_s: Longest time between two beats, seconds; 0 for any.
+        stacks: Rank -> file for the stacks of its threads.
+        ownership: The claim to the run folder.
+        record: Writes down why this life ends: reason and exit status.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float,
+        stacks: Callable[[int], Path],
+        ownership: Ownership,
+        record: Callable[[str, int], int],
+    ) -> None:
+        self.timeout_s, self.stacks = timeout_s, stacks
+        self.ownership, self.record = ownership, record
+        self.every_s = min(LOOK_EVERY_S, timeout_s / 8 or LOOK_EVERY_S)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Start to watch."""
+        beat()
+        self._wind_up(self.timeout_s)
+        self._thread = threading.Thread(
+            target=self._watch, args=(trainer.global_rank,), name="watchdog", daemon=True
+        )
+        self._thread.start()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Learner, batch: Any, batch_idx: int
+    ) -> None:
+        """The loader does not hang."""
+        beat()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step does not hang."""
+        beat()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self, rank: int) -> None:
+        while not self._over.wait(self.every_s):
+            self._wind_up(self.timeout_s)
+            if self.ownership.is_lost():
+                print(f"error: {self.ownership.describe_loss()}", file=sys.stderr, flush=True)
+                self.record("lost ownership", signals.LOST)
+                os._exit(signals.LOST)
+            idle_s = time.monotonic() - _beaten_at
+            if self.timeout_s and idle_s > self.timeout_s:
+                self._time_out(rank, idle_s)
+        faulthandler.cancel_dump_traceback_later()
+
+    def _wind_up(self, seconds: float) -> None:
+        if self.timeout_s:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
+
+    def _time_out(self, rank: int, idle_s: float) -> None:
+        faulthandler.dump_traceback(file=STDERR)
+        grace_s = 4 * self.every_s
+        self._wind_up(2 * grace_s)  # the disk may hang
+        path = self.stacks(rank)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            faulthandler.dump_traceback(file=file)
+        print(
+            f"error: rank {rank}: no step for {idle_s:.0f} s (training.step_timeout_s="
+            f"{self.timeout_s:g}); {path} says where it hung; the same command goes on from the "
+            "last checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.record("step time-out", 1)
+        time.sleep(grace_s)  # the others wait for this one, and shall say where
+        os._exit(1)

@@ -1,0 +1,150 @@
+"""What a test makes a training process do at a chosen moment; runs inside that process."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ssl_swin.training import checkpoint, watchdog
+from ssl_swin.training.learner import Learner
+from ssl_swin.training.pretrain import PretrainModule
+
+LOOK_EVERY_S = 0.1
+
+
+def send(*signals: signal.Signals) -> None:
+    for number in signals:
+        os.kill(os.getpid(), number)
+
+
+def at_step(step: int, act: Callable[[], Any]) -> None:
+    """Act in the middle of the step that comes after `step` steps."""
+    take = Learner.training_step
+
+    def training_step(self: Learner, batch: Any, batch_idx: int) -> None:
+        if self.step == step:
+            act()
+        take(self, batch, batch_idx)
+
+    Learner.training_step = training_step  # type: ignore[method-assign]
+
+
+def at_save(number: int, act: Callable[[Any], Any]) -> None:
+    """Act in the middle of the save of this number, counted from 0; `act` gets the file."""
+    save, count = torch.save, iter(range(1000))
+
+    def interrupted(state: Any, file: Any) -> None:
+        if next(count) == number:
+            act(file)
+        save(state, file)
+
+    checkpoint.torch.save = interrupted
+
+
+def at_measure(act: Callable[[], Any]) -> None:
+    """Act at each held-out batch."""
+    take = PretrainModule.measure
+
+    def measure(self: PretrainModule, batch: Any) -> Any:
+        act()
+        return take(self, batch)
+
+    PretrainModule.measure = measure  # type: ignore[method-assign]
+
+
+def signal_before_the_first_step(_rank: int) -> None:
+    send(signal.SIGUSR1)
+
+
+def signal_in_step_3(rank: int) -> None:
+    """On the last rank alone."""
+    if rank == int(os.environ.get("WORLD_SIZE", "1")) - 1:
+        at_step(3, lambda: send(signal.SIGUSR1))
+
+
+def signal_in_step_1(rank: int) -> None:
+    """On the last rank alone."""
+    if rank == int(os.environ["WORLD_SIZE"]) - 1:
+        at_step(1, lambda: send(signal.SIGUSR1))
+
+
+def signal_among_long_steps(rank: int) -> None:
+    for step in range(8):
+        at_step(step, lambda: time.sleep(0.11))
+    signal_in_step_3(rank)
+
+
+def signal_in_the_last_step(_rank: int) -> None:
+    at_step(7, lambda: send(signal.SIGTERM))
+
+
+def signal_in_validation(_rank: int) -> None:
+    at_measure(lambda: send(signal.SIGUSR1))
+
+
+def signal_in_a_save(_rank: int) -> None:
+    at_save(0, lambda _file: send(signal.SIGUSR1))
+
+
+def more_signals_in_the_save(rank: int) -> None:
+    signal_in_step_3(rank)
+    many = (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1)
+
+    def act(_file: Any) -> None:
+        for _ in range(5):
+            send(*many)
+            time.sleep(0.02)
+
+    at_save(1, act)
+
+
+def kill_in_the_second_save(_rank: int) -> None:
+    def act(file: Any) -> None:
+        file.write(b"PK\x03\x04 half a checkpoint")
+        file.flush()
+        send(signal.SIGKILL)
+
+    at_save(1, act)
+
+
+def hang_in_step_3(rank: int) -> None:
+    """On rank 1 alone."""
+
+    def where_it_hangs() -> None:
+        time.sleep(600)
+
+    if rank == 1:
+        at_step(3, where_it_hangs)
+
+
+def hang_with_the_lock_in_step_3(_rank: int) -> None:
+    """As a library does that never gives Python's lock back."""
+    at_step(3, lambda: ctypes.PyDLL(None).sleep(600))
+
+
+def hang_and_look_often(_rank: int) -> None:
+    watchdog.LOOK_EVERY_S = LOOK_EVERY_S
+    at_step(4, lambda: time.sleep(600))
+
+
+def slow_measure(_rank: int) -> None:
+    at_measure(lambda: time.sleep(0.25))
+
+
+def slow_steps(_rank: int) -> None:
+    watchdog.LOOK_EVERY_S = 600.0  # the look before a file is put in place is what counts
+    for step in range(4, 40):
+        at_step(step, lambda: time.sleep(0.3))
+
+
+def read_the_previous_one(rank: int) -> None:
+    """On rank 1 alone: as if the checkpoint had been replaced between two reads."""
+    if rank == 1:
+        from ssl_swin import resume
+
+        read = resume.read_checkpoint
+        resume.read_checkpoint = lambda path: read(path.with_name("previous.ckpt"))

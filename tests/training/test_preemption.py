@@ -1,0 +1,200 @@
+"""A warning at any moment costs no step, and a kill at any moment no more than a save interval."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_swin.config import PretrainConfig
+from ssl_swin.training.preemption import AGREE_EVERY, SlurmJob, slurm_job
+from tests.training import stops
+from tests.training.launch import (
+    PATIENCE_S,
+    finish,
+    pretrain_config,
+    read_lines,
+    start,
+    train,
+)
+
+SAVE_EVERY, NUM_STEPS = 3, 8
+
+
+def build(run_dir: Path, shards: Path, devices: int = 1, **training: object) -> PretrainConfig:
+    """8 steps, a save after 3 and 6, one held-out measurement after 4."""
+    settings = {"checkpoint_every_steps": SAVE_EVERY, "panel_every_epochs": 0} | training
+    config = pretrain_config(run_dir, shards, devices=devices, **settings)
+    return replace(config, optim=replace(config.optim, epochs=1, warmup_epochs=0.5))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
+    return train(build(tmp_path_factory.mktemp("straight") / "run", shards))
+
+
+def saved(run: Path) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def ends(run: Path) -> list[tuple]:
+    return [
+        (line["reason"], line["status"], line["step"]) for line in read_lines(run / "ends.jsonl")
+    ]
+
+
+def assert_same_end(run: Path, straight: Path) -> None:
+    mine, theirs = saved(run), saved(straight)
+    assert mine["step"] == theirs["step"] == NUM_STEPS
+    assert all(torch.equal(mine["model"][name], value) for name, value in theirs["model"].items())
+    state = theirs["optimizer"]["state"]
+    for number, moments in state.items():
+        for name, value in moments.items():
+            assert torch.equal(mine["optimizer"]["state"][number][name], value)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "leaves_after", "name"),
+    [
+        (stops.signal_before_the_first_step, 1, "SIGUSR1"),
+        (stops.signal_in_step_3, 4, "SIGUSR1"),
+        (stops.signal_in_a_save, 4, "SIGUSR1"),
+        (stops.more_signals_in_the_save, 4, "SIGUSR1"),
+    ],
+)
+@pytest.mark.parametrize("background", [False, True])
+def test_a_signal_at_any_moment_loses_no_step(
+    tmp_path, shards, straight, prepare, leaves_after, name, background
+):
+    config = build(tmp_path / "run", shards, async_checkpoint=background)
+    run = Path(config.run_dir)
+    assert finish(start(config, prepare=prepare)) == {75}
+    assert saved(run)["step"] == leaves_after
+    assert ends(run) == [(f"signal {name}", 75, leaves_after)]
+    assert not list(run.rglob("*.partial"))
+    assert finish(start(config)) == {0}
+    steps = [line["step"] for line in read_lines(run / "ledger" / "rank-0000.jsonl")]
+    assert steps == list(range(NUM_STEPS))
+    assert ends(run)[1:] == [("finished", 0, NUM_STEPS)]
+    assert_same_end(run, straight)
+
+
+def test_a_signal_in_a_measurement_is_heard_after_the_next_step(tmp_path, shards):
+    config = build(tmp_path / "run", shards)
+    config = replace(config, optim=replace(config.optim, epochs=2))
+    assert finish(start(config, prepare=stops.signal_in_validation)) == {75}
+    assert ends(Path(config.run_dir)) == [("signal SIGUSR1", 75, NUM_STEPS + 1)]
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_signal_in_the_last_step_finds_the_run_finished(tmp_path, shards, devices):
+    config = build(tmp_path / "run", shards, devices)
+    assert finish(start(config, prepare=stops.signal_in_the_last_step)) == {0}
+    assert ends(tmp_path / "run") == [("finished", 0, NUM_STEPS)]
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path, shards, devices):
+    config = build(tmp_path / "run", shards, devices)
+    run = Path(config.run_dir)
+    assert finish(start(config, prepare=stops.signal_in_step_1)) == {75}
+    (end,) = ends(run)
+    assert end[:2] == ("signal SIGUSR1", 75)
+    assert 3 <= end[2] <= 1 + 1 + AGREE_EVERY
+    for rank in range(devices):
+        steps = [line["step"] for line in read_lines(run / "ledger" / f"rank-{rank:04d}.jsonl")]
+        assert steps == list(range(end[2]))
+    assert saved(run)["step"] == end[2]
+
+
+def test_where_steps_are_long_all_ranks_leave_after_the_next(tmp_path, shards):
+    config = build(tmp_path / "run", shards, 2)
+    assert finish(start(config, prepare=stops.signal_among_long_steps)) == {75}
+    assert ends(tmp_path / "run") == [("signal SIGUSR1", 75, 5)]
+
+
+def test_checkpoints_by_minutes_are_the_same_steps_on_all_ranks(tmp_path, shards):
+    settings = {"checkpoint_every_steps": 0, "checkpoint_every_min": 1e-9}
+    run = train(build(tmp_path / "run", shards, 2, **settings))
+    lines = read_lines(run / "checkpoints.jsonl")
+    by_minutes = [line["step"] for line in lines if "minutes" in line["reasons"]]
+    assert by_minutes[0] == 2  # asked after the first step, known after the second
+    assert lines[-1]["step"] == NUM_STEPS
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_one_before(
+    tmp_path, shards, straight, background
+):
+    config = build(tmp_path / "run", shards, async_checkpoint=background)
+    run = Path(config.run_dir)
+    killed = finish(start(config, prepare=stops.kill_in_the_second_save))
+    assert killed == {-signal.SIGKILL}
+    assert saved(run)["step"] == SAVE_EVERY
+    assert len(list(run.rglob("*.partial"))) == 1
+    assert finish(start(config)) == {0}
+    lives = [(line["life"], line["step"]) for line in read_lines(run / "lives.jsonl")]
+    assert lives == [(1, 0), (2, SAVE_EVERY)]
+    assert not list(run.rglob("*.partial"))
+    assert_same_end(run, straight)
+
+
+def test_ranks_that_read_two_checkpoints_do_not_start(tmp_path, shards, straight):
+    config = build(tmp_path / "run", shards, 2)
+    run = Path(config.run_dir)
+    shutil.copytree(straight, run)
+    (run / "summary.json").unlink()
+    config = replace(config, optim=replace(config.optim, epochs=1))
+    last, previous = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "previous.ckpt"
+    last.unlink()
+    previous.rename(last)  # step 6
+    state = torch.load(last, weights_only=True) | {"step": 3}
+    torch.save(state, previous)
+    before = last.read_bytes()
+    assert finish(start(config, prepare=stops.read_the_previous_one)) == {75}
+    assert ends(run)[-1] == ("ranks read different checkpoints", 75, 6)
+    assert last.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "job"),
+    [
+        ({}, SlurmJob(None, None, None)),
+        ({"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]"}, SlurmJob("7", 0, "n[1-2]")),
+        ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "3"}, SlurmJob("7", 3, None)),
+    ],
+)
+def test_the_job_is_what_slurm_says(monkeypatch, environment, job):
+    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_JOB_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert slurm_job() == job
+
+
+@pytest.mark.slow
+def test_a_signal_during_the_imports_is_heard(trained):
+    """By the real command: signalled as soon as it listens, long before torch is there."""
+    arguments, folder = trained
+    run = folder.parent / "new"
+    command = [sys.executable, "-m", "ssl_swin", *arguments, f"--run_dir={run}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    status = Path(f"/proc/{process.pid}/status")
+    while not _catches(status.read_text(), signal.SIGUSR1):
+        time.sleep(0.001)
+    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
+    os.kill(process.pid, signal.SIGUSR1)
+    assert process.wait(PATIENCE_S) == 75
+    assert ends(run) == [("signal SIGUSR1", 75, 1)]
+
+
+def _catches(status: str, number: int) -> bool:
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
