@@ -1,0 +1,156 @@
+"""What a run is, first part: where images come from. The line under a field is its `--help`."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise ValueError with the message unless it holds."""
+    if not holds:
+        raise ValueError(message)
+
+
+def require_positive(**values: float) -> None:
+    """Refuse values, named with `__` for a dot, that are not greater than 0."""
+    for name, value in values.items():
+        require(value > 0, f"{name.replace('__', '.')}={value} must be greater than 0")
+
+
+def require_share(**values: float) -> None:
+    """Refuse values, named with `__` for a dot, outside [0, 1]."""
+    for name, value in values.items():
+        require(0 <= value <= 1, f"{name.replace('__', '.')}={value} must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class SetConfig:
+    """One of several shard sets that are trained on together."""
+
+    shards: str
+    """A folder, a tar, a glob, or braces such as train-{000000..000099}.tar."""
+    weight: float
+    """Its share of the images, relative to the other sets' weights."""
+
+    def __post_init__(self) -> None:
+        require_positive(data__sets__weight=self.weight)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where images come from and what is done to them."""
+
+    shards: str | None = None
+    """Training shards: a folder, a tar, a glob, or braces such as train-{000000..000099}.tar; or a
+    URL of these (http, https, s3, gs, hf)."""
+    sets: tuple[SetConfig, ...] = ()
+    """Instead of `shards`: several sets, each `{shards: ..., weight: ...}`."""
+    samples_per_epoch: int | None = None
+    """With `sets`: images of one epoch; null: as many as the sets hold together."""
+    val_shards: str | None = None
+    """Held-out shards; without them there is no held-out loss or accuracy."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Mean of each channel, of pixels in [0, 1]; its length is the number of channels, 1 or 3."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation of each channel."""
+    crop_scale: tuple[float, float] = (0.67, 1.0)
+    """Smallest and largest share of the area that a random crop keeps."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width over height of a random crop."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How crops are resized."""
+    decoder: Literal["fast", "pil"] = "fast"
+    """How JPEGs are decoded and resized: by libjpeg-turbo and torch, or by Pillow (reference)."""
+    hflip: float = 0.5
+    """Probability of a horizontal flip, [0, 1]."""
+    crop_pct: float = 0.875
+    """Share of the short side that the centre crop of evaluation keeps, (0, 1]."""
+    num_workers: int = 8
+    """Loader processes per training process; 0 loads in the training process."""
+    num_lanes: int | None = None
+    """Lanes the order is dealt in, a divisor of the global batch; null: the largest up to 64."""
+    block_size: int = 4096
+    """Samples shuffled together inside a lane."""
+    max_bad_share: float = 0.01
+    """Largest share of images that cannot be decoded, [0, 1]; above it the run stops."""
+    cache_dir: str | None = None
+    """Folder of this machine for remote shards, and for indexes of shards in read-only places;
+    null: the user's cache."""
+    cache_gb: float | None = None
+    """Most gigabytes (1e9 bytes) of remote shards kept there; null: 80 % of what is free, with what
+    the cache holds counted as free."""
+
+    def __post_init__(self) -> None:
+        require(
+            (self.shards is None) != (not self.sets),
+            f"data.shards={self.shards!r} and {len(self.sets)} data.sets: give one of the two",
+        )
+        require(
+            self.samples_per_epoch is None or bool(self.sets),
+            f"data.samples_per_epoch={self.samples_per_epoch} goes with data.sets; an epoch of "
+            "data.shards is each image once",
+        )
+        require(
+            len(self.mean) == len(self.std) and len(self.mean) in (1, 3),
+            f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; give both 1 "
+            "(grey) or 3 (RGB)",
+        )
+        require_positive(data__crop_pct=self.crop_pct, data__block_size=self.block_size)
+        require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
+        if self.num_lanes is not None:
+            require_positive(data__num_lanes=self.num_lanes)
+        if self.cache_gb is not None:
+            require_positive(data__cache_gb=self.cache_gb)
+        require_share(
+            data__crop_pct=self.crop_pct,
+            data__hflip=self.hflip,
+            data__max_bad_share=self.max_bad_share,
+        )
+        require(self.num_workers >= 0, f"data.num_workers={self.num_workers} must be 0 or more")
+        for name in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self, name)
+            require(0 < low <= high, f"data.{name}={(low, high)} must be 0 < smallest <= largest")
+        require(self.crop_scale[1] <= 1, f"data.crop_scale={self.crop_scale} must not exceed 1")
+
+
+@dataclass(frozen=True)
+class LabelledDataConfig(DataConfig):
+    """Labelled images for fine-tuning."""
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of the area that a random crop keeps."""
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    """How crops are resized."""
+    label_field: str = "label"
+    """Field of the .json member that holds the class; .cls members come first."""
+    num_labels: int | None = None
+    """Use only so many training images, balanced over the classes, drawn by seed; null: all."""
+    rand_augment: str = "rand-m9-mstd0.5-inc1"
+    """timm's RandAugment policy (RGB only); empty for none."""
+    erasing: float = 0.25
+    """Probability of erasing one rectangle, [0, 1]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_share(data__erasing=self.erasing)
+        if self.num_labels is not None:
+            require_positive(data__num_labels=self.num_labels)
+            require(
+                not self.sets,
+                f"data.num_labels={self.num_labels} draws from one shard set; give data.shards "
+                "instead of data.sets",
+            )
+        require(
+            re.fullmatch(r"|rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?)*", self.rand_augment)
+            is not None,
+            f"data.rand_augment={self.rand_augment!r} is no policy of timm's; write it like "
+            "rand-m9-mstd0.5-inc1, or '' for none",
+        )
+        require(
+            not self.rand_augment or len(self.mean) == 3,
+            f"data.rand_augment={self.rand_augment!r} needs RGB images; set it to '' or give "
+            "data.mean and data.std three values",
+        )
