@@ -119,6 +119,8 @@ def build_finetune(config: FinetuneConfig, resume_from: Path | None = None) -> R
 
 def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
     data, img_size = config.data, config.model.img_size
+    if data.decoder == "gpu" and not torch.cuda.is_available():
+        raise ValueError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
     patterns = [data.shards] if data.shards else [one.shards for one in data.sets]
     sets = [_open(data, pattern) for pattern in patterns]
     shards = ShardSet.join(sets)
@@ -228,7 +230,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
         _labels(config),
         config.data.decoder,
     )
-    return Heldout(stream, config.training.micro_batch_size)
+    return Heldout(stream.on_cpu(), config.training.micro_batch_size)
 
 
 def _check_cache(config: RunConfig, images: Images, heldout: Heldout | None) -> None:

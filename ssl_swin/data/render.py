@@ -1,8 +1,8 @@
 """One sample: its bytes -> its crop -> decoded pixels -> resized, in its place in the batch.
 
 Three steps, because a batch takes the first one of many samples in one go, and `doctor.py` times
-each. Two ways: "pil" is the reference; "fast" does the same to JPEGs by libjpeg-turbo and torch,
-and is "pil" for everything else.
+each. "pil" is the reference; "fast" does the same to JPEGs by libjpeg-turbo and torch, and is "pil"
+for everything else; "gpu" is "fast", but for those JPEGs that `on_device.py` decodes.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from PIL import Image
 from ssl_swin.data.augment import Crop, Transform, cut_region
 from ssl_swin.data.decode import Jpeg, Region, decode, open_jpeg
 
-DECODERS = ("fast", "pil")
+DECODERS = ("fast", "pil", "gpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,15 @@ class Renderer:
 
     def plan(self, data: bytes, epoch: int, index: int) -> Plan:
         """Read the header and draw the crop, where the fast way is open."""
-        jpeg = open_jpeg(data) if self.decoder == "fast" else None
+        jpeg = open_jpeg(data) if self.decoder != "pil" else None
         if jpeg is None:
             return Plan(data, (epoch, index))
         return Plan(data, (epoch, index), jpeg, self.transform.crop(jpeg.size, epoch, index))
+
+    def defers(self, plan: Plan) -> bool:
+        """Whether the device does the rest."""
+        here = self.decoder != "gpu" or self.transform.changes_colours
+        return not here and plan.jpeg is not None
 
     def decode(self, plan: Plan) -> Region | Image.Image:
         """Decode what the crop needs: a region by the fast way, else the image.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ssl_swin.data import on_device
 from ssl_swin.data.augment import Transform
 from ssl_swin.data.decode import UnreadableImage
 from ssl_swin.data.draw import Purpose, permutation
@@ -50,7 +51,8 @@ class ImageStream(Dataset):
     Batches hold `image` uint8 (batch, in_chans, img_size, img_size); `index` int64 (batch,), the
     place of the sample that was read; `epoch` int64 (batch,), which pass over its set it belongs
     to, counted from 0; `replaced` int64 (batch,), the place of the unreadable sample
-    it stands in for, else -1; and `label` int64 (batch,) if labels are asked for.
+    it stands in for, else -1; and `label` int64 (batch,) if labels are asked for. With the decoder
+    "gpu", some images are still to be decoded from what `on_device.pack` adds.
     """
 
     def __init__(
@@ -78,12 +80,17 @@ class ImageStream(Dataset):
         labels = np.empty(num, np.int64)
         epoch = np.broadcast_to(np.int64(draw.epoch), num).copy()
         shard, row = self.shards.locate(draw.index)
+        deferred: list[tuple[int, Plan]] = []
         for start in range(0, num, PLANNED_TOGETHER):
             places = range(start, min(start + PLANNED_TOGETHER, num))
             plans = [self._plans(int(shard[i]), int(row[i]), int(epoch[i])) for i in places]
             first = [next(rest) for rest in plans]
             for place, plan, rest in zip(places, first, plans, strict=True):
-                found = self._write(chain([plan], rest), images[place])
+                if self.renderer.defers(plan[1]):
+                    found = plan[0]
+                    deferred.append((place, plan[1]))
+                else:
+                    found = self._write(chain([plan], rest), images[place])
                 index[place] = draw.index[place] + (found - row[place])
                 if found != row[place]:
                     replaced[place] = draw.index[place]
@@ -92,7 +99,17 @@ class ImageStream(Dataset):
         batch = {"image": images, "index": index, "epoch": epoch, "replaced": replaced}
         if self.labels is not None:
             batch["label"] = labels
+        if self.renderer.decoder == "gpu":
+            batch |= on_device.pack(deferred)
         return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def on_cpu(self) -> "ImageStream":
+        """Return a stream of the same images that leaves nothing to the device."""
+        renderer = self.renderer
+        decoder = "fast" if renderer.decoder == "gpu" else renderer.decoder
+        return ImageStream(
+            self.shards, renderer.transform, self.img_size, self.in_chans, self.labels, decoder
+        )
 
     def explain(self, index: int) -> tuple[str, str, str]:
         """Return the shard's name, the key, and why the image cannot be decoded, for a report."""

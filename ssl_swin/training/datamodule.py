@@ -10,8 +10,9 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ssl_swin import signals
+from ssl_swin.data import on_device
 from ssl_swin.data.ahead import FetchAhead, Followed, Needs
-from ssl_swin.data.order import Dealt, EvaluationShares, Shares
+from ssl_swin.data.order import Dealt, Draw, EvaluationShares, Shares
 from ssl_swin.data.stream import Batch, ImageStream, collate
 
 _PREFETCH = 2  # batches that each loader process draws ahead
@@ -60,6 +61,7 @@ class StreamModule(LightningDataModule):
         self.stream, self.order = stream, order
         self.heldout, self.steps, self.num_workers = heldout, steps, num_workers
         self._ahead: FetchAhead | None = None
+        self._on_cpu = stream.on_cpu()
 
     def train_dataloader(self) -> DataLoader:
         """Return this rank's shares of the rest of the run."""
@@ -80,6 +82,18 @@ class StreamModule(LightningDataModule):
             self._ahead.close()
             self._ahead = None
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch, and decode there what was left to the device."""
+        jpegs = {name: batch.pop(name) for name in on_device.KEYS if name in batch}
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        for place in on_device.fill(moved["image"], **jpegs) if jpegs else ():
+            asked = Draw(batch["epoch"][[place]].numpy(), batch["index"][[place]].numpy())
+            for name, value in self._on_cpu.__getitems__(asked).items():
+                moved[name][place] = value[0].to(device)
+        return moved
+
     def heldout_dataloader(self) -> DataLoader | None:
         """Return this rank's part of the held-out images, each read once over all ranks."""
         if self.heldout is None:
@@ -93,7 +107,7 @@ class StreamModule(LightningDataModule):
 
     def fixed_images(self, num: int) -> Batch:
         """Return `num` images spread over the held-out set, or else the training set."""
-        stream = self.heldout.stream if self.heldout else self.stream
+        stream = self.heldout.stream if self.heldout else self._on_cpu
         index = np.linspace(0, len(stream) - 1, min(num, len(stream))).astype(np.int64)
         (draw,) = EvaluationShares(index, len(index), rank=0, world_size=1)
         return stream.__getitems__(draw)
