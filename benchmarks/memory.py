@@ -1,8 +1,8 @@
 """Does streaming leak? Reads batches for some minutes and watches the memory of all processes.
 
-What counts is the proportional set size of this process and its loader workers together: pages
-that several share count once. The files' own cache in the kernel is no part of it, but pages of
-indexes that are mapped are.
+What counts is the proportional set size of this process and its loader workers together, without
+pages of files: what several of them share counts once. Libraries are left out, because their share
+depends on who else on the machine runs the same ones.
 """
 
 import argparse
@@ -51,15 +51,15 @@ def make_shards(folder: Path) -> None:
 
 
 def memory_mib() -> list[float]:
-    """Proportional set size in MiB of this process and each of its children."""
+    """Anonymous and shared memory of this process and each of its children, MiB."""
     tasks = Path("/proc/self/task").glob("*/children")
     pids = ["self", *(pid for task in tasks for pid in task.read_text().split())]
-    found = []
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                found.append(int(line.split()[1]) / 1024)
-    return found
+    return [_memory_kib(Path(f"/proc/{pid}/smaps_rollup").read_text()) / 1024 for pid in pids]
+
+
+def _memory_kib(text: str) -> int:
+    fields = (line.split() for line in text.splitlines())
+    return sum(int(words[1]) for words in fields if words[0] in ("Pss_Anon:", "Pss_Shmem:"))
 
 
 def watch(loader: DataLoader, minutes: float, every_s: float) -> list[float]:
