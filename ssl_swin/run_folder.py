@@ -76,6 +76,26 @@ class RunFolder:
         return self.root / "lives.jsonl"
 
     @property
+    def ends(self) -> Path:
+        """One JSON line for each life that ended in an orderly way: life, step, reason, status."""
+        return self.root / "ends.jsonl"
+
+    @property
+    def owner(self) -> Path:
+        """Which job trains in this folder."""
+        return self.root / "owner.json"
+
+    @property
+    def jobs(self) -> Path:
+        """One JSON line for each job that `ssl-swin submit` queued for this run."""
+        return self.root / "jobs.jsonl"
+
+    @property
+    def verdicts(self) -> Path:
+        """One JSON line for each job that ended: whether it was queued again, and why."""
+        return self.root / "verdicts.jsonl"
+
+    @property
     def differences(self) -> Path:
         """What a deliberate change (`--resume-from`) changed."""
         return self.root / "resumed_from.json"
