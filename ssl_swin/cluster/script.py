@@ -53,6 +53,7 @@ class Script:
         return TEMPLATE.format(
             kind=self.kind,
             options="\n".join(self._options()),
+            more="".join(f"#SBATCH {option}\n" for option in self.more),
             setup=self.setup.strip() or "# module load ...; source .venv/bin/activate",
             program=join(self.program),
             config=quote(self.config),
@@ -76,7 +77,6 @@ class Script:
             lines.append(_sbatch("gpus-per-node", str(self.gpus_per_node)))
         lines.append(_sbatch("cpus-per-task", str(self.cpus_per_task)))
         lines.append(_sbatch("time", self.time))
-        lines += [f"#SBATCH {option}" for option in self.more]
         if self.folder is not None:
             lines.append(_sbatch("chdir", self.folder))
         lines.append(_sbatch("output", self.log))
@@ -112,7 +112,7 @@ TEMPLATE = r"""#!/bin/bash
 #SBATCH --requeue
 # All lives of the job write one log.
 #SBATCH --open-mode=append
-
+{more}
 {setup}
 program=({program})
 {run}

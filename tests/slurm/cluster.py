@@ -187,6 +187,8 @@ class Cluster:
             os.kill(pid, signal.SIGKILL)  # process 1 takes its namespace along
         process.kill()
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
     def cut(self, name: str) -> None:
         """Pull the network cable of a node; what runs there goes on."""
@@ -258,11 +260,11 @@ class Cluster:
         assert not check or answer.returncode == 0, f"{command}: {answer.stderr or answer.stdout}"
         return answer.stdout.strip()
 
-    def sbatch(self, script: str, *options: str) -> str:
+    def sbatch(self, script: str, *options: str, environment: dict[str, str]) -> str:
         """Submit the text of a script and return the job's id."""
         command = ["sbatch", "--parsable", *options]
         answer = subprocess.run(
-            command, input=script, env=self.environment, capture_output=True, text=True
+            command, input=script, env=environment, capture_output=True, text=True
         )
         assert answer.returncode == 0, answer.stderr
         return answer.stdout.strip()
@@ -274,14 +276,12 @@ class Cluster:
 
     def wait(self, job: str, *states: str, seconds: float = 240) -> dict[str, str]:
         """Wait for a state of a job and return what is known of it then."""
-        last: dict[str, str] = {}
 
-        def reached() -> bool:
-            last.update(self.show(job))
-            return last["JobState"] in states
+        def reached() -> dict[str, str] | None:
+            found = self.show(job)
+            return found if found["JobState"] in states else None
 
-        until(reached, f"job {job} to be {states}, it is {last.get('JobState')}", seconds)
-        return last
+        return until(reached, f"job {job} to be {' or '.join(states)}", seconds)
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 20, every: float = 0.1) -> Any:
