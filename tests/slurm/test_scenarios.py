@@ -50,7 +50,7 @@ def test_02_a_warning_in_mid_training(user, straight):
 
 
 def test_03_a_warning_with_a_slow_rank(user, straight):
-    run = user.submit(SLOW_S=0.5, SLOW_RANK=1)
+    run = user.submit(SLOW_S=0.3, SLOW_RANK=1)
     run.reach(3)
     user.cluster.ask("scancel", "--signal=USR1", run.job)
     run.wait("PENDING", seconds=30)
