@@ -126,13 +126,20 @@ def _stage(words: list[str], options: Options) -> Stage:
     return Stage(words[0], tuple(words[1:]), options)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, raised."""
+
     def error(self, message: str) -> Any:
+        """Raise what is wrong.
+
+        Raises:
+            ValueError: Always.
+        """
         raise ValueError(message)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="ssl-swin submit",
         usage="ssl-swin submit pretrain|finetune CONFIG [--key value ...] [options] "
         "[--then finetune CONFIG ...]",

@@ -1,6 +1,5 @@
 """`ssl-swin status`: where every run stands, from its folder and from SLURM where that answers."""
 
-import argparse
 import os
 import time
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ssl_swin.cluster.options import Parser
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.verdict import Lines, read_json, read_lines
 from ssl_swin.run_folder import RunFolder
@@ -25,7 +25,7 @@ def status(arguments: list[str]) -> int:
     Raises:
         ValueError: If there is no run.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-swin status",
         description="Say of every run where it is, how its lives ended, and how far it got.",
     )

@@ -63,7 +63,8 @@ def submit(arguments: list[str], read: Read) -> int:
     if len(set(roots)) < len(roots):
         raise ValueError("two of the runs have the same run_dir: give each its own --run_dir")
     for one in prepared:
-        print("\n".join([f"{one.kind} {one.root}", *(f"  {line}" for line in one.said)]))
+        said = [*one.said, _would_start(one.script)]
+        print("\n".join([f"{one.kind} {one.root}", *(f"  {line}" for line in said)]))
         if request.dry_run:
             print(f"\n{one.script.render()}")
     if request.dry_run:
@@ -233,6 +234,23 @@ def _queue(prepared: Prepared, after: str | None) -> str:
         f"  end it: scancel {job}"
     )
     return job
+
+
+def _would_start(script: Script) -> str:
+    """Say when SLURM would start this job, or why not; what is missing now may come back."""
+    environment, _ = clean(os.environ)
+    try:
+        answer = subprocess.run(
+            ["sbatch", "--test-only"],
+            input=script.render(),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "SLURM is not here and was not asked"
+    return " ".join(answer.stderr.split()).removeprefix("sbatch: ")
 
 
 def _sbatch(arguments: list[str]) -> str:

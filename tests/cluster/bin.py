@@ -5,6 +5,8 @@ from pathlib import Path
 PROGRAMS = {
     "sbatch": """#!/usr/bin/env python3
 import json, os, pathlib, sys
+if "--test-only" in sys.argv:
+    sys.exit("sbatch: Job 7 to start at noon")
 if "REFUSE" in os.environ:
     sys.exit(os.environ["REFUSE"])
 line = {"words": sys.argv[1:], "variables": dict(os.environ)}

@@ -111,6 +111,8 @@ def test_runs_are_found_below_a_folder_and_each_once(tmp_path):
 def test_the_command_prints_all_runs_or_says_that_there_are_none(tmp_path, capsys):
     assert run(["status", str(tmp_path)]) == 2
     assert f"no runs in {tmp_path}" in capsys.readouterr().err
+    assert run(["status", "--evry=3"]) == 2
+    assert capsys.readouterr().err == "error: unrecognized arguments: --evry=3\n"
     append_line(tmp_path / "a/jobs.jsonl", {"job": "14"})
     append_line(tmp_path / "b/jobs.jsonl", {"job": "12"})
     assert run(["status", str(tmp_path)]) == 0

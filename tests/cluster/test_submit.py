@@ -3,12 +3,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from ssl_swin.__main__ import run
 from ssl_swin.cluster.checks import checkpoint_bytes, num_parameters
+from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.submit import clean
 from ssl_swin.config import DataConfig, ModelConfig, PretrainConfig
 from ssl_swin.run_folder import RunFolder, append_line
@@ -74,6 +76,7 @@ def test_a_dry_run_prints_checks_and_script_and_writes_nothing(tmp_path, capsys)
     assert "10,000 images" in told
     assert "2,808 steps, 2,808 of them to do, about 0.0 h at 1,000 images/s (stated)" in told
     assert "3 checkpoints of" in told
+    assert "Job 7 to start at noon" in told
     assert "#!/bin/bash" in told
     assert not folder.exists()
 
@@ -211,7 +214,9 @@ def test_what_sbatch_says_is_told(tmp_path, capsys, monkeypatch):
 def test_without_sbatch_it_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 2
-    assert "there is no sbatch here" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "SLURM is not here and was not asked" in told.out
+    assert "there is no sbatch here" in told.err
 
 
 def test_the_size_of_a_checkpoint_is_near_the_truth(two_step_run):
@@ -227,6 +232,13 @@ def test_the_size_of_a_checkpoint_is_near_the_truth(two_step_run):
 def _config(folder, name="swin_tiny_patch4_window7_224", mean=1, **sizes):
     data = DataConfig("shards", mean=(0.5,) * mean, std=(0.5,) * mean)
     return PretrainConfig(str(folder), data, model=ModelConfig(name, 32, **sizes))
+
+
+def test_the_help_names_every_option(capsys):
+    with pytest.raises(SystemExit):
+        submit("--help")
+    shown = capsys.readouterr().out
+    assert all(f"--{one.name.replace('_', '-')}" in shown for one in fields(Options))
 
 
 def test_submitting_imports_nothing_heavy(tmp_path):
