@@ -134,7 +134,9 @@ export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=1
 
 # Nodes and processes are what SLURM gave. Ranks may leave one after the other while the first one
 # saves, so one that fails does not end the others at once: they have the time of the warning.
-srun --kill-on-bad-exit=0 --wait={warning_s} --unbuffered \
+# Tasks are counted here: of --nodes=MIN-MAX, sbatch counts those of the fewest nodes.
+tasks=$((SLURM_JOB_NUM_NODES * SLURM_NTASKS_PER_NODE))
+srun --kill-on-bad-exit=0 --wait={warning_s} --unbuffered --ntasks="$tasks" \
     --cpus-per-task="$SLURM_CPUS_PER_TASK" {srun}\
     "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run" \
     --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$SLURM_NTASKS_PER_NODE"

@@ -80,6 +80,7 @@ def test_the_world_comes_from_the_allocation():
     called, _ = run(Script("pretrain", "c.yaml", "r", nodes="1-4"))
     place = called.index("--training.num_nodes")
     assert called[place : place + 4] == ["--training.num_nodes", "3", "--training.devices", "2"]
+    assert "--ntasks=6" in called
 
 
 def test_each_task_of_an_array_has_its_own_folder_and_settings():

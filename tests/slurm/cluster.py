@@ -80,11 +80,12 @@ class Cluster:
     Args:
         root: A new folder with a short path: sockets in it must stay below 108 characters.
         num_nodes: Nodes; each pretends to have 8 CPUs and 2 GPUs.
+        plain: Do without namespaces also where they may be had.
     """
 
-    def __init__(self, root: Path, num_nodes: int = 4) -> None:
+    def __init__(self, root: Path, num_nodes: int = 4, plain: bool = False) -> None:
         self.root, self.config = root, root / "slurm.conf"
-        self.namespaces = _may_have_namespaces()
+        self.namespaces = not plain and _may_have_namespaces()
         self._network = f"198.18.{os.getpid() % 250 + 1}"  # reserved for such tests (RFC 2544)
         self._bridge = f"slurm{os.getpid()}"
         numbers = range(1, num_nodes + 1)

@@ -88,9 +88,10 @@ class SlurmRun:
             print(self.log)
             raise
 
-    def finish(self) -> dict[str, str]:
+    def finish(self, seconds: float = 240) -> dict[str, str]:
         """Wait for the job's success."""
-        found = self.wait("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        found = self.wait(*ends, seconds=seconds)
         assert found["JobState"] == "COMPLETED", self.log
         return found
 

@@ -71,8 +71,8 @@ def test_05_a_warning_during_imports(user, straight):
 
 @pytest.mark.slow
 def test_07_a_real_time_limit(user, straight):
-    run = user.submit("--time", "1", "--warning", "25", SLOW_S=0.6)
-    assert int(run.finish()["Restarts"]) >= 1  # a life of 60 s is too short for 40 steps
+    run = user.submit("--time", "2", "--warning", "50", SLOW_S=1.8)
+    assert int(run.finish(seconds=480)["Restarts"]) >= 1  # 70 s are too short for 40 steps
     assert "TIME LIMIT" not in run.log
     assert_no_step_lost(run)
     assert_whole(run, straight)
@@ -101,6 +101,20 @@ def test_10_the_loss_of_a_node(user, straight, place):
     lives = [line["step"] for line in run.lines("lives")]
     assert lives[0] == 0
     assert lives[1] in (10, 20)  # from the last save
+    assert_whole(run, straight)
+
+
+@pytest.mark.slow
+def test_10_a_run_goes_on_with_the_nodes_that_are_left(user, straight):
+    first, second, *others = user.cluster.nodes
+    blocker = (f"--nodelist={','.join(others)}", "--exclusive", "--output=/dev/null")
+    user.cluster.sbatch("#!/bin/sh\nsleep 600\n", *blocker, environment=user.environment())
+    run = user.submit("--nodes", "1-2", "--tasks-per-node", "2", SLOW_S=0.2)
+    run.reach(12)
+    user.cluster.fail(second)
+    found = run.finish()
+    assert (found["Restarts"], found["NodeList"]) == ("1", first)
+    assert [line["world_size"] for line in run.lines("lives")] == [4, 2]
     assert_whole(run, straight)
 
 
