@@ -33,7 +33,9 @@ test-slurm-quick: setup slurm
 
 # Debian's SLURM; its packages start no service.
 slurm:
-	@if command -v slurmctld slurmd sbatch munged ip >/dev/null; then true; \
+	@for name in slurmctld slurmd sbatch munged ip; do \
+	  command -v $$name >/dev/null || missing=$$name; done; \
+	if [ -z "$$missing" ]; then true; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -q && apt-get install -qy --no-install-recommends $(SLURM); \
 	else echo "SLURM is not here; on Debian: sudo apt-get install $(SLURM)"; fi
