@@ -62,6 +62,8 @@ class Script:
             srun=join(self.srun) + " " if self.srun else "",
             warning_s=self.warning_s,
             max_restarts=self.max_restarts,
+            tasks="$SLURM_NTASKS_PER_NODE" if self._fixed else str(self.tasks_per_node),
+            cpus="$SLURM_CPUS_PER_TASK" if self._fixed else str(self.cpus_per_task),
         )
 
     def _options(self) -> list[str]:
@@ -71,11 +73,21 @@ class Script:
             f"##SBATCH --{name}=NAME" if value is None else _sbatch(name, value)
             for name, value in optional.items()
         ]
-        lines += [_sbatch("nodes", self.nodes), "# One task for each GPU."]
-        lines.append(_sbatch("ntasks-per-node", str(self.tasks_per_node)))
+        lines.append(_sbatch("nodes", self.nodes))
         if self.gpus_per_node:
             lines.append(_sbatch("gpus-per-node", str(self.gpus_per_node)))
-        lines.append(_sbatch("cpus-per-task", str(self.cpus_per_task)))
+        if self._fixed:
+            lines += [
+                "# One task for each GPU.",
+                _sbatch("ntasks-per-node", str(self.tasks_per_node)),
+            ]
+            lines.append(_sbatch("cpus-per-task", str(self.cpus_per_task)))
+        else:  # a job that was given tasks never starts again on fewer nodes than it had
+            lines.append(
+                "# Room for the tasks of a node, which are named at srun alone: a job queued"
+            )
+            lines.append("# again could not do with fewer nodes if their number stood here.")
+            lines.append(_sbatch("mincpus", str(self.tasks_per_node * self.cpus_per_task)))
         lines.append(_sbatch("time", self.time))
         if self.folder is not None:
             lines.append(_sbatch("chdir", self.folder))
@@ -83,6 +95,10 @@ class Script:
         if self.sweep:
             lines.append(_sbatch("array", f"0-{len(self.sweep) - 1}"))
         return lines
+
+    @property
+    def _fixed(self) -> bool:
+        return "-" not in self.nodes
 
     def _run(self) -> str:
         """Return the lines that set the run's folder and settings."""
@@ -134,12 +150,12 @@ export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=1
 
 # Nodes and processes are what SLURM gave. Ranks may leave one after the other while the first one
 # saves, so one that fails does not end the others at once: they have the time of the warning.
-# Tasks are counted here: of --nodes=MIN-MAX, sbatch counts those of the fewest nodes.
-tasks=$((SLURM_JOB_NUM_NODES * SLURM_NTASKS_PER_NODE))
-srun --kill-on-bad-exit=0 --wait={warning_s} --unbuffered --ntasks="$tasks" \
-    --cpus-per-task="$SLURM_CPUS_PER_TASK" {srun}\
+tasks_per_node={tasks} cpus_per_task={cpus}
+srun --kill-on-bad-exit=0 --wait={warning_s} --unbuffered \
+    --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
+    --cpus-per-task="$cpus_per_task" {srun}\
     "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run" \
-    --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$SLURM_NTASKS_PER_NODE"
+    --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node"
 status=$?
 
 # Status 75 is "saved, asked to stop". A failure gets another life only if this one got further, at

@@ -76,11 +76,16 @@ def test_hostile_words_reach_the_program_unchanged():
     assert called[place : place + len(wanted)] == wanted
 
 
-def test_the_world_comes_from_the_allocation():
-    called, _ = run(Script("pretrain", "c.yaml", "r", nodes="1-4"))
+@pytest.mark.parametrize("nodes", ["3", "1-4"])
+def test_the_world_comes_from_the_allocation(nodes):
+    script = Script("pretrain", "c.yaml", "r", nodes=nodes, tasks_per_node=2, cpus_per_task=4)
+    called, _ = run(script)
     place = called.index("--training.num_nodes")
     assert called[place : place + 4] == ["--training.num_nodes", "3", "--training.devices", "2"]
-    assert "--ntasks=6" in called
+    assert {"--ntasks=6", "--ntasks-per-node=2", "--cpus-per-task=4"} <= set(called)
+    asked = script.render()
+    assert ("#SBATCH --ntasks-per-node=2" in asked) == (nodes == "3")
+    assert ("#SBATCH --mincpus=8" in asked) == (nodes == "1-4")
 
 
 def test_each_task_of_an_array_has_its_own_folder_and_settings():
@@ -133,7 +138,7 @@ def test_a_container_goes_before_the_program():
     program = ("apptainer", "exec", "--nv", "my image.sif", "ssl-swin")
     text = Script("pretrain", "c.yaml", "r", program=program, srun=("--label",)).render()
     assert f"program=({shlex.join(program)})" in text
-    assert '--cpus-per-task="$SLURM_CPUS_PER_TASK" --label \\' in text
+    assert '--cpus-per-task="$cpus_per_task" --label \\' in text
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def test_without_namespaces_nodes_work_and_fail_too():
         plain.up()
         try:
             first, second = plain.nodes
-            script = "#!/bin/bash\nsrun sleep 100\n"
+            script = "#!/bin/bash\nsleep 100\n"
             options = ("--nodes=2", "--output=/dev/null")
             job = plain.sbatch(script, *options, environment=plain.environment)
             plain.wait(job, "RUNNING")

@@ -106,13 +106,16 @@ def test_10_the_loss_of_a_node(user, straight, place):
 
 @pytest.mark.slow
 def test_10_a_run_goes_on_with_the_nodes_that_are_left(user, straight):
-    first, second, *others = user.cluster.nodes
-    blocker = (f"--nodelist={','.join(others)}", "--exclusive", "--output=/dev/null")
-    user.cluster.sbatch("#!/bin/sh\nsleep 600\n", *blocker, environment=user.environment())
+    first, *others = user.cluster.nodes
     run = user.submit("--nodes", "1-2", "--tasks-per-node", "2", SLOW_S=0.2)
     run.reach(12)
-    user.cluster.fail(second)
-    found = run.finish()
+    away = ("scontrol", "update", f"NodeName={','.join(others)}")
+    user.cluster.ask(*away, "State=DRAIN", "Reason=test")
+    try:
+        user.cluster.ask("scancel", "--signal=USR1", run.job)
+        found = run.finish()
+    finally:
+        user.cluster.ask(*away, "State=RESUME")
     assert (found["Restarts"], found["NodeList"]) == ("1", first)
     assert [line["world_size"] for line in run.lines("lives")] == [4, 2]
     assert_whole(run, straight)
