@@ -114,6 +114,7 @@ class Cluster:
             self._start("munge", "munged", "--foreground", *options, log)
             until((self.root / "munge.socket").exists, "munge")
             if self.namespaces:
+                _remove_stale_bridges()
                 _run("ip", "link", "add", self._bridge, "type", "bridge")
                 _run("ip", "addr", "add", f"{self._network}.1/24", "dev", self._bridge)
                 _run("ip", "link", "set", self._bridge, "up")
@@ -298,6 +299,14 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 20, every: f
 def missing_programs() -> list[str]:
     """Return what has to be installed before a cluster can be brought up."""
     return [name for name in PROGRAMS if shutil.which(name) is None]
+
+
+def _remove_stale_bridges() -> None:
+    """Remove what a test process left that was killed; its bridge is named after it."""
+    for place in Path("/sys/class/net").glob("slurm*"):
+        pid = place.name.removeprefix("slurm")
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            _run("ip", "link", "del", place.name)
 
 
 def _may_have_namespaces() -> bool:
