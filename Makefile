@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check bench tensorboard
+.PHONY: setup demo test test-slow test-slurm test-slurm-quick slurm check bench tensorboard
+SLURM := slurmctld slurmd slurm-client munge iproute2
 
 setup: $(READY)
 
@@ -21,7 +22,23 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not slurm'
+
+# Every scenario of a cluster, or those of a few minutes; the tests bring it up and take it down.
+test-slurm: setup slurm
+	$(BIN)/python -m pytest -m slurm -rs tests/slurm
+
+test-slurm-quick: setup slurm
+	$(BIN)/python -m pytest -m 'slurm and not slow' -rs tests/slurm
+
+# Debian's SLURM; its packages start no service.
+slurm:
+	@for name in slurmctld slurmd sbatch munged ip; do \
+	  command -v $$name >/dev/null || missing=$$name; done; \
+	if [ -z "$$missing" ]; then true; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -q && apt-get install -qy --no-install-recommends $(SLURM); \
+	else echo "SLURM is not here; on Debian: sudo apt-get install $(SLURM)"; fi
 
 check: setup
 	$(BIN)/ruff check .

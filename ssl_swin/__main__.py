@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -20,6 +21,13 @@ COMMANDS = {
     "pretrain": ("ssl_swin.life", "pretrain", "pretrain an encoder: CONFIG [--key value ...]"),
     "finetune": ("ssl_swin.life", "finetune", "fine-tune a classifier: CONFIG [--key value ...]"),
     "doctor": ("ssl_swin.data.doctor", "doctor", "would a run wait for data? --data SHARDS"),
+    "submit": (
+        "ssl_swin.cluster.submit",
+        "submit",
+        "check a run and queue it: pretrain CONFIG ...",
+    ),
+    "status": ("ssl_swin.cluster.status", "status", "where runs stand in SLURM: [RUN ...]"),
+    "verdict": ("ssl_swin.cluster.verdict", "verdict", "for batch scripts: queue a job again?"),
     "report": ("ssl_swin.report", "report", "put finished runs into one table: RUN ..."),
     "shards create": ("ssl_swin.data.pack", "create", "pack a folder of images into shards"),
     "shards index": ("ssl_swin.data.index", "index", "index anybody's WebDataset tars"),
@@ -55,6 +63,10 @@ def run(arguments: list[str]) -> int:
         if name in CONFIGS:
             signals.watch()
             return _run_config(name, rest)
+        if name == "submit":
+            return _function(name)(rest, _read_config)
+        if name == "status":
+            return _function(name)(rest)
         return _run_function(name, rest)
     except (ValueError, OSError, EOFError) as error:
         broke_off = isinstance(error, (ConnectionError, EOFError)) and name in CONFIGS
@@ -71,6 +83,24 @@ def run(arguments: list[str]) -> int:
 
 def _run_config(name: str, arguments: list[str]) -> int:
     """Run a command that takes a config file and overrides."""
+    from ssl_swin.cluster.allocation import complaint
+
+    settings, options = _parse_config(name, arguments)
+    training = settings.training
+    misfit = complaint(os.environ, training.devices, training.num_nodes)
+    if misfit is not None:
+        raise ValueError(misfit)
+    return _function(name)(settings, **options)
+
+
+def _read_config(name: str, arguments: list[str]) -> tuple[Any, Path | None]:
+    """Return the config of a command, and the checkpoint of `--resume-from`."""
+    settings, options = _parse_config(name, arguments)
+    return settings, options["resume_from"]
+
+
+def _parse_config(name: str, arguments: list[str]) -> tuple[Any, dict[str, Any]]:
+    """Read a config file and overrides; return the config and the other options."""
     import jsonargparse
 
     from ssl_swin import config as configs
@@ -92,8 +122,7 @@ def _run_config(name: str, arguments: list[str]) -> int:
     except jsonargparse.ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from error
     settings = kind(**{field.name: values[field.name] for field in fields(kind)})
-    function = _function(name)
-    return function(settings, resume_from=values["resume_from"], dry_run=values["dry_run"])
+    return settings, {"resume_from": values["resume_from"], "dry_run": values["dry_run"]}
 
 
 def _run_function(name: str, arguments: list[str]) -> int:

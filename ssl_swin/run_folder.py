@@ -95,6 +95,16 @@ class RunFolder:
         return self.root / "stacks" / f"rank-{rank:04d}.txt"
 
     @property
+    def jobs(self) -> Path:
+        """One JSON line for each job that `ssl-swin submit` queued for this run."""
+        return self.root / "jobs.jsonl"
+
+    @property
+    def verdicts(self) -> Path:
+        """One JSON line for each job that ended: whether it was queued again, and why."""
+        return self.root / "verdicts.jsonl"
+
+    @property
     def differences(self) -> Path:
         """What a deliberate change (`--resume-from`) changed."""
         return self.root / "resumed_from.json"

@@ -7,7 +7,14 @@ from ssl_swin.__main__ import CONFIGS, _parser
 
 ROOT = Path(__file__).parents[1]
 YAMLS = sorted(ROOT.glob("configs/*/*.yaml"))
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("data/**/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("data/**/*.md"),
+        *ROOT.glob("slurm/*.md"),
+    ]
+)
 
 
 def name_of(path):

@@ -1,0 +1,61 @@
+"""What SLURM says of jobs: squeue first, then scontrol, then sacct, whichever answers."""
+
+import subprocess
+from dataclasses import dataclass
+
+GONE = frozenset(
+    {
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
+        *("OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT", "REVOKED"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """One job as SLURM sees it."""
+
+    state: str
+    """PENDING, RUNNING, COMPLETED, ..."""
+    nodes: str = ""
+    """Node list, empty while there is none."""
+    left: str = ""
+    """Time to its limit."""
+    reason: str = ""
+    """Why it waits."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or will without anybody's doing."""
+        return self.state not in GONE
+
+
+def look_up(job: str) -> JobState | None:
+    """Return the state of a job; None if SLURM does not know it, or is not here.
+
+    Args:
+        job: Its id; of one task of an array, ARRAY_TASK.
+    """
+    line = _ask("squeue", "--noheader", "--jobs", job, "--format=%T|%N|%L|%r")
+    if line:
+        state, nodes, left, reason = line.splitlines()[0].split("|")
+        return JobState(state, nodes, left, "" if reason == "None" else reason)
+    text = _ask("scontrol", "--oneliner", "show", "job", job)
+    if text:
+        pairs = dict(pair.split("=", 1) for pair in text.split() if "=" in pair)
+        return JobState(pairs["JobState"], pairs.get("NodeList", "").replace("(null)", ""))
+    options = ("--noheader", "--allocations", "--parsable2", "--format=State,NodeList")
+    line = _ask("sacct", "--jobs", job, *options)
+    if line:
+        state, nodes = line.splitlines()[-1].split("|")
+        return JobState(state.split()[0], nodes)
+    return None
+
+
+def _ask(*command: str) -> str:
+    """Return what a command prints; nothing if it fails, hangs or is not here."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,0 +1,177 @@
+"""The batch script of a run: plain bash that a person can read, edit and `sbatch` by hand.
+
+`slurm/*.sbatch` are this file's output for an invented cluster; a test holds them to it.
+"""
+
+from dataclasses import dataclass
+from shlex import join, quote
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is filled into the script of one training."""
+
+    kind: str
+    """"pretrain" or "finetune"."""
+    config: str
+    """The run's YAML file."""
+    run_dir: str
+    """The run's folder; of a sweep, the folder of its runs."""
+    settings: tuple[str, ...] = ()
+    """What the command line says beside the file, `--key value ...`."""
+    sweep: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Folder and settings of each task of a job array; empty if it is none."""
+    nodes: str = "1"
+    """A number, or MIN-MAX."""
+    tasks_per_node: int = 1
+    gpus_per_node: int = 1
+    cpus_per_task: int = 8
+    time: str = "24:00:00"
+    partition: str | None = None
+    account: str | None = None
+    more: tuple[str, ...] = ()
+    """Further options of sbatch, such as `--mem=200G`."""
+    warning_s: int = 120
+    """Seconds before the time limit at which the tasks are told to save."""
+    max_restarts: int = 100
+    """Times the job may be started again."""
+    log: str = "slurm-%x-%j.out"
+    """Pattern of the log's path."""
+    folder: str | None = None
+    """Folder to run in; None for that of sbatch."""
+    setup: str = ""
+    """Lines of shell that make the program available."""
+    program: tuple[str, ...] = ("ssl-swin",)
+    """How the program is called on a node."""
+    srun: tuple[str, ...] = ()
+    """Further options of srun."""
+    node_cache: str = "/tmp"
+    """Folder on each node's own disk, as shell text; variables are filled in on the node."""
+
+    def render(self) -> str:
+        """Return the text of the script."""
+        return TEMPLATE.format(
+            kind=self.kind,
+            options="\n".join(self._options()),
+            more="".join(f"#SBATCH {option}\n" for option in self.more),
+            setup=self.setup.strip() or "# module load ...; source .venv/bin/activate",
+            program=join(self.program),
+            config=quote(self.config),
+            run=self._run(),
+            node_cache=self.node_cache,
+            srun=join(self.srun) + " " if self.srun else "",
+            warning_s=self.warning_s,
+            max_restarts=self.max_restarts,
+            tasks="$SLURM_NTASKS_PER_NODE" if self._fixed else str(self.tasks_per_node),
+            cpus="$SLURM_CPUS_PER_TASK" if self._fixed else str(self.cpus_per_task),
+        )
+
+    def _options(self) -> list[str]:
+        """Return the #SBATCH lines with the reasons for those that have one."""
+        optional = {"partition": self.partition, "account": self.account}
+        lines = [
+            f"##SBATCH --{name}=NAME" if value is None else _sbatch(name, value)
+            for name, value in optional.items()
+        ]
+        lines.append(_sbatch("nodes", self.nodes))
+        if self.gpus_per_node:
+            lines.append(_sbatch("gpus-per-node", str(self.gpus_per_node)))
+        if self._fixed:
+            lines += [
+                "# One task for each GPU.",
+                _sbatch("ntasks-per-node", str(self.tasks_per_node)),
+            ]
+            lines.append(_sbatch("cpus-per-task", str(self.cpus_per_task)))
+        else:  # a job that was given tasks never starts again on fewer nodes than it had
+            lines.append(
+                "# Room for the tasks of a node, which are named at srun alone: a job queued"
+            )
+            lines.append("# again could not do with fewer nodes if their number stood here.")
+            lines.append(_sbatch("mincpus", str(self.tasks_per_node * self.cpus_per_task)))
+        lines.append(_sbatch("time", self.time))
+        if self.folder is not None:
+            lines.append(_sbatch("chdir", self.folder))
+        lines.append(_sbatch("output", self.log))
+        if self.sweep:
+            lines.append(_sbatch("array", f"0-{len(self.sweep) - 1}"))
+        return lines
+
+    @property
+    def _fixed(self) -> bool:
+        return "-" not in self.nodes
+
+    def _run(self) -> str:
+        """Return the lines that set the run's folder and settings."""
+        lines = [f"run={quote(self.run_dir)}", f"settings=({join(self.settings)})"]
+        if not self.sweep:
+            return "\n".join(lines)
+        lines[0] = "case $SLURM_ARRAY_TASK_ID in"
+        for place, (run_dir, settings) in enumerate(self.sweep):
+            both = join((*self.settings, *settings))
+            lines[place + 1 :] = [f"    {place}) run={quote(run_dir)} settings=({both}) ;;"]
+        return "\n".join([*lines, "esac"])
+
+
+def _sbatch(name: str, value: str) -> str:
+    return f"#SBATCH --{name}={quote(value)}"
+
+
+TEMPLATE = r"""#!/bin/bash
+# `ssl-swin {kind}` on SLURM: edit what is your cluster's, then sbatch this file.
+# Submitted again, it goes on where it stopped. slurm/README.md in the repository tells more.
+#
+#SBATCH --job-name=ssl-{kind}
+{options}
+# So many seconds before the time is up every task gets SIGUSR1, saves after its step, and leaves.
+#SBATCH --signal=USR1@{warning_s}
+# The job may be queued again: below, and by SLURM after a preemption or the loss of a node.
+#SBATCH --requeue
+# All lives of the job write one log.
+#SBATCH --open-mode=append
+{more}
+{setup}
+program=({program})
+{run}
+
+# What another job or a shell left behind would mislead this one.
+unset MASTER_ADDR MASTER_PORT RANK LOCAL_RANK NODE_RANK WORLD_SIZE
+
+# Compiled kernels go to the node's own disk: a home folder on the network is slow for many ranks.
+node_cache="{node_cache}/ssl-swin-$USER"
+export TORCHINDUCTOR_CACHE_DIR="$node_cache/inductor" TRITON_CACHE_DIR="$node_cache/triton"
+
+# Images are decoded by loader processes, one thread each; training.num_threads is for the others.
+export OMP_NUM_THREADS=1
+
+# NCCL names what fails, and ends the process instead of waiting for a lost peer for ever.
+export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=1
+# If it takes the wrong network (`ip -br addr` on a node names them), choose one:
+# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
+
+# Nodes and processes are what SLURM gave. Ranks may leave one after the other while the first one
+# saves, so one that fails does not end the others at once: they have the time of the warning.
+tasks_per_node={tasks} cpus_per_task={cpus}
+srun --kill-on-bad-exit=0 --wait={warning_s} --unbuffered \
+    --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
+    --cpus-per-task="$cpus_per_task" {srun}\
+    "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run" \
+    --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node"
+status=$?
+
+# Status 75 is "saved, asked to stop". A failure gets another life only if this one got further, at
+# most 3 times in a row; an error of the config never does. One line in the log says which it was.
+"${{program[@]}}" verdict "$run" "$status" --max_restarts {max_restarts}
+verdict=$?
+if [ $verdict = 0 ] || {{ [ $verdict != 3 ] && [ $status = 75 ]; }}; then
+    # A task of an array has a number of its own; the bare job id may mean the whole array.
+    job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
+    job=${{job:-$SLURM_JOB_ID}}
+    for pause in 5 10 20 40 80 160; do # the controller may be away for a while
+        scontrol requeue "$job" && sleep 300 # SLURM ends this script here
+        scontrol show job "$job" | grep -q " Requeue=0" && break # it may not be queued again
+        sleep $pause
+    done
+    echo "ssl-swin: job $job could not be queued again; what it saved is in $run: sbatch goes on"
+fi
+exit $status # SLURM takes the last status for the job's
+"""

@@ -1,0 +1,180 @@
+"""`ssl-swin status`: where every run stands, from its folder and from SLURM where that answers."""
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssl_swin.cluster.options import Parser
+from ssl_swin.cluster.queue import JobState, look_up
+from ssl_swin.cluster.verdict import Lines, read_json, read_lines
+from ssl_swin.run_folder import RunFolder
+
+_CLEAR = "\033[H\033[2J"
+
+
+def status(arguments: list[str]) -> int:
+    """Print where runs stand, once or again and again.
+
+    Args:
+        arguments: What follows `ssl-swin status`.
+
+    Raises:
+        ValueError: If there is no run.
+    """
+    parser = Parser(
+        prog="ssl-swin status",
+        description="Say of every run where it is, how its lives ended, and how far it got.",
+    )
+    parser.add_argument(
+        "runs", nargs="*", type=Path, default=[Path("runs")], help="Runs, or folders above them."
+    )
+    parser.add_argument("--watch", action="store_true", help="Say it again and again.")
+    parser.add_argument("--every", type=float, default=10, help="Seconds between, with --watch.")
+    given = parser.parse_args(arguments)
+    while True:
+        text = "\n\n".join(describe(folder) for folder in find(given.runs))
+        print(f"{_CLEAR}{time.ctime()}\n\n{text}" if given.watch else text, flush=True)
+        if not given.watch:
+            return 0
+        time.sleep(given.every)
+
+
+def find(places: Iterable[Path]) -> list[RunFolder]:
+    """Return the runs at or below these places, also those that only wait in the queue.
+
+    Raises:
+        ValueError: If one of the places holds none.
+    """
+    found: dict[Path, RunFolder] = {}
+    for place in places:
+        here = []
+        for name, folders, _ in os.walk(place):
+            folder = RunFolder(Path(name))
+            if any(path.is_file() for path in (folder.lives, folder.jobs, folder.summary)):
+                here.append(folder)
+                folders.clear()  # a run holds no runs
+        if not here:
+            raise ValueError(
+                f"no runs in {place}: neither it nor a folder below was submitted or started"
+            )
+        found |= {folder.root.resolve(): folder for folder in here}
+    return [found[root] for root in sorted(found)]
+
+
+def describe(folder: RunFolder) -> str:
+    """Return what is known of one run, as a few lines; what is not known is left out."""
+    lives, ends = read_lines(folder.lives), read_lines(folder.ends)
+    job = _job(folder, lives)
+    state = None if job is None else look_up(job)
+    if folder.summary.is_file():
+        standing = "finished"
+    elif state is not None:
+        standing = state.state
+    else:
+        standing = "job unknown to SLURM" if job else "no job"
+    lines = [" ".join([f"{folder.root}:", standing, *_place(job, state, lives)])]
+    alive = state is not None and state.alive and state.state != "PENDING"
+    lines += [_life(one, lives, ends, folder, alive) for one in range(len(lives))]
+    lines += _verdict(folder)
+    return "\n  ".join([*lines, *_progress(folder), *_saved(folder)])
+
+
+def _job(folder: RunFolder, lives: Lines) -> str | None:
+    """Return the id of the run's latest job: submitted, or the owner of the folder."""
+    owner = read_json(folder.owner).get("job")
+    submitted = [line["job"] for line in read_lines(folder.jobs) if line.get("job")]
+    started = [line["job"] for line in lives if line.get("job")]
+    known = submitted[-1:] or ([owner] if owner else started[-1:])
+    return str(known[-1]) if known else None
+
+
+def _place(job: str | None, state: JobState | None, lives: Lines) -> list[str]:
+    words = [] if job is None else [f"job {job}"]
+    if lives and lives[-1].get("restart"):
+        words.append(f"restart {lives[-1]['restart']}")
+    if state is not None:
+        words += [f"on {state.nodes}"] if state.nodes else []
+        words += [f"({state.reason})"] if state.reason else []
+        words += [f"{state.left} to its limit"] if state.left and state.state == "RUNNING" else []
+    return words
+
+
+def _life(place: int, lives: Lines, ends: Lines, folder: RunFolder, alive: bool) -> str:
+    life = lives[place]
+    number = life.get("life", place + 1)
+    end = next((one for one in reversed(ends) if one.get("life") == number), None)
+    last = place == len(lives) - 1
+    text = f"life {number}: from step {life.get('step', '?')}"
+    if "world_size" in life:
+        text += f" on {life['world_size']} processes"
+    if life.get("nodes"):
+        nodes = life["nodes"]
+        text += f", nodes {','.join(nodes) if isinstance(nodes, list) else nodes}"
+    if end is not None:
+        step = f" at step {end['step']}" if "step" in end else ""
+        return f"{text}; ended{step}: {end.get('reason', 'no reason given')}"
+    if last and folder.summary.is_file():
+        return f"{text}; finished"
+    return f"{text}; runs" if last and alive else f"{text}; ended without a word (killed)"
+
+
+def _verdict(folder: RunFolder) -> list[str]:
+    found = read_lines(folder.verdicts)
+    if not found or folder.summary.is_file():
+        return []
+    word = "queued again" if found[-1].get("requeue") else "not queued again"
+    return [f"{word}: {found[-1].get('why', '')}"]
+
+
+def _progress(folder: RunFolder) -> list[str]:
+    """Return step, epoch, loss, speed and the time that is left, by the last point of each."""
+    last: dict[str, Any] = {}
+    for line in read_lines(folder.metrics):
+        last.update(line)
+    step, epoch = last.get("step"), last.get("train/epoch")
+    if step is None:
+        return []
+    config = _config(folder)
+    epochs = config.get("optim", {}).get("epochs")
+    batch = config.get("training", {}).get("global_batch_size")
+    of = total = ""
+    speed, left = last.get("speed/images_per_s"), ""
+    if epoch and epochs:
+        stop_step = round(step / epoch * epochs)
+        of, total = f" of {stop_step:,d}", f" of {epochs}"
+        if speed and batch and not folder.summary.is_file():
+            left = f"about {_duration((stop_step - step) * batch / speed)} of training left"
+    words = [
+        f"step {step:,d}{of}",
+        f"epoch {epoch:.2f}{total}" if epoch is not None else "",
+        f"loss {last['train/loss']:.4f}" if "train/loss" in last else "",
+        f"{speed:,.0f} images/s" if speed else "",
+        left,
+    ]
+    return [", ".join(word for word in words if word)]
+
+
+def _saved(folder: RunFolder) -> list[str]:
+    saved = read_lines(folder.checkpoints)
+    if not saved or not folder.last.is_file():
+        return []
+    age = _duration(time.time() - folder.last.stat().st_mtime)
+    return [f"last checkpoint: step {saved[-1].get('step', 0):,d}, {age} ago"]
+
+
+def _config(folder: RunFolder) -> dict[str, Any]:
+    if not folder.config.is_file():
+        return {}
+    found = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,45 @@
+"""Stand-ins for SLURM's commands, for tests of what they are asked."""
+
+from pathlib import Path
+
+PROGRAMS = {
+    "sbatch": """#!/usr/bin/env python3
+import json, os, pathlib, sys
+if "--test-only" in sys.argv:
+    sys.exit("sbatch: Job 7 to start at noon")
+if "REFUSE" in os.environ:
+    sys.exit(os.environ["REFUSE"])
+line = {"words": sys.argv[1:], "variables": dict(os.environ)}
+with open(pathlib.Path(__file__).with_name("asked"), "a") as file:
+    file.write(json.dumps(line) + "\\n")
+print(7)
+""",
+    "squeue": """#!/bin/sh
+case "$*" in
+    *12*) echo "RUNNING|n[1-2]|1:00:00|None" ;;
+    *14*) echo "PENDING||1:00:00|Resources" ;;
+    *) exit 1 ;;
+esac
+""",
+    "scontrol": """#!/bin/sh
+case "$*" in
+    *13*) echo "JobId=13 JobName=x JobState=COMPLETED NodeList=n1 " ;;
+    *) exit 1 ;;
+esac
+""",
+    "sacct": """#!/bin/sh
+case "$*" in
+    *15*) echo "CANCELLED by 0|n3" ;;
+    *) exit 1 ;;
+esac
+""",
+}
+
+
+def write_programs(folder: Path) -> Path:
+    """Write them into a new folder and return it."""
+    folder.mkdir()
+    for name, text in PROGRAMS.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return folder

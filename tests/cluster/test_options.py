@@ -1,0 +1,92 @@
+import pytest
+
+from ssl_swin.cluster.options import read_request, seconds
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Write a file of defaults and return its path."""
+
+    def write(text):
+        (tmp_path / "slurm.yaml").write_text(text)
+        return str(tmp_path / "slurm.yaml")
+
+    return write
+
+
+def test_settings_of_the_run_are_kept_in_order_and_options_are_taken_out():
+    words = "pretrain c.yaml --optim.epochs 3 --nodes 1-2 --data.mean [0.5] --dry-run --seed 1"
+    request = read_request(words.split())
+    (stage,) = request.stages
+    assert stage.kind == "pretrain"
+    assert stage.arguments == (
+        *("c.yaml", "--optim.epochs", "3", "--data.mean", "[0.5]", "--seed", "1"),
+    )
+    assert stage.options.nodes == "1-2"
+    assert request.dry_run
+
+
+def test_a_chain_starts_with_the_options_of_its_first_step():
+    words = "pretrain a.yaml --nodes 4 --time 1:00:00 --then finetune b.yaml --nodes 1 --x 2"
+    first, second = read_request(words.split()).stages
+    assert (first.options.nodes, second.options.nodes) == ("4", "1")
+    assert second.options.time == "1:00:00"
+    assert second.arguments == ("b.yaml", "--x", "2")
+
+
+def test_the_command_line_goes_before_the_clusters_file(cluster):
+    path = cluster("partition: gpu\ntime: 12:00:00\ncpus-per-task: 6\nsbatch: [--mem=2G]\n")
+    words = ["pretrain", "c.yaml", "--cluster", path, "--partition", "long", "--sbatch=--nice"]
+    options = read_request(words).stages[0].options
+    assert (options.partition, options.time, options.cpus_per_task) == ("long", "12:00:00", 6)
+    assert options.sbatch == ("--mem=2G", "--nice")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("partiton: x\n", "unknown key partiton; did you mean partition?"),
+        ("array: seed=1\n", "unknown key array"),
+        ("cpus_per_task: many\n", "cpus_per_task='many' is not a number"),
+        ("- a\n", "holds no `key: value` lines"),
+        ("a: [\n", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_of_the_cluster_is_refused(cluster, text, said):
+    with pytest.raises(ValueError, match="slurm") as info:
+        read_request(["pretrain", "c.yaml", "--cluster", cluster(text)])
+    assert said in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "say what to submit"),
+        ("report runs", "not report runs"),
+        ("pretrain", "say what to submit"),
+        ("pretrain --nodes 2", "say what to submit"),
+        ("pretrain c.yaml --then", "say what to submit"),
+        ("pretrain c.yaml --cpus-per-task x", "invalid int value"),
+        ("pretrain c.yaml --array seed=0,1 --then finetune d.yaml", "cannot be combined"),
+        ("pretrain c.yaml --then finetune d.yaml --array seed=0", "go before --then"),
+    ],
+)
+def test_an_incomplete_command_is_refused(words, said):
+    with pytest.raises(ValueError, match=said):
+        read_request(words.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *(("30", 1800), ("30:15", 1815), ("2:00:00", 7200)),
+        *(("1-0", 86400), ("1-2:30", 95400), ("2-00:00:10", 172810)),
+    ],
+)
+def test_times_are_read_as_slurm_does(text, expected):
+    assert seconds(text) == expected
+
+
+def test_no_time_is_refused():
+    with pytest.raises(ValueError, match="write it as SLURM does"):
+        seconds("2 days")

@@ -1,0 +1,146 @@
+"""The scripts in slurm/ are the rendered ones; run as a module, this file accepts a change."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ssl_swin.cluster.script import Script
+
+SLURM = Path(__file__).parents[2] / "slurm"
+EXAMPLES = {
+    "pretrain": Script(
+        kind="pretrain",
+        config="configs/pretrain/swin_base_simmim_100ep.yaml",
+        run_dir="runs/pretrain",
+        settings=("--data.shards", "shards/mine", "--data.val_shards", "null"),
+        nodes="2",
+        tasks_per_node=8,
+        gpus_per_node=8,
+        cpus_per_task=8,
+        time="12:00:00",
+    ),
+    "finetune": Script(
+        kind="finetune",
+        config="configs/finetune/swin_base_simmim.yaml",
+        run_dir="runs/finetune",
+        settings=("--data.shards", "shards/labelled", "--encoder", "runs/pretrain"),
+        nodes="1",
+        tasks_per_node=8,
+        gpus_per_node=8,
+        cpus_per_task=8,
+        time="12:00:00",
+    ),
+}
+
+# Prints the words of each call instead of running it.
+BASH = """
+srun() { printf '%s\\n' srun "$@"; return "$SRUN_STATUS"; }
+scontrol() { printf '%s\\n' scontrol "$@"; }
+ssl-swin() { printf '%s\\n' verdict "$@"; return "$VERDICT"; }
+sleep() { exit 99; }
+"""
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_the_shipped_scripts_are_rendered(kind):
+    accept = "to accept the change: python -m tests.cluster.test_script"
+    assert (SLURM / f"{kind}.sbatch").read_text() == EXAMPLES[kind].render(), accept
+
+
+def run(script, status=0, verdict=3, **variables):
+    """Run a script with its commands replaced; return their words, and its status."""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NUM_NODES": "3",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_CPUS_PER_TASK": "4",
+        "SRUN_STATUS": str(status),
+        "VERDICT": str(verdict),
+        **variables,
+    }
+    text = BASH + script.render()
+    answer = subprocess.run(["bash"], input=text, env=environment, capture_output=True, text=True)
+    assert answer.stderr == ""
+    return answer.stdout.splitlines(), answer.returncode
+
+
+def test_hostile_words_reach_the_program_unchanged():
+    words = ("--data.shards", "a b/{0..1}.tar", "--x", "$(touch y)", "--y", 'it\'s "so" `z`; #')
+    script = Script("pretrain", "my config.yaml", "runs/a 'b'", settings=words)
+    called, _ = run(script)
+    wanted = ["ssl-swin", "pretrain", "my config.yaml", *words, "--run_dir", "runs/a 'b'"]
+    place = called.index("ssl-swin")
+    assert called[place : place + len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("nodes", ["3", "1-4"])
+def test_the_world_comes_from_the_allocation(nodes):
+    script = Script("pretrain", "c.yaml", "r", nodes=nodes, tasks_per_node=2, cpus_per_task=4)
+    called, _ = run(script)
+    place = called.index("--training.num_nodes")
+    assert called[place : place + 4] == ["--training.num_nodes", "3", "--training.devices", "2"]
+    assert {"--ntasks=6", "--ntasks-per-node=2", "--cpus-per-task=4"} <= set(called)
+    asked = script.render()
+    assert ("#SBATCH --ntasks-per-node=2" in asked) == (nodes == "3")
+    assert ("#SBATCH --mincpus=8" in asked) == (nodes == "1-4")
+
+
+def test_each_task_of_an_array_has_its_own_folder_and_settings():
+    sweep = (("r/seed=0", ("--seed", "0")), ("r/seed=1", ("--seed", "1")))
+    script = Script("pretrain", "c.yaml", "r", settings=("--optim.epochs", "3"), sweep=sweep)
+    called, _ = run(script, SLURM_ARRAY_TASK_ID="1")
+    start = called.index("c.yaml")
+    wanted = ["--optim.epochs", "3", "--seed", "1", "--run_dir", "r/seed=1"]
+    assert called[start + 1 : start + 7] == wanted
+    assert "#SBATCH --array=0-1" in script.render().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "requeued"),
+    [
+        (0, 3, False),
+        (75, 0, True),
+        (75, 3, False),  # for too often
+        (1, 0, True),
+        (1, 3, False),
+        (2, 3, False),
+        (75, 127, True),  # the program does not run outside of srun: the status alone decides
+        (1, 127, False),
+    ],
+)
+def test_the_verdict_decides_and_the_status_is_the_jobs(status, verdict, requeued):
+    called, left = run(Script("pretrain", "c.yaml", "r"), status, verdict)
+    judged = called.index("verdict")
+    wanted = ["verdict", "r", str(status), "--max_restarts", "100"]
+    assert called[judged + 1 : judged + 6] == wanted
+    assert ("requeue" in called) == requeued
+    assert left == (99 if requeued else status)  # 99: it waits there for SLURM to end it
+
+
+def test_a_task_of_an_array_requeues_itself_only():
+    script = Script("pretrain", "c.yaml", "r")
+    called, _ = run(script, 75, 0, SLURM_ARRAY_JOB_ID="5", SLURM_ARRAY_TASK_ID="2")
+    assert called[called.index("requeue") + 1] == "5_2"
+
+
+def test_options_are_quoted_and_a_missing_one_is_left_to_be_filled_in():
+    script = Script("pretrain", "c.yaml", "r", partition="a b", more=("--mem=200G",))
+    lines = script.render().splitlines()
+    assert {"#SBATCH --partition='a b'", "##SBATCH --account=NAME", "#SBATCH --mem=200G"} <= set(
+        lines
+    )
+
+
+def test_a_container_goes_before_the_program():
+    program = ("apptainer", "exec", "--nv", "my image.sif", "ssl-swin")
+    text = Script("pretrain", "c.yaml", "r", program=program, srun=("--label",)).render()
+    assert f"program=({shlex.join(program)})" in text
+    assert '--cpus-per-task="$cpus_per_task" --label \\' in text
+
+
+if __name__ == "__main__":
+    for kind, script in EXAMPLES.items():
+        (SLURM / f"{kind}.sbatch").write_text(script.render())

@@ -1,0 +1,122 @@
+import json
+import os
+import time
+
+import pytest
+
+from ssl_swin.__main__ import run
+from ssl_swin.cluster.queue import JobState, look_up
+from ssl_swin.cluster.status import describe, find
+from ssl_swin.run_folder import RunFolder, append_line
+from tests.cluster.bin import write_programs
+
+
+@pytest.fixture(autouse=True)
+def slurm(monkeypatch, tmp_path):
+    """SLURM's commands replaced: job 12 runs, 13 is completed, 14 waits, 15 was cancelled."""
+    monkeypatch.setenv("PATH", f"{write_programs(tmp_path / 'bin')}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def began(folder, number, step, **more):
+    append_line(folder.lives, {"life": number, "step": step, "world_size": 2, **more})
+
+
+@pytest.mark.parametrize(
+    ("job", "found", "alive"),
+    [
+        ("12", JobState("RUNNING", "n[1-2]", "1:00:00"), True),
+        ("13", JobState("COMPLETED", "n1"), False),
+        ("14", JobState("PENDING", "", "1:00:00", "Resources"), True),
+        ("15", JobState("CANCELLED", "n3"), False),
+    ],
+)
+def test_a_job_is_looked_up_where_it_is_still_known(job, found, alive):
+    assert look_up(job) == found
+    assert found.alive == alive
+
+
+def test_a_job_nobody_knows_is_none(monkeypatch, tmp_path):
+    assert look_up("99") is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert look_up("12") is None  # no SLURM here
+
+
+def test_a_running_run_is_told_whole(folder):
+    append_line(folder.jobs, {"job": "12", "kind": "pretrain"})
+    began(folder, 1, 0, job="12", restart=0, nodes="n[1-2]")
+    append_line(folder.ends, {"life": 1, "step": 40, "reason": "signal SIGUSR1", "status": 75})
+    append_line(folder.verdicts, {"requeue": True, "why": "asked to stop, saved at step 40"})
+    began(folder, 2, 40, job="12", restart=1)
+    began(folder, 3, 40, job="12", restart=2, nodes=["n1", "n2"])
+    folder.config.write_text("optim: {epochs: 10}\ntraining: {global_batch_size: 100}\n")
+    points = {"train/loss": 0.5, "train/epoch": 2.5, "speed/images_per_s": 50.0}
+    append_line(folder.metrics, {"step": 50, **points})
+    append_line(folder.metrics, {"step": 50, "heldout/heldout_loss": 0.4})
+    append_line(folder.checkpoints, {"step": 48, "reasons": ["steps"]})
+    folder.last.parent.mkdir()
+    folder.last.touch()
+    os.utime(folder.last, (time.time() - 600,) * 2)
+    assert describe(folder).splitlines() == [
+        f"{folder.root}: RUNNING job 12 restart 2 on n[1-2] 1:00:00 to its limit",
+        "  life 1: from step 0 on 2 processes, nodes n[1-2]; ended at step 40: signal SIGUSR1",
+        "  life 2: from step 40 on 2 processes; ended without a word (killed)",
+        "  life 3: from step 40 on 2 processes, nodes n1,n2; runs",
+        "  queued again: asked to stop, saved at step 40",
+        "  step 50 of 200, epoch 2.50 of 10, loss 0.5000, 50 images/s, "
+        "about 5.0 min of training left",
+        "  last checkpoint: step 48, 10.0 min ago",
+    ]
+
+
+def test_a_run_that_waits_in_the_queue_says_why(folder):
+    append_line(folder.jobs, {"job": "14"})
+    assert describe(folder) == f"{folder.root}: PENDING job 14 (Resources)"
+
+
+def test_of_a_run_nothing_is_known_but_that_it_began(folder):
+    append_line(folder.lives, {})
+    assert describe(folder).splitlines() == [
+        f"{folder.root}: no job",
+        "  life 1: from step ?; ended without a word (killed)",
+    ]
+
+
+def test_a_run_started_by_hand_is_known_by_its_owner(folder):
+    began(folder, 1, 0)
+    folder.owner.write_text(json.dumps({"job": "12", "restart": 0}))
+    assert describe(folder).startswith(f"{folder.root}: RUNNING job 12 on n[1-2]")
+    assert "processes; runs" in describe(folder)
+
+
+def test_a_finished_run_is_finished(trained):
+    _, folder = trained
+    lines = describe(RunFolder(folder)).splitlines()
+    assert lines[0] == f"{folder}: finished"
+    assert lines[1] == "  life 1: from step 0 on 1 processes; ended at step 2: finished"
+    assert lines[-1].startswith("  last checkpoint: step 2, ")
+
+
+def test_runs_are_found_below_a_folder_and_each_once(tmp_path):
+    for name in ("b", "a/x"):
+        append_line(tmp_path / "runs" / name / "jobs.jsonl", {"job": "14"})
+    places = [tmp_path / "runs", tmp_path / "runs/b"]
+    assert [one.root for one in find(places)] == [tmp_path / "runs/a/x", tmp_path / "runs/b"]
+
+
+def test_the_command_prints_all_runs_or_says_that_there_are_none(tmp_path, capsys):
+    assert run(["status", str(tmp_path)]) == 2
+    assert f"no runs in {tmp_path}" in capsys.readouterr().err
+    assert run(["status", "--evry=3"]) == 2
+    assert capsys.readouterr().err == "error: unrecognized arguments: --evry=3\n"
+    append_line(tmp_path / "a/jobs.jsonl", {"job": "14"})
+    append_line(tmp_path / "b/jobs.jsonl", {"job": "12"})
+    assert run(["status", str(tmp_path)]) == 0
+    assert [line.split(":")[1] for line in capsys.readouterr().out.splitlines() if line] == [
+        " PENDING job 14 (Resources)",
+        " RUNNING job 12 on n[1-2] 1",
+    ]

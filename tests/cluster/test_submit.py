@@ -1,0 +1,250 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from ssl_swin.__main__ import run
+from ssl_swin.cluster.checks import checkpoint_bytes, num_parameters
+from ssl_swin.cluster.options import Options
+from ssl_swin.cluster.submit import clean
+from ssl_swin.config import DataConfig, ModelConfig, PretrainConfig
+from ssl_swin.run_folder import RunFolder, append_line
+from tests.cluster.bin import write_programs
+
+ROOT = Path(__file__).parents[2]
+PRETRAIN = "configs/pretrain/demo.yaml"
+FINETUNE = "configs/finetune/demo.yaml"
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch, tmp_path):
+    """In the checkout, as a user without a file of defaults, with SLURM's commands replaced."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", f"{write_programs(tmp_path / 'bin')}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Return what sbatch was called with, and its variables."""
+    return lambda: [json.loads(line) for line in (tmp_path / "bin/asked").read_text().splitlines()]
+
+
+def submit(*words):
+    return run(["submit", *map(str, words)])
+
+
+@pytest.fixture
+def refused(capsys, tmp_path):
+    """Submit what must be refused: one line, nothing written, nothing queued."""
+
+    def check(*words):
+        before = sorted(tmp_path.rglob("*"))
+        assert submit(*words) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before
+        return error
+
+    return check
+
+
+def test_a_job_is_queued_and_its_script_kept(tmp_path, capsys, asked):
+    folder = tmp_path / "my run"
+    assert submit("pretrain", PRETRAIN, "--run_dir", folder, "--nodes", "2") == 0
+    told = capsys.readouterr().out
+    assert all(text in told for text in ("job 7", "slurm-7.out", "scancel 7", "ssl-swin status"))
+    script = (folder / "pretrain.sbatch").read_text()
+    assert f"#SBATCH --output='{folder}/slurm-%j.out'" in script
+    assert script.count("--run_dir") == 1
+    assert asked()[0]["words"] == ["--parsable", str(folder / "pretrain.sbatch")]
+    (line,) = (folder / "jobs.jsonl").read_text().splitlines()
+    assert json.loads(line)["job"] == "7"
+
+
+def test_a_dry_run_prints_checks_and_script_and_writes_nothing(tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["--run_dir", folder, "--images-per-s", "1000", "--time", "1:00:00", "--dry-run"]
+    assert submit("pretrain", PRETRAIN, *words) == 0
+    told = capsys.readouterr().out
+    assert "10,000 images" in told
+    assert "2,808 steps, 2,808 of them to do, about 0.0 h at 1,000 images/s (stated)" in told
+    assert "3 checkpoints of" in told
+    assert "Job 7 to start at noon" in told
+    assert "#!/bin/bash" in told
+    assert not folder.exists()
+
+
+def test_variables_of_another_job_are_dropped(tmp_path, asked, capsys, monkeypatch):
+    for name in ("SLURM_NTASKS", "SBATCH_PARTITION", "MASTER_ADDR", "RANK"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("SLURM_CONF", "kept")
+    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 0
+    variables = asked()[0]["variables"]
+    assert variables["SLURM_CONF"] == "kept"
+    assert not {"SLURM_NTASKS", "SBATCH_PARTITION", "MASTER_ADDR", "RANK"} & set(variables)
+    assert "4 variables of another job are not handed on: " in capsys.readouterr().out
+
+
+def test_what_belongs_to_nobody_is_handed_on():
+    environment = {"PATH": "x", "MASTER_PLAN": "y", "NCCL_DEBUG": "INFO", "MY_RANK": "z"}
+    assert clean(environment) == (environment, [])
+
+
+def test_a_chain_waits_for_success_and_hands_the_encoder_over(tmp_path, asked):
+    first, second = tmp_path / "a", tmp_path / "b"
+    chain = ("pretrain", PRETRAIN, "--run_dir", first, "--then", "finetune", FINETUNE)
+    assert submit(*chain, "--run_dir", second) == 0
+    _, later = asked()
+    assert later["words"][1:3] == ["--dependency=afterok:7", "--kill-on-invalid-dep=yes"]
+    assert f"--encoder {first}" in (second / "finetune.sbatch").read_text()
+
+
+def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
+    sweep = ("--array", "seed=0,1", "--array", "optim.base_lr=0.1,0.2")
+    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "s", *sweep) == 0
+    folders = sorted(path.parent.name for path in (tmp_path / "s").glob("*/jobs.jsonl"))
+    assert folders == [f"seed={s}_optim.base_lr={lr}" for s in (0, 1) for lr in (0.1, 0.2)]
+    assert "--array=0-3" in (tmp_path / "s/pretrain.sbatch").read_text()
+    (line,) = (tmp_path / "s" / folders[2] / "jobs.jsonl").read_text().splitlines()
+    assert json.loads(line)["job"] == "7_2"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--optim.epoch", "3"], "did you mean optim.epochs?"),
+        (["--data.shards", "nowhere"], "nowhere"),
+        (["--data.val_shards", "nowhere"], "nowhere"),
+        (["--nodes", "2-8", "--gpus-per-node", "8"], "64 processes cannot share"),
+        (["--nodes", "many"], "give a number, or MIN-MAX"),
+        (["--nodes", "4-2"], "give a number, or MIN-MAX"),
+        (["--data.num_lanes", "7"], "does not divide global_batch_size=32"),
+        (["--training.global_batch_size", "20000"], "is larger than the data"),
+        (["--gpus-per-node", "2", "--tasks-per-node", "3"], "one task each"),
+        (["--time", "soon"], "write it as SLURM does"),
+        (["--time", "2", "--warning", "90"], "a life would hardly train"),
+        (["--array", "seed"], "write KEY=VALUE,VALUE"),
+        (["--array", "sead=1,2"], "unknown option --sead; did you mean seed?"),
+        (["--array", "seed=1,-2"], "must be 0 or more"),
+        (["--resume-from", "no.ckpt"], "there is no such file"),
+        (["--run_dir", "a%b"], "rename it"),
+        (["--run_dir", "pyproject.toml/run"], "cannot be written to"),
+    ],
+)
+def test_what_would_fail_after_hours_in_the_queue_is_refused(refused, tmp_path, words, said):
+    assert said in refused("pretrain", PRETRAIN, "--run_dir", tmp_path / "run", *words)
+
+
+def test_shards_without_an_index_are_refused(refused, tmp_path):
+    shutil.copytree("data/fashion-mnist-sample", tmp_path / "shards")
+    for path in (tmp_path / "shards").glob("*index*"):
+        path.unlink()
+    words = ["--data.shards", tmp_path / "shards", "--run_dir", tmp_path / "run"]
+    assert "ssl-swin shards index" in refused("pretrain", PRETRAIN, *words)
+
+
+def test_an_encoder_that_is_not_there_is_refused(refused, tmp_path):
+    words = ["finetune", FINETUNE, "--run_dir", tmp_path / "run", "--encoder"]
+    assert "no such run folder" in refused(*words, "nowhere")
+    assert "no encoder.safetensors yet" in refused(*words, tmp_path)
+
+
+def test_a_disk_that_is_too_small_is_refused(refused, tmp_path):
+    words = ["--model.embed_dim", 2**19, "--run_dir", tmp_path / "run"]
+    assert "the disk is too small" in refused("pretrain", PRETRAIN, *words)
+
+
+def test_two_steps_in_one_folder_are_refused(refused, tmp_path):
+    words = ["--run_dir", tmp_path / "run"]
+    chain = ["pretrain", PRETRAIN, *words, "--then", "finetune", FINETUNE, *words]
+    assert "two of the runs have the same run_dir" in refused(*chain)
+
+
+def test_a_run_folder_in_a_jobs_hands_is_refused(refused, tmp_path):
+    folder = tmp_path / "run"
+    append_line(folder / "jobs.jsonl", {"job": "12"})
+    said = refused("pretrain", PRETRAIN, "--run_dir", folder)
+    assert "belongs to job 12, which is RUNNING" in said
+    append_line(folder / "jobs.jsonl", {"job": "13"})  # COMPLETED
+    (folder / "owner.json").write_text('{\n  "job": 12, "host": "n1"\n}\n')
+    assert "belongs to job 12" in refused("pretrain", PRETRAIN, "--run_dir", folder)
+
+
+def test_a_run_folder_that_no_job_holds_any_more_goes_on(tmp_path):
+    append_line(tmp_path / "run/jobs.jsonl", {"job": "13"})  # COMPLETED
+    append_line(tmp_path / "run/jobs.jsonl", {"job": "99"})  # unknown
+    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 0
+
+
+def test_another_run_in_the_folder_is_refused(refused, trained):
+    arguments, folder = trained
+    assert "is finished" in refused(*arguments, "--run_dir", folder)
+    (folder / "summary.json").unlink()
+    said = refused(*arguments, "--run_dir", folder, "--optim.base_lr=1")
+    assert "holds a run with optim.base_lr=0.064, this config says 1.0" in said
+    said = refused("finetune", FINETUNE, "--run_dir", folder)
+    assert "holds another run, no finetune run" in said
+
+
+def test_a_run_goes_on_with_what_its_folder_tells(trained, capsys):
+    arguments, folder = trained
+    (folder / "summary.json").unlink()
+    assert submit(*arguments, "--run_dir", folder, "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert "goes on from step 2" in told
+    assert "2 steps, 0 of them to do" in told
+    assert "the size of the last one" in told
+
+
+def test_what_sbatch_says_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("REFUSE", "Invalid partition name specified")
+    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 2
+    error = capsys.readouterr().err
+    assert "sbatch refused" in error
+    assert "Invalid partition name specified" in error
+
+
+def test_without_sbatch_it_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 2
+    told = capsys.readouterr()
+    assert "SLURM is not here and was not asked" in told.out
+    assert "there is no sbatch here" in told.err
+
+
+def test_the_size_of_a_checkpoint_is_near_the_truth(two_step_run):
+    _, folder = two_step_run
+    known, _ = checkpoint_bytes(_config(folder, embed_dim=16, depths=(1, 1)), RunFolder(folder))
+    guess = 12 * num_parameters(_config(folder, embed_dim=16, depths=(1, 1)))
+    assert 0.3 < guess / known < 1.5  # a tiny network's file is mostly names
+    base = num_parameters(_config(folder, name="swin_base_patch4_window7_224", mean=3))
+    assert 86e6 < base < 91e6  # 86.7 M and the head of 3.1 M
+    assert num_parameters(_config(folder, name="swin_huge")) is None
+
+
+def _config(folder, name="swin_tiny_patch4_window7_224", mean=1, **sizes):
+    data = DataConfig("shards", mean=(0.5,) * mean, std=(0.5,) * mean)
+    return PretrainConfig(str(folder), data, model=ModelConfig(name, 32, **sizes))
+
+
+def test_the_help_names_every_option(capsys):
+    with pytest.raises(SystemExit):
+        submit("--help")
+    shown = capsys.readouterr().out
+    assert all(f"--{one.name.replace('_', '-')}" in shown for one in fields(Options))
+
+
+def test_submitting_imports_nothing_heavy(tmp_path):
+    words = ["submit", "pretrain", PRETRAIN, "--run_dir", str(tmp_path / "run"), "--dry-run"]
+    command = [sys.executable, "-X", "importtime", "-m", "ssl_swin", *words]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
+    assert "ssl_swin.cluster.script" in imported
+    assert not imported & {"torch", "pytorch_lightning", "timm", "webdataset"}

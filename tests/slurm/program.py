@@ -1,0 +1,53 @@
+"""`ssl-swin` whose training can be made slow, late or fragile, by variables.
+
+SLOW_S: seconds added to every step; SLOW_RANK: of this rank only. LATE_S: seconds of imports more.
+DIE_RANK: this rank dies without a word after DIE_STEP steps, later in each of DIE_LIVES lives.
+"""
+
+import os
+import time
+import warnings
+
+from ssl_swin import __main__, signals
+
+
+def main() -> None:
+    """Run a command; what disturbs a training comes with its imports, as late as these."""
+    signals.watch()
+    find = __main__._function
+
+    def disturbed(name):
+        if name in __main__.CONFIGS:
+            print("imports", flush=True)
+            time.sleep(float(os.environ.get("LATE_S", 0)))
+            warnings.simplefilter("error")
+            disturb()
+        return find(name)
+
+    __main__._function = disturbed
+    __main__.main()
+
+
+def disturb() -> None:
+    """Wrap the step of all trainings."""
+    from ssl_swin.training.learner import Learner
+
+    told, train = os.environ, Learner.training_step
+    seconds, rank = float(told.get("SLOW_S", 0)), told["SLURM_PROCID"]
+    slow = told.get("SLOW_RANK", rank) == rank
+    life = int(told.get("SLURM_RESTART_COUNT", 0))
+    dies = told.get("DIE_RANK") == rank and life < int(told.get("DIE_LIVES", 0))
+    last_step = int(told.get("DIE_STEP", 0)) * (life + 1)
+
+    def step(self, batch, batch_idx):
+        if slow:
+            time.sleep(seconds)
+        if dies and self.step == last_step:
+            os._exit(3)
+        return train(self, batch, batch_idx)
+
+    Learner.training_step = step
+
+
+if __name__ == "__main__":
+    main()
