@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from ssl_swin.training import checkpoint, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
+from tests.training.launch import read_lines
 
 LOOK_EVERY_S = 0.1
 
@@ -135,10 +137,14 @@ def slow_measure(_rank: int) -> None:
     at_measure(lambda: time.sleep(0.25))
 
 
-def slow_steps(_rank: int) -> None:
+def wait_for_the_next_life(run: Path, _rank: int) -> None:
     watchdog.LOOK_EVERY_S = 600.0  # the look before a file is put in place is what counts
-    for step in range(4, 40):
-        at_step(step, lambda: time.sleep(0.3))
+
+    def wait() -> None:
+        while len(read_lines(run / "lives.jsonl")) < 2:
+            time.sleep(0.01)
+
+    at_step(5, wait)
 
 
 def read_the_previous_one(rank: int) -> None:

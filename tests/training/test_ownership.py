@@ -4,6 +4,7 @@ import json
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,14 @@ def wait_for(run: Path, steps: int, processes: list) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("prepare", [stops.slow_steps, stops.hang_and_look_often])
+@pytest.mark.parametrize("hangs", [False, True])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_started_twice_the_newer_goes_on_and_the_older_leaves(tmp_path, shards, prepare, devices):
+def test_started_twice_the_newer_goes_on_and_the_older_leaves(tmp_path, shards, hangs, devices):
     """The older one finds out at its next save, or, hanging, by looking."""
     config = build(tmp_path / "run", shards, devices)
     run = Path(config.run_dir)
+    waits = partial(stops.wait_for_the_next_life, run)
+    prepare = stops.hang_and_look_often if hangs else waits
     older = start(config, prepare=prepare)
     wait_for(run, 4, older)
     train(build(run, shards, devices))
