@@ -16,8 +16,8 @@ from ssl_swin.config import (
 )
 from ssl_swin.data.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
-from ssl_swin.data.mixture import Mixture
-from ssl_swin.data.order import Dealt, Order, default_num_lanes
+from ssl_swin.data.mixture import order_of
+from ssl_swin.data.order import Dealt
 from ssl_swin.data.shards import ShardSet, open_shards
 from ssl_swin.data.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.models.classifier import Classifier
@@ -121,8 +121,7 @@ def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
     data, img_size = config.data, config.model.img_size
     if data.decoder == "gpu" and not torch.cuda.is_available():
         raise ValueError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
-    patterns = [data.shards] if data.shards else [one.shards for one in data.sets]
-    sets = [_open(data, pattern) for pattern in patterns]
+    sets = [_open(data, pattern) for pattern in data.patterns]
     shards = ShardSet.join(sets)
     start = find_start(config, kind, shards.describe(), resume_from)
     labels = _labels(config)
@@ -142,24 +141,21 @@ def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
 
 
 def _order(config: RunConfig, sets: list[ShardSet], labels: Labels | None) -> Dealt:
-    data, batch = config.data, config.training.global_batch_size
-    num_lanes = data.num_lanes or default_num_lanes(batch)
-    if data.sets:
-        return Mixture(
-            tuple(shards.counts for shards in sets),
-            tuple(one.weight for one in data.sets),
-            data.samples_per_epoch or sum(shards.num_samples for shards in sets),
-            config.seed,
-            batch,
-            num_lanes,
-            data.block_size,
-        )
-    (shards,) = sets
-    counts, places = shards.counts, None
+    data = config.data
+    counts, places = tuple(shards.counts for shards in sets), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
-        places = balanced_subset(shards, labels, data.num_labels, config.seed)
-        counts = np.array([len(places)])
-    return Order(counts, config.seed, batch, num_lanes, data.block_size, places)
+        places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
+        counts = (np.array([len(places)]),)
+    return order_of(
+        counts,
+        tuple(one.weight for one in data.sets),
+        data.samples_per_epoch,
+        config.seed,
+        config.training.global_batch_size,
+        data.num_lanes,
+        data.block_size,
+        places,
+    )
 
 
 def _labels(config: RunConfig) -> Labels | None:

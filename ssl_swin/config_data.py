@@ -84,6 +84,11 @@ class DataConfig:
     """Most gigabytes (1e9 bytes) of remote shards kept there; null: 80 % of what is free, with what
     the cache holds counted as free."""
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The training sets, of which there is one without `sets`."""
+        return (self.shards,) if self.shards else tuple(one.shards for one in self.sets)
+
     def __post_init__(self) -> None:
         require(
             (self.shards is None) != (not self.sets),

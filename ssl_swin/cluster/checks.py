@@ -13,8 +13,8 @@ from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import look_up
 from ssl_swin.cluster.verdict import last_step, read_json, read_lines
 from ssl_swin.config import DataConfig, LabelledDataConfig, RunConfig, differences, flatten
-from ssl_swin.data.mixture import Mixture
-from ssl_swin.data.order import Dealt, Order, default_num_lanes, rank_lanes
+from ssl_swin.data.mixture import order_of
+from ssl_swin.data.order import Dealt, rank_lanes
 from ssl_swin.data.shards import ShardSet
 from ssl_swin.run_folder import RunFolder
 
@@ -53,9 +53,7 @@ def open_plan(config: RunConfig) -> Plan:
     Raises:
         ValueError: If shards or indexes are missing, or do not fit the batch and its lanes.
     """
-    patterns = [config.data.shards] if config.data.shards else []
-    patterns += [one.shards for one in config.data.sets]
-    sets = [_open(config.data, pattern) for pattern in patterns]
+    sets = [_open(config.data, pattern) for pattern in config.data.patterns]
     ShardSet.join(sets)
     if config.data.val_shards is not None:
         _open(config.data, config.data.val_shards)
@@ -71,16 +69,18 @@ def _open(data: DataConfig, pattern: str) -> ShardSet:
 
 
 def _order(config: RunConfig, sets: list[ShardSet]) -> Dealt:
-    data, batch = config.data, config.training.global_batch_size
-    num_lanes = data.num_lanes or default_num_lanes(batch)
-    counts = tuple(one.counts for one in sets)
-    if data.sets:
-        places = data.samples_per_epoch or sum(one.num_samples for one in sets)
-        weights = tuple(one.weight for one in data.sets)
-        return Mixture(counts, weights, places, config.seed, batch, num_lanes, data.block_size)
+    data, counts = config.data, tuple(one.counts for one in sets)
     if isinstance(data, LabelledDataConfig) and data.num_labels is not None:
-        counts = (np.array([data.num_labels]),)
-    return Order(counts[0], config.seed, batch, num_lanes, data.block_size)
+        counts = (np.array([data.num_labels]),)  # which ones they are is drawn in the job
+    return order_of(
+        counts,
+        tuple(one.weight for one in data.sets),
+        data.samples_per_epoch,
+        config.seed,
+        config.training.global_batch_size,
+        data.num_lanes,
+        data.block_size,
+    )
 
 
 def check_world(plan: Plan, num_nodes: tuple[int, int], tasks_per_node: int) -> str:

@@ -14,6 +14,7 @@ from ssl_swin.data.order import (
     Draw,
     Order,
     Stretches,
+    default_num_lanes,
     rank_lanes,
     require_lanes_divide,
 )
@@ -219,3 +220,36 @@ class Mixture(Dealt):
         for number, part in enumerate(parts):
             before[sets == number] = np.arange(part)
         return sets, before
+
+
+def order_of(
+    counts: tuple[np.ndarray, ...],
+    weights: tuple[float, ...],
+    samples_per_epoch: int | None,
+    seed: int,
+    global_batch_size: int,
+    num_lanes: int | None,
+    block_size: int,
+    places: np.ndarray | None = None,
+) -> Dealt:
+    """Return the order of one set, or of several with weights, as a run's settings say.
+
+    Args:
+        counts: Samples in each shard of each set.
+        weights: Of each set; empty for one set that is gone through evenly.
+        samples_per_epoch: Of a mixture; None means as many as the sets hold.
+        seed: The run's seed.
+        global_batch_size: Samples in one optimiser step over all ranks.
+        num_lanes: None means the largest divisor of the batch up to 64.
+        block_size: Samples shuffled together inside a lane.
+        places: As in `Order`, for one set.
+
+    Raises:
+        ValueError: As `Order` and `Mixture`.
+    """
+    num_lanes = num_lanes or default_num_lanes(global_batch_size)
+    if not weights:
+        (alone,) = counts
+        return Order(alone, seed, global_batch_size, num_lanes, block_size, places)
+    num_places = samples_per_epoch or int(sum(one.sum() for one in counts))
+    return Mixture(counts, weights, num_places, seed, global_batch_size, num_lanes, block_size)

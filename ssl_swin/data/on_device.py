@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from ssl_swin.data.augment import INTERPOLATION, Crop
 from ssl_swin.data.decode import Turn
 from ssl_swin.data.render import Plan
 
 KEYS = ("jpeg_bytes", "jpeg_table")
-MODES = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}
 
 
 def pack(plans: Sequence[tuple[int, Plan]]) -> dict[str, np.ndarray]:
@@ -75,9 +73,11 @@ def fill(images: Tensor, jpeg_bytes: Tensor, jpeg_table: Tensor) -> list[int]:
 
 def _decoded(files: list[Tensor], images: Tensor) -> list[Tensor | None]:
     """Decode all at once; if one is refused, one by one, to know which."""
-    mode, device = MODES[images.shape[1]], images.device
+    from torchvision.io import ImageReadMode, decode_jpeg  # seconds, which nobody else waits for
+
+    mode = ImageReadMode.RGB if images.shape[1] == 3 else ImageReadMode.GRAY
     try:
-        return list(decode_jpeg(files, mode, device=device)) if files else []
+        return list(decode_jpeg(files, mode, device=images.device)) if files else []
     except RuntimeError:
         if len(files) == 1:
             return [None]

@@ -22,14 +22,8 @@ from ssl_swin.data.order import Draw
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from ssl_swin.data.stream import ImageStream
 from tests.data.limits import Hang, limits, told
-from tests.data.mutations import (
-    MUTATIONS,
-    Found,
-    Target,
-    good_members,
-    label_in,
-    payloads_in,
-)
+from tests.data.mutations import MUTATIONS, Target, good_members
+from tests.data.patient import Found, label_in, payloads_in
 
 NUM_CASES = 500
 REFUSED, EQUAL, COUNTED = "tar refused", "read, equal", "left out, counted"
