@@ -20,9 +20,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ssl_swin.data.augment import TrainTransform
+from ssl_swin.data.batch import collate
 from ssl_swin.data.order import Order, Shares
 from ssl_swin.data.shards import ShardSet
-from ssl_swin.data.stream import ImageStream, collate
+from ssl_swin.data.stream import ImageStream
 
 GROWN = 1.05  # the last quarter's median over the first's, from which on it counts as growth
 NUM_SHARDS, SHARD_SAMPLES = 300, 40  # more shards than are kept open or mapped

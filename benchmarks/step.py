@@ -31,13 +31,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ssl_swin.config import IMAGENET_MEAN, IMAGENET_STD
+from ssl_swin.data.batch import Batch
 from ssl_swin.models.masking import grid, to_pixels, to_tokens
 from ssl_swin.models.normalise import Normalise
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.optim import LearningRateCurve
 from ssl_swin.pretrained.timm import to_timm
-from ssl_swin.training.learner import Batch, Schedule
+from ssl_swin.training.learner import Schedule
 from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.trainer import make_trainer
 

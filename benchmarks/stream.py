@@ -32,11 +32,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ssl_swin.data.augment import TrainTransform
+from ssl_swin.data.batch import collate
 from ssl_swin.data.doctor import all_draws, measure_stages
 from ssl_swin.data.order import Draw
 from ssl_swin.data.pack import create
 from ssl_swin.data.shards import ShardSet
-from ssl_swin.data.stream import ImageStream, collate
+from ssl_swin.data.stream import ImageStream
 
 SCALE, RATIO = (0.67, 1.0), (3 / 4, 4 / 3)  # SimMIM's pretraining crops
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

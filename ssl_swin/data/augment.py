@@ -82,14 +82,15 @@ def cut_region(region: Region, crop: Crop) -> np.ndarray:
     if box != (0, 0, *pixels.shape[1::-1]):
         image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
         image = image.resize(crop.size, INTERPOLATION[crop.interpolation], box)
-        pixels = np.asarray(image).reshape(*crop.size[::-1], -1)
+        pixels = np.array(image).reshape(*crop.size[::-1], -1)
     elif crop.size != pixels.shape[1::-1]:
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # (1, chans, height, width)
         images = interpolate(images, crop.size[::-1], mode=crop.interpolation, antialias=True)
         pixels = images[0].permute(1, 2, 0).numpy()
     left, top, right, bottom = crop.window
     pixels = pixels[top:bottom, left:right]
-    return pixels[:, ::-1] if crop.flip else pixels
+    # By torch: copying NumPy's mirrored view takes ten times as long.
+    return torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
 
 
 def crop_box(

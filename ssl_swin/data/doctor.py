@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.data.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.augment import TrainTransform
+from ssl_swin.data.batch import collate
 from ssl_swin.data.decode import UnreadableImage
 from ssl_swin.data.order import MAX_DEFAULT_LANES, Order, Shares, default_num_lanes
 from ssl_swin.data.shards import ShardSet, open_shards
-from ssl_swin.data.stream import PLANNED_TOGETHER, ImageStream, collate
+from ssl_swin.data.stream import PLANNED_TOGETHER, ImageStream
 
 STAGES = ("read", "header and draw", "decode", "resize and write")
 SLOW_STORAGE = 0.25  # share of the time above which reading is what to mend

@@ -13,14 +13,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ssl_swin.data.augment import INTERPOLATION, Crop
+from ssl_swin.data.batch import Batch
 from ssl_swin.data.decode import Turn
 from ssl_swin.data.render import Plan
 
 KEYS = ("jpeg_bytes", "jpeg_table")
 
 
-def pack(plans: Sequence[tuple[int, Plan]]) -> dict[str, np.ndarray]:
-    """Put files and crops into arrays, which loader processes hand over as they are.
+def pack(plans: Sequence[tuple[int, Plan]]) -> Batch:
+    """Put files and crops into tensors, which loader processes hand over as they are.
 
     Args:
         plans: Place in the batch, and what is to be done.
@@ -38,7 +39,8 @@ def pack(plans: Sequence[tuple[int, Plan]]) -> dict[str, np.ndarray]:
         parts = (*plan.jpeg.turn, *crop.box, *crop.size, *crop.window, how, crop.flip)
         rows.append((place, len(plan.data), *parts))
     files = np.frombuffer(b"".join(plan.data for _, plan in plans), np.uint8).copy()
-    return dict(zip(KEYS, (files, np.array(rows, np.int64).reshape(-1, 17)), strict=True))
+    arrays = files, np.array(rows, np.int64).reshape(-1, 17)
+    return dict(zip(KEYS, map(torch.from_numpy, arrays), strict=True))
 
 
 def fill(images: Tensor, jpeg_bytes: Tensor, jpeg_table: Tensor) -> list[int]:

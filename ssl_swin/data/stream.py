@@ -6,18 +6,16 @@ from itertools import chain
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssl_swin.data import on_device
 from ssl_swin.data.augment import Transform
+from ssl_swin.data.batch import Batch, Layout, empty
 from ssl_swin.data.decode import UnreadableImage
 from ssl_swin.data.draw import Purpose, permutation
 from ssl_swin.data.order import Draw
 from ssl_swin.data.render import Plan, Renderer
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
-
-Batch = dict[str, Tensor]
 
 # Samples whose bytes are read and whose crops are drawn in one go. Between two decodes, which sweep
 # the caches, headers and draws take three times as long: 0.16 instead of 0.06 ms.
@@ -75,10 +73,9 @@ class ImageStream(Dataset):
     def __getitems__(self, draw: Draw) -> Batch:
         """Read one draw; `torch.utils.data` calls this with what the batch sampler yields."""
         num = len(draw.index)
-        images = np.empty((num, self.in_chans, self.img_size, self.img_size), np.uint8)
-        index, replaced = np.empty(num, np.int64), np.full(num, -1, np.int64)
-        labels = np.empty(num, np.int64)
-        epoch = np.broadcast_to(np.int64(draw.epoch), num).copy()
+        batch = empty(self._layout(num))
+        index, epoch, replaced, *labels, images = (tensor.numpy() for tensor in batch.values())
+        epoch[:], replaced[:] = draw.epoch, -1
         shard, row = self.shards.locate(draw.index)
         deferred: list[tuple[int, Plan]] = []
         for start in range(0, num, PLANNED_TOGETHER):
@@ -95,13 +92,15 @@ class ImageStream(Dataset):
                 if found != row[place]:
                     replaced[place] = draw.index[place]
                 if self.labels is not None:
-                    labels[place] = self._label(int(shard[place]), found)
-        batch = {"image": images, "index": index, "epoch": epoch, "replaced": replaced}
-        if self.labels is not None:
-            batch["label"] = labels
+                    labels[0][place] = self._label(int(shard[place]), found)
         if self.renderer.decoder == "gpu":
             batch |= on_device.pack(deferred)
-        return {name: torch.from_numpy(array) for name, array in batch.items()}
+        return batch
+
+    def _layout(self, num: int) -> Layout:
+        names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
+        image = (num, self.in_chans, self.img_size, self.img_size), torch.uint8
+        return dict.fromkeys(names, ((num,), torch.int64)) | {"image": image}
 
     def on_cpu(self) -> "ImageStream":
         """Return a stream of the same images that leaves nothing to the device."""
@@ -144,11 +143,6 @@ class ImageStream(Dataset):
         assert self.labels is not None
         label = self.reader.label(shard, row, self.labels.field)
         return self.labels.check(label, f"{self.shards.where(shard)}, sample {row}")
-
-
-def collate(batch: Batch) -> Batch:
-    """Hand on what `ImageStream.__getitems__` has assembled already."""
-    return batch
 
 
 def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from ssl_swin import signals
 from ssl_swin.data import on_device
 from ssl_swin.data.ahead import FetchAhead, Followed, Needs
+from ssl_swin.data.batch import Batch, collate
 from ssl_swin.data.order import Dealt, Draw, EvaluationShares, Shares
-from ssl_swin.data.stream import Batch, ImageStream, collate
+from ssl_swin.data.stream import ImageStream
 
 _PREFETCH = 2  # batches that each loader process draws ahead
 

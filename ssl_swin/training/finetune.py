@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssl_swin.data.augment import random_erasing
+from ssl_swin.data.batch import Batch
 from ssl_swin.data.draw import Purpose, seeded_globals
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalise
 from ssl_swin.optim import finetune_groups
-from ssl_swin.training.learner import Batch, Learner, Schedule
+from ssl_swin.training.learner import Learner, Schedule
 
 
 @dataclass(frozen=True)

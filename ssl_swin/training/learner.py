@@ -9,12 +9,11 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from ssl_swin.data.batch import Batch
 from ssl_swin.data.draw import Purpose, raw
 from ssl_swin.data.order import micro_batch_bounds
 from ssl_swin.models.normalise import Normalise
 from ssl_swin.optim import LearningRateCurve, adamw, set_lr
-
-Batch = dict[str, Tensor]
 
 
 class StepResult(NamedTuple):

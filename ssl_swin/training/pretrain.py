@@ -5,12 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ssl_swin.data.batch import Batch
 from ssl_swin.models.masking import num_hidden, random_mask
 from ssl_swin.models.normalise import Normalise
 from ssl_swin.models.reconstruction import masked_mean
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.optim import pretrain_groups
-from ssl_swin.training.learner import Batch, Learner, Schedule
+from ssl_swin.training.learner import Learner, Schedule
 
 
 @dataclass(frozen=True)

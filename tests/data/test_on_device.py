@@ -5,13 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from ssl_swin.__main__ import run
 from ssl_swin.data import on_device
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
+from ssl_swin.data.batch import collate
 from ssl_swin.data.order import Draw, Order
 from ssl_swin.data.shards import ShardSet
-from ssl_swin.data.stream import ImageStream, collate
+from ssl_swin.data.stream import ImageStream
 from ssl_swin.training.datamodule import StreamModule
 from tests.data.tars import write_tar
 from tests.data.test_decode import encoded, photograph
@@ -93,3 +95,15 @@ def test_a_machine_without_a_gpu_is_told(tmp_path, monkeypatch, capsys):
     assert run([*arguments, "--data.decoder=gpu"]) == 2
     assert "data.decoder=gpu, but this machine shows no GPU" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_loader_process_hands_over_the_files(shards):
+    stream = ImageStream(shards, TrainTransform(0, SIZE, (0.3, 1.0)), SIZE, 3, decoder="gpu")
+    draws = [Draw(3, np.arange(13))]
+    alone, process = (
+        next(iter(DataLoader(stream, batch_sampler=draws, collate_fn=collate, num_workers=num)))
+        for num in (0, 1)
+    )
+    assert alone.keys() == process.keys()
+    for name in alone.keys() - {"image"}:  # of which most is still to be written
+        assert torch.equal(alone[name], process[name])

@@ -10,11 +10,12 @@ from torch.utils.data import DataLoader
 from ssl_swin.__main__ import _told_by_worker, run
 from ssl_swin.data.asking import Retry
 from ssl_swin.data.augment import TrainTransform
+from ssl_swin.data.batch import collate
 from ssl_swin.data.index import index_shards, write_manifest
 from ssl_swin.data.layout import MANIFEST_NAME, Entry, RemoteError, load_manifest, sha256_of
 from ssl_swin.data.order import Order, Shares
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
-from ssl_swin.data.stream import ImageStream, Labels, collate
+from ssl_swin.data.stream import ImageStream, Labels
 from ssl_swin.data.urls import beside, name_of, shown
 from tests.data.faulty import cache_in, serving, serving_s3
 from tests.data.tars import samples, write_tar

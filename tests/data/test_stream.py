@@ -8,9 +8,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
+from ssl_swin.data.batch import collate
 from ssl_swin.data.order import Draw, EvaluationShares, Order, Shares
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
-from ssl_swin.data.stream import ImageStream, Labels, balanced_subset, collate
+from ssl_swin.data.stream import ImageStream, Labels, balanced_subset
 
 PLAIN = EvaluationTransform(28, crop_pct=1.0)
 
@@ -87,6 +88,8 @@ def test_any_number_of_workers_gives_the_same_batches(tiny_shards):
     for first, second in zip(alone, two, strict=True):
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)
+        assert len({value.untyped_storage().data_ptr() for value in second.values()}) == 1
+        assert second["image"].is_shared()
 
 
 def test_epochs_show_other_crops_of_the_same_image(tiny_shards):
