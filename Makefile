@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test test-slow test-slurm test-slurm-quick slurm check bench tensorboard
 SLURM := slurmctld slurmd slurm-client munge iproute2
+# Tests on up to four processes; a file stays on one, for what its tests share.
+SHARED := -n auto --maxprocesses 4 --dist loadfile
 
 setup: $(READY)
 
@@ -19,7 +21,7 @@ demo: setup
 	$(BIN)/ssl-swin demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not slurm'

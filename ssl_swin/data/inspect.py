@@ -38,7 +38,9 @@ def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> N
         task = progress.add_task("verifying shards", total=len(jobs))
         for (_, shard), broken in each(broken_samples, jobs, num_workers):
             for key, why in broken:
-                progress.print(f"{shard_set.where(shard)}: {key}: {why}", markup=False)
+                progress.print(
+                    f"{shard_set.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
+                )
             num_broken += len(broken)
             progress.advance(task)
     if num_broken:

@@ -109,7 +109,7 @@ def _pack_all(jobs: list[Job], num_workers: int, max_bad: int) -> None:
         for job, found in each(pack_shard, todo, num_workers):
             bad |= found
             for name, why in found.items():
-                progress.print(f"left out: {name}: {why}", markup=False)
+                progress.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)
             if found:  # before the shard counts as done, or a restart would forget them
                 with replacing(bad_path) as file:
                     for name, why in sorted(bad.items()):

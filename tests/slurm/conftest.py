@@ -6,12 +6,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
 from tests.slurm.cluster import Cluster, missing_programs, read_lines, until
 
@@ -72,14 +75,38 @@ class SlurmRun:
         """Return the steps that a rank wrote into its ledger, over all lives."""
         return [line["step"] for line in read_lines(self.folder / f"ledger/rank-{rank:04d}.jsonl")]
 
-    def reach(self, step: int, seconds: float = 150) -> None:
-        """Wait until so many steps are done."""
-        what = f"step {step} of job {self.job}"
+    def reach(self, step: int, life: int = 1) -> None:
+        """Wait until so many steps are done in this life."""
+
+        def reached() -> bool:
+            lines = read_lines(self.folder / "ledger/rank-0000.jsonl")
+            return bool(lines) and lines[-1]["life"] == life and lines[-1]["step"] + 1 >= step
+
         try:
-            until(lambda: self.steps() and self.steps()[-1] + 1 >= step, what, seconds, 0.02)
+            until(reached, f"step {step} of job {self.job}", 150, 0.02)
         except TimeoutError:
             print(self.cluster.show(self.job), self.log)
             raise
+
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes the job has."""
+        text = self.cluster.ask(
+            "scontrol", "show", "hostnames", self.cluster.show(self.job)["NodeList"]
+        )
+        return text.split()
+
+    def ranks(self) -> list[int]:
+        """Return the training processes of the job, as seen from outside of its nodes."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (place / "cmdline").read_text().split("\0")
+                variables = (place / "environ").read_text().split("\0")
+            except OSError:
+                continue
+            if f"SLURM_JOB_ID={self.job}" in variables and "SLURM_STEP_ID=0" in variables:
+                found += [int(place.name)] if "pretrain" in words else []
+        return found
 
     def wait(self, *states: str, seconds: float = 240) -> dict[str, str]:
         try:
@@ -139,6 +166,12 @@ class User:
         print(answer.stdout)
         return SlurmRun(self.cluster, self.folder / "run", job.split()[1].rstrip(","))
 
+    def lose_a_node(self, name: str) -> None:
+        """Cut a node's power, and boot it when SLURM has given it up."""
+        self.cluster.fail(name)
+        until(lambda: self.cluster.states()[name] == "down", f"{name} to be given up", 60)
+        self.cluster.start(name)
+
     def ask(self, *command: object, seconds: float = 60, **variables: object) -> tuple[int, str]:
         """Run a command as this user; return its status and what it says."""
         answer = subprocess.run(
@@ -181,13 +214,38 @@ def user(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture(scope="session")
-def straight(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
-    """The losses of the same run in one process that nothing ever stopped."""
-    user = User(cluster, tmp_path_factory.mktemp("straight"))
-    command = [sys.executable, "-m", "ssl_swin", "pretrain", user.config]
-    status, said = user.ask(*command, seconds=240)
-    assert status == 0, said
-    return losses(user.folder / "run")
+def straight(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a run with these settings that nothing ever stopped, on two nodes."""
+
+    @cache
+    def finished(*settings: str) -> Path:
+        run = User(cluster, tmp_path_factory.mktemp("straight")).submit(*settings)
+        run.finish()
+        assert len(run.lines("lives")) == 1
+        return run.folder
+
+    return finished
+
+
+def assert_whole(run: Path, straight: Path) -> None:
+    """The run is finished, and is what it would have been if nothing had ever stopped it."""
+    num_steps = read_json(straight / "summary.json")["step"]
+    assert read_json(run / "summary.json")["step"] == num_steps
+    mine, theirs = losses(run), losses(straight)
+    assert mine.keys() == theirs.keys()
+    assert max(abs(mine[step] - theirs[step]) for step in mine) < 1e-9
+    assert not list(run.rglob("*.partial"))
+    drawn = [point.step for point in drawn_losses(run)]
+    assert drawn == sorted(set(drawn))  # one curve, with no point twice
+    assert drawn == [point.step for point in drawn_losses(straight)]
+    if {line["world_size"] for line in read_lines(run / "lives.jsonl")} == {2}:
+        found, expected = weights(run), weights(straight)
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def assert_no_step_lost(run: SlurmRun, num_steps: int = STEPS) -> None:
+    """Every step was done once, on both ranks."""
+    assert run.steps(0) == run.steps(1) == list(range(num_steps))
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -198,6 +256,17 @@ def losses(run: Path) -> dict[int, float]:
             before = found.setdefault(line["step"], line["train/loss"])
             assert abs(before - line["train/loss"]) < 1e-9
     return found
+
+
+def drawn_losses(run: Path) -> list[ScalarEvent]:
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    return events.Reload().Scalars("train/loss")
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """Return the weights at the end of a run."""
+    state = torch.load(run / "checkpoints/last.ckpt", map_location="cpu", weights_only=True)
+    return state["model"]
 
 
 def read_json_line(path: Path) -> dict:

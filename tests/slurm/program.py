@@ -2,6 +2,8 @@
 
 SLOW_S: seconds added to every step; SLOW_RANK: of this rank only. LATE_S: seconds of imports more.
 DIE_RANK: this rank dies without a word after DIE_STEP steps, later in each of DIE_LIVES lives.
+MEASURE_S: seconds that each held-out batch takes. SAVE_S: seconds that a save takes in the first
+life, with half a file on the disk; of the save with the number SAVE_NUMBER, from 0, and later ones.
 """
 
 import os
@@ -47,6 +49,41 @@ def disturb() -> None:
         return train(self, batch, batch_idx)
 
     Learner.training_step = step
+    delay_measuring(float(told.get("MEASURE_S", 0)))
+    if life == 0:
+        delay_saving(float(told.get("SAVE_S", 0)), int(told.get("SAVE_NUMBER", 0)))
+
+
+def delay_measuring(seconds: float) -> None:
+    """Make each held-out batch slow, and say so."""
+    from ssl_swin.training.pretrain import PretrainModule
+
+    take = PretrainModule.measure
+
+    def measure(self, batch):
+        print("measuring", flush=True)
+        time.sleep(seconds)
+        return take(self, batch)
+
+    PretrainModule.measure = measure
+
+
+def delay_saving(seconds: float, first: int) -> None:
+    """Make saves slow, from the one of this number."""
+    from ssl_swin.training import checkpoint
+
+    save, count = checkpoint.torch.save, iter(range(1000))
+
+    def slowly(state, file):
+        if seconds and next(count) >= first:
+            file.write(b"PK half a checkpoint")
+            file.flush()
+            time.sleep(seconds)
+            file.seek(0)
+            file.truncate()
+        save(state, file)
+
+    checkpoint.torch.save = slowly
 
 
 if __name__ == "__main__":

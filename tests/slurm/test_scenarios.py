@@ -9,22 +9,18 @@ import pytest
 import yaml
 
 from tests.slurm.cluster import until
-from tests.slurm.conftest import CONFIG, STEPS, SlurmRun, losses, read_json, read_json_line
+from tests.slurm.conftest import (
+    CONFIG,
+    STEPS,
+    SlurmRun,
+    assert_no_step_lost,
+    assert_whole,
+    losses,
+    read_json,
+    read_json_line,
+)
 
 pytestmark = pytest.mark.slurm
-
-
-def assert_whole(run: SlurmRun, straight: dict[int, float]) -> None:
-    """The run is finished, and its curve is that of a run that was never stopped."""
-    assert read_json(run.folder / "summary.json")["step"] == STEPS
-    curve = losses(run.folder)
-    assert curve.keys() == straight.keys()
-    assert max(abs(curve[step] - straight[step]) for step in curve) < 1e-9
-
-
-def assert_no_step_lost(run: SlurmRun) -> None:
-    """Every step was done once, on both ranks."""
-    assert run.steps(0) == run.steps(1) == list(range(STEPS))
 
 
 @pytest.mark.slow
@@ -35,7 +31,7 @@ def test_01_two_nodes_with_one_task_for_each_gpu(user, straight):
     assert found["TresPerNode"] == "gres:gpu:2"
     assert [line["world_size"] for line in run.lines("lives")] == [4]
     assert all(run.steps(rank) == list(range(STEPS)) for rank in range(4))
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
 
 
 def test_02_a_warning_in_mid_training(user, straight):
@@ -46,7 +42,7 @@ def test_02_a_warning_in_mid_training(user, straight):
     assert "queued again: asked to stop, saved at step" in run.log
     assert len(run.lines("lives")) == 2
     assert_no_step_lost(run)
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
 
 
 def test_03_a_warning_with_a_slow_rank(user, straight):
@@ -56,7 +52,17 @@ def test_03_a_warning_with_a_slow_rank(user, straight):
     run.wait("PENDING", seconds=30)
     assert run.finish()["Restarts"] == "1"
     assert_no_step_lost(run)
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
+
+
+@pytest.mark.slow
+def test_04_a_warning_with_loader_processes_and_a_slow_rank(user, straight):
+    run = user.submit("--data.num_workers", "2", SLOW_S=0.3, SLOW_RANK=1)
+    run.reach(8)
+    user.cluster.ask("scancel", "--signal=USR1", run.job)
+    assert run.finish()["Restarts"] == "1"
+    assert_no_step_lost(run)
+    assert_whole(run.folder, straight())
 
 
 @pytest.mark.slow
@@ -66,7 +72,31 @@ def test_05_a_warning_during_imports(user, straight):
     user.cluster.ask("scancel", "--signal=USR1", run.job)
     assert run.finish()["Restarts"] == "1"
     assert_no_step_lost(run)
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
+
+
+@pytest.mark.slow
+def test_06_a_warning_during_validation(user, straight):
+    two_epochs = ("--data.shards", "data/fashion-mnist-sample/test-000000.tar", "--optim.epochs=2")
+    measured = (*two_epochs, "--data.val_shards", "data/fashion-mnist-sample/test-000001.tar")
+    run = user.submit(*measured, MEASURE_S=0.3)
+    until(lambda: "measuring" in run.log, "the first measurement", 120)
+    user.cluster.ask("scancel", "--signal=USR1", run.job)
+    assert run.finish()["Restarts"] == "1"
+    assert_no_step_lost(run)
+    assert_whole(run.folder, straight(*measured))
+    heldout = [line["step"] for line in run.lines("metrics") if "heldout/loss" in line]
+    assert heldout == [STEPS // 2, STEPS]
+
+
+@pytest.mark.slow
+def test_06_a_warning_during_a_save(user, straight):
+    run = user.submit(SLOW_S=0.1, SAVE_S=3)
+    until(lambda: list(run.folder.rglob("*.partial")), "a half-written file", 120, 0.02)
+    user.cluster.ask("scancel", "--signal=USR1", run.job)
+    assert run.finish()["Restarts"] == "1"
+    assert_no_step_lost(run)
+    assert_whole(run.folder, straight())
 
 
 @pytest.mark.slow
@@ -75,7 +105,7 @@ def test_07_a_real_time_limit(user, straight):
     assert int(run.finish(seconds=480)["Restarts"]) >= 1  # 70 s are too short for 40 steps
     assert "TIME LIMIT" not in run.log
     assert_no_step_lost(run)
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
 
 
 def test_08_a_preemption(user, straight):
@@ -85,7 +115,19 @@ def test_08_a_preemption(user, straight):
     user.cluster.sbatch("#!/bin/sh\nsleep 1\n", *options, environment=user.environment())
     assert run.finish()["Restarts"] == "1"
     assert_no_step_lost(run)
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
+
+
+@pytest.mark.slow
+def test_09_a_preemption_that_is_faster_than_the_save(user, straight):
+    run = user.submit("--partition", "spare", SLOW_S=0.1, SAVE_S=100, SAVE_NUMBER=1)
+    run.reach(12)
+    options = ("--nodes=4", "--exclusive", "--output=/dev/null")
+    user.cluster.sbatch("#!/bin/sh\nsleep 1\n", *options, environment=user.environment())
+    until(lambda: list(run.folder.rglob("*.partial")), "a half-written file", 30, 0.02)
+    assert run.finish()["Restarts"] == "1"
+    assert [line["step"] for line in run.lines("lives")] == [0, 10]  # the save before
+    assert_whole(run.folder, straight())
 
 
 @pytest.mark.slow
@@ -97,11 +139,11 @@ def test_10_the_loss_of_a_node(user, straight, place):
     user.cluster.fail(node)
     found = run.finish()
     assert found["Restarts"] == "1"
-    assert node not in _names(found["NodeList"])
+    assert node not in run.nodes()
     lives = [line["step"] for line in run.lines("lives")]
     assert lives[0] == 0
     assert lives[1] in (10, 20)  # from the last save
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
 
 
 @pytest.mark.slow
@@ -118,7 +160,29 @@ def test_10_a_run_goes_on_with_the_nodes_that_are_left(user, straight):
         user.cluster.ask(*away, "State=RESUME")
     assert (found["Restarts"], found["NodeList"]) == ("1", first)
     assert [line["world_size"] for line in run.lines("lives")] == [4, 2]
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_nodes", [1, 2])
+def test_11_a_node_that_lost_its_cable(user, straight, num_nodes):
+    if not user.cluster.namespaces:
+        pytest.skip("without the rights for namespaces a node has no cable to be cut")
+    node = list(user.cluster.nodes)[num_nodes - 1]
+    run = user.submit("--nodes", num_nodes, SLOW_S=0.3)
+    run.reach(12)
+    user.cluster.cut(node)
+    try:
+        until(lambda: len(run.lines("lives")) == 2, "the second life", 120)
+        assert user.cluster.states()[node] == "down"
+        if num_nodes == 1:  # the first life went on alone; it leaves the folder to the second
+            until(lambda: any(end["status"] == 3 for end in run.lines("ends")), "its end", 60)
+    finally:
+        user.cluster.join(node)
+    found = run.finish()
+    assert (found["Restarts"], node in run.nodes()) == ("1", False)
+    assert run.lines("ends")[-1]["status"] == 0
+    assert_whole(run.folder, straight())
 
 
 @pytest.mark.slow
@@ -126,7 +190,7 @@ def test_12_a_rank_that_dies_after_progress_is_tried_again(user, straight):
     run = user.submit(DIE_RANK=1, DIE_STEP=12, DIE_LIVES=1)
     assert run.finish()["Restarts"] == "1"
     assert "but got from step 0 to 10; failure 1 in a row" in run.log
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
 
 
 @pytest.mark.slow
@@ -165,14 +229,14 @@ def test_14_where_the_controller_is_away_it_is_asked_again(user, straight):
     run = user.submit(SLOW_S=0.1)
     run.reach(12)
     user.cluster.fail("head")
-    for pid in _ranks(run.job):
+    for pid in run.ranks():
         os.kill(pid, signal.SIGUSR1)
     until(lambda: "asked to stop, saved at step" in run.log, "the verdict", 30)
     time.sleep(5)
     user.cluster.start("head")
     assert run.finish()["Restarts"] == "1"
     assert_no_step_lost(run)
-    assert_whole(run, straight)
+    assert_whole(run.folder, straight())
 
 
 @pytest.mark.slow
@@ -204,7 +268,7 @@ def test_15_a_chain_goes_on_after_success_only(user):
     run = user.submit("--then", "finetune", config, DIE_RANK=1, DIE_STEP=12, DIE_LIVES=1)
     later = read_json_line(user.folder / "finetune/jobs.jsonl")
     assert user.cluster.show(later["job"])["JobState"] == "PENDING"
-    run.reach(15)  # in its second life, after a failure that was tried again
+    run.reach(15, life=2)  # after a failure that was tried again
     assert user.cluster.show(later["job"])["JobState"] == "PENDING"
     run.finish()
     assert user.cluster.wait(later["job"], "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
@@ -252,29 +316,3 @@ def test_16_a_job_submitted_from_inside_another_is_itself(user):
     assert found["JobName"] == "ssl-pretrain"
     status, said = user.ask(*words)  # into a folder that waits for its job
     assert (status, f"belongs to job {job}, which is PENDING" in said) == (2, True)
-
-
-def _ranks(job: str) -> list[int]:
-    """Return the training processes of a job, as seen from outside of its nodes."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_text().split("\0")
-            variables = (place / "environ").read_text().split("\0")
-        except OSError:
-            continue
-        if f"SLURM_JOB_ID={job}" in variables and "SLURM_STEP_ID=0" in variables:
-            found += [int(place.name)] if "pretrain" in words else []
-    return found
-
-
-def _names(nodes: str) -> list[str]:
-    """Read `n[1,3-4]` or a list of names."""
-    prefix, bracket, inside = nodes.partition("[")
-    if not bracket:
-        return nodes.split(",")
-    names = []
-    for part in inside.rstrip("]").split(","):
-        first, _, last = part.partition("-")
-        names += [f"{prefix}{number}" for number in range(int(first), int(last or first) + 1)]
-    return names

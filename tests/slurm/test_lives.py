@@ -1,0 +1,37 @@
+"""Twenty lives in a row, ended by whatever comes: the run ends where it would have ended alone."""
+
+import os
+import random
+import signal
+
+import pytest
+
+from tests.slurm.cluster import until
+from tests.slurm.conftest import assert_whole
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+NUM_LIVES, NUM_EPOCHS = 20, 4
+SETTINGS = (f"--optim.epochs={NUM_EPOCHS}", "--training.checkpoint_every_steps=2")
+
+
+def test_twenty_lives(user, straight):
+    draw = random.Random(0)
+    events = draw.choices(("warning", "kill", "node"), weights=(5, 3, 2), k=NUM_LIVES - 1)
+    for place in range(3, len(events)):  # a fourth failure in a row is not tried again
+        if "warning" not in events[place - 3 : place]:
+            events[place] = "warning"
+    run = user.submit(*SETTINGS, "--max-restarts", NUM_LIVES, SLOW_S=0.05)
+    for life, event in enumerate(events, start=1):
+        until(lambda life=life: len(run.lines("lives")) == life, f"life {life}", 120)
+        began = run.lines("lives")[-1]["step"]
+        run.reach(began + draw.randint(3, 5), life)
+        if event == "warning":
+            user.cluster.ask("scancel", "--signal=USR1", run.job)
+        elif event == "kill":
+            os.kill(draw.choice(sorted(run.ranks())), signal.SIGKILL)
+        else:
+            user.lose_a_node(draw.choice(run.nodes()))
+    found = run.finish(seconds=300)
+    assert found["Restarts"] == str(NUM_LIVES - 1)
+    assert len(run.lines("lives")) == NUM_LIVES
+    assert_whole(run.folder, straight(*SETTINGS))
