@@ -47,6 +47,8 @@ class Script:
     """Further options of srun."""
     node_cache: str = "/tmp"
     """Folder on each node's own disk, as shell text; variables are filled in on the node."""
+    shards_to_cache: bool = False
+    """Whether shards come from afar, and are kept there."""
 
     def render(self) -> str:
         """Return the text of the script."""
@@ -59,6 +61,7 @@ class Script:
             config=quote(self.config),
             run=self._run(),
             node_cache=self.node_cache,
+            cache=' --data.cache_dir "$node_cache/shards"' if self.shards_to_cache else "",
             srun=join(self.srun) + " " if self.srun else "",
             warning_s=self.warning_s,
             max_restarts=self.max_restarts,
@@ -136,7 +139,8 @@ program=({program})
 # What another job or a shell left behind would mislead this one.
 unset MASTER_ADDR MASTER_PORT RANK LOCAL_RANK NODE_RANK WORLD_SIZE
 
-# Compiled kernels go to the node's own disk: a home folder on the network is slow for many ranks.
+# Compiled kernels, and shards from afar, go to the node's own disk: a home folder on the network is
+# slow for many ranks.
 node_cache="{node_cache}/ssl-swin-$USER"
 export TORCHINDUCTOR_CACHE_DIR="$node_cache/inductor" TRITON_CACHE_DIR="$node_cache/triton"
 
@@ -154,7 +158,7 @@ tasks_per_node={tasks} cpus_per_task={cpus}
 srun --kill-on-bad-exit=0 --wait={warning_s} --unbuffered \
     --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
     --cpus-per-task="$cpus_per_task" {srun}\
-    "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run" \
+    "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run"{cache} \
     --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node"
 status=$?
 

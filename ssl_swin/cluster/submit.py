@@ -15,6 +15,7 @@ from ssl_swin.cluster import checks
 from ssl_swin.cluster.options import Options, Stage, read_request
 from ssl_swin.cluster.script import Script
 from ssl_swin.config import FinetuneConfig, RunConfig
+from ssl_swin.data.layout import is_remote
 from ssl_swin.run_folder import RunFolder, append_line, write_text
 
 # (kind, arguments) -> config and what --resume-from says, as the command itself would read them
@@ -176,6 +177,7 @@ def _script(
         program=tuple(program),
         srun=options.srun,
         node_cache=options.node_cache,
+        shards_to_cache=config.data.cache_dir is None and any(map(is_remote, config.data.patterns)),
     )
 
 

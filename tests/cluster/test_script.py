@@ -76,6 +76,14 @@ def test_hostile_words_reach_the_program_unchanged():
     assert called[place : place + len(wanted)] == wanted
 
 
+def test_shards_from_afar_are_kept_on_the_node():
+    script = Script("pretrain", "c.yaml", "r", node_cache="$MINE", shards_to_cache=True)
+    called, _ = run(script, USER="me", MINE="/scratch/7")
+    place = called.index("--data.cache_dir")
+    assert called[place + 1] == "/scratch/7/ssl-swin-me/shards"
+    assert "--data.cache_dir" not in Script("pretrain", "c.yaml", "r").render()
+
+
 @pytest.mark.parametrize("nodes", ["3", "1-4"])
 def test_the_world_comes_from_the_allocation(nodes):
     script = Script("pretrain", "c.yaml", "r", nodes=nodes, tasks_per_node=2, cpus_per_task=4)

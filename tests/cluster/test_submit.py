@@ -15,6 +15,7 @@ from ssl_swin.cluster.submit import clean
 from ssl_swin.config import DataConfig, ModelConfig, PretrainConfig
 from ssl_swin.run_folder import RunFolder, append_line
 from tests.cluster.bin import write_programs
+from tests.data.faulty import serving
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN = "configs/pretrain/demo.yaml"
@@ -66,6 +67,16 @@ def test_a_job_is_queued_and_its_script_kept(tmp_path, capsys, asked):
     assert asked()[0]["words"] == ["--parsable", str(folder / "pretrain.sbatch")]
     (line,) = (folder / "jobs.jsonl").read_text().splitlines()
     assert json.loads(line)["job"] == "7"
+
+
+def test_shards_from_afar_are_kept_on_the_nodes(tmp_path, capsys):
+    with serving(Path("data/fashion-mnist-sample")) as server:
+        shards = ("--data.shards", f"{server.url}/test-{{000000..000001}}.tar")
+        words = ("--run_dir", tmp_path / "run", "--data.val_shards", "null", *shards, "--dry-run")
+        assert submit("pretrain", PRETRAIN, *words) == 0
+        assert '--data.cache_dir "$node_cache/shards"' in capsys.readouterr().out
+        assert submit("pretrain", PRETRAIN, *words, "--data.cache_dir", tmp_path) == 0
+        assert "$node_cache/shards" not in capsys.readouterr().out
 
 
 def test_a_dry_run_prints_checks_and_script_and_writes_nothing(tmp_path, capsys):
