@@ -39,7 +39,8 @@ slurm:
 	  command -v $$name >/dev/null || missing=$$name; done; \
 	if [ -z "$$missing" ]; then true; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -q && apt-get install -qy --no-install-recommends $(SLURM); \
+	  apt-get update -q && apt-get install -qy --no-install-recommends $(SLURM) \
+	    || echo "SLURM could not be installed: its tests are skipped"; \
 	else echo "SLURM is not here; on Debian: sudo apt-get install $(SLURM)"; fi
 
 check: setup

@@ -209,6 +209,7 @@ def user(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> It
     print(f"{request.node.name}: {time.monotonic() - began:.0f} s")
     for name, state in cluster.states().items():
         if state == "down":
+            cluster.fail(name)
             cluster.start(name)
     until(lambda: set(cluster.states().values()) == {"idle"}, "idle nodes", 60)
 
