@@ -10,7 +10,7 @@ keeps few shards open, and any number of ranks up to `num_lanes` sees the same g
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -222,7 +222,7 @@ class EpochOrder:
     """One epoch of an `Order`: any stretch of it in time proportional to the stretch."""
 
     def __init__(self, order: Order, epoch: int) -> None:
-        self.order, self.number = order, epoch
+        self.order = order
         key = (order.seed, Purpose.SHARD_ORDER, epoch)
         self._shards = permutation(len(order.counts), *key)
         counts = order.counts[self._shards]
@@ -232,13 +232,9 @@ class EpochOrder:
         self._begins = self._ends - counts
         self._rotation = integer(order.num_samples, order.seed, Purpose.ROTATION, epoch)
         self._lane_length = order.steps_per_epoch * order.per_lane
-        self._block = lru_cache(maxsize=2 * order.num_lanes)(self._draw_block)
-
-    def _draw_block(self, lane: int, block: int) -> np.ndarray:
-        start = block * self.order.block_size
-        size = min(self.order.block_size, self._lane_length - start)
-        key = (self.order.seed, Purpose.BLOCK_ORDER, self.number, lane, block)
-        return start + permutation(size, *key)
+        # Not a method: an epoch that its own cache refers to would outlive its end.
+        draw = partial(_draw_block, order.seed, epoch, order.block_size, self._lane_length)
+        self._block = lru_cache(maxsize=2 * order.num_lanes)(draw)
 
     def lane(self, lane: int, start: int, stop: int) -> np.ndarray:
         """Return the samples at positions [start, stop) of a lane, as places in the shard set."""
@@ -270,6 +266,14 @@ class EpochOrder:
         start = step * self.order.per_lane
         stop = start + self.order.per_lane
         return np.concatenate([self.lane(lane, start, stop) for lane in lanes])
+
+
+def _draw_block(
+    seed: int, epoch: int, block_size: int, lane_length: int, lane: int, block: int
+) -> np.ndarray:
+    start = block * block_size
+    size = min(block_size, lane_length - start)
+    return start + permutation(size, seed, Purpose.BLOCK_ORDER, epoch, lane, block)
 
 
 @dataclass(frozen=True)

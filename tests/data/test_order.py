@@ -1,5 +1,7 @@
+import gc
 import itertools
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -153,3 +155,16 @@ def test_places_map_the_order_into_a_part_of_the_shard_set():
     plain, mapped = (Order(counts, 0, 24, 8, places=given) for given in (None, places))
     for step in range(4):
         assert (places[plain.draw(step, 1, 2).index] == mapped.draw(step, 1, 2).index).all()
+
+
+def test_an_epoch_that_is_over_is_forgotten_at_once():
+    order = Order(np.array([75]), 0, 24, 8)
+    epoch = order.epoch(0)
+    epoch.share(0)
+    ended = weakref.ref(epoch)
+    gc.disable()  # it would find it later, after dozens of epochs
+    try:
+        del epoch
+        assert ended() is None
+    finally:
+        gc.enable()
