@@ -52,14 +52,15 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
     life = _this_life(lives, before, job, restart)
     number = None if life is None else life.get("life", len(lives))
     record = {"job": job, "restart": restart, "life": number, "status": status}
-    requeue, why = _judge(run_dir, status, life, before)
+    owned = _is_owned(run_dir, job, restart)
+    requeue, why = _judge(run_dir, status, life, before, owned)
     if requeue and restart >= max_restarts:
         requeue, why = False, f"{why}, but SLURM started this job {restart} times again already"
     return Verdict(requeue, why, record | {"requeue": requeue, "why": why})
 
 
 def _judge(
-    run_dir: Path, status: int, life: dict[str, Any] | None, before: Lines
+    run_dir: Path, status: int, life: dict[str, Any] | None, before: Lines, owned: bool
 ) -> tuple[bool, str]:
     saved = last_step(run_dir)
     if status == 0:
@@ -69,7 +70,7 @@ def _judge(
     failed = f"failed with status {status}{_reason(run_dir, life)}"
     if status == USER_ERROR:
         return False, f"{failed}: an error of the command or its config stays one"
-    if status == LOST:
+    if status == LOST and not owned:  # any process may end with such a number
         return False, "a life that started later owns the run folder"
     began = None if life is None else life.get("step", 0)
     if began is None or saved <= began:
@@ -77,6 +78,13 @@ def _judge(
     in_a_row = 1 + _failures_at_the_end(before)
     why = f"{failed}, but got from step {began} to {saved}; failure {in_a_row} in a row"
     return in_a_row <= MAX_FAILURES, f"{why}, at most {MAX_FAILURES} are tried again"
+
+
+def _is_owned(run_dir: Path, job: str | None, restart: int) -> bool:
+    """Whether no life of another job, or of another start of this one, has claimed the folder."""
+    owner = read_json(run_dir / "owner.json")
+    claimed = str(owner.get("job")), int(owner.get("restart") or 0)
+    return not owner or claimed == (str(job), restart)
 
 
 def _this_life(lives: Lines, before: Lines, job: str | None, restart: int) -> dict[str, Any] | None:

@@ -41,12 +41,23 @@ def test_what_was_asked_to_stop_goes_on(live):
     assert found.why == "asked to stop, saved at step 10"
 
 
-@pytest.mark.parametrize("status", [2, signals.LOST])
-def test_an_error_of_the_user_and_a_lost_folder_are_never_tried_again(live, status):
-    assert not live(0, [10], status).requeue
+def test_an_error_of_the_user_is_never_tried_again(live):
+    assert not live(0, [10], 2).requeue
 
 
-@pytest.mark.parametrize("status", [1, 9, 134, 137, 139])
+@pytest.mark.parametrize("owner", [{"job": "8", "restart": 0}, {"job": "7", "restart": 1}])
+def test_a_lost_folder_is_left_alone(live, tmp_path, owner):
+    append_line(tmp_path / "owner.json", owner)
+    found = live(0, [10], signals.LOST)
+    assert (found.requeue, "owns the run folder" in found.why) == (False, True)
+
+
+def test_a_process_that_ends_with_the_same_status_has_not_lost_its_folder(live, tmp_path):
+    append_line(tmp_path / "owner.json", {"job": "7", "restart": 0})
+    assert live(0, [10], signals.LOST).requeue
+
+
+@pytest.mark.parametrize("status", [1, 3, 9, 134, 137, 139])
 def test_a_failure_is_tried_again_if_the_life_got_further(live, status):
     assert live(0, [10], status).requeue
     assert not live(10, [], status).requeue

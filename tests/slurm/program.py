@@ -1,7 +1,8 @@
 """`ssl-swin` whose training can be made slow, late or fragile, by variables.
 
 SLOW_S: seconds added to every step; SLOW_RANK: of this rank only. LATE_S: seconds of imports more.
-DIE_RANK: this rank dies without a word after DIE_STEP steps, later in each of DIE_LIVES lives.
+DIE_RANK: this rank dies without a word after DIE_STEP steps, later in each of DIE_LIVES lives; with
+DIE_MB it takes so much memory instead, and waits.
 MEASURE_S: seconds that each held-out batch takes. SAVE_S: seconds that a save takes in the first
 life, with half a file on the disk; of the save with the number SAVE_NUMBER, from 0, and later ones.
 """
@@ -45,13 +46,21 @@ def disturb() -> None:
         if slow:
             time.sleep(seconds)
         if dies and self.step == last_step:
-            os._exit(3)
+            die(int(told.get("DIE_MB", 0)))
         return train(self, batch, batch_idx)
 
     Learner.training_step = step
     delay_measuring(float(told.get("MEASURE_S", 0)))
     if life == 0:
         delay_saving(float(told.get("SAVE_S", 0)), int(told.get("SAVE_NUMBER", 0)))
+
+
+def die(megabytes: int) -> None:
+    """End at once, or take memory until somebody ends this process."""
+    if not megabytes:
+        os._exit(3)
+    _taken = b"x" * (megabytes * 10**6)
+    time.sleep(600)
 
 
 def delay_measuring(seconds: float) -> None:

@@ -202,6 +202,15 @@ def test_12_a_rank_that_dies_without_progress_is_not(user):
     assert "before it saved anything new" in run.log
 
 
+@pytest.mark.slow
+def test_12_a_rank_that_takes_more_memory_than_it_has_is_tried_again(user, straight):
+    dies = {"DIE_RANK": 1, "DIE_STEP": 12, "DIE_LIVES": 1, "DIE_MB": 2000}
+    run = user.submit("--sbatch=--mem=1500M", **dies)
+    assert run.finish()["Restarts"] == "1"
+    assert "but got from step 0 to 10; failure 1 in a row" in run.log
+    assert_whole(run.folder, straight())
+
+
 def test_13_scancel_saves_and_is_the_end(user):
     run = user.submit(SLOW_S=0.1)
     run.reach(12)
@@ -317,3 +326,19 @@ def test_16_a_job_submitted_from_inside_another_is_itself(user):
     assert found["JobName"] == "ssl-pretrain"
     status, said = user.ask(*words)  # into a folder that waits for its job
     assert (status, f"belongs to job {job}, which is PENDING" in said) == (2, True)
+
+
+def test_16_a_mistake_in_a_submission_queues_nothing(user, straight):
+    words = [*user.program, "submit", "pretrain", user.config, "--cluster", user.defaults]
+    before = user.cluster.ask("squeue", "--noheader")
+    for wrong, answer in (
+        (("--optim.epochs", "many"), "epochs"),
+        (("--run_dir", straight(), "--seed", "1"), "seed"),  # another run's folder
+        (("--nodes", "11", "--tasks-per-node", "1"), "11 processes"),  # of 10 lanes
+    ):
+        status, said = user.ask(*words, *wrong, seconds=30)
+        assert status == 2
+        assert said.startswith("error: ")
+        assert answer in said
+    assert not (user.folder / "run").exists()
+    assert user.cluster.ask("squeue", "--noheader") == before
