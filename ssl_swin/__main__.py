@@ -13,8 +13,6 @@ from typing import Any, get_args, get_type_hints
 
 from ssl_swin import __version__, signals
 
-USAGE_ERROR = 2
-
 # command -> (module, function, one line of help)
 COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
@@ -64,15 +62,16 @@ def run(arguments: list[str]) -> int:
             signals.watch()
             return _run_config(name, rest)
         if name == "submit":
-            return _function(name)(rest, _read_config)
+            return _function(name)(rest, _read_config, _check_model)
         if name == "status":
             return _function(name)(rest)
         return _run_function(name, rest)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, MemoryError) as error:
         broke_off = isinstance(error, (ConnectionError, EOFError)) and name in CONFIGS
         if broke_off and "DataLoader worker" not in str(error):
             return _stopped(f"DataLoader worker broke off ({type(error).__name__})")
-        return _fail(_told_by_worker(str(error)))
+        status = signals.exit_status(error) if name in CONFIGS else signals.USER_ERROR
+        return _fail(_told_by_worker(str(error)), status)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -97,6 +96,17 @@ def _read_config(name: str, arguments: list[str]) -> tuple[Any, Path | None]:
     """Return the config of a command, and the checkpoint of `--resume-from`."""
     settings, options = _parse_config(name, arguments)
     return settings, options["resume_from"]
+
+
+def _check_model(config: Any) -> None:
+    """Refuse a model that cannot be built.
+
+    Raises:
+        ValueError: If its numbers do not fit together.
+    """
+    from ssl_swin.build import check_model
+
+    check_model(config)
 
 
 def _parse_config(name: str, arguments: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -245,10 +255,12 @@ def _told_by_worker(message: str) -> str:
 
 
 def _stopped(reason: str) -> int:
-    return _fail(f"{reason}. Was memory short? The same command goes on from the last save.", 1)
+    return _fail(
+        f"{reason}. Was memory short? The same command goes on from the last save.", signals.FAILED
+    )
 
 
-def _fail(message: str, status: int = USAGE_ERROR) -> int:
+def _fail(message: str, status: int = signals.USER_ERROR) -> int:
     print(f"error: {message}", file=sys.stderr)
     return status
 

@@ -76,11 +76,10 @@ def build_pretrain(config: PretrainConfig, resume_from: Path | None = None) -> R
         ValueError: If the config does not fit the data, the model or the run folder.
     """
     images = _images(config, "pretrain", resume_from)
-    size = config.mask.mask_patch_size
-    masking = Masking(size, grid(config.model.img_size, size), config.mask.mask_ratio, config.seed)
+    masking = _masking(config)
     torch.manual_seed(config.seed)
     module = PretrainModule(
-        SimMIM(_encoder(config), size),
+        SimMIM(_encoder(config), masking.mask_patch_size),
         Normalise(config.data.mean, config.data.std),
         masking,
         _schedule(config, images.order),
@@ -115,6 +114,19 @@ def build_finetune(config: FinetuneConfig, resume_from: Path | None = None) -> R
         config.optim.layer_decay,
     )
     return _run(config, images, module)
+
+
+def check_model(config: RunConfig) -> None:
+    """Build the network without its weights, as a check.
+
+    Raises:
+        ValueError: If there is no such network, or it does not fit the images or the masks.
+    """
+    with torch.device("meta"):
+        if isinstance(config, FinetuneConfig):
+            Classifier(_encoder(config), config.num_classes)
+        elif isinstance(config, PretrainConfig):
+            SimMIM(_encoder(config), _masking(config).mask_patch_size)
 
 
 def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
@@ -177,6 +189,11 @@ def _hand_off(config: FinetuneConfig, encoder: SwinEncoder, source: Path) -> Non
 def _open(data: DataConfig, pattern: str) -> ShardSet:
     folder = None if data.cache_dir is None else Path(data.cache_dir)
     return open_shards(pattern, folder, data.cache_gb)
+
+
+def _masking(config: PretrainConfig) -> Masking:
+    size, ratio = config.mask.mask_patch_size, config.mask.mask_ratio
+    return Masking(size, grid(config.model.img_size, size), ratio, config.seed)
 
 
 def _encoder(config: RunConfig) -> SwinEncoder:

@@ -23,7 +23,7 @@ from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.learner import Learner
-from ssl_swin.training.ownership import Ownership
+from ssl_swin.training.ownership import LostOwnership, Ownership
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain, slurm_job
 from ssl_swin.training.trainer import limit_threads, make_loggers, make_trainer, say
@@ -75,7 +75,7 @@ def train(run: Run) -> int:
     record = _Record(run, ownership)
     watchdog = Watchdog(config.training.step_timeout_s, folder.stacks, ownership, record.end)
     callbacks = _callbacks(run, meeting, ownership.require)
-    trainer = _trainer(run, [record, watchdog, *callbacks], log=True)
+    trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
     try:
         if module.step < run.stop_step:
             trainer.fit(module, datamodule=run.datamodule)
@@ -93,10 +93,11 @@ def train(run: Run) -> int:
         say(f"stopped before the first step: {error}")
         return record.end("ranks read different checkpoints", signals.REQUEUE)
     except BaseException as error:
-        if ownership.is_lost():  # then this error may be a consequence
+        # An error of another kind may be a consequence.
+        if isinstance(error, LostOwnership) or ownership.is_lost():
             say(f"error: {ownership.describe_loss()}", file=sys.stderr)
             return record.end("lost ownership", signals.LOST)
-        record.end(_first_line(error), _status(error))
+        record.end(_first_line(error), signals.exit_status(error))
         raise
     finally:
         watchdog.stop()
@@ -129,14 +130,16 @@ def describe(run: Run) -> int:
 
 
 def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
-    """What happens between two steps, in this order; the checkpoint comes after all that counts."""
+    """What happens between two steps, in this order; the checkpoint comes after all that counts.
+
+    Before them comes `meeting`: nothing is written unless all ranks begin at the same step.
+    """
     training, folder, module = run.config.training, run.folder, run.module
     per_epoch, clock = run.order.steps_per_epoch, Clock()
     callbacks: list[Callback] = []
     if training.ledger:
         callbacks.append(Ledger(folder, run.images.start.life))
     callbacks += [
-        meeting,
         BadSamples(
             folder,
             run.images.stream,
@@ -217,13 +220,6 @@ class _Record(Callback):
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _status(error: BaseException) -> int:
-    """Return the exit status that this error leads to."""
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
-        return error.code
-    return 2 if isinstance(error, ValueError | OSError) else 1
 
 
 def _patience(training: TrainingConfig) -> timedelta:

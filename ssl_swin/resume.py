@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ssl_swin.config import RunConfig, differences, flatten
-from ssl_swin.run_folder import RunFolder, append_line, write_text
+from ssl_swin.run_folder import RunFolder, append_line, require_same_shards, write_text
 from ssl_swin.training.checkpoint import DamagedCheckpoint, State, read_checkpoint
 from ssl_swin.training.preemption import SlurmJob
 from ssl_swin.training.trainer import say
@@ -23,6 +23,7 @@ class Start:
         life: Counted from 1.
         state: The checkpoint to go on from; None at the beginning.
         changes: What `--resume-from` changed, name -> (before, now).
+        shards: The training shard set, as `ShardSet.describe` says.
         passed_over: Whether the last checkpoint is damaged, and `state` the previous one.
     """
 
@@ -30,6 +31,7 @@ class Start:
     life: int
     state: State | None
     changes: dict[str, tuple[Any, Any]]
+    shards: dict[str, Any]
     passed_over: bool = False
 
 
@@ -52,7 +54,7 @@ def find_start(
         return _changed_start(config, kind, folder, shards, resume_from)
     life = count_lives(folder) + 1
     if not has_checkpoint(folder):
-        return Start(folder, life, None, {})
+        return Start(folder, life, None, {}, shards)
     state, passed_over = _read_newest(folder)
     changed = differences(state["config"], flatten(config)) | _other_kind(state, kind)
     if changed:
@@ -62,8 +64,8 @@ def find_start(
             "another run_dir, or change the run on purpose with "
             f"--resume-from {folder.last} --run_dir NEW"
         )
-    _require_same_shards(state, shards)
-    return Start(folder, life, state, {}, passed_over)
+    require_same_shards(state["shards"], shards)
+    return Start(folder, life, state, {}, shards, passed_over)
 
 
 def has_checkpoint(folder: RunFolder) -> bool:
@@ -104,7 +106,7 @@ def _changed_start(
     changes = differences(state["config"], flatten(config))
     if state["shards"] != shards:
         changes["shard set"] = (state["shards"], shards)
-    return Start(folder, count_lives(folder) + 1, state, changes)
+    return Start(folder, count_lives(folder) + 1, state, changes, shards)
 
 
 def record_start(
@@ -113,9 +115,14 @@ def record_start(
     """Write down, on rank 0, that a life begins: config, differences, and a line in `lives`."""
     folder = start.folder
     if start.passed_over:  # the damaged one must never become the previous one
+        if folder.last.is_file():
+            folder.last.replace(folder.damaged)
         folder.previous.replace(folder.last)
-    for partial in folder.last.parent.glob(".*.partial"):
-        partial.unlink()  # of a life that was killed while it saved
+        append_line(folder.checkpoints, {"step": step, "reasons": ["the one before is damaged"]})
+    for place in (folder.root, folder.last.parent):
+        for partial in place.glob(".*.partial"):
+            partial.unlink(missing_ok=True)  # of a life that was killed while it wrote
+    write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
     write_text(folder.config, yaml.safe_dump(nested(flatten(config)), sort_keys=False))
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
@@ -153,12 +160,3 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def _other_kind(state: State, kind: str) -> dict[str, tuple[Any, Any]]:
     return {} if state["kind"] == kind else {"kind": (state["kind"], kind)}
-
-
-def _require_same_shards(state: State, shards: dict[str, Any]) -> None:
-    for name, before in state["shards"].items():
-        if shards[name] != before:
-            raise ValueError(
-                f"the training shards changed: {name} was {before}, is {shards[name]}; put the old "
-                "shards back, or go on with the new ones on purpose with --resume-from"
-            )

@@ -30,6 +30,11 @@ class RunFolder:
         return self.root / "checkpoints" / "previous.ckpt"
 
     @property
+    def damaged(self) -> Path:
+        """What was the last checkpoint when it turned out to be damaged."""
+        return self.root / "checkpoints" / "damaged.ckpt"
+
+    @property
     def best(self) -> Path:
         """The fine-tuning checkpoint of the best validation top-1."""
         return self.root / "checkpoints" / "best.ckpt"
@@ -105,6 +110,11 @@ class RunFolder:
         return self.root / "verdicts.jsonl"
 
     @property
+    def shards(self) -> Path:
+        """What the training shard set is: number of shards and samples, fingerprint."""
+        return self.root / "shards.json"
+
+    @property
     def differences(self) -> Path:
         """What a deliberate change (`--resume-from`) changed."""
         return self.root / "resumed_from.json"
@@ -172,6 +182,50 @@ def read_summary(folder: RunFolder) -> Summary | None:
         return Summary(**fields)
     except (json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{folder.summary} is not a summary of this version: {error}") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; what a killed process did not finish, or a missing file, is passed over."""
+    if not path.is_file():
+        return []
+    found = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict):
+            found.append(line)
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of one JSON object; nothing where there is none, or it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def last_step(folder: RunFolder) -> int:
+    """Return the step of the last checkpoint, 0 if there is none."""
+    saved = read_lines(folder.checkpoints)
+    return int(saved[-1].get("step", 0)) if saved else 0
+
+
+def require_same_shards(known: dict[str, Any], shards: dict[str, Any]) -> None:
+    """Refuse to go on with other shards than those a run has begun with.
+
+    Raises:
+        ValueError: If they are others.
+    """
+    for name, before in known.items():
+        if shards[name] != before:
+            raise ValueError(
+                f"the training shards changed: {name} was {before}, is {shards[name]}; put the old "
+                "shards back, or go on with the new ones on purpose with --resume-from"
+            )
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -11,12 +11,18 @@ import numpy as np
 
 from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import look_up
-from ssl_swin.cluster.verdict import last_step, read_json, read_lines
-from ssl_swin.config import DataConfig, LabelledDataConfig, RunConfig, differences, flatten
+from ssl_swin.config import (
+    DataConfig,
+    FinetuneConfig,
+    LabelledDataConfig,
+    RunConfig,
+    differences,
+    flatten,
+)
 from ssl_swin.data.mixture import order_of
 from ssl_swin.data.order import Dealt, rank_lanes
 from ssl_swin.data.shards import ShardSet
-from ssl_swin.run_folder import RunFolder
+from ssl_swin.run_folder import RunFolder, last_step, read_json, read_lines, require_same_shards
 
 # Channels of the first stage and blocks of each, of the Swins that the paper names.
 _SIZES = {
@@ -51,15 +57,17 @@ def open_plan(config: RunConfig) -> Plan:
     """Open the shards of a run by their indexes and count its steps.
 
     Raises:
-        ValueError: If shards or indexes are missing, or do not fit the batch and its lanes.
+        ValueError: If shards or indexes are missing, are not those the run has begun with, or do
+            not fit the batch and its lanes.
     """
+    folder = RunFolder(Path(config.run_dir))
     sets = [_open(config.data, pattern) for pattern in config.data.patterns]
-    ShardSet.join(sets)
+    require_same_shards(read_json(folder.shards), ShardSet.join(sets).describe())
     if config.data.val_shards is not None:
         _open(config.data, config.data.val_shards)
     order = _order(config, sets)
     stop_step = config.optim.epochs * order.steps_per_epoch
-    done = last_step(Path(config.run_dir))
+    done = last_step(folder)
     return Plan(order, stop_step, done, config.training.global_batch_size)
 
 
@@ -111,9 +119,11 @@ def check_time(time: str, warning_s: int) -> int:
     """Return the seconds of one life that are before the warning.
 
     Raises:
-        ValueError: If the warning takes half of them, or the time cannot be read.
+        ValueError: If the warning takes half of them, or one of the two cannot be.
     """
     limit_s = seconds(time)
+    if warning_s < 1:
+        raise ValueError(f"--warning {warning_s}: seconds before the time limit, 1 or more")
     if 2 * warning_s > limit_s:
         raise ValueError(
             f"--warning {warning_s} s is more than half of --time {time}: a life would hardly "
@@ -153,7 +163,10 @@ def check_disk(config: RunConfig, plan: Plan) -> str:
     epochs, every = config.optim.epochs, config.training.keep_every_epochs
     kept = epochs // every if every else 0
     done_kept = plan.done // plan.order.steps_per_epoch // every if every else 0
-    files = kept - done_kept + 3  # last, best, and the one that is being written
+    stay = [folder.last, folder.previous]
+    stay += [folder.best] if isinstance(config, FinetuneConfig) else []
+    written = 1 + sum(not path.is_file() for path in stay)  # one is written before one goes
+    files = kept - done_kept + written
     here = next(place for place in (folder.root, *folder.root.absolute().parents) if place.exists())
     free = shutil.disk_usage(here).free
     text = f"{files} checkpoints of {_size(size)} ({source}), {_size(free)} free in {here}"
@@ -193,21 +206,22 @@ def num_parameters(config: RunConfig) -> int | None:
     return blocks + sum(8 * d**2 for d in widths[:-1]) + head
 
 
+class FinishedRun(ValueError):
+    """A run folder whose run is finished."""
+
+
 def check_folder(config: RunConfig, kind: str, read: ReadConfig, resume_from: Path | None) -> str:
-    """Refuse a run folder that is finished, another run's, or in a job's hands.
+    """Refuse a run folder that is another run's, in a job's hands, or finished.
 
     Raises:
-        ValueError: If it is.
+        FinishedRun: If it is finished, and of this very run.
+        ValueError: If it is one of the others.
     """
     folder = RunFolder(Path(config.run_dir))
     _require_writable(folder.root)
     _require_free(folder)
-    if folder.summary.is_file():
-        raise ValueError(f"{folder.root} is finished: {folder.summary}; give another --run_dir")
     if resume_from is not None and not resume_from.is_file():
         raise ValueError(f"--resume-from {resume_from}: there is no such file")
-    if not folder.last.is_file():
-        return f"{folder.root} is new"
     if folder.config.is_file():
         try:
             before = read(kind, folder.config)
@@ -218,7 +232,11 @@ def check_folder(config: RunConfig, kind: str, read: ReadConfig, resume_from: Pa
                 f"{folder.root} holds a run with {name}={old!r}, this config says {new!r}; give "
                 f"another run_dir, or --resume-from {folder.last} --run_dir NEW"
             )
-    return f"{folder.root} goes on from step {last_step(folder.root):,d}"
+    if folder.summary.is_file():
+        raise FinishedRun(f"{folder.root} is finished: {folder.summary}")
+    if not folder.last.is_file():
+        return f"{folder.root} is new"
+    return f"{folder.root} goes on from step {last_step(folder):,d}"
 
 
 def _require_free(folder: RunFolder) -> None:

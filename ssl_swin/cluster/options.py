@@ -50,7 +50,7 @@ class Options:
     srun: tuple[str, ...] = _option("A further option of srun: --srun=--container-image=IMAGE.", ())
     setup: str = _option("Lines of shell that make the program available, for the script.", "")
     program: str | None = _option("How the nodes call ssl-swin; default: this very Python.")
-    node_cache: str = _option("Folder on each node's own disk; may hold variables.", "/tmp")
+    node_cache: str = _option("Folder on each node's own disk; may hold a job's variables.", "/tmp")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Script:
     srun: tuple[str, ...] = ()
     """Further options of srun."""
     node_cache: str = "/tmp"
-    """Folder on each node's own disk, as shell text; variables are filled in on the node."""
+    """Folder on each node's own disk, as shell text; the script fills in variables."""
     shards_to_cache: bool = False
     """Whether shards come from afar, and are kept there."""
 
@@ -64,6 +64,7 @@ class Script:
             cache=' --data.cache_dir "$node_cache/shards"' if self.shards_to_cache else "",
             srun=join(self.srun) + " " if self.srun else "",
             warning_s=self.warning_s,
+            wait_s=max(1, self.warning_s // 3),  # so that the verdict is before the time limit
             max_restarts=self.max_restarts,
             tasks="$SLURM_NTASKS_PER_NODE" if self._fixed else str(self.tasks_per_node),
             cpus="$SLURM_CPUS_PER_TASK" if self._fixed else str(self.cpus_per_task),
@@ -133,6 +134,7 @@ TEMPLATE = r"""#!/bin/bash
 #SBATCH --open-mode=append
 {more}
 {setup}
+set +eu # a status other than 0 is looked at below
 program=({program})
 {run}
 
@@ -141,7 +143,8 @@ unset MASTER_ADDR MASTER_PORT RANK LOCAL_RANK NODE_RANK WORLD_SIZE
 
 # Compiled kernels, and shards from afar, go to the node's own disk: a home folder on the network is
 # slow for many ranks.
-node_cache="{node_cache}/ssl-swin-$USER"
+node_cache="{node_cache}"
+node_cache="${{node_cache:-/tmp}}/ssl-swin-$(id -un)"
 export TORCHINDUCTOR_CACHE_DIR="$node_cache/inductor" TRITON_CACHE_DIR="$node_cache/triton"
 
 # Images are decoded by loader processes, one thread each; training.num_threads is for the others.
@@ -152,10 +155,10 @@ export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=1
 # If it takes the wrong network (`ip -br addr` on a node names them), choose one:
 # export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
 
-# Nodes and processes are what SLURM gave. Ranks may leave one after the other while the first one
-# saves, so one that fails does not end the others at once: they have the time of the warning.
+# Nodes and processes are what SLURM gave. All leave together after a save. One that fails does not
+# end the others at once: they have {wait_s} s to notice, and to say where they were.
 tasks_per_node={tasks} cpus_per_task={cpus}
-srun --kill-on-bad-exit=0 --wait={warning_s} --unbuffered \
+srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
     --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
     --cpus-per-task="$cpus_per_task" {srun}\
     "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run"{cache} \
@@ -166,7 +169,10 @@ status=$?
 # most 3 times in a row; an error of the config never does. One line in the log says which it was.
 "${{program[@]}}" verdict "$run" "$status" --max_restarts {max_restarts}
 verdict=$?
-if [ $verdict = 0 ] || {{ [ $verdict != 3 ] && [ $status = 75 ]; }}; then
+if [ $verdict != 0 ] && [ $verdict != 3 ]; then # it could not be asked, in a container perhaps
+    [ $status = 75 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {max_restarts} ] && verdict=0
+fi
+if [ $verdict = 0 ]; then
     # A task of an array has a number of its own; the bare job id may mean the whole array.
     job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
     job=${{job:-$SLURM_JOB_ID}}

@@ -10,8 +10,8 @@ import yaml
 
 from ssl_swin.cluster.options import Parser
 from ssl_swin.cluster.queue import JobState, look_up
-from ssl_swin.cluster.verdict import Lines, read_json, read_lines
-from ssl_swin.run_folder import RunFolder
+from ssl_swin.cluster.verdict import Line, first_end
+from ssl_swin.run_folder import RunFolder, read_json, read_lines
 
 _CLEAR = "\033[H\033[2J"
 
@@ -67,9 +67,8 @@ def find(places: Iterable[Path]) -> list[RunFolder]:
 
 def describe(folder: RunFolder) -> str:
     """Return what is known of one run, as a few lines; what is not known is left out."""
-    lives, ends = read_lines(folder.lives), read_lines(folder.ends)
-    job = _job(folder, lives)
-    state = None if job is None else look_up(job)
+    lives = read_lines(folder.lives)
+    job, state = _job(folder, lives)
     if folder.summary.is_file():
         standing = "finished"
     elif state is not None:
@@ -78,21 +77,23 @@ def describe(folder: RunFolder) -> str:
         standing = "job unknown to SLURM" if job else "no job"
     lines = [" ".join([f"{folder.root}:", standing, *_place(job, state, lives)])]
     alive = state is not None and state.alive and state.state != "PENDING"
-    lines += [_life(one, lives, ends, folder, alive) for one in range(len(lives))]
+    lines += [_life(one, lives, folder, alive) for one in range(len(lives))]
     lines += _verdict(folder)
     return "\n  ".join([*lines, *_progress(folder), *_saved(folder)])
 
 
-def _job(folder: RunFolder, lives: Lines) -> str | None:
-    """Return the id of the run's latest job: submitted, or the owner of the folder."""
-    owner = read_json(folder.owner).get("job")
-    submitted = [line["job"] for line in read_lines(folder.jobs) if line.get("job")]
-    started = [line["job"] for line in lives if line.get("job")]
-    known = submitted[-1:] or ([owner] if owner else started[-1:])
-    return str(known[-1]) if known else None
+def _job(folder: RunFolder, lives: list[Line]) -> tuple[str | None, JobState | None]:
+    """Return the run's job and its state: the one that lives, or else the latest."""
+    owners = [*(line.get("job") for line in lives), read_json(folder.owner).get("job")]
+    submitted = [line.get("job") for line in read_lines(folder.jobs)]
+    latest = [str(jobs[-1]) for jobs in (submitted, owners) if jobs and jobs[-1] is not None]
+    states = {job: look_up(job) for job in latest}
+    alive = [job for job, state in states.items() if state is not None and state.alive]
+    job = next(iter([*alive, *reversed(latest)]), None)  # what began may have been sbatched by hand
+    return job, None if job is None else states[job]
 
 
-def _place(job: str | None, state: JobState | None, lives: Lines) -> list[str]:
+def _place(job: str | None, state: JobState | None, lives: list[Line]) -> list[str]:
     words = [] if job is None else [f"job {job}"]
     if lives and lives[-1].get("restart"):
         words.append(f"restart {lives[-1]['restart']}")
@@ -103,10 +104,10 @@ def _place(job: str | None, state: JobState | None, lives: Lines) -> list[str]:
     return words
 
 
-def _life(place: int, lives: Lines, ends: Lines, folder: RunFolder, alive: bool) -> str:
+def _life(place: int, lives: list[Line], folder: RunFolder, alive: bool) -> str:
     life = lives[place]
     number = life.get("life", place + 1)
-    end = next((one for one in reversed(ends) if one.get("life") == number), None)
+    end = first_end(folder, number)
     last = place == len(lives) - 1
     text = f"life {number}: from step {life.get('step', '?')}"
     if "world_size" in life:
@@ -114,12 +115,16 @@ def _life(place: int, lives: Lines, ends: Lines, folder: RunFolder, alive: bool)
     if life.get("nodes"):
         nodes = life["nodes"]
         text += f", nodes {','.join(nodes) if isinstance(nodes, list) else nodes}"
-    if end is not None:
+    if end:
         step = f" at step {end['step']}" if "step" in end else ""
         return f"{text}; ended{step}: {end.get('reason', 'no reason given')}"
     if last and folder.summary.is_file():
         return f"{text}; finished"
-    return f"{text}; runs" if last and alive else f"{text}; ended without a word (killed)"
+    if last and alive:
+        return f"{text}; runs"
+    judged = (one for one in read_lines(folder.verdicts) if one.get("life") == number)
+    status = next((f", status {one['status']}" for one in judged if "status" in one), "")
+    return f"{text}; ended without a word (killed{status})"
 
 
 def _verdict(folder: RunFolder) -> list[str]:

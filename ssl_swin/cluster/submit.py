@@ -20,6 +20,7 @@ from ssl_swin.run_folder import RunFolder, append_line, write_text
 
 # (kind, arguments) -> config and what --resume-from says, as the command itself would read them
 Read = Callable[[str, list[str]], tuple[RunConfig, Path | None]]
+CheckModel = Callable[[RunConfig], None]
 
 _LEAKED = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|"
@@ -46,20 +47,28 @@ class Prepared:
         return self.root / f"{self.kind}.sbatch"
 
 
-def submit(arguments: list[str], read: Read) -> int:
+def submit(arguments: list[str], read: Read, check_model: CheckModel) -> int:
     """Submit what a command line asks for; nothing is written or queued if a check fails.
 
     Args:
         arguments: What follows `ssl-swin submit`.
         read: Reads the config of a training, as the training itself would.
+        check_model: Raises if the model of a config cannot be built.
 
     Raises:
         ValueError: If a check fails, or sbatch does.
     """
-    request = read_request(arguments)
+    request, before = read_request(arguments), None
     prepared: list[Prepared] = []
     for stage in request.stages:
-        prepared.append(_prepare(stage, read, prepared[-1].root if prepared else None))
+        one = _prepare(stage, read, check_model, before)
+        before = one.root
+        if one.runs:
+            prepared.append(one)
+        elif stage is request.stages[-1]:
+            raise ValueError(f"{'; '.join(one.said)}; give another --run_dir")
+        else:
+            print(f"left out: {'; '.join(one.said)}")
     roots = [run.resolve() for one in prepared for run in one.runs]
     if len(set(roots)) < len(roots):
         raise ValueError("two of the runs have the same run_dir: give each its own --run_dir")
@@ -76,7 +85,8 @@ def submit(arguments: list[str], read: Read) -> int:
     return 0
 
 
-def _prepare(stage: Stage, read: Read, before: Path | None) -> Prepared:
+def _prepare(stage: Stage, read: Read, check_model: CheckModel, before: Path | None) -> Prepared:
+    """Check a stage; it has no runs if all of them are finished."""
     arguments = list(stage.arguments)
     config, resume_from = read(stage.kind, arguments)
     if before is not None and isinstance(config, FinetuneConfig) and config.encoder is None:
@@ -87,12 +97,18 @@ def _prepare(stage: Stage, read: Read, before: Path | None) -> Prepared:
         raise ValueError(f"run_dir {root} holds a character that SLURM reads as another: rename it")
     sweep = _sweep(root, stage.options.array)
     said: list[str] = []
+    left: list[tuple[str, tuple[str, ...]]] = []
     for run_dir, settings in sweep or ((str(root), ()),):
         one, _ = read(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
-        found = _check(one, stage, read, resume_from, None if before is None else str(before))
+        try:
+            found = _check(one, stage, read, resume_from, None if before is None else str(before))
+            check_model(one)
+            left.append((run_dir, settings))
+        except checks.FinishedRun as finished:
+            found = [str(finished)]
         said += [line for line in found if line not in said]
-    runs = tuple(Path(run_dir) for run_dir, _ in sweep) or (root,)
-    script = _script(config, stage, tuple(arguments), sweep)
+    runs = tuple(Path(run_dir) for run_dir, _ in left)
+    script = _script(config, stage, tuple(arguments), tuple(left) if sweep else ())
     return Prepared(stage.kind, root, runs, script, tuple(said))
 
 

@@ -41,7 +41,7 @@ class ShardError(ValueError):
     """Shards that are missing, damaged, or not as they were indexed."""
 
 
-class RemoteError(ShardError):
+class RemoteError(ShardError, OSError):
     """A remote file that cannot be had: the network's or the storage's fault, not the shard's."""
 
 

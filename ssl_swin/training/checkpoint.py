@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, loaded without executing anything, saved when due."""
 
+import errno
 import os
 import pickle
 import secrets
@@ -39,6 +40,10 @@ _BROKEN = (
 )
 
 
+# Errors of the system that are the file's fault: it is not there, or sends zipfile to a wild place.
+_WRONG_FILE = (errno.ENOENT, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW, None)
+
+
 class DamagedCheckpoint(ValueError):
     """A checkpoint that cannot be read, or is not as it was written."""
 
@@ -75,17 +80,23 @@ def read_checkpoint(path: Path) -> State:
     """Read a checkpoint of ours; nothing in it is executed.
 
     Raises:
-        DamagedCheckpoint: If it cannot be read, or a byte is not what was written.
+        DamagedCheckpoint: If it is not there, or a byte is not what was written.
         ValueError: If it is of another format.
+        OSError: If the storage does not give it, which it may do later.
+        MemoryError: If there is no room for it.
     """
     try:
         with zipfile.ZipFile(path) as file:  # torch writes check sums and never looks at them
             damaged = file.testzip()
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
+        if error.errno not in _WRONG_FILE:
+            raise
         reason = error.strerror or error
         raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint: {reason}") from error
     except _BROKEN as error:
+        if "allocate memory" in str(error):  # torch's word for it
+            raise MemoryError(f"no memory to read {path} into") from error
         raise DamagedCheckpoint(
             f"{path} cannot be read as a checkpoint: it is damaged, or is not of this program"
         ) from error

@@ -37,10 +37,18 @@ class Ownership:
 
         Args:
             facts: What a reader should know of the owner: life, job, restart.
+
+        Raises:
+            LostOwnership: If a later start of the same job owns the folder: this one was given up
+                while it began.
         """
+        owner = self._owner()
+        same_job = facts.get("job") is not None and owner.get("job") == facts["job"]
+        if same_job and (owner.get("restart") or 0) > (facts.get("restart") or 0):
+            raise LostOwnership(self.describe_loss())
         host, pid = socket.gethostname(), os.getpid()
-        owner = {"token": secrets.token_hex(8), **facts, "host": host, "pid": pid}
-        text = json.dumps(owner) + "\n"
+        mine = {"token": secrets.token_hex(8), **facts, "host": host, "pid": pid}
+        text = json.dumps(mine) + "\n"
         write_text(self.path, text)
         self._text = text
         return text
@@ -75,6 +83,13 @@ class Ownership:
             f"{self.path.parent} now belongs to a life that started later: {self._read()!s:.300}; "
             "this one leaves and writes nothing more there"
         ).replace("\n", "")
+
+    def _owner(self) -> dict[str, Any]:
+        try:
+            owner = json.loads(self._read() or "{}")
+        except json.JSONDecodeError:
+            return {}
+        return owner if isinstance(owner, dict) else {}
 
     def _read(self) -> str | None:
         try:

@@ -1,5 +1,6 @@
 """The scripts in slurm/ are the rendered ones; run as a module, this file accepts a change."""
 
+import getpass
 import shlex
 import subprocess
 from pathlib import Path
@@ -78,9 +79,9 @@ def test_hostile_words_reach_the_program_unchanged():
 
 def test_shards_from_afar_are_kept_on_the_node():
     script = Script("pretrain", "c.yaml", "r", node_cache="$MINE", shards_to_cache=True)
-    called, _ = run(script, USER="me", MINE="/scratch/7")
+    called, _ = run(script, MINE="/scratch/7")
     place = called.index("--data.cache_dir")
-    assert called[place + 1] == "/scratch/7/ssl-swin-me/shards"
+    assert called[place + 1] == f"/scratch/7/ssl-swin-{getpass.getuser()}/shards"
     assert "--data.cache_dir" not in Script("pretrain", "c.yaml", "r").render()
 
 
@@ -104,6 +105,24 @@ def test_each_task_of_an_array_has_its_own_folder_and_settings():
     wanted = ["--optim.epochs", "3", "--seed", "1", "--run_dir", "r/seed=1"]
     assert called[start + 1 : start + 7] == wanted
     assert "#SBATCH --array=0-1" in script.render().splitlines()
+
+
+def test_without_a_verdict_the_number_of_lives_is_bounded_too():
+    script = Script("pretrain", "c.yaml", "r", max_restarts=5)
+    for restarts, requeued in ((4, True), (5, False)):
+        called, _ = run(script, 75, 127, SLURM_RESTART_COUNT=str(restarts))
+        assert ("requeue" in called) == requeued
+
+
+def test_a_setup_that_ends_at_the_first_failure_does_not_end_the_script():
+    script = Script("pretrain", "c.yaml", "r", setup="set -euo pipefail")
+    called, left = run(script, 75, 0)
+    assert ("requeue" in called, left) == (True, 99)  # of `sleep`, where SLURM would end it
+
+
+def test_a_variable_that_the_node_does_not_have_is_no_folder_at_the_root():
+    called, _ = run(Script("pretrain", "c.yaml", "r", node_cache="$NOT", shards_to_cache=True))
+    assert called[called.index("--data.cache_dir") + 1].startswith("/tmp/ssl-swin-")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,20 @@ def test_a_run_started_by_hand_is_known_by_its_owner(folder):
     assert "processes; runs" in describe(folder)
 
 
+@pytest.mark.parametrize(("submitted", "owner"), [("13", "12"), ("12", "13")])
+def test_of_two_jobs_it_is_the_one_that_lives(folder, submitted, owner):
+    append_line(folder.jobs, {"job": submitted})
+    began(folder, 1, 0, job=owner, restart=0)
+    append_line(folder.owner, {"job": owner})
+    assert "RUNNING job 12" in describe(folder)
+
+
+def test_a_killed_life_has_the_status_of_its_job(folder):
+    began(folder, 1, 0)
+    append_line(folder.verdicts, {"life": 1, "status": 137, "requeue": True, "why": "x"})
+    assert "ended without a word (killed, status 137)" in describe(folder)
+
+
 def test_a_finished_run_is_finished(trained):
     _, folder = trained
     lines = describe(RunFolder(folder)).splitlines()

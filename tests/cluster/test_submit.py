@@ -141,6 +141,10 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
         (["--gpus-per-node", "2", "--tasks-per-node", "3"], "one task each"),
         (["--time", "soon"], "write it as SLURM does"),
         (["--time", "2", "--warning", "90"], "a life would hardly train"),
+        (["--warning", "0"], "1 or more"),
+        (["--mask.mask_patch_size", "7"], "does not divide img_size"),
+        (["--mask.mask_ratio", "0.999"], "leave at least one"),
+        (["--model.name", "swin_huge"], "is not a Swin"),
         (["--array", "seed"], "write KEY=VALUE,VALUE"),
         (["--array", "sead=1,2"], "unknown option --sead; did you mean seed?"),
         (["--array", "seed=1,-2"], "must be 0 or more"),
@@ -214,6 +218,30 @@ def test_a_run_goes_on_with_what_its_folder_tells(trained, capsys):
     assert "the size of the last one" in told
 
 
+def test_other_shards_than_the_run_has_begun_with_are_refused(refused, trained, tiny_shards):
+    arguments, folder = trained
+    (folder / "summary.json").unlink()
+    other = ["--data.shards", tiny_shards([9, 8]), "--run_dir", folder]
+    assert run(["shards", "index", str(other[1])]) == 0
+    assert "the training shards changed: num_samples" in refused(*arguments, *other)
+
+
+def test_what_is_finished_is_left_out(trained, tmp_path, capsys, asked):
+    arguments, folder = trained
+    sweep = tmp_path / "sweep"
+    shutil.copytree(folder, sweep / "seed=0")
+    assert submit(*arguments, "--run_dir", sweep, "--array", "seed=0,1") == 0
+    assert "seed=0 is finished" in capsys.readouterr().out
+    script = (sweep / "pretrain.sbatch").read_text()
+    assert "#SBATCH --array=0-0" in script
+    assert "seed=0" not in script
+    chain = ["--then", "finetune", FINETUNE, "--run_dir", tmp_path / "next"]
+    assert submit(*arguments, "--run_dir", folder, *chain) == 0
+    assert f"left out: {folder} is finished" in capsys.readouterr().out
+    assert f"--encoder {folder}" in (tmp_path / "next/finetune.sbatch").read_text()
+    assert not any("dependency" in word for word in asked()[-1]["words"])
+
+
 def test_what_sbatch_says_is_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("REFUSE", "Invalid partition name specified")
     assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 2
@@ -252,10 +280,11 @@ def test_the_help_names_every_option(capsys):
     assert all(f"--{one.name.replace('_', '-')}" in shown for one in fields(Options))
 
 
-def test_submitting_imports_nothing_heavy(tmp_path):
-    words = ["submit", "pretrain", PRETRAIN, "--run_dir", str(tmp_path / "run"), "--dry-run"]
+def test_a_slip_of_the_pen_is_told_before_anything_heavy_is_imported(tmp_path):
+    words = ["submit", "pretrain", PRETRAIN, "--run_dir", str(tmp_path / "run"), "--nodes", "no"]
     command = [sys.executable, "-X", "importtime", "-m", "ssl_swin", *words]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
     imported = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
     assert "ssl_swin.cluster.script" in imported
     assert not imported & {"torch", "pytorch_lightning", "timm", "webdataset"}

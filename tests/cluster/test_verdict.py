@@ -3,8 +3,8 @@ import json
 import pytest
 
 from ssl_swin import signals
-from ssl_swin.cluster.verdict import MAX_FAILURES, decide, read_json, read_lines, verdict
-from ssl_swin.run_folder import append_line
+from ssl_swin.cluster.verdict import MAX_FAILURES, decide, verdict
+from ssl_swin.run_folder import append_line, read_json, read_lines
 
 
 @pytest.fixture
@@ -99,6 +99,26 @@ def test_the_number_of_starts_is_bounded(live):
 def test_the_reason_a_life_gave_is_told(live, tmp_path):
     append_line(tmp_path / "ends.jsonl", {"life": 1, "reason": "error: no route to storage"})
     assert "status 1 (error: no route to storage)" in live(0, [10], 1).why
+
+
+def test_the_first_reason_is_told_for_later_ones_are_consequences(live, tmp_path):
+    for reason in ("rank 3: MemoryError", "Connection closed by peer"):
+        append_line(tmp_path / "ends.jsonl", {"life": 1, "reason": reason, "status": 1})
+    assert "(rank 3: MemoryError)" in live(0, [10], 1).why
+
+
+def test_a_life_that_saved_and_hung_in_leaving_has_not_failed(live, tmp_path):
+    end = {"life": 1, "step": 10, "reason": "signal SIGUSR1", "status": 75}
+    append_line(tmp_path / "ends.jsonl", end)
+    found = live(0, [10], 137)
+    assert (found.requeue, found.record["status"]) == (True, 75)
+
+
+@pytest.mark.parametrize("status", [138, 143])
+def test_a_signal_before_anything_began_is_no_failure(live, status):
+    assert live(0, [10], 75, told={"job": "7", "restart": 0}).requeue
+    assert live.again(status, restart=1).requeue
+    assert not live(10, [], status, told={"job": "7", "restart": 1}).requeue
 
 
 def test_the_command_says_one_line_and_leaves_with_the_answer(tmp_path, capsys, monkeypatch):

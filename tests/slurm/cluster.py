@@ -8,7 +8,6 @@ No accounting database: `scontrol show job` tells how a job ended.
 """
 
 import contextlib
-import json
 import os
 import pwd
 import shutil
@@ -47,7 +46,7 @@ JobAcctGatherParams=OverMemoryKill
 TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 SchedulerParameters=bf_interval=1,batch_sched_delay=0
 ReturnToService=2
@@ -335,10 +334,3 @@ def _free_ports(count: int) -> list[int]:
 def _run(*command: str, check: bool = True) -> None:
     answer = subprocess.run(command, capture_output=True, text=True)
     assert not check or answer.returncode == 0, f"{command}: {answer.stderr}"
-
-
-def read_lines(path: Path) -> list[dict]:
-    """Read JSON lines, without one that is being written."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]

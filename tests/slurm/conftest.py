@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, ScalarEvent
 
-from tests.slurm.cluster import Cluster, missing_programs, read_lines, until
+from ssl_swin.run_folder import read_lines
+from tests.slurm.cluster import Cluster, missing_programs, until
 
 ROOT = Path(__file__).parents[2]
 STEPS = 40
@@ -87,6 +89,10 @@ class SlurmRun:
         except TimeoutError:
             print(self.cluster.show(self.job), self.log)
             raise
+
+    def saves(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return any((self.folder / "checkpoints").glob(".*.partial"))
 
     def nodes(self) -> list[str]:
         """Return the names of the nodes the job has."""
@@ -235,6 +241,7 @@ def assert_whole(run: Path, straight: Path) -> None:
     mine, theirs = losses(run), losses(straight)
     assert mine.keys() == theirs.keys()
     assert max(abs(mine[step] - theirs[step]) for step in mine) < 1e-9
+    assert_ledger(run, straight)
     assert not list(run.rglob("*.partial"))
     drawn = [point.step for point in drawn_losses(run)]
     assert drawn == sorted(set(drawn))  # one curve, with no point twice
@@ -242,6 +249,30 @@ def assert_whole(run: Path, straight: Path) -> None:
     if {line["world_size"] for line in read_lines(run / "lives.jsonl")} == {2}:
         found, expected = weights(run), weights(straight)
         assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def assert_ledger(run: Path, straight: Path) -> None:
+    """Every step used the images it uses without interruption, also where it was done again."""
+    expected = {step: ids for (_, step), ids in images_used(straight).items()}
+    done = images_used(run)
+    world_sizes = {line["life"]: line["world_size"] for line in read_lines(run / "lives.jsonl")}
+    whole = set()
+    for (life, step), ids in done.items():
+        assert ids.items() <= expected[step].items() or world_sizes[life] != 2
+        together = sorted(chain(*ids.values()))
+        if len(ids) == world_sizes[life]:  # else a rank was killed before it wrote its line
+            assert together == sorted(chain(*expected[step].values()))
+            whole.add(step)
+    assert whole == expected.keys()
+
+
+def images_used(run: Path) -> dict[tuple[int, int], dict[int, list[int]]]:
+    """Return (life, step) -> rank -> images."""
+    found: dict[tuple[int, int], dict[int, list[int]]] = {}
+    for path in sorted((run / "ledger").glob("*.jsonl")):
+        for line in read_lines(path):
+            found.setdefault((line["life"], line["step"]), {})[line["rank"]] = line["ids"]
+    return found
 
 
 def assert_no_step_lost(run: SlurmRun, num_steps: int = STEPS) -> None:

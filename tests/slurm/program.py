@@ -11,12 +11,11 @@ import os
 import time
 import warnings
 
-from ssl_swin import __main__, signals
+from ssl_swin import __main__
 
 
 def main() -> None:
     """Run a command; what disturbs a training comes with its imports, as late as these."""
-    signals.watch()
     find = __main__._function
 
     def disturbed(name):

@@ -92,9 +92,10 @@ def test_06_a_warning_during_validation(user, straight):
 @pytest.mark.slow
 def test_06_a_warning_during_a_save(user, straight):
     run = user.submit(SLOW_S=0.1, SAVE_S=3)
-    until(lambda: list(run.folder.rglob("*.partial")), "a half-written file", 120, 0.02)
+    until(run.saves, "a half-written checkpoint", 120, 0.02)
     user.cluster.ask("scancel", "--signal=USR1", run.job)
     assert run.finish()["Restarts"] == "1"
+    assert run.lines("lives")[1]["step"] > 10  # the save was not interrupted
     assert_no_step_lost(run)
     assert_whole(run.folder, straight())
 
@@ -125,7 +126,7 @@ def test_09_a_preemption_that_is_faster_than_the_save(user, straight):
     run.reach(12)
     options = ("--nodes=4", "--exclusive", "--output=/dev/null")
     user.cluster.sbatch("#!/bin/sh\nsleep 1\n", *options, environment=user.environment())
-    until(lambda: list(run.folder.rglob("*.partial")), "a half-written file", 30, 0.02)
+    until(run.saves, "a half-written checkpoint", 30, 0.02)
     assert run.finish()["Restarts"] == "1"
     assert [line["step"] for line in run.lines("lives")] == [0, 10]  # the save before
     assert_whole(run.folder, straight())

@@ -1,6 +1,5 @@
 """Starts real training processes, with torch and Lightning loaded once, and can kill them."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -23,6 +22,7 @@ from ssl_swin.config import (
     RunConfig,
     TrainingConfig,
 )
+from ssl_swin.run_folder import read_lines
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["ssl_swin.life", "ssl_swin.data.index", "timm.data"])
@@ -119,13 +119,6 @@ def interrupt(config: RunConfig, at_step: int, how: signal.Signals) -> set[int]:
         time.sleep(0.002)
     os.kill(processes[0].pid, how)
     return finish(processes)
-
-
-def read_lines(path: Path) -> list[dict]:
-    """Read JSON lines, without one that is being written."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
 
 
 def _train(

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from ssl_swin.run_folder import read_lines
 from ssl_swin.training import checkpoint, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
-from tests.training.launch import read_lines
 
 LOOK_EVERY_S = 0.1
 
@@ -154,3 +154,18 @@ def read_the_previous_one(rank: int) -> None:
 
         read = resume.read_checkpoint
         resume.read_checkpoint = lambda path: read(path.with_name("previous.ckpt"))
+
+
+def read_a_damaged_one(rank: int) -> None:
+    """On rank 0 alone, which then passes the last checkpoint over."""
+    if rank == 0:
+        from ssl_swin import resume
+
+        read = resume.read_checkpoint
+
+        def read_all_but_the_last(path: Path) -> Any:
+            if path.name == "last.ckpt":
+                raise checkpoint.DamagedCheckpoint(f"{path} cannot be read here")
+            return read(path)
+
+        resume.read_checkpoint = read_all_but_the_last

@@ -9,12 +9,11 @@ import pytest
 
 from ssl_swin.__main__ import run as command
 from ssl_swin.config import PretrainConfig
-from ssl_swin.run_folder import RunFolder, read_summary
+from ssl_swin.run_folder import RunFolder, read_lines, read_summary
 from tests.training.launch import (
     finish,
     interrupt,
     pretrain_config,
-    read_lines,
     start,
     train,
 )

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.__main__ import run
-from ssl_swin.run_folder import RunFolder
+from ssl_swin.run_folder import RunFolder, read_lines
 from ssl_swin.training import checkpoint
 from ssl_swin.training.checkpoint import (
     FORMAT,
@@ -209,11 +209,11 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(longer, monkeypatch, 
 
     monkeypatch.setattr(checkpoint.torch, "save", full)
     options = ["--training.checkpoint_every_steps=1", f"--training.async_checkpoint={background}"]
-    assert run([*arguments, *options]) == 2
+    assert run([*arguments, *options]) == 1  # storage may come back
     assert "No space left on device" in capsys.readouterr().err
     assert os.listdir(folder / "checkpoints") == []
     (end,) = [json.loads(line) for line in (folder / "ends.jsonl").read_text().splitlines()]
-    assert end["status"] == 2
+    assert end["status"] == 1
     assert end["reason"].startswith("OSError: [Errno 28]")
     assert end["step"] < 6
 
@@ -253,10 +253,31 @@ def test_a_run_passes_over_a_damaged_checkpoint_and_draws_no_point_twice(longer,
     assert "previous.ckpt, step 4" in warnings[0]
     again = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     assert again["step"] == 6
+    assert [line["step"] for line in read_lines(folder / "checkpoints.jsonl")] == [4, 6, 4, 6]
+    assert (folder / "checkpoints" / "damaged.ckpt").is_file() == (damage is truncate)
     assert_equal(again["model"], straight["model"])
     assert read_checkpoint(folder / "checkpoints" / "previous.ckpt")["step"] == 4
     events = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("train/loss")
     assert [event.step for event in events] == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(116, "Stale file handle"), RuntimeError("can't allocate memory")]
+)
+def test_a_checkpoint_that_does_not_come_is_not_damaged(longer, error, monkeypatch, capsys):
+    arguments, folder = longer
+    assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
+    (folder / "summary.json").unlink()
+    before = {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoint.torch, "load", fail)
+    assert run(arguments) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error: ")]
+    assert str(error) in line or "no memory to read" in line
+    assert {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == before
 
 
 def test_two_damaged_checkpoints_are_one_error_that_names_both(longer, capsys):

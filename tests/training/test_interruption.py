@@ -11,12 +11,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.config import RunConfig
+from ssl_swin.run_folder import read_lines
 from tests.training.launch import (
     finetune_config,
     finish,
     interrupt,
     pretrain_config,
-    read_lines,
     start,
     train,
 )

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from ssl_swin.config import PretrainConfig
+from ssl_swin.run_folder import read_lines
 from ssl_swin.training.checkpoint import FORMAT, read_checkpoint, write_checkpoint
 from ssl_swin.training.ownership import LostOwnership, Ownership
 from tests.training import stops
-from tests.training.launch import PATIENCE_S, finish, pretrain_config, read_lines, start, train
+from tests.training.launch import PATIENCE_S, finish, pretrain_config, start, train
 
 FACTS = {"life": 1, "job": "17", "restart": 0}
 
@@ -50,6 +51,16 @@ def test_a_later_claim_takes_the_folder_from_all_ranks_of_the_older(path):
         with pytest.raises(LostOwnership, match=r'run now belongs to .*"job": "17".*writes noth'):
             lost.require()
     assert not second.is_lost()
+
+
+def test_an_earlier_start_of_the_same_job_cannot_take_the_folder_back(path):
+    newer, older, other = (Ownership(path) for _ in range(3))
+    newer.claim(FACTS | {"restart": 1})
+    with pytest.raises(LostOwnership):  # given up while it began, and still there
+        older.claim(FACTS | {"restart": 0})
+    newer.require()
+    other.claim(FACTS | {"job": "18", "restart": 0})
+    assert newer.is_lost()
 
 
 def test_a_missing_file_takes_nothing_away(path):

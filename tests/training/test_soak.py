@@ -13,8 +13,9 @@ import pytest
 
 from ssl_swin.data.order import Order, Shares
 from ssl_swin.data.shards import ShardSet
+from ssl_swin.run_folder import read_lines
 from tests.training.conftest import write_shards
-from tests.training.launch import PATIENCE_S, PROCESSES, finish, read_lines
+from tests.training.launch import PATIENCE_S, PROCESSES, finish
 
 COUNTS = [3, 700, 41, 1, 255, 1000]
 BATCH, LANES, BLOCK, SEED = 250, 10, 64, 0

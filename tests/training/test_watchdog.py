@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssl_swin.config import PretrainConfig
-from ssl_swin.run_folder import RunFolder
+from ssl_swin.run_folder import RunFolder, read_lines
 from ssl_swin.training.ownership import Ownership
 from ssl_swin.training.watchdog import Watchdog
 from tests.training import stops
-from tests.training.launch import finish, pretrain_config, read_lines, start
+from tests.training.launch import finish, pretrain_config, start
 
 
 def build(run_dir: Path, shards: Path, devices: int, step_timeout_s: float) -> PretrainConfig:
