@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class RemoteShards:
     def where(self, shard: int) -> str:
         """The URL of a shard, as it may be printed."""
         return shown(self.urls[shard])
+
+    def hurried(self) -> "RemoteShards":
+        """Return the same shards, asked for twice at most."""
+        retry = replace(self.cache.retry, num_tries=min(2, self.cache.retry.num_tries))
+        return replace(self, cache=replace(self.cache, retry=retry))
 
     def index(self, shard: int) -> np.ndarray:
         """Return the index of a shard with its last row, mapped into memory.
