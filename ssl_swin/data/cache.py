@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ssl_swin.data.asking import Retry
 from ssl_swin.data.layout import RemoteError, ShardError, cache_root
 from ssl_swin.data.remote import download
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.urls import shown
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW  # a link that lies in the cache leads nowhere

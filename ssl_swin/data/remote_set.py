@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from ssl_swin.atomic import replacing
-from ssl_swin.data.asking import Retry
 from ssl_swin.data.cache import ShardCache, Wanted, release
 from ssl_swin.data.index import IndexedShard, index_opened, index_shards
 from ssl_swin.data.layout import (
@@ -34,6 +33,7 @@ from ssl_swin.data.layout import (
     sha256_of,
 )
 from ssl_swin.data.remote import expand_urls, open_ranged, read_small
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.urls import beside, folder_of, name_of, shown
 
 

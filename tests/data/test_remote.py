@@ -8,12 +8,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from ssl_swin.__main__ import _told_by_worker, run
-from ssl_swin.data.asking import Retry
 from ssl_swin.data.augment import TrainTransform
 from ssl_swin.data.batch import collate
 from ssl_swin.data.index import index_shards, write_manifest
 from ssl_swin.data.layout import MANIFEST_NAME, Entry, RemoteError, load_manifest, sha256_of
 from ssl_swin.data.order import Order, Shares
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from ssl_swin.data.stream import ImageStream, Labels
 from ssl_swin.data.urls import beside, name_of, shown
@@ -215,6 +215,16 @@ def test_what_is_final_is_said_after_few_tries(server, tmp_path, fault, tries, m
     assert "\n" not in str(error.value)
     assert waits == ([1.0, 2.0, 3.0, 3.0] if tries == 5 else [])
     assert server.gets[THIRD] in (tries, tries + 1)  # fsspec asks by GET where HEAD is refused
+
+
+def test_an_outage_of_two_minutes_is_waited_for(server, tmp_path):
+    waits = []
+    cache = cache_in(tmp_path / "cache", retry=Retry(sleep=waits.append))
+    shards = ShardSet.open(server.url, cache=cache)
+    server.faults[THIRD] = [503] * 9 + [None]
+    assert ShardReader(shards).read(2, 0)
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30, 30]
+    assert sum(waits) > 120
 
 
 def test_a_loader_worker_says_it_in_one_line(server, tmp_path):

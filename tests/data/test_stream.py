@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ssl_swin.data.asking import Retry
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
 from ssl_swin.data.batch import collate
 from ssl_swin.data.cache import release
 from ssl_swin.data.order import Draw, EvaluationShares, Order, Shares
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from ssl_swin.data.stream import ImageStream, Labels, balanced_subset
 from tests.data.faulty import cache_in, serving
