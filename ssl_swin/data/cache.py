@@ -330,9 +330,12 @@ def _plan(partial: Path) -> Path:
 
 
 def _read_plan(partial: Path) -> tuple[int, str]:
-    """Return the bytes kept for a partial file, and the version of those it has."""
+    """Return the bytes kept for a partial file, and the version of those it has.
+
+    What a power failure has left there is as good as no plan.
+    """
     try:
         num_bytes, _, version = _plan(partial).read_text().partition(" ")
-    except FileNotFoundError:
+        return int(num_bytes), version
+    except (FileNotFoundError, ValueError):
         return 0, ""
-    return int(num_bytes), version

@@ -198,6 +198,21 @@ def test_what_killed_processes_left_is_evicted(server, tmp_path, size):
     assert not list(folder.glob(".gone*"))
 
 
+@pytest.mark.parametrize("plan", [b"", b"\0" * 30, b"12", b"x y", b"\xff\xfe 3"])
+def test_a_plan_that_a_power_failure_has_left_is_no_plan(server, tmp_path, size, plan):
+    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, 2 * size))
+    folder = shards.paths[0].parent
+    folder.mkdir(parents=True)
+    for name in ("0", "gone"):
+        (folder / f".{name}.tar.partial").write_bytes(b"x" * 100)
+        (folder / f".{name}.tar.partial.plan").write_bytes(plan)
+    assert ShardCache.open(tmp_path, retry=QUICK).used_bytes() == 200
+    release(hold(shards, 0))
+    assert server.sent["0.tar"] == size
+    release(hold(shards, 1))
+    assert not list(folder.glob(".gone*"))
+
+
 @pytest.mark.parametrize("name", ["0.tar", ".0.tar.partial"])
 def test_links_in_the_cache_are_not_followed(server, tmp_path, size, name):
     wanted = wanted_of(server, tmp_path, size)
