@@ -10,6 +10,7 @@ import pytest
 from ssl_swin.__main__ import run as command
 from ssl_swin.config import PretrainConfig
 from ssl_swin.run_folder import RunFolder, read_summary
+from ssl_swin.run_folder import read_lines as whole_lines
 from tests.training.launch import (
     finish,
     interrupt,
@@ -33,7 +34,7 @@ def build(run_dir: Path, shards: Path, devices: int = 1) -> PretrainConfig:
 
 
 def names(run: Path) -> list[tuple]:
-    lines = read_lines(run / "bad_samples.jsonl")
+    lines = whole_lines(run / "bad_samples.jsonl")
     return sorted((line["epoch"], line["index"], line["key"], line["shard"]) for line in lines)
 
 
@@ -41,6 +42,8 @@ def test_the_bad_are_named_once_whatever_the_processes_and_the_kills(tmp_path, b
     straight = train(build(tmp_path / "straight", broken_shards))
     run = tmp_path / "run"
     assert interrupt(build(run, broken_shards, 2), 7, signal.SIGKILL) != {0}
+    with (run / "bad_samples.jsonl").open("a") as file:
+        file.write('{"step": 5, "epo')  # a disk that was full, or a power failure
     assert interrupt(build(run, broken_shards, 2), 12, signal.SIGTERM) == {75}
     assert finish(start(build(run, broken_shards))) == {0}
     assert names(run) == names(straight)
@@ -48,7 +51,7 @@ def test_the_bad_are_named_once_whatever_the_processes_and_the_kills(tmp_path, b
     assert {index for _, index, _, _ in names(run)} == BROKEN
     assert (0, 17, "000017", "tiny-000000.tar") in names(run)
     for folder in (straight, run):
-        (line, *_) = read_lines(folder / "bad_samples.jsonl")
+        (line, *_) = whole_lines(folder / "bad_samples.jsonl")
         assert "cannot identify image file" in line["reason"]
         summary = read_summary(RunFolder(folder))
         assert summary is not None
