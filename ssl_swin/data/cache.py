@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from ssl_swin.data.layout import RemoteError, ShardError, cache_root
 from ssl_swin.data.remote import download
@@ -26,6 +28,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DEFAULT_SHARE = 0.8  # of what is free
 _LONGEST_POLL_S = 0.25
 _USED_EVERY_S = 1.0  # how exact the time of the last use is
+
+
+Answer = TypeVar("Answer")
+
+
+class DiskFull(RemoteError):
+    """The disk of the cache is full, and nothing more of it can be evicted."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class ShardCache:
 
         Raises:
             RemoteError: If it cannot be fetched.
+            DiskFull: If the disk is full before the limit is reached.
             ShardError: If it is not what the index says, or there is no room.
         """
         no_room_since, poll_s = None, 0.01
@@ -101,14 +111,14 @@ class ShardCache:
             file = _present(wanted)
             if file is not None:
                 return file
-            lock = _take(wanted.partial)
+            lock = self.with_room(partial(_take, wanted.partial))
             if lock is not None:
-                with _Partial(lock, wanted, self._make_room_on_disk) as partial:
+                with _Partial(lock, wanted, self._make_room_on_disk) as began:
                     file = _present(wanted)  # another process may just have fetched it
                     if file is not None:
                         return file
-                    if self._reserve(partial):
-                        self._fetch(wanted, partial)
+                    if self._reserve(began):
+                        self._fetch(wanted, began)
                         continue
                 no_room_since = no_room_since or time.monotonic()
                 waited_s = time.monotonic() - no_room_since
@@ -127,48 +137,59 @@ class ShardCache:
         """Bytes of all tars, those that are still being fetched counted whole."""
         return sum(file.num_bytes for file in self._files())
 
-    def _fetch(self, wanted: Wanted, partial: "_Partial") -> None:
+    def with_room(self, write: Callable[[], Answer]) -> Answer:
+        """Write something small, and evict what nobody uses while the disk is full.
+
+        Raises:
+            DiskFull: If nothing more can be evicted.
+        """
+        return _with_room(write, partial(self._make_room_on_disk, None, 1))
+
+    def _fetch(self, wanted: Wanted, began: "_Partial") -> None:
         """Fetch a shard; one that comes whole and wrong is fetched once more from its start."""
         for last in (False, True):
             try:
-                download(wanted.url, partial, self.retry)
-                os.fsync(partial.file)
+                download(wanted.url, began, self.retry)
+                os.fsync(began.file)
                 wanted.check(wanted.partial)
-            except RemoteError:
+            except RemoteError:  # or a full disk: what has come is taken up again
                 raise
             except ShardError:
-                partial.start_anew("")
+                began.start_anew("")
                 if last:
                     raise
                 self.retry.wait(1)
             else:
                 with self._locked():  # whoever counts bytes sees it under one name
-                    partial.finish()
+                    began.finish()
                 return
 
-    def _reserve(self, partial: "_Partial") -> bool:
+    def _reserve(self, began: "_Partial") -> bool:
         """Make room for a whole shard and keep it; false if too much is in use."""
         with self._locked():
-            others = [file for file in self._files() if file.path != partial.path]
-            excess = sum(file.num_bytes for file in others) + partial.num_bytes - self.limit_bytes
+            others = [file for file in self._files() if file.path != began.path]
+            excess = sum(file.num_bytes for file in others) + began.num_bytes - self.limit_bytes
             for file in sorted(others, key=lambda file: file.used_at):
                 if excess <= 0:
                     break
                 if _evict(file.path):
                     excess -= file.num_bytes
             if excess <= 0:
-                partial.reserve()
+                _with_room(began.write_plan, partial(self._evict_some, began.path, 1))
             return excess <= 0
 
-    def _make_room_on_disk(self, wanted: Wanted, num_bytes: int) -> None:
+    def _make_room_on_disk(self, keep: Path | None, num_bytes: int) -> None:
         """Evict what nobody uses, because the disk is full before the limit is reached."""
-        freed = 0
         with self._locked():
-            for file in sorted(self._files(), key=lambda file: file.used_at):
-                if freed < num_bytes and file.path != wanted.partial and _evict(file.path):
-                    freed += file.num_bytes
+            self._evict_some(keep, num_bytes)
+
+    def _evict_some(self, keep: Path | None, num_bytes: int) -> None:
+        freed = 0
+        for file in sorted(self._files(), key=lambda file: file.used_at):
+            if freed < num_bytes and file.path != keep and _evict(file.path):
+                freed += file.num_bytes
         if not freed:
-            raise ShardError(
+            raise DiskFull(
                 f"the disk of {self.root} is full, and all that it holds of shards is in use; free "
                 f"some of it, or set data.cache_gb below {self.limit_bytes / 1e9:.3g}"
             )
@@ -217,13 +238,13 @@ class _Cached:
 class _Partial:
     """A tar that is being fetched, locked; a plan beside it has its full size and its version."""
 
-    def __init__(self, file: int, wanted: Wanted, on_full: Callable[[Wanted, int], None]) -> None:
+    def __init__(self, file: int, wanted: Wanted, on_full: Callable[[Path, int], None]) -> None:
         self.file, self.wanted, self.on_full = file, wanted, on_full
         self.path, self.num_bytes = wanted.partial, wanted.num_bytes
         self.size = os.fstat(file).st_size
         self.version = _read_plan(self.path)[1] if self.size else ""
 
-    def reserve(self) -> None:
+    def write_plan(self) -> None:
         """Let the others know how large it will be."""
         new = self.path.with_name(f"{self.path.name}.new")
         new.write_text(f"{self.num_bytes} {self.version}")
@@ -232,23 +253,20 @@ class _Partial:
     def start_anew(self, version: str) -> None:
         os.ftruncate(self.file, 0)
         self.size, self.version = 0, version
-        self.reserve()
+        _with_room(self.write_plan, partial(self.on_full, self.path, 1))
 
     def write(self, piece: bytes) -> None:
         """Append bytes.
 
         Raises:
-            ShardError: If the disk is full and nothing can be evicted.
+            DiskFull: If nothing more can be evicted.
         """
         left = memoryview(piece)
         while left:
-            try:
-                num = os.pwrite(self.file, left, self.size)
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise
-                self.on_full(self.wanted, self.num_bytes - self.size)
-                continue
+            num = _with_room(
+                partial(os.pwrite, self.file, left, self.size),
+                partial(self.on_full, self.path, self.num_bytes - self.size),
+            )
             left, self.size = left[num:], self.size + num
 
     def finish(self) -> None:
@@ -265,6 +283,17 @@ class _Partial:
             self.path.unlink(missing_ok=True)
             _plan(self.path).unlink(missing_ok=True)
         release(self.file)
+
+
+def _with_room(write: Callable[[], Answer], make_room: Callable[[], None]) -> Answer:
+    """Write, and make room for as long as the disk is full."""
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+        make_room()
 
 
 def release(file: int) -> None:

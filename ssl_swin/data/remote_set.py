@@ -66,7 +66,7 @@ class RemoteShards:
         """
         path, url = index_beside(self.paths[shard]), self.urls[shard]
         if not self._fits(path, shard):
-            if not _fetch_index(url, path, self.cache.retry):
+            if not _fetch_index(url, path, self.cache):
                 raise ShardError(
                     f"{shown(url)} has no index; run: ssl-swin shards index {shown(url)}"
                 )
@@ -207,7 +207,7 @@ def _find_indexes(
     unknown = [path for path in unknown if path not in known]
 
     def fetch(path: Path) -> bool:
-        return _fetch_index(urls[path], index_beside(path), cache.retry)
+        return _fetch_index(urls[path], index_beside(path), cache)
 
     with ThreadPoolExecutor(num_workers) as pool:
         found = dict(zip(unknown, pool.map(fetch, unknown), strict=True))
@@ -230,15 +230,22 @@ def _index(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> list[I
         with file:
             return index_opened(file, shown(urls[path]), num_bytes, index_beside(path))
 
-    return index_shards(urls, num_workers, index_one=index_one)
+    def in_room(path: Path) -> IndexedShard:
+        return cache.with_room(partial(index_one, path))
+
+    return index_shards(urls, num_workers, index_one=in_room)
 
 
-def _fetch_index(url: str, path: Path, retry: Retry) -> bool:
+def _fetch_index(url: str, path: Path, cache: ShardCache) -> bool:
     """Fetch the index file beside a remote tar; false if there is none."""
-    content = read_small(beside(url, index_beside(Path(name_of(url))).name), retry)
-    if content is not None:
+    content = read_small(beside(url, index_beside(Path(name_of(url))).name), cache.retry)
+
+    def write(content: bytes) -> None:
         with replacing(path) as file:
             file.write(content)
+
+    if content is not None:
+        cache.with_room(partial(write, content))
     return content is not None
 
 

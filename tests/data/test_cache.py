@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import gc
+import io
 import os
 import threading
 import time
@@ -9,7 +10,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from ssl_swin.data.cache import ShardCache, Wanted, release
+from ssl_swin.data.cache import DiskFull, ShardCache, Wanted, release
 from ssl_swin.data.index import index_shards
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from tests.data.faulty import QUICK, cache_in, serving
@@ -228,19 +229,75 @@ def test_links_in_the_cache_are_not_followed(server, tmp_path, size, name):
 
 @pytest.fixture
 def small_disk(monkeypatch, tmp_path):
-    """A disk that is full when the cache holds more than it has room for."""
-    really = os.pwrite
-    room = {}
+    """A disk that is full when the cache holds more than it has room for: no byte, no new file."""
+    pwrite, os_open, io_open = os.pwrite, os.open, io.open
+    room = {"bytes": 0}
 
-    def pwrite(file, data, offset):
+    def need(num_bytes):
         tars = [p for p in tmp_path.glob("shards/*/*") if p.name.endswith((".tar", ".tar.partial"))]
-        free = room["bytes"] - sum(path.lstat().st_size for path in tars)
-        if free < len(data):
+        if room["bytes"] - sum(path.lstat().st_size for path in tars) < num_bytes:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return really(file, data, offset)
 
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    def need_file(path):
+        if room["bytes"] and str(path).startswith(f"{tmp_path}/shards/") and not path.exists():
+            need(1)
+
+    def small_pwrite(file, data, offset):
+        need(len(data))
+        return pwrite(file, data, offset)
+
+    def small_os_open(path, flags, *rest, **options):
+        if flags & os.O_CREAT:
+            need_file(path)
+        return os_open(path, flags, *rest, **options)
+
+    def small_io_open(path, mode="r", *rest, **options):
+        if "w" in mode:
+            need_file(path)
+        return io_open(path, mode, *rest, **options)
+
+    monkeypatch.setattr(os, "pwrite", small_pwrite)
+    monkeypatch.setattr(os, "open", small_os_open)
+    monkeypatch.setattr(io, "open", small_io_open)
     return room
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_disk_without_room_for_a_file_evicts_too(
+    folder, server, tmp_path, size, small_disk, indexed
+):
+    if not indexed:  # then each tar's index is fetched, or made from its headers
+        (folder / "index.json").unlink()
+        (folder / "5.tar.index.npy").unlink()
+    cache = cache_in(tmp_path, NUM * size)
+    shards = ShardSet.open(server.url, cache=cache)
+    small_disk["bytes"] = 2 * size  # full to the last byte
+    for shard in range(NUM):
+        release(hold(shards, shard))
+        assert shards.paths[shard].exists()
+    assert disk_use(cache) == 2 * size
+    for path in cache.root.glob("*/*.npy"):
+        path.unlink()
+    assert len(ShardSet.open(server.url, cache=cache).rows(2)) == 4
+
+
+def test_what_had_come_before_the_disk_was_full_is_taken_up_again(
+    folder, server, tmp_path, small_disk
+):
+    big = write_tar(folder / "big.tar", [(f"{place}.png", b"x" * 10**6) for place in range(4)])
+    index_shards([big])
+    small_disk["bytes"] = 3 * 10**6
+    shards = ShardSet.open(f"{server.url}/big.tar", cache=cache_in(tmp_path))
+    with pytest.raises(DiskFull, match=r"^the disk of \S+ is full"):
+        hold(shards, 0)
+    assert server.gets["big.tar"] == 1
+    assert 10**6 < disk_use(shards.remote.cache) <= 3 * 10**6
+    small_disk["bytes"] = 10**7
+    there = disk_use(shards.remote.cache)
+    sent = server.sent["big.tar"]
+    release(hold(shards, 0))
+    assert server.sent["big.tar"] - sent == shards.bytes[0] - there
+    assert shards.paths[0].read_bytes() == big.read_bytes()
 
 
 def test_a_full_disk_evicts_what_is_not_in_use(server, tmp_path, size, small_disk):
@@ -256,7 +313,7 @@ def test_a_full_disk_with_nothing_to_evict_is_one_clear_error(server, tmp_path, 
     small_disk["bytes"] = 1.5 * size
     shards = ShardSet.open(server.url, cache=cache_in(tmp_path, NUM * size))
     file = hold(shards, 0)
-    with pytest.raises(ShardError, match=r"^the disk of \S+ is full, and .* data\.cache_gb"):
+    with pytest.raises(DiskFull, match=r"^the disk of \S+ is full, and .* data\.cache_gb"):
         hold(shards, 1)
     release(file)
     assert not list(shards.paths[1].parent.glob(".1*"))
