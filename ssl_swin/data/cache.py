@@ -6,7 +6,6 @@ exclusive lock on its partial file, so that it is fetched once. What nobody hold
 the longest unused first. Locks belong to the open file: a process forked meanwhile holds them too.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -16,41 +15,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from ssl_swin.data.layout import RemoteError, ShardError, cache_root
+from ssl_swin.data.partial import (
+    FLAGS,
+    Answer,
+    Fetcher,
+    Partial,
+    Wanted,
+    plan_path,
+    read_plan,
+    release,
+    take,
+    with_room,
+)
 from ssl_swin.data.remote import download
 from ssl_swin.data.retry import Retry
 from ssl_swin.data.urls import shown
 
-_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW  # a link that lies in the cache leads nowhere
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DEFAULT_SHARE = 0.8  # of what is free
 _LONGEST_POLL_S = 0.25
 _USED_EVERY_S = 1.0  # how exact the time of the last use is
 
 
-Answer = TypeVar("Answer")
-
-
 class DiskFull(RemoteError):
     """The disk of the cache is full, and nothing more of it can be evicted."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A remote shard, where it belongs, and what it should be."""
-
-    url: str
-    path: Path
-    num_bytes: int
-    check: Callable[[Path], None]
-    """Raises ShardError if a file is not what the index says."""
-
-    @property
-    def partial(self) -> Path:
-        """Where the tar is fetched to."""
-        return self.path.with_name(f".{self.path.name}.partial")
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,8 @@ class ShardCache:
     limit_bytes: int
     retry: Retry = field(default_factory=Retry)
     room_wait_s: float = 600.0
-    """Seconds to wait until something may be evicted."""
+    """Seconds to wait until something may be evicted, or until a byte of a shard comes that another
+    process fetches."""
 
     @classmethod
     def open(
@@ -102,18 +92,19 @@ class ShardCache:
             `wait` is off and it cannot be had now.
 
         Raises:
-            RemoteError: If it cannot be fetched.
+            RemoteError: If it cannot be fetched, or a process that fetches it hangs.
             DiskFull: If the disk is full before the limit is reached.
             ShardError: If it is not what the index says, or there is no room.
         """
         no_room_since, poll_s = None, 0.01
+        other = Fetcher(wanted, self.room_wait_s)
         while True:
             file = _present(wanted)
             if file is not None:
                 return file
-            lock = self.with_room(partial(_take, wanted.partial))
+            lock = self.with_room(partial(take, wanted.partial))
             if lock is not None:
-                with _Partial(lock, wanted, self._make_room_on_disk) as began:
+                with Partial(lock, wanted, self._make_room_on_disk) as began:
                     file = _present(wanted)  # another process may just have fetched it
                     if file is not None:
                         return file
@@ -124,6 +115,8 @@ class ShardCache:
                 waited_s = time.monotonic() - no_room_since
                 if wanted.num_bytes > self.limit_bytes or waited_s > self.room_wait_s:
                     raise self._no_room(wanted)
+            elif wait:
+                other.look()
             if not wait:
                 return None
             time.sleep(poll_s)
@@ -143,9 +136,9 @@ class ShardCache:
         Raises:
             DiskFull: If nothing more can be evicted.
         """
-        return _with_room(write, partial(self._make_room_on_disk, None, 1))
+        return with_room(write, partial(self._make_room_on_disk, None, 1))
 
-    def _fetch(self, wanted: Wanted, began: "_Partial") -> None:
+    def _fetch(self, wanted: Wanted, began: "Partial") -> None:
         """Fetch a shard; one that comes whole and wrong is fetched once more from its start."""
         for last in (False, True):
             try:
@@ -164,7 +157,7 @@ class ShardCache:
                     began.finish()
                 return
 
-    def _reserve(self, began: "_Partial") -> bool:
+    def _reserve(self, began: "Partial") -> bool:
         """Make room for a whole shard and keep it; false if too much is in use."""
         with self._locked():
             others = [file for file in self._files() if file.path != began.path]
@@ -175,7 +168,7 @@ class ShardCache:
                 if _evict(file.path):
                     excess -= file.num_bytes
             if excess <= 0:
-                _with_room(began.write_plan, partial(self._evict_some, began.path, 1))
+                with_room(began.write_plan, partial(self._evict_some, began.path, 1))
             return excess <= 0
 
     def _make_room_on_disk(self, keep: Path | None, num_bytes: int) -> None:
@@ -213,14 +206,14 @@ class ShardCache:
                         continue  # evicted or finished this moment
                     num_bytes = status.st_size
                     if path.name.endswith(".partial"):
-                        num_bytes = max(num_bytes, _read_plan(path)[0])
+                        num_bytes = max(num_bytes, read_plan(path)[0])
                     yield _Cached(path, num_bytes, status.st_mtime)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep every other process from counting, evicting and renaming."""
         self.root.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+        file = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -235,77 +228,10 @@ class _Cached:
     used_at: float
 
 
-class _Partial:
-    """A tar that is being fetched, locked; a plan beside it has its full size and its version."""
-
-    def __init__(self, file: int, wanted: Wanted, on_full: Callable[[Path, int], None]) -> None:
-        self.file, self.wanted, self.on_full = file, wanted, on_full
-        self.path, self.num_bytes = wanted.partial, wanted.num_bytes
-        self.size = os.fstat(file).st_size
-        self.version = _read_plan(self.path)[1] if self.size else ""
-
-    def write_plan(self) -> None:
-        """Let the others know how large it will be."""
-        new = self.path.with_name(f"{self.path.name}.new")
-        new.write_text(f"{self.num_bytes} {self.version}")
-        new.replace(_plan(self.path))
-
-    def start_anew(self, version: str) -> None:
-        os.ftruncate(self.file, 0)
-        self.size, self.version = 0, version
-        _with_room(self.write_plan, partial(self.on_full, self.path, 1))
-
-    def write(self, piece: bytes) -> None:
-        """Append bytes.
-
-        Raises:
-            DiskFull: If nothing more can be evicted.
-        """
-        left = memoryview(piece)
-        while left:
-            num = _with_room(
-                partial(os.pwrite, self.file, left, self.size),
-                partial(self.on_full, self.path, self.num_bytes - self.size),
-            )
-            left, self.size = left[num:], self.size + num
-
-    def finish(self) -> None:
-        """Give the tar its name; what is locked now is the tar."""
-        os.replace(self.path, self.wanted.path)
-        _plan(self.path).unlink(missing_ok=True)
-
-    def __enter__(self) -> "_Partial":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Unlock it; one without a byte goes, and its reservation."""
-        if not self.size:
-            self.path.unlink(missing_ok=True)
-            _plan(self.path).unlink(missing_ok=True)
-        release(self.file)
-
-
-def _with_room(write: Callable[[], Answer], make_room: Callable[[], None]) -> Answer:
-    """Write, and make room for as long as the disk is full."""
-    while True:
-        try:
-            return write()
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-        make_room()
-
-
-def release(file: int) -> None:
-    """Close a file of the cache; its lock goes, also where a forked process has a copy of it."""
-    fcntl.flock(file, fcntl.LOCK_UN)
-    os.close(file)
-
-
 def _present(wanted: Wanted) -> int | None:
     """Open a tar of the cache and lock it for reading; None if it is not there."""
     try:
-        file = os.open(wanted.path, os.O_RDONLY | _FLAGS)
+        file = os.open(wanted.path, os.O_RDONLY | FLAGS)
     except FileNotFoundError:
         return None
     fcntl.flock(file, fcntl.LOCK_SH)
@@ -320,51 +246,18 @@ def _present(wanted: Wanted) -> int | None:
     return None
 
 
-def _take(partial: Path) -> int | None:
-    """Open a partial file, made if need be, and lock it; None if others hold it.
-
-    It is not waited for: once it has become the tar, readers may hold it for hours.
-    """
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(partial, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file), os.lstat(partial)):
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(file)  # held, or finished or removed between opening and locking
-    return None
-
-
 def _evict(path: Path) -> bool:
     """Remove a tar or a partial file unless somebody holds it."""
     try:
-        file = os.open(path, os.O_RDONLY | _FLAGS)
+        file = os.open(path, os.O_RDONLY | FLAGS)
     except FileNotFoundError:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink(missing_ok=True)
-        _plan(path).unlink(missing_ok=True)
+        plan_path(path).unlink(missing_ok=True)
     except BlockingIOError:
         return False
     finally:
         release(file)
     return True
-
-
-def _plan(partial: Path) -> Path:
-    return partial.with_name(f"{partial.name}.plan")
-
-
-def _read_plan(partial: Path) -> tuple[int, str]:
-    """Return the bytes kept for a partial file, and the version of those it has.
-
-    What a power failure has left there is as good as no plan.
-    """
-    try:
-        num_bytes, _, version = _plan(partial).read_text().partition(" ")
-        return int(num_bytes), version
-    except (FileNotFoundError, ValueError):
-        return 0, ""

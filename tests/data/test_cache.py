@@ -12,6 +12,7 @@ import pytest
 
 from ssl_swin.data.cache import DiskFull, ShardCache, Wanted, release
 from ssl_swin.data.index import index_shards
+from ssl_swin.data.layout import RemoteError
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from tests.data.faulty import QUICK, cache_in, serving
 from tests.data.tars import samples, write_tar
@@ -188,6 +189,29 @@ def test_a_download_of_a_killed_process_is_taken_over(server, folder, tmp_path):
     assert server.sent["big.tar"] < shards.bytes[0] + 10**6
 
 
+def test_a_download_of_a_process_that_hangs_is_waited_for_no_longer_than_for_room(server, tmp_path):
+    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, room_wait_s=0.6))
+    partial = shards.paths[0].with_name(".0.tar.partial")
+    partial.parent.mkdir(parents=True)
+    with partial.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def grow():
+            for _ in range(4):  # longer in all than one may wait
+                time.sleep(0.3)
+                file.write(b"x")
+                file.flush()
+
+        growing, began = threading.Thread(target=grow), time.monotonic()
+        growing.start()
+        assert hold(shards, 0, wait=False) is None
+        with pytest.raises(RemoteError, match=r"0\.tar\.partial has not grown for 0\.6 s, .* end "):
+            hold(shards, 0)
+        growing.join()
+        assert 1.2 + 0.6 < time.monotonic() - began < 10
+    release(hold(shards, 0))
+
+
 def test_what_killed_processes_left_is_evicted(server, tmp_path, size):
     shards = ShardSet.open(server.url, cache=cache_in(tmp_path, 2 * size))
     folder = shards.paths[0].parent
@@ -279,6 +303,16 @@ def test_a_disk_without_room_for_a_file_evicts_too(
     for path in cache.root.glob("*/*.npy"):
         path.unlink()
     assert len(ShardSet.open(server.url, cache=cache).rows(2)) == 4
+
+
+def test_a_disk_without_room_for_a_plan_evicts_too(server, tmp_path, size, small_disk):
+    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, NUM * size))
+    small_disk["bytes"] = size + 100
+    shards.rows(1)
+    release(hold(shards, 0))
+    shards.paths[1].with_name(".1.tar.partial").write_bytes(b"x" * 100)
+    release(hold(shards, 1))
+    assert [path.exists() for path in shards.paths[:2]] == [False, True]
 
 
 def test_what_had_come_before_the_disk_was_full_is_taken_up_again(
