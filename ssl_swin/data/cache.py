@@ -50,8 +50,8 @@ class ShardCache:
     limit_bytes: int
     retry: Retry = field(default_factory=Retry)
     room_wait_s: float = 600.0
-    """Seconds to wait until something may be evicted, or until a byte of a shard comes that another
-    process fetches."""
+    """Seconds to wait until something may be evicted; and for another process that fetches a shard
+    and has lost all patience with the server."""
 
     @classmethod
     def open(
@@ -97,7 +97,7 @@ class ShardCache:
             ShardError: If it is not what the index says, or there is no room.
         """
         no_room_since, poll_s = None, 0.01
-        other = Fetcher(wanted, self.room_wait_s)
+        other = Fetcher(wanted, self.retry.patience_s + self.room_wait_s)
         while True:
             file = _present(wanted)
             if file is not None:

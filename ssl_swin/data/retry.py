@@ -21,4 +21,13 @@ class Retry:
 
     def wait(self, num_failed: int) -> None:
         """Wait as long as is due after so many failures in a row."""
-        self.sleep(min(self.longest_wait_s, self.first_wait_s * 2 ** (num_failed - 1)))
+        self.sleep(self._wait_s(num_failed))
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds until an error is final if every try stalls."""
+        waits_s = sum(self._wait_s(num_failed) for num_failed in range(1, self.num_tries))
+        return self.num_tries * self.stalled_s + waits_s
+
+    def _wait_s(self, num_failed: int) -> float:
+        return min(self.longest_wait_s, self.first_wait_s * 2 ** (num_failed - 1))
