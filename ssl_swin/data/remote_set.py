@@ -46,8 +46,8 @@ class RemoteShards:
     """Where the tars lie in the cache, when they do."""
     entries: tuple[Entry, ...]
     cache: ShardCache
-    _checked: set[tuple[int, int]] = field(default_factory=set, init=False, repr=False)
-    """Shards, and the files in which this process found what their index says."""
+    _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    """Of each shard, the file in which this process found what its index says."""
 
     def where(self, shard: int) -> str:
         """The URL of a shard, as it may be printed."""
@@ -103,8 +103,8 @@ class RemoteShards:
         check = partial(self._check, shard, rows)
         wanted = Wanted(self.urls[shard], path, self.entries[shard].num_bytes, check)
         while (file := self.cache.get(wanted, wait)) is not None:
-            found = (shard, os.fstat(file).st_ino)
-            if found in self._checked:
+            found = os.fstat(file).st_ino
+            if self._checked.get(shard) == found:
                 return file
             try:  # a tar that an earlier run has left may be of an older index
                 check_headers(path, rows, self.where(shard))
@@ -112,7 +112,7 @@ class RemoteShards:
                 self.cache.forget(path)
                 release(file)
                 continue  # one that is fetched now is checked before it gets its name
-            self._checked.add(found)
+            self._checked[shard] = found
             return file
         return None
 
@@ -172,11 +172,22 @@ def index_remote(pattern: str, num_workers: int, cache_dir: Path | None) -> list
 
 
 def _places(pattern: str, cache: ShardCache) -> dict[Path, str]:
-    """Return the URL of each shard under its place in the cache."""
+    """Return the URL of each shard under its place in the cache.
+
+    Raises:
+        ShardError: If two URLs have one place; only the user can say which file is meant.
+    """
     places: dict[Path, str] = {}
-    for url in expand_urls(pattern, cache.retry):
+    for number, url in enumerate(expand_urls(pattern, cache.retry), 1):
         folder = hashlib.sha256(folder_of(url).encode()).hexdigest()[:32]
-        places.setdefault(cache.root / folder / name_of(url), url)
+        path = cache.root / folder / name_of(url)
+        if path in places:
+            raise ShardError(
+                f"the shards {list(places).index(path) + 1} and {number} that {shown(pattern)} "
+                f"names are both {shown(url)}, differing only in what is not part of a file's name "
+                "(a query, a user); leave one out, or give each file a name of its own"
+            )
+        places[path] = url
     return places
 
 
