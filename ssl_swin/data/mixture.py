@@ -139,6 +139,10 @@ class Mixture(Dealt):
         last = ((step + 1) * self.per_lane - 1) // self.block_size
         return max(step + 1, (last + 1) * self.block_size // self.per_lane)
 
+    def begins_line(self, step: int) -> bool:  # noqa: ARG002
+        """Never: each set goes through its passes on its own, and `stretches` counts them."""
+        return False
+
     def stretches(self, num_lanes: int) -> list[Stretches]:
         """Bound what `shards_at` of a step and of the next block name together.
 
