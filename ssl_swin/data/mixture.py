@@ -251,9 +251,12 @@ def order_of(
     Raises:
         ValueError: As `Order` and `Mixture`.
     """
-    num_lanes = num_lanes or default_num_lanes(global_batch_size)
+    num_lanes = default_num_lanes(global_batch_size) if num_lanes is None else num_lanes
     if not weights:
         (alone,) = counts
         return Order(alone, seed, global_batch_size, num_lanes, block_size, places)
-    num_places = samples_per_epoch or int(sum(one.sum() for one in counts))
-    return Mixture(counts, weights, num_places, seed, global_batch_size, num_lanes, block_size)
+    if samples_per_epoch is None:
+        samples_per_epoch = int(sum(one.sum() for one in counts))
+    return Mixture(
+        counts, weights, samples_per_epoch, seed, global_batch_size, num_lanes, block_size
+    )

@@ -38,7 +38,7 @@ class Labels:
         if not 0 <= label < self.num_classes:
             raise ShardError(
                 f"{where}: label {label} is not a class of the model, which knows 0 to "
-                f"{self.num_classes - 1}; set model.num_classes or mend the shard"
+                f"{self.num_classes - 1}; set num_classes or mend the shard"
             )
         return label
 
