@@ -108,6 +108,8 @@ class DataConfig:
         require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
         if self.num_lanes is not None:
             require_positive(data__num_lanes=self.num_lanes)
+        if self.samples_per_epoch is not None:
+            require_positive(data__samples_per_epoch=self.samples_per_epoch)
         if self.cache_gb is not None:
             require_positive(data__cache_gb=self.cache_gb)
         require_share(

@@ -1,6 +1,5 @@
 """Last stop of the route: run folders -> one table. It reads summaries alone and needs no torch."""
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssl_swin.run_folder import RunFolder, Summary, read_summary
+from ssl_swin.run_folder import RunFolder, Summary, read_lines, read_summary
 
 _WIDE = 1000  # characters; where there is no terminal, lines are as long as the table needs
 
@@ -201,13 +200,12 @@ def _progress(folder: RunFolder) -> str:
         raise ValueError(f"{folder.lives} or {folder.metrics} is damaged: {error!r}") from error
 
 
-def _last_line(path: Path) -> Any:
+def _last_line(path: Path) -> dict[str, Any]:
     """Return the last JSON line; one that a killed process did not finish is passed over."""
-    *_, before, last = ["", "", *path.read_text(encoding="utf-8").splitlines(keepends=True)]
-    try:
-        return json.loads(last if last.endswith("\n") else before)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    lines = read_lines(path)
+    if not lines:
+        raise ValueError(f"{path} is damaged: no line of it can be read")
+    return lines[-1]
 
 
 def _number(value: float | None, form: str) -> str | None:

@@ -1,6 +1,7 @@
 """What is where in a run folder, and what its summary says. Standard library only."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,14 @@ def require_same_shards(known: dict[str, Any], shards: dict[str, Any]) -> None:
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line and hand it to the system, so that a killed process keeps it."""
+    """Append one JSON line and hand it to the system, so that a killed process keeps it.
+
+    A last line that a killed process did not finish stays a line of its own.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    with path.open("ab+") as file:
+        torn = file.seek(0, os.SEEK_END) > 0
+        if torn:
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+        file.write(("\n" * torn + json.dumps(record) + "\n").encode())

@@ -11,6 +11,7 @@ from ssl_swin.config import (
     ModelConfig,
     OptimConfig,
     PretrainConfig,
+    SetConfig,
     TrainingConfig,
     differences,
     flatten,
@@ -18,6 +19,8 @@ from ssl_swin.config import (
 
 PRETRAIN = PretrainConfig("runs/a", DataConfig("shards"))
 FINETUNE = FinetuneConfig("runs/a", LabelledDataConfig("shards"), num_classes=10)
+
+MIXED = {"shards": None, "sets": (SetConfig("x", 1.0),)}
 
 REFUSED = [
     (DataConfig, {"mean": (0.5, 0.5)}, "data.mean has 2 and data.std 3 values"),
@@ -28,6 +31,7 @@ REFUSED = [
     (DataConfig, {"hflip": -0.1}, "data.hflip=-0.1"),
     (DataConfig, {"num_workers": -1}, "data.num_workers=-1"),
     (DataConfig, {"num_lanes": 0}, "data.num_lanes=0"),
+    (DataConfig, MIXED | {"samples_per_epoch": 0}, "data.samples_per_epoch=0 must be greater"),
     (DataConfig, {"block_size": 0}, "data.block_size=0"),
     (DataConfig, {"crop_scale": (0.9, 0.1)}, "data.crop_scale"),
     (DataConfig, {"crop_scale": (0.5, 1.1)}, "must not exceed 1"),
@@ -59,7 +63,7 @@ REFUSED = [
 def test_values_that_cannot_be_are_refused_by_their_name(kind, values, message):
     first = {"shards": "x"} if issubclass(kind, DataConfig) else {}
     with pytest.raises(ValueError, match=message) as info:
-        kind(**first, **values)
+        kind(**(first | values))
     assert "\n" not in str(info.value)
 
 

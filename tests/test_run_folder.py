@@ -10,6 +10,7 @@ from ssl_swin.run_folder import (
     RunFolder,
     Summary,
     append_line,
+    read_lines,
     read_summary,
     write_summary,
     write_text,
@@ -65,3 +66,20 @@ def test_lines_are_added_and_outlive_a_killed_process(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "torn", [b'{"step": 1, "no', b"\0" * 20, b"\xff\xfe", b"[1]", b'{"step": 1}']
+)
+def test_a_line_that_was_not_finished_spoils_no_other(tmp_path, torn):
+    path = tmp_path / "lines.jsonl"
+    assert read_lines(path) == []
+    append_line(path, {"step": 0})
+    with path.open("ab") as file:
+        file.write(torn)
+    whole = [{"step": 1}] if torn.endswith(b"1}") else []
+    assert read_lines(path) == [{"step": 0}, *whole]
+    append_line(path, {"step": 2})
+    append_line(path, {"step": 3})
+    assert read_lines(path) == [{"step": 0}, *whole, {"step": 2}, {"step": 3}]
+    assert path.read_bytes() == b'{"step": 0}\n' + torn + b'\n{"step": 2}\n{"step": 3}\n'

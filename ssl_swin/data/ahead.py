@@ -22,8 +22,8 @@ _LEAVE_S = 1.0
 def least_cache_bytes(shards: ShardSet, order: Dealt, devices: int, num_nodes: int) -> int:
     """Return how many bytes of shards the lanes of one machine may need at once.
 
-    It is a bound for every epoch: each lane has two blocks in hand, a stretch of samples that
-    touches two shards at its edges, and between them at most as many samples as it holds.
+    It is a bound for every epoch: each lane has two of its blocks in hand, a stretch of samples
+    that touches two shards at its edges, and between them at most as many samples as it holds.
 
     Args:
         shards: The set.
@@ -126,12 +126,16 @@ class Needs:
     stop_step: int
 
     def at(self, step: int) -> tuple[list[int], int]:
-        """Return the shards of the blocks at a step, then of those after them; and until when."""
+        """Return the shards of the blocks at a step, then of those after them; and until when.
+
+        Nothing is looked up beyond a line's end: what is fetched ahead of it and what is in hand
+        would not fit into the least cache together.
+        """
         if self.order.places is not None:
             return np.unique(self.shards.locate(self.order.places)[0]).tolist(), self.stop_step
         after = self.order.next_block(step)
         found = self.order.shards_at(step, self.rank, self.world_size).tolist()
-        if after < self.stop_step:
+        if after < self.stop_step and not self.order.begins_line(after):
             found += self.order.shards_at(after, self.rank, self.world_size).tolist()
         return list(dict.fromkeys(found)), after
 

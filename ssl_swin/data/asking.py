@@ -1,15 +1,14 @@
 """Asks a remote place, through fsspec, again and again until it is clear that nothing will come."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar, cast
 
 from fsspec.core import url_to_fs
 
 from ssl_swin.data.layout import RemoteError
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.urls import is_http, shown
 
 _TRANSIENT = (408, 425, 429)  # client errors that pass by themselves
@@ -19,25 +18,6 @@ _TRANSIENT = (408, 425, 429)  # client errors that pass by themselves
 _kept: dict[int, Any] = {}
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Retry:
-    """How often and how patiently a remote place is asked again."""
-
-    num_tries: int = 5
-    """Tries in a row that bring nothing before an error is final."""
-    first_wait_s: float = 1.0
-    """Seconds after the first failure; each wait is twice the one before."""
-    longest_wait_s: float = 30.0
-    """Seconds no wait exceeds."""
-    stalled_s: float = 60.0
-    """Seconds without a byte until an HTTP connection is dead; other storage has its own."""
-    sleep: Callable[[float], None] = time.sleep
-
-    def wait(self, num_failed: int) -> None:
-        """Wait as long as is due after so many failures in a row."""
-        self.sleep(min(self.longest_wait_s, self.first_wait_s * 2 ** (num_failed - 1)))
 
 
 class Failed(Exception):

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, log, sqrt
+from math import ceil, exp, floor, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,9 @@ INTERPOLATION = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+LARGEST_RESIZED_PX = 2**28 // 3  # as many as Pillow opens without a warning
 
 
 class Crop(NamedTuple):
@@ -194,7 +197,8 @@ class EvaluationTransform(Transform):
     """Resize the short side to `img_size / crop_pct`, bicubic, and take the centre.
 
     Source:
-        SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192.
+        SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192. Of an image so
+        long that it would not fit into memory, only what is kept is resized.
     """
 
     img_size: int
@@ -210,7 +214,20 @@ class EvaluationTransform(Transform):
             resized = int(short * width / height), short
         left, top = (round((side - self.img_size) / 2) for side in resized)
         window = left, top, left + self.img_size, top + self.img_size
+        if resized[0] * resized[1] > LARGEST_RESIZED_PX:
+            box = _outwards(window, resized, size)
+            whole = self.img_size, self.img_size
+            return Crop(box, whole, (0, 0, *whole), "bicubic")
         return Crop((0, 0, width, height), resized, window, "bicubic")
+
+
+def _outwards(
+    window: tuple[int, int, int, int], resized: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Return the whole pixels of an image that a window of the resized image lies in."""
+    x, y = size[0] / resized[0], size[1] / resized[1]
+    left, top = max(0, floor(window[0] * x)), max(0, floor(window[1] * y))
+    return left, top, min(size[0], ceil(window[2] * x)), min(size[1], ceil(window[3] * y))
 
 
 def random_erasing(

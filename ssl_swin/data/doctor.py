@@ -19,7 +19,8 @@ from ssl_swin.data.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.augment import TrainTransform
 from ssl_swin.data.batch import collate
 from ssl_swin.data.decode import UnreadableImage
-from ssl_swin.data.order import MAX_DEFAULT_LANES, Order, Shares, default_num_lanes
+from ssl_swin.data.mixture import order_of
+from ssl_swin.data.order import BLOCK_SIZE, MAX_DEFAULT_LANES, Order, Shares
 from ssl_swin.data.shards import ShardSet, open_shards
 from ssl_swin.data.stream import PLANNED_TOGETHER, ImageStream
 
@@ -27,6 +28,7 @@ STAGES = ("read", "header and draw", "decode", "resize and write")
 SLOW_STORAGE = 0.25  # share of the time above which reading is what to mend
 TOO_LARGE = 1.25  # short side over what crops need, above which smaller copies pay
 BATCH_SIZE = 64  # of the measurement; what it is makes no difference
+REMOTE_SAMPLES = 4096  # of as few remote shards as hold these, images are read again and again
 WARM_UP = 2  # batches of each worker that are not counted
 
 
@@ -86,7 +88,7 @@ def doctor(
     step_s: float = 0.25,
     processes: int = 1,
     num_workers: int | None = None,
-    num_lanes: int = MAX_DEFAULT_LANES,
+    num_lanes: int | None = None,
     cache_dir: str | None = None,
     cache_gb: float | None = None,
     seconds: float = 6.0,
@@ -94,7 +96,8 @@ def doctor(
     """Measure how fast this machine reads, decodes and resizes, and say what a run would need.
 
     Files that were read a short while ago come from memory: on a fresh machine, or with more
-    data than memory, storage shows as it is.
+    data than memory, storage shows as it is. A few remote shards are fetched before the clock
+    starts: what is measured is this machine, not the network.
 
     Args:
         data: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of
@@ -107,7 +110,7 @@ def doctor(
         step_s: Seconds of one step; `ssl-swin pretrain ... --dry-run` prints them.
         processes: Training processes (GPUs) on this machine.
         num_workers: Loader processes in all, 1 or more; left out, as many as there are cores.
-        num_lanes: Lanes of the run, as `data.num_lanes`; they matter to the cache alone.
+        num_lanes: Lanes of the run, as `data.num_lanes`; left out, as many as it would take.
         cache_dir: Folder for remote shards, as `data.cache_dir`.
         cache_gb: Most gigabytes kept there, as `data.cache_gb`.
         seconds: Length of each of the two measurements.
@@ -119,44 +122,73 @@ def doctor(
     cores = len(os.sched_getaffinity(0))
     num_workers = cores if num_workers is None else num_workers
     numbers = {"img_size": img_size, "num_workers": num_workers, "seconds": seconds}
-    numbers |= {"batch": batch, "step_s": step_s, "processes": processes, "num_lanes": num_lanes}
+    numbers |= {"batch": batch, "step_s": step_s, "processes": processes}
+    numbers |= {} if num_lanes is None else {"num_lanes": num_lanes}
     for name, value in numbers.items():
         if value <= 0:
             raise ValueError(f"{name}={value} must be greater than 0")
     if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
         raise ValueError(f"crop_scale={crop_scale} must be 0 < smallest <= largest <= 1")
     shards = open_shards(data, None if cache_dir is None else Path(cache_dir), cache_gb)
-    _tell_cache(shards, num_lanes, processes)
+    need = Need(batch, step_s, processes)
+    _tell_cache(shards, need, num_lanes)
     transform = TrainTransform(0, img_size, crop_scale, interpolation=interpolation)
     stream = ImageStream(shards, transform, img_size, in_chans=3, decoder=decoder)
     torch.set_num_threads(1)
-    draws = all_draws(shards)
+    draws = all_draws(shards, num_lanes)
     with Progress(transient=True) as progress:
-        task = progress.add_task("one core", total=None)
+        task = progress.add_task("fetching shards", total=None)
+        _fetch(shards)
+        progress.update(task, description="one core")
         one = measure_stages(stream, draws, seconds)
         progress.update(task, description=f"{num_workers} loader processes")
         together = measure_workers(stream, draws, num_workers, seconds)
-    need = Need(batch, step_s, processes)
     console = Console()
     console.print(_table(data, one, together, num_workers, need))
     for line in advice(one, together / num_workers, need, cores, img_size):
         console.print(f"- {line}", highlight=False)
 
 
-def _tell_cache(shards: ShardSet, num_lanes: int, processes: int) -> None:
+def _tell_cache(shards: ShardSet, need: Need, num_lanes: int | None) -> None:
+    """Print what a run's own global batch and blocks ask of the cache."""
     if shards.remote is None:
         return
-    num_lanes = min(num_lanes, shards.num_samples)
-    order = Order(shards.counts, 0, num_lanes, num_lanes)
-    line = cache_plan(shards, least_cache_bytes(shards, order, processes, 1), None, 0)
-    if line is not None:
-        print(line)
+    global_batch_size = need.batch * need.processes
+    if global_batch_size > shards.num_samples:  # such a run is refused; a smaller one has all of it
+        least = int(shards.bytes.sum())
+    else:
+        order = order_of((shards.counts,), (), None, 0, global_batch_size, num_lanes, BLOCK_SIZE)
+        least = least_cache_bytes(shards, order, need.processes, 1)
+    print(cache_plan(shards, least, None, 0))
 
 
-def all_draws(shards: ShardSet) -> Shares:
-    """All steps of a run over these shards, in its order, as one process reads them."""
-    batch = min(BATCH_SIZE, shards.num_samples)
-    order = Order(shards.counts, 0, batch, default_num_lanes(batch))
+def _num_measured(shards: ShardSet) -> int:
+    """Return how many shards, from the first on, are measured."""
+    if shards.remote is None:
+        return len(shards.counts)
+    return int(np.searchsorted(shards.starts[1:-1], REMOTE_SAMPLES)) + 1
+
+
+def _fetch(shards: ShardSet) -> None:
+    """Bring the remote shards that are measured."""
+    if shards.remote is None:
+        return
+    for shard in range(_num_measured(shards)):
+        file = shards.remote.open(shard, shards.rows(shard))
+        assert file is not None  # it was waited for
+        shards.remote.release(file)
+
+
+def all_draws(shards: ShardSet, num_lanes: int | None = None) -> Shares:
+    """All steps of a run over these shards, in its order, as one process reads them.
+
+    Of remote shards only a few, in one lane.
+    """
+    counts = shards.counts.copy()
+    counts[_num_measured(shards) :] = 0
+    batch = min(BATCH_SIZE, int(counts.sum()))
+    most = min(batch, num_lanes or MAX_DEFAULT_LANES if shards.remote is None else 1)
+    order = Order(counts, 0, batch, max(n for n in range(1, most + 1) if batch % n == 0))
     return Shares(order, rank=0, world_size=1, start_step=0, stop_step=2**40)
 
 

@@ -139,6 +139,10 @@ class Mixture(Dealt):
         last = ((step + 1) * self.per_lane - 1) // self.block_size
         return max(step + 1, (last + 1) * self.block_size // self.per_lane)
 
+    def begins_line(self, step: int) -> bool:  # noqa: ARG002
+        """Never: each set goes through its passes on its own, and `stretches` counts them."""
+        return False
+
     def stretches(self, num_lanes: int) -> list[Stretches]:
         """Bound what `shards_at` of a step and of the next block name together.
 
@@ -247,9 +251,12 @@ def order_of(
     Raises:
         ValueError: As `Order` and `Mixture`.
     """
-    num_lanes = num_lanes or default_num_lanes(global_batch_size)
+    num_lanes = default_num_lanes(global_batch_size) if num_lanes is None else num_lanes
     if not weights:
         (alone,) = counts
         return Order(alone, seed, global_batch_size, num_lanes, block_size, places)
-    num_places = samples_per_epoch or int(sum(one.sum() for one in counts))
-    return Mixture(counts, weights, num_places, seed, global_batch_size, num_lanes, block_size)
+    if samples_per_epoch is None:
+        samples_per_epoch = int(sum(one.sum() for one in counts))
+    return Mixture(
+        counts, weights, samples_per_epoch, seed, global_batch_size, num_lanes, block_size
+    )

@@ -105,8 +105,15 @@ class Dealt(ABC):
         """Return the first step after `step` that reads a block which `step` does not."""
 
     @abstractmethod
+    def begins_line(self, step: int) -> bool:
+        """Whether the blocks of a step lie in another order of the shards than those before."""
+
+    @abstractmethod
     def stretches(self, num_lanes: int) -> list[Stretches]:
-        """Bound what `shards_at` of a step and of the next block name together."""
+        """Bound what `shards_at` of a step and of the next block name together.
+
+        Not so where the next block begins a line: the two may then lie anywhere.
+        """
 
     @property
     def per_lane(self) -> int:
@@ -210,8 +217,12 @@ class Order(Dealt):
         begins = (last + 1) * self.block_size // self.per_lane
         return number * self.steps_per_epoch + min(begins, self.steps_per_epoch)
 
+    def begins_line(self, step: int) -> bool:
+        """Whether a step begins an epoch."""
+        return step % self.steps_per_epoch == 0
+
     def stretches(self, num_lanes: int) -> list[Stretches]:
-        """Bound what `shards_at` of a step and of the next block name together."""
+        """Bound what `shards_at` of a step and of the next block in its epoch name together."""
         straddles = self.block_size % self.per_lane != 0
         num_blocks = 2 * (-(-(self.per_lane - 1) // self.block_size) + 1 if straddles else 1)
         window = min(num_blocks * self.block_size, self.steps_per_epoch * self.per_lane)

@@ -8,8 +8,9 @@ import hashlib
 import io
 from typing import Any, BinaryIO, Protocol, cast
 
-from ssl_swin.data.asking import Failed, Retry, asking, filesystem, until_it_works, wait_or_stop
+from ssl_swin.data.asking import Failed, asking, filesystem, until_it_works, wait_or_stop
 from ssl_swin.data.layout import RemoteError, changed, expand_braces
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.urls import is_http, path_of, shown
 
 _PIECE_BYTES = 2**20  # handed on at once

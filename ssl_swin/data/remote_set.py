@@ -10,14 +10,13 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ssl_swin.atomic import replacing
-from ssl_swin.data.asking import Retry
 from ssl_swin.data.cache import ShardCache, Wanted, release
 from ssl_swin.data.index import IndexedShard, index_opened, index_shards
 from ssl_swin.data.layout import (
@@ -34,6 +33,7 @@ from ssl_swin.data.layout import (
     sha256_of,
 )
 from ssl_swin.data.remote import expand_urls, open_ranged, read_small
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.urls import beside, folder_of, name_of, shown
 
 
@@ -46,12 +46,17 @@ class RemoteShards:
     """Where the tars lie in the cache, when they do."""
     entries: tuple[Entry, ...]
     cache: ShardCache
-    _checked: set[tuple[int, int]] = field(default_factory=set, init=False, repr=False)
-    """Shards, and the files in which this process found what their index says."""
+    _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    """Of each shard, the file in which this process found what its index says."""
 
     def where(self, shard: int) -> str:
         """The URL of a shard, as it may be printed."""
         return shown(self.urls[shard])
+
+    def hurried(self) -> "RemoteShards":
+        """Return the same shards, asked for twice at most."""
+        retry = replace(self.cache.retry, num_tries=min(2, self.cache.retry.num_tries))
+        return replace(self, cache=replace(self.cache, retry=retry))
 
     def index(self, shard: int) -> np.ndarray:
         """Return the index of a shard with its last row, mapped into memory.
@@ -61,7 +66,7 @@ class RemoteShards:
         """
         path, url = index_beside(self.paths[shard]), self.urls[shard]
         if not self._fits(path, shard):
-            if not _fetch_index(url, path, self.cache.retry):
+            if not _fetch_index(url, path, self.cache):
                 raise ShardError(
                     f"{shown(url)} has no index; run: ssl-swin shards index {shown(url)}"
                 )
@@ -98,8 +103,8 @@ class RemoteShards:
         check = partial(self._check, shard, rows)
         wanted = Wanted(self.urls[shard], path, self.entries[shard].num_bytes, check)
         while (file := self.cache.get(wanted, wait)) is not None:
-            found = (shard, os.fstat(file).st_ino)
-            if found in self._checked:
+            found = os.fstat(file).st_ino
+            if self._checked.get(shard) == found:
                 return file
             try:  # a tar that an earlier run has left may be of an older index
                 check_headers(path, rows, self.where(shard))
@@ -107,7 +112,7 @@ class RemoteShards:
                 self.cache.forget(path)
                 release(file)
                 continue  # one that is fetched now is checked before it gets its name
-            self._checked.add(found)
+            self._checked[shard] = found
             return file
         return None
 
@@ -167,11 +172,22 @@ def index_remote(pattern: str, num_workers: int, cache_dir: Path | None) -> list
 
 
 def _places(pattern: str, cache: ShardCache) -> dict[Path, str]:
-    """Return the URL of each shard under its place in the cache."""
+    """Return the URL of each shard under its place in the cache.
+
+    Raises:
+        ShardError: If two URLs have one place; only the user can say which file is meant.
+    """
     places: dict[Path, str] = {}
-    for url in expand_urls(pattern, cache.retry):
+    for number, url in enumerate(expand_urls(pattern, cache.retry), 1):
         folder = hashlib.sha256(folder_of(url).encode()).hexdigest()[:32]
-        places.setdefault(cache.root / folder / name_of(url), url)
+        path = cache.root / folder / name_of(url)
+        if path in places:
+            raise ShardError(
+                f"the shards {list(places).index(path) + 1} and {number} that {shown(pattern)} "
+                f"names are both {shown(url)}, differing only in what is not part of a file's name "
+                "(a query, a user); leave one out, or give each file a name of its own"
+            )
+        places[path] = url
     return places
 
 
@@ -202,7 +218,7 @@ def _find_indexes(
     unknown = [path for path in unknown if path not in known]
 
     def fetch(path: Path) -> bool:
-        return _fetch_index(urls[path], index_beside(path), cache.retry)
+        return _fetch_index(urls[path], index_beside(path), cache)
 
     with ThreadPoolExecutor(num_workers) as pool:
         found = dict(zip(unknown, pool.map(fetch, unknown), strict=True))
@@ -225,15 +241,22 @@ def _index(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> list[I
         with file:
             return index_opened(file, shown(urls[path]), num_bytes, index_beside(path))
 
-    return index_shards(urls, num_workers, index_one=index_one)
+    def in_room(path: Path) -> IndexedShard:
+        return cache.with_room(partial(index_one, path))
+
+    return index_shards(urls, num_workers, index_one=in_room)
 
 
-def _fetch_index(url: str, path: Path, retry: Retry) -> bool:
+def _fetch_index(url: str, path: Path, cache: ShardCache) -> bool:
     """Fetch the index file beside a remote tar; false if there is none."""
-    content = read_small(beside(url, index_beside(Path(name_of(url))).name), retry)
-    if content is not None:
+    content = read_small(beside(url, index_beside(Path(name_of(url))).name), cache.retry)
+
+    def write(content: bytes) -> None:
         with replacing(path) as file:
             file.write(content)
+
+    if content is not None:
+        cache.with_room(partial(write, content))
     return content is not None
 
 

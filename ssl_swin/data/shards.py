@@ -10,8 +10,7 @@ import io
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +36,7 @@ from ssl_swin.data.layout import (
     load_index,
     sample_key,
 )
+from ssl_swin.data.local import LocalFiles, read_at
 
 if TYPE_CHECKING:
     from ssl_swin.data.cache import ShardCache
@@ -275,9 +275,8 @@ class ShardReader:
     """
 
     def __init__(self, shards: ShardSet, max_open: int = 64, whole: bool = True) -> None:
-        self.shards, self.max_open, self.whole = shards, max_open, whole
-        self._files: OrderedDict[int, int] = OrderedDict()
-        self._pid = os.getpid()
+        self.shards, self.whole = shards, whole
+        self._local = LocalFiles(max_open)
 
     def read(self, shard: int, row: int) -> bytes:
         """The image member's bytes.
@@ -288,7 +287,7 @@ class ShardReader:
 
         Raises:
             ShardError: If the tar changed since it was indexed, or a remote one cannot be had.
-            OSError: If the storage fails.
+            OSError: If the storage fails again and again.
         """
         entry = self.shards.rows(shard)[row]
         return self._pread(shard, int(entry["offset"]), int(entry["size"]))
@@ -303,7 +302,7 @@ class ShardReader:
 
         Raises:
             ShardError: If the sample has no label, or it is not a whole number of 0 or more.
-            OSError: If the storage fails.
+            OSError: If the storage fails again and again.
         """
         entry = self.shards.rows(shard)[row]
         kind = int(entry["label_kind"])
@@ -343,55 +342,27 @@ class ShardReader:
 
     def close(self) -> None:
         """Close every file; the reader opens them again when it is used again."""
-        while self._files:
-            os.close(self._files.popitem()[1])
+        self._local.close()
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
-        if self.shards.remote is not None and not self.whole:
-            return self.shards.remote.read_range(shard, offset, size)
-        parts: list[bytes] = []
-        with self._opened(shard) as file:
-            while size:
-                part = os.pread(file, size, offset)
-                if not part:
-                    raise changed(self.shards.where(shard), f"it ends at {offset}")
-                parts.append(part)
-                offset, size = offset + len(part), size - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    @contextmanager
-    def _opened(self, shard: int) -> Iterator[int]:
-        if self.shards.remote is None:
-            yield self._open(shard)
-            return
-        file = self.shards.remote.open(shard, self.shards.rows(shard))
-        assert file is not None  # it was waited for
-        try:
-            yield file
-        finally:
-            self.shards.remote.release(file)
-
-    def _open(self, shard: int) -> int:
-        if self._pid != os.getpid():
-            self.close()  # this process's copies; the parent's stay open
-            self._pid = os.getpid()
-        file = self._files.pop(shard, None)
-        if file is None:
-            while len(self._files) >= self.max_open:
-                os.close(self._files.popitem(last=False)[1])
-            file = os.open(self.shards.paths[shard], os.O_RDONLY | os.O_CLOEXEC)
-        self._files[shard] = file
-        return file
+        remote = self.shards.remote
+        if remote is not None and not self.whole:
+            return remote.read_range(shard, offset, size)
+        if remote is None:
+            found = self._local.read(self.shards.paths[shard], offset, size)
+        else:
+            file = remote.open(shard, self.shards.rows(shard))
+            assert file is not None  # it was waited for
+            try:
+                found = read_at(file, offset, size)
+            finally:
+                remote.release(file)
+        if len(found) < size:
+            raise changed(self.shards.where(shard), f"it ends at {offset + len(found)}")
+        return found
 
     def _bad_label(self, shard: int, row: int, why: str) -> ShardError:
         return ShardError(
             f"sample {self.key(shard, row)!r} of {self.shards.where(shard)} has no usable label: "
             f"{why}; a label is a whole number of 0 or more in .cls, or in a field of .json"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict(), "_pid": -1}
-
-    def __del__(self) -> None:
-        if getattr(self, "_files", None):
-            self.close()

@@ -1,7 +1,7 @@
 """The map-style dataset: a draw of sample places -> one uint8 batch, read by byte offset."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -38,7 +38,7 @@ class Labels:
         if not 0 <= label < self.num_classes:
             raise ShardError(
                 f"{where}: label {label} is not a class of the model, which knows 0 to "
-                f"{self.num_classes - 1}; set model.num_classes or mend the shard"
+                f"{self.num_classes - 1}; set num_classes or mend the shard"
             )
         return label
 
@@ -111,14 +111,24 @@ class ImageStream(Dataset):
         )
 
     def explain(self, index: int) -> tuple[str, str, str]:
-        """Return the shard's name, the key, and why the image cannot be decoded, for a report."""
+        """Return the shard's name, the key, and why the image cannot be decoded, for a report.
+
+        Little is fetched and nothing is waited for long; if the storage fails, that is the reason.
+        """
         shard, row = (int(place[0]) for place in self.shards.locate(np.array([index])))
+        shards, remote = self.shards, self.shards.remote
+        if remote is not None:
+            shards = replace(shards, remote=remote.hurried())
+        reader, key = ShardReader(shards, whole=False), "?"
         try:
-            self.renderer.decode(self.renderer.plan(self.reader.read(shard, row), 0, index))
+            key = reader.key(shard, row)
+            self.renderer.decode(self.renderer.plan(reader.read(shard, row), 0, index))
             reason = "it can be decoded now"
-        except UnreadableImage as error:
+        except (UnreadableImage, ShardError, OSError) as error:
             reason = str(error)
-        return self.shards.paths[shard].name, self.reader.key(shard, row), reason
+        finally:
+            reader.close()
+        return self.shards.paths[shard].name, key, reason
 
     def _plans(self, shard: int, row: int, epoch: int) -> Iterator[tuple[int, Plan]]:
         """Yield row and plan of the sample asked for, then of those that may stand in for it."""

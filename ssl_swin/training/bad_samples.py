@@ -1,6 +1,5 @@
 """Images that could not be decoded: counted, named, and the run stopped when they are too many."""
 
-import json
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_swin.data.stream import ImageStream
-from ssl_swin.run_folder import RunFolder, append_line
+from ssl_swin.run_folder import RunFolder, append_line, read_lines
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.preemption import Meeting
 
@@ -44,10 +43,8 @@ class BadSamples(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Remember what the lives before have named."""
-        if self.folder.bad_samples.is_file():
-            lines = self.folder.bad_samples.read_text(encoding="utf-8").splitlines()
-            records = [json.loads(line) for line in lines]
-            self._named = {(record["epoch"], record["index"]) for record in records}
+        records = read_lines(self.folder.bad_samples)
+        self._named = {(record["epoch"], record["index"]) for record in records}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int

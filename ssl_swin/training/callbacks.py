@@ -50,49 +50,68 @@ class Measure(Callback):
 
     def __init__(self, every_steps: int, stop_step: int) -> None:
         self.every_steps, self.stop_step = every_steps, stop_step
+        self._num_told = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure if it is time, or if the run ends here."""
         if pl_module.step % self.every_steps == 0 or pl_module.step == self.stop_step:
-            measured = measure(trainer, pl_module)
+            measured, num_bad = measure(trainer, pl_module)
             if "top1" in measured:
                 best = max(measured["top1"], pl_module.metrics.get("best_top1", 0.0))
                 measured["best_top1"] = best
             pl_module.metrics.update(measured)
-            log(trainer, {f"heldout/{name}": value for name, value in measured.items()})
+            points = {f"heldout/{name}": value for name, value in measured.items()}
+            if num_bad:
+                points["heldout/bad_samples"] = num_bad
+            if num_bad > self._num_told:
+                say(
+                    f"warning: {num_bad} held-out images cannot be decoded and are left out of the "
+                    "measurement; ssl-swin shards verify names them"
+                )
+                self._num_told = num_bad
+            log(trainer, points)
 
 
-def measure(trainer: Trainer, module: Learner) -> dict[str, float]:
-    """Return the means over the held-out images, on every rank; nothing if there are none."""
+def measure(trainer: Trainer, module: Learner) -> tuple[dict[str, float], int]:
+    """Return the means over the held-out images, and how many of these cannot be decoded.
+
+    Every rank gets the same; nothing if there are no held-out images.
+    """
     datamodule = trainer.datamodule
     assert isinstance(datamodule, StreamModule)
     loader = datamodule.heldout_dataloader()
     if loader is None:
-        return {}
+        return {}, 0
     sums: dict[str, torch.Tensor] = {}
-    count = torch.zeros((), dtype=torch.float64, device=module.device)
+    num_measured = num_left_out = 0
     module.eval()
     with torch.no_grad(), trainer.precision_plugin.val_step_context():
         for batch in loader:
+            good = batch["replaced"] < 0
+            num_good, num = int(good.sum()), len(good)
+            if 0 < num_good < num:  # what stands in for a bad one is measured in its own place
+                batch = {name: value[good] for name, value in batch.items()}
             batch = {name: value.to(module.device) for name, value in batch.items()}
             for name, value in module.measure(batch).items():
-                sums[name] = sums.get(name, 0) + value
-            count += len(batch["index"])
+                sums[name] = sums.get(name, 0) + (value if num_good else torch.zeros_like(value))
+            num_measured, num_left_out = num_measured + num_good, num_left_out + num - num_good
             beat()
     module.train()
-    return _means(trainer, sums, count)
+    counts = torch.tensor([num_measured, num_left_out], dtype=torch.float64, device=module.device)
+    return _means(trainer, sums, counts)
 
 
 def _means(
-    trainer: Trainer, sums: dict[str, torch.Tensor], count: torch.Tensor
-) -> dict[str, float]:
+    trainer: Trainer, sums: dict[str, torch.Tensor], counts: torch.Tensor
+) -> tuple[dict[str, float], int]:
     """Add up over the ranks; a rank without images knows no names, so rank 0 tells them."""
     names = trainer.strategy.broadcast(list(sums))
-    parts = torch.stack([count, *(sums.get(name, torch.zeros_like(count)) for name in names)])
-    total = trainer.strategy.reduce(parts, reduce_op="sum")
-    return {name: float(value / total[0]) for name, value in zip(names, total[1:], strict=True)}
+    parts = torch.stack([*counts, *(sums.get(name, torch.zeros_like(counts[0])) for name in names)])
+    num_good, num_bad, *total = trainer.strategy.reduce(parts, reduce_op="sum")
+    means = {name: float(value / num_good) for name, value in zip(names, total, strict=True)}
+    return means, int(num_bad)
 
 
 class Clock(Callback):

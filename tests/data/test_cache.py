@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import gc
+import io
 import os
 import threading
 import time
@@ -9,8 +10,10 @@ from multiprocessing import get_context
 
 import pytest
 
-from ssl_swin.data.cache import ShardCache, Wanted, release
+from ssl_swin.data.cache import DiskFull, ShardCache, Wanted, release
 from ssl_swin.data.index import index_shards
+from ssl_swin.data.layout import RemoteError
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from tests.data.faulty import QUICK, cache_in, serving
 from tests.data.tars import samples, write_tar
@@ -187,6 +190,34 @@ def test_a_download_of_a_killed_process_is_taken_over(server, folder, tmp_path):
     assert server.sent["big.tar"] < shards.bytes[0] + 10**6
 
 
+def test_a_download_of_a_process_that_hangs_is_waited_for_no_longer_than_for_room(server, tmp_path):
+    retry = Retry(num_tries=3, first_wait_s=0.01, stalled_s=0.1)
+    assert retry.patience_s == pytest.approx(0.33)
+    assert 1800 > Retry().patience_s + ShardCache.room_wait_s > 600  # before a watchdog ends it
+    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, room_wait_s=0.5, retry=retry))
+    partial = shards.paths[0].with_name(".0.tar.partial")
+    partial.parent.mkdir(parents=True)
+    with partial.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def grow():
+            for _ in range(4):  # longer in all than one may wait
+                time.sleep(0.3)
+                file.write(b"x")
+                file.flush()
+
+        growing, began = threading.Thread(target=grow), time.monotonic()
+        growing.start()
+        assert hold(shards, 0, wait=False) is None
+        with pytest.raises(
+            RemoteError, match=r"0\.tar\.partial has not grown for 0\.83 s, .* end "
+        ):
+            hold(shards, 0)
+        growing.join()
+        assert 1.2 + 0.83 < time.monotonic() - began < 10
+    release(hold(shards, 0))
+
+
 def test_what_killed_processes_left_is_evicted(server, tmp_path, size):
     shards = ShardSet.open(server.url, cache=cache_in(tmp_path, 2 * size))
     folder = shards.paths[0].parent
@@ -195,6 +226,21 @@ def test_what_killed_processes_left_is_evicted(server, tmp_path, size):
     (folder / ".gone.tar.partial.plan").write_text(f"{2 * size} abc")
     assert shards.remote.cache.used_bytes() == 2 * size
     release(hold(shards, 0))
+    assert not list(folder.glob(".gone*"))
+
+
+@pytest.mark.parametrize("plan", [b"", b"\0" * 30, b"12", b"x y", b"\xff\xfe 3"])
+def test_a_plan_that_a_power_failure_has_left_is_no_plan(server, tmp_path, size, plan):
+    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, 2 * size))
+    folder = shards.paths[0].parent
+    folder.mkdir(parents=True)
+    for name in ("0", "gone"):
+        (folder / f".{name}.tar.partial").write_bytes(b"x" * 100)
+        (folder / f".{name}.tar.partial.plan").write_bytes(plan)
+    assert ShardCache.open(tmp_path, retry=QUICK).used_bytes() == 200
+    release(hold(shards, 0))
+    assert server.sent["0.tar"] == size
+    release(hold(shards, 1))
     assert not list(folder.glob(".gone*"))
 
 
@@ -213,19 +259,85 @@ def test_links_in_the_cache_are_not_followed(server, tmp_path, size, name):
 
 @pytest.fixture
 def small_disk(monkeypatch, tmp_path):
-    """A disk that is full when the cache holds more than it has room for."""
-    really = os.pwrite
-    room = {}
+    """A disk that is full when the cache holds more than it has room for: no byte, no new file."""
+    pwrite, os_open, io_open = os.pwrite, os.open, io.open
+    room = {"bytes": 0}
 
-    def pwrite(file, data, offset):
+    def need(num_bytes):
         tars = [p for p in tmp_path.glob("shards/*/*") if p.name.endswith((".tar", ".tar.partial"))]
-        free = room["bytes"] - sum(path.lstat().st_size for path in tars)
-        if free < len(data):
+        if room["bytes"] - sum(path.lstat().st_size for path in tars) < num_bytes:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return really(file, data, offset)
 
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    def need_file(path):
+        if room["bytes"] and str(path).startswith(f"{tmp_path}/shards/") and not path.exists():
+            need(1)
+
+    def small_pwrite(file, data, offset):
+        need(len(data))
+        return pwrite(file, data, offset)
+
+    def small_os_open(path, flags, *rest, **options):
+        if flags & os.O_CREAT:
+            need_file(path)
+        return os_open(path, flags, *rest, **options)
+
+    def small_io_open(path, mode="r", *rest, **options):
+        if "w" in mode:
+            need_file(path)
+        return io_open(path, mode, *rest, **options)
+
+    monkeypatch.setattr(os, "pwrite", small_pwrite)
+    monkeypatch.setattr(os, "open", small_os_open)
+    monkeypatch.setattr(io, "open", small_io_open)
     return room
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_disk_without_room_for_a_file_evicts_too(
+    folder, server, tmp_path, size, small_disk, indexed
+):
+    if not indexed:  # then each tar's index is fetched, or made from its headers
+        (folder / "index.json").unlink()
+        (folder / "5.tar.index.npy").unlink()
+    cache = cache_in(tmp_path, NUM * size)
+    shards = ShardSet.open(server.url, cache=cache)
+    small_disk["bytes"] = 2 * size  # full to the last byte
+    for shard in range(NUM):
+        release(hold(shards, shard))
+        assert shards.paths[shard].exists()
+    assert disk_use(cache) == 2 * size
+    for path in cache.root.glob("*/*.npy"):
+        path.unlink()
+    assert len(ShardSet.open(server.url, cache=cache).rows(2)) == 4
+
+
+def test_a_disk_without_room_for_a_plan_evicts_too(server, tmp_path, size, small_disk):
+    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, NUM * size))
+    small_disk["bytes"] = size + 100
+    shards.rows(1)
+    release(hold(shards, 0))
+    shards.paths[1].with_name(".1.tar.partial").write_bytes(b"x" * 100)
+    release(hold(shards, 1))
+    assert [path.exists() for path in shards.paths[:2]] == [False, True]
+
+
+def test_what_had_come_before_the_disk_was_full_is_taken_up_again(
+    folder, server, tmp_path, small_disk
+):
+    big = write_tar(folder / "big.tar", [(f"{place}.png", b"x" * 10**6) for place in range(4)])
+    index_shards([big])
+    small_disk["bytes"] = 3 * 10**6
+    shards = ShardSet.open(f"{server.url}/big.tar", cache=cache_in(tmp_path))
+    with pytest.raises(DiskFull, match=r"^the disk of \S+ is full"):
+        hold(shards, 0)
+    assert server.gets["big.tar"] == 1
+    assert 10**6 < disk_use(shards.remote.cache) <= 3 * 10**6
+    small_disk["bytes"] = 10**7
+    there = disk_use(shards.remote.cache)
+    sent = server.sent["big.tar"]
+    release(hold(shards, 0))
+    assert server.sent["big.tar"] - sent == shards.bytes[0] - there
+    assert shards.paths[0].read_bytes() == big.read_bytes()
 
 
 def test_a_full_disk_evicts_what_is_not_in_use(server, tmp_path, size, small_disk):
@@ -241,7 +353,7 @@ def test_a_full_disk_with_nothing_to_evict_is_one_clear_error(server, tmp_path, 
     small_disk["bytes"] = 1.5 * size
     shards = ShardSet.open(server.url, cache=cache_in(tmp_path, NUM * size))
     file = hold(shards, 0)
-    with pytest.raises(ShardError, match=r"^the disk of \S+ is full, and .* data\.cache_gb"):
+    with pytest.raises(DiskFull, match=r"^the disk of \S+ is full, and .* data\.cache_gb"):
         hold(shards, 1)
     release(file)
     assert not list(shards.paths[1].parent.glob(".1*"))

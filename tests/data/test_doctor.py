@@ -1,22 +1,28 @@
 import re
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from ssl_swin.data.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.augment import TrainTransform
 from ssl_swin.data.doctor import (
     STAGES,
     Need,
     OneCore,
+    _fetch,
+    _tell_cache,
     advice,
     all_draws,
     doctor,
     measure_stages,
     measure_workers,
 )
+from ssl_swin.data.order import Order
 from ssl_swin.data.shards import ShardError, ShardSet
 from ssl_swin.data.stream import ImageStream
-from tests.data.faulty import serving
+from tests.data.faulty import cache_in, serving
 from tests.data.tars import write_tar
 from tests.data.test_decode import encoded, photograph
 
@@ -106,6 +112,53 @@ def test_the_least_cache_of_remote_shards_is_told_and_a_smaller_one_refused(
         assert least <= float(told[1]) * 1e9 < 1.01 * least
         with pytest.raises(ShardError, match=r"need at least .* set data\.cache_gb"):
             doctor(server.url, **options, cache_gb=least / 2e9)
+
+
+@pytest.mark.parametrize(
+    ("batch", "processes", "lanes"), [(1536, 1, None), (384, 4, 64), (96, 8, 8)]
+)
+def test_the_cache_is_told_for_the_batch_and_the_blocks_of_the_run(
+    tmp_path, capsys, batch, processes, lanes
+):
+    remote = type("Remote", (), {"cache": cache_in(tmp_path, 10**13)})()
+    counts = np.full(400, 10_000)
+    shards = replace(ShardSet((), counts, np.full(400, 10**9)), remote=remote)
+    _tell_cache(shards, Need(batch, 1.0, processes), lanes)
+    order = Order(counts, 7, batch * processes, lanes or 64)
+    expected = cache_plan(shards, least_cache_bytes(shards, order, processes, 1), None, 0)
+    assert capsys.readouterr().out == f"{expected}\n"
+    with pytest.raises(ValueError, match="does not divide"):
+        _tell_cache(shards, Need(batch, 1.0, processes), 7)
+
+
+@pytest.mark.parametrize(("num_lanes", "expected"), [(None, 64), (64, 64), (10, 8), (1, 1)])
+def test_local_shards_are_measured_in_as_many_lanes_as_fit_the_run(num_lanes, expected):
+    draws = all_draws(ShardSet((), np.full(400, 10_000), np.full(400, 10**9)), num_lanes)
+    assert (draws.order.num_lanes, draws.order.global_batch_size) == (expected, 64)
+
+
+def test_of_remote_shards_a_few_are_fetched_before_the_clock_starts(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    for place in range(6):
+        image = encoded(photograph((60, 60), seed=place), "JPEG")
+        write_tar(folder / f"{place}.tar", [(f"{i:02d}.jpg", image) for i in range(10)])
+    monkeypatch.setattr("ssl_swin.data.doctor.REMOTE_SAMPLES", 20)
+    options = {"img_size": 32, "seconds": 0.05, "num_workers": 1, "batch": 8, "num_lanes": 4}
+    with serving(folder) as server:
+        shards = ShardSet.open(server.url, cache=cache_in(tmp_path))
+        draws = all_draws(shards)
+        read = [shards.locate(draw.index)[0] for draw in islice(draws, 40)]
+        assert np.unique(read).tolist() == [0, 1]
+        _fetch(shards)
+        sent = server.sent.copy()
+        stream = ImageStream(shards, TrainTransform(0, 32, (0.67, 1.0)), 32, in_chans=3)
+        assert measure_stages(stream, draws, 0.05).num_images
+        assert server.sent == sent
+        doctor(server.url, **options, cache_dir=str(tmp_path / "cache"), cache_gb=1)
+        assert "images/s" in capsys.readouterr().out
+        kept = sorted(path.name for path in tmp_path.glob("cache/shards/*/*.tar"))
+    assert kept == ["0.tar", "1.tar"]
 
 
 @pytest.mark.parametrize(

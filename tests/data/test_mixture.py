@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ssl_swin.data.mixture import PERIOD, Mixture, quotas
-from ssl_swin.data.order import Shares
+from ssl_swin.data.mixture import PERIOD, Mixture, order_of, quotas
+from ssl_swin.data.order import Order, Shares
 
 COUNTS = (np.array([400, 1, 0, 350]), np.array([90, 30]), np.array([3000]))
 WEIGHTS = (5.0, 2.0, 3.0)
@@ -120,3 +120,33 @@ def test_parts_are_rounded_and_none_is_nothing():
 def test_what_cannot_be_mixed_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         make(**change)
+
+
+def test_one_set_without_a_weight_is_gone_through_evenly():
+    order = order_of(COUNTS[:1], (), None, 3, 48, None, 64)
+    assert isinstance(order, Order)
+    assert (order.seed, order.num_lanes, order.block_size, order.places) == (3, 48, 64, None)
+    same = Order(COUNTS[0], 3, 48, 48, 64)
+    assert order.steps_per_epoch == same.steps_per_epoch == 751 // 48
+    assert all((order.draw(step).index == same.draw(step).index).all() for step in range(30))
+    some = order_of((np.array([4]),), (), None, 3, 4, 2, 64, places=np.array([7, 8, 9, 700]))
+    assert some.num_lanes == 2
+    assert sorted(some.draw(0).index.tolist()) == [7, 8, 9, 700]
+
+
+@pytest.mark.parametrize(("samples_per_epoch", "steps"), [(None, 3871 // 96), (960, 10)])
+def test_several_sets_are_a_mixture_of_as_many_samples_as_they_hold(samples_per_epoch, steps):
+    order = order_of(COUNTS, WEIGHTS, samples_per_epoch, 3, 96, None, 64)
+    assert isinstance(order, Mixture)
+    assert (order.weights, order.num_lanes, order.steps_per_epoch) == (WEIGHTS, 48, steps)
+    same = Mixture(COUNTS, WEIGHTS, order.samples_per_epoch, 3, 96, 48, 64)
+    assert all((order.draw(step).index == same.draw(step).index).all() for step in range(30))
+
+
+@pytest.mark.parametrize(
+    ("samples_per_epoch", "num_lanes", "message"),
+    [(0, None, "samples_per_epoch=0 is less than one"), (None, 0, "num_lanes=0 does not divide")],
+)
+def test_nothing_is_not_taken_for_left_out(samples_per_epoch, num_lanes, message):
+    with pytest.raises(ValueError, match=message):
+        order_of(COUNTS, WEIGHTS, samples_per_epoch, 3, 96, num_lanes, 64)

@@ -8,12 +8,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from ssl_swin.__main__ import _told_by_worker, run
-from ssl_swin.data.asking import Retry
 from ssl_swin.data.augment import TrainTransform
 from ssl_swin.data.batch import collate
 from ssl_swin.data.index import index_shards, write_manifest
 from ssl_swin.data.layout import MANIFEST_NAME, Entry, RemoteError, load_manifest, sha256_of
 from ssl_swin.data.order import Order, Shares
+from ssl_swin.data.remote_set import index_remote
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from ssl_swin.data.stream import ImageStream, Labels
 from ssl_swin.data.urls import beside, name_of, shown
@@ -217,6 +218,16 @@ def test_what_is_final_is_said_after_few_tries(server, tmp_path, fault, tries, m
     assert server.gets[THIRD] in (tries, tries + 1)  # fsspec asks by GET where HEAD is refused
 
 
+def test_an_outage_of_two_minutes_is_waited_for(server, tmp_path):
+    waits = []
+    cache = cache_in(tmp_path / "cache", retry=Retry(sleep=waits.append))
+    shards = ShardSet.open(server.url, cache=cache)
+    server.faults[THIRD] = [503] * 9 + [None]
+    assert ShardReader(shards).read(2, 0)
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30, 30]
+    assert sum(waits) > 120
+
+
 def test_a_loader_worker_says_it_in_one_line(server, tmp_path):
     shards = open_at(server, tmp_path)
     server.faults[THIRD] = [404]
@@ -229,6 +240,28 @@ def test_a_loader_worker_says_it_in_one_line(server, tmp_path):
     line = _told_by_worker(str(error.value))
     assert line.startswith(f"{server.url}/train-00000")
     assert line.endswith(".tar does not exist")
+
+
+@pytest.mark.parametrize("ask", [ShardSet.open, partial(index_remote, num_workers=1)])
+def test_urls_that_differ_only_in_their_query_are_refused(server, tmp_path, ask):
+    pattern = f"{server.url}/train-00000{{0..2}}.tar?version={{1,2secret}}"
+    message = rf"the shards 1 and 2 that {server.url}\S+ names are both "
+    with pytest.raises(ShardError, match=message) as error:
+        ask(pattern, cache_dir=tmp_path)
+    assert f"both {server.url}/train-000000.tar, " in str(error.value)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_known_of_a_shard_does_not_grow_with_each_download(server, tmp_path):
+    shards = open_at(server, tmp_path)
+    for turn in range(5):
+        contents(shards)
+        for shard in (0, 2, 3):
+            assert shards.remote._checked[shard] == shards.paths[shard].stat().st_ino
+            shards.paths[shard].rename(tmp_path / f"{shard}-{turn}")  # its inode stays taken
+    assert len(shards.remote._checked) == 3
+    assert server.gets[THIRD] == 5
 
 
 def test_what_lies_there_without_an_index_is_indexed_from_afar(tmp_path):

@@ -45,6 +45,23 @@ def test_full_scale_pixels_are_a_level_from_the_reference(transform, most, size,
         assert abs(fast - reference).mean() < 0.4
 
 
+@pytest.mark.parametrize("size", [(1, 30000), (30000, 1), (3, 60000), (60000, 2), (9, 60000)])
+def test_the_centre_of_a_line_is_shown_without_resizing_all_of_it(size):
+    """Whole, these would be 107 million pixels or more; the last one, 36, is as before."""
+    line = np.sin(np.arange(max(size)) / max(size) * 40) * 100 + 128
+    pixels = np.broadcast_to(line, (min(size), max(size))).astype(np.uint8)
+    pixels = pixels if size[0] > size[1] else pixels.T
+    image = Image.fromarray(np.repeat(pixels[..., None], 3, 2))
+    crop = EVALUATION.crop(size, 0, 0)
+    assert crop.size[0] * crop.size[1] < 2**28 // 3
+    assert (crop.size == (64, 64)) is (size != (9, 60000))
+    data = encoded(image, "JPEG", quality=95)
+    fast, reference = (rendered(data, EVALUATION, way) for way in ("fast", "pil"))
+    centre = line[max(size) // 2]
+    assert abs(fast - reference).max() <= 8
+    assert abs(reference - centre).max() < 12
+
+
 @pytest.mark.parametrize("transform", [TRAIN, BICUBIC, EVALUATION])
 @pytest.mark.parametrize("size", [(801, 603), (1031, 1500)])
 @pytest.mark.parametrize("orientation", range(1, 9))

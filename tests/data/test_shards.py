@@ -206,7 +206,7 @@ def test_a_reader_goes_on_in_another_process(folder):
         warnings.simplefilter("ignore")  # newer Pythons warn of threads when they fork
         child = os.fork()
     if not child:
-        os._exit(0 if reader.read(2, 4) == expected and reader._pid == os.getpid() else 1)
+        os._exit(0 if reader.read(2, 4) == expected and reader._local._pid == os.getpid() else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert reader.read(2, 4) == expected
 

@@ -1,4 +1,5 @@
 import io
+import time
 from functools import partial
 
 import numpy as np
@@ -9,9 +10,12 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.data.augment import EvaluationTransform, TrainTransform
 from ssl_swin.data.batch import collate
+from ssl_swin.data.cache import release
 from ssl_swin.data.order import Draw, EvaluationShares, Order, Shares
+from ssl_swin.data.retry import Retry
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from ssl_swin.data.stream import ImageStream, Labels, balanced_subset
+from tests.data.faulty import cache_in, serving
 
 PLAIN = EvaluationTransform(28, crop_pct=1.0)
 
@@ -72,10 +76,50 @@ def test_a_shard_without_a_readable_image_stops_the_run(tiny_shards):
         stream.__getitems__(Draw(0, np.array([0, 3])))
 
 
+def test_a_bad_image_is_named_although_the_cache_is_full(tiny_shards, tmp_path):
+    folder = tiny_shards([4, 5], broken={6})
+    size = (folder / "tiny-000000.tar").stat().st_size
+    with serving(folder) as server:
+        cache = cache_in(tmp_path, 1.1 * size, room_wait_s=20)
+        shards = ShardSet.open(server.url, cache=cache)
+        stream = ImageStream(shards, PLAIN, 28, 1)
+        held = shards.remote.open(0, shards.rows(0))
+        began = time.monotonic()
+        name, key, reason = stream.explain(6)
+        assert time.monotonic() - began < 10
+        release(held)
+        assert (name, key) == ("tiny-000001.tar", "000006")
+        assert "cannot identify image file" in reason
+        assert not shards.paths[1].exists()
+        assert stream.explain(5)[1:] == ("000005", "it can be decoded now")
+
+
+def test_a_server_that_fails_is_the_reason_and_is_asked_twice(tiny_shards, tmp_path):
+    waits = []
+    retry = Retry(stalled_s=0.5, sleep=waits.append)
+    with serving(tiny_shards([4], broken={2})) as server:
+        shards = ShardSet.open(server.url, cache=cache_in(tmp_path, retry=retry))
+        server.faults["tiny-000000.tar"] = [503]
+        name, key, reason = ImageStream(shards, PLAIN, 28, 1).explain(2)
+    assert (name, key) == ("tiny-000000.tar", "?")
+    assert reason.startswith(f"{server.url}/tiny-000000.tar cannot be fetched after 2 tries in")
+    assert waits == [1.0]
+
+
+def test_a_local_shard_that_is_gone_is_the_reason(tiny_shards):
+    folder = tiny_shards([4], broken={2})
+    stream = stream_of(folder)
+    stream.shards.rows(0)
+    (folder / "tiny-000000.tar").unlink()
+    assert "No such file" in stream.explain(2)[2]
+
+
 def test_a_label_that_is_no_class_of_the_model_is_refused(tiny_shards):
     stream = stream_of(tiny_shards([6]), labels=Labels(5))
     assert stream.__getitems__(Draw(0, np.array([4])))["label"].tolist() == [4]
-    with pytest.raises(ShardError, match=r"tiny-000000.tar, sample 5: label 5 .* knows 0 to 4"):
+    with pytest.raises(
+        ShardError, match=r"tiny-000000.tar, sample 5: label 5 .* 0 to 4; set num_classes or"
+    ):
         stream.__getitems__(Draw(0, np.array([5])))
 
 

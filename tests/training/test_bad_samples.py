@@ -40,6 +40,8 @@ def test_the_bad_are_named_once_whatever_the_processes_and_the_kills(tmp_path, b
     straight = train(build(tmp_path / "straight", broken_shards))
     run = tmp_path / "run"
     assert interrupt(build(run, broken_shards, 2), 7, signal.SIGKILL) != {0}
+    with (run / "bad_samples.jsonl").open("a") as file:
+        file.write('{"step": 5, "epo')  # a disk that was full, or a power failure
     assert interrupt(build(run, broken_shards, 2), 12, signal.SIGTERM) == {75}
     assert finish(start(build(run, broken_shards))) == {0}
     assert names(run) == names(straight)

@@ -163,3 +163,22 @@ def test_held_out_results_do_not_depend_on_the_number_of_processes(
     for line in measured[1:]:
         for name, value in line.items():
             assert value == pytest.approx(measured[0][name], abs=1e-6), name
+
+
+@pytest.mark.parametrize("configure", [pretrain_config, finetune_config])
+def test_a_held_out_image_that_cannot_be_decoded_is_not_measured(
+    tmp_path, shards, tiny_shards, configure
+):
+    sets = {"whole": (tiny_shards([9, 8]), 1), "broken": (tiny_shards([9, 11], {17, 18, 19}), 1)}
+    sets["on 2 processes"] = sets["broken"][0], 2
+    measured = {}
+    for name, (folder, devices) in sets.items():
+        config = configure(tmp_path / name, shards, devices=devices, global_batch_size=198)
+        data = replace(config.data, val_shards=str(folder))
+        optim = replace(config.optim, epochs=1, warmup_epochs=0, base_lr=1e-30, min_lr=0.0)
+        run = train(replace(config, data=data, optim=optim))
+        lines = read_lines(run / "metrics.jsonl")
+        (measured[name],) = (x for x in lines if "heldout/heldout_loss" in x)
+    for name in ("broken", "on 2 processes"):
+        assert measured[name].pop("heldout/bad_samples") == 3
+        assert measured[name] == pytest.approx(measured["whole"], abs=1e-6)
