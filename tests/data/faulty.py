@@ -10,7 +10,7 @@ from pathlib import Path
 from ssl_swin.data.cache import ShardCache
 from ssl_swin.data.retry import Retry
 
-QUICK = Retry(num_tries=5, first_wait_s=0.01, stalled_s=0.5)
+QUICK = Retry(num_tries=5, first_wait_s=0.01, stalled_s=1.5)
 
 
 def cache_in(folder, limit_bytes=10**9, **options):
