@@ -172,12 +172,6 @@ class User:
         print(answer.stdout)
         return SlurmRun(self.cluster, self.folder / "run", job.split()[1].rstrip(","))
 
-    def lose_a_node(self, name: str) -> None:
-        """Cut a node's power, and boot it when SLURM has given it up."""
-        self.cluster.fail(name)
-        until(lambda: self.cluster.states()[name] == "down", f"{name} to be given up", 60)
-        self.cluster.start(name)
-
     def ask(self, *command: object, seconds: float = 60, **variables: object) -> tuple[int, str]:
         """Run a command as this user; return its status and what it says."""
         answer = subprocess.run(
