@@ -17,7 +17,6 @@ from ssl_swin.data.remote_set import index_remote
 from ssl_swin.data.retry import Retry
 from ssl_swin.data.shards import ShardError, ShardReader, ShardSet
 from ssl_swin.data.stream import ImageStream, Labels
-from ssl_swin.data.urls import beside, name_of, shown
 from tests.data.faulty import cache_in, serving, serving_s3
 from tests.data.tars import samples, write_tar
 
@@ -322,29 +321,6 @@ def test_damaged_remote_manifests_and_indexes_are_refused(folder, server, tmp_pa
     (folder / MANIFEST_NAME).unlink()
     with pytest.raises(ShardError, match=r"^http\S+index\.npy is damaged"):
         open_at(server, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://h/a/..%2f..%2fx.tar",
-        "http://h/a/%2e%2e",
-        "http://h/a/.hidden.tar",
-        "http://h/a/x%00.tar",
-        "s3://b/a/..",
-        "s3://b/x.npy",
-    ],
-)
-def test_names_that_could_lead_out_of_the_cache_are_refused(url):
-    with pytest.raises(RemoteError, match="does not end in the plain name of a tar"):
-        name_of(url)
-
-
-def test_urls_are_taken_apart():
-    url = "https://user:pass@host:1/a/b%20c.tar?sig=1/2"
-    assert (name_of(url), shown(url)) == ("b c.tar", "https://host:1/a/b%20c.tar")
-    assert beside(url, "index.json") == "https://user:pass@host:1/a/index.json?sig=1/2"
-    assert (name_of("s3://b/c?.tar"), beside("s3://b/c?.tar", "x")) == ("c?.tar", "s3://b/x")
 
 
 @pytest.mark.parametrize(
