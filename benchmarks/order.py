@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_swin.data.layout import MANIFEST_NAME, SAMPLE_DTYPE, end_row, index_beside
-from ssl_swin.data.order import EpochOrder, Order, Shares
-from ssl_swin.data.shards import ShardSet
+from ssl_swin.data.order.one_set import EpochOrder, SetOrder, Shares
+from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, end_row, index_beside
+from ssl_swin.data.shards.shard_set import ShardSet
 
 SHARD_SAMPLES = 10_000
 PAYLOAD_BYTES = 512  # of each sample of the set on disk, in the index and as a hole
@@ -104,7 +104,7 @@ def billion(num_shards: int, batch: int) -> list[str]:
         before, found = peak_mib(), []
         lines.append(seconds("the set opens", lambda: found.append(ShardSet.open(name))))
         (shards,) = found
-        order = Order(shards.counts, 0, batch, 64)
+        order = SetOrder(shards.counts, 0, batch, 64)
         lines.append(seconds("the fingerprint", shards.fingerprint))
         lines.append(seconds("an epoch opens", lambda: order.epoch(1)))
         total = 100 * order.steps_per_epoch
@@ -134,7 +134,7 @@ def main() -> None:
     options = parser.parse_args(sys.argv[1:])
     print("\n".join(billion(100_000, options.batch)), "\n", sep="\n")
     counts = np.full(options.shards, SHARD_SAMPLES)
-    opened = Order(counts, 0, options.batch, 64, options.block).epoch(0)
+    opened = SetOrder(counts, 0, options.batch, 64, options.block).epoch(0)
     steps = np.linspace(0, opened.order.steps_per_epoch - 1, 100).astype(int)
     print("\n".join(mixing(opened, steps)))
     print(f"\nA rank's reads in 1000 steps; {options.shards} shards, block {options.block}\n")

@@ -28,17 +28,17 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from ssl_swin import signals
-from ssl_swin.data.order import Draw, Order
-from ssl_swin.models.normalise import Normalise
-from ssl_swin.optim import LearningRateCurve
-from ssl_swin.run_folder import RunFolder
+from ssl_swin.data.order.one_set import SetOrder, Share
+from ssl_swin.models.normalise import Normalisation
+from ssl_swin.record.owner import Ownership
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import preemption
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner, Schedule
-from ssl_swin.training.ownership import Ownership
+from ssl_swin.training.optim import LearningRateCurve
 from ssl_swin.training.preemption import Agreement, Meeting
 from ssl_swin.training.trainer import make_loggers, make_trainer
 from ssl_swin.training.watchdog import Watchdog
@@ -50,7 +50,7 @@ HOUR = timedelta(hours=1)
 PARTS = {
     "agreeing": ("Meeting", "BadSamples"),
     "logging": ("Scalars", "ProgressBar", "Clock", "DataWait", "Measure"),
-    "order-keeping": ("Order", "Ledger"),
+    "order-keeping": ("SetOrder", "Ledger"),
     "watching, saving": ("Watchdog", "Checkpoints"),
 }
 SUM = "agreeing, logging, order-keeping"
@@ -94,7 +94,7 @@ class NoImages:
     def on_cpu(self) -> "NoImages":
         return self
 
-    def __getitems__(self, draw: Draw) -> dict[str, Tensor]:
+    def __getitems__(self, draw: Share) -> dict[str, Tensor]:
         num = len(draw.index)
         return {
             "image": torch.zeros(num, 1, 2, 2, dtype=torch.uint8),
@@ -167,12 +167,12 @@ def run(run_dir: str, steps: int, mode: str, environment: dict[str, str]) -> Non
     if mode == "every step, blocking":
         preemption.Agreement = Blocking  # type: ignore[misc]
     folder, world_size = RunFolder(Path(run_dir)), int(environment["WORLD_SIZE"])
-    order: Any = Order(SHARDS, 0, GLOBAL_BATCH, 64, 4096)
+    order: Any = SetOrder(SHARDS, 0, GLOBAL_BATCH, 64, 4096)
     curve = LearningRateCurve(steps, 1e-3, "cosine", 10, 1e-6, 1e-5)
     schedule = Schedule(0, GLOBAL_BATCH, order.steps_per_epoch, 1, curve, 0.05, (0.9, 0.999), 5.0)
-    module = OneParameter(nn.Linear(1, 1, bias=False), Normalise((0.5,), (0.5,)), schedule)
+    module = OneParameter(nn.Linear(1, 1, bias=False), Normalisation((0.5,), (0.5,)), schedule)
     stream: Any = NoImages()
-    object.__setattr__(order, "draw", timed("Order", order.draw))
+    object.__setattr__(order, "draw", timed("SetOrder", order.draw))
     datamodule = StreamModule(stream, order, None, (0, steps), num_workers=0)
     stopwatch = Stopwatch()
     listed = callbacks(folder, steps)
@@ -197,7 +197,7 @@ def run(run_dir: str, steps: int, mode: str, environment: dict[str, str]) -> Non
 def measure(num_processes: int, mode: str, steps: int) -> list[dict[str, float]]:
     """Return milliseconds per step on rank 0, in all and by part, of each stretch."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ssl_swin.life"])
+    context.set_forkserver_preload(["ssl_swin.runs.life"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

@@ -30,15 +30,15 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ssl_swin.config import IMAGENET_MEAN, IMAGENET_STD
-from ssl_swin.data.batch import Batch
+from ssl_swin.config.run import IMAGENET_MEAN, IMAGENET_STD
+from ssl_swin.data.batches.batch import Batch
 from ssl_swin.models.masking import grid, to_pixels, to_tokens
-from ssl_swin.models.normalise import Normalise
+from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.optim import LearningRateCurve
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.training.learner import Schedule
+from ssl_swin.training.optim import LearningRateCurve
 from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.trainer import make_trainer
 
@@ -175,7 +175,7 @@ def build_ours(options: argparse.Namespace) -> PretrainModule:
     )
     return PretrainModule(
         SimMIM(encoder, mask_patch_size),
-        Normalise(IMAGENET_MEAN, IMAGENET_STD),
+        Normalisation(IMAGENET_MEAN, IMAGENET_STD),
         Masking(mask_patch_size, grid(encoder.img_size, mask_patch_size), 0.6, seed=0),
         schedule,
     )

@@ -39,13 +39,13 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
-from ssl_swin.data.augment import TrainTransform
-from ssl_swin.data.batch import collate
-from ssl_swin.data.doctor import all_draws, measure_stages
-from ssl_swin.data.order import Draw
-from ssl_swin.data.pack import create
-from ssl_swin.data.shards import ShardSet
-from ssl_swin.data.stream import ImageStream
+from ssl_swin.data.batches.batch import collate
+from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.pixels.transforms import TrainTransform
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.shard_tools.create import create
+from ssl_swin.shard_tools.doctor import all_draws, measure_stages
 
 SHORT_SIDE = 256
 NUM_WORKERS = 2
@@ -111,12 +111,12 @@ class Cycle:
 
     def __init__(self, num: int, batch: int, passes: int) -> None:
         self.draws = [
-            Draw(epoch, np.arange(start, min(start + batch, num)))
+            Share(epoch, np.arange(start, min(start + batch, num)))
             for epoch in range(passes)
             for start in range(0, num, batch)
         ]
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[Share]:
         return iter(self.draws)
 
     def __len__(self) -> int:
@@ -252,7 +252,7 @@ def differences(options: argparse.Namespace) -> list[str]:
     """Say how far the fast way is from the reference, on the photographs."""
     lines = []
     for img_size, scale in ((options.img_size, "full scale"), (64, "half scale")):
-        draw = Draw(0, np.arange(options.images))
+        draw = Share(0, np.arange(options.images))
         fast, reference = (
             ours(options.out / "originals", img_size, decoder)
             .__getitems__(draw)["image"]

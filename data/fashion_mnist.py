@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 from webdataset import TarWriter
 
-from ssl_swin.atomic import replacing
-from ssl_swin.data.index import index_shards
+from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.files import replacing
 
 NUM_CLASSES = 10
 

@@ -11,14 +11,18 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from ssl_swin import __version__, signals
+from ssl_swin import __version__, errors, signals
 
 # command -> (module, function, one line of help)
 COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
-    "pretrain": ("ssl_swin.life", "pretrain", "pretrain an encoder: CONFIG [--key value ...]"),
-    "finetune": ("ssl_swin.life", "finetune", "fine-tune a classifier: CONFIG [--key value ...]"),
-    "doctor": ("ssl_swin.data.doctor", "doctor", "would a run wait for data? --data SHARDS"),
+    "pretrain": ("ssl_swin.runs.life", "pretrain", "pretrain an encoder: CONFIG [--key value ...]"),
+    "finetune": (
+        "ssl_swin.runs.life",
+        "finetune",
+        "fine-tune a classifier: CONFIG [--key value ...]",
+    ),
+    "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),
     "submit": (
         "ssl_swin.cluster.submit",
         "submit",
@@ -26,11 +30,23 @@ COMMANDS = {
     ),
     "status": ("ssl_swin.cluster.status", "status", "where runs stand in SLURM: [RUN ...]"),
     "verdict": ("ssl_swin.cluster.verdict", "verdict", "for batch scripts: queue a job again?"),
-    "report": ("ssl_swin.report", "report", "put finished runs into one table: RUN ..."),
-    "shards create": ("ssl_swin.data.pack", "create", "pack a folder of images into shards"),
-    "shards index": ("ssl_swin.data.index", "index", "index anybody's WebDataset tars"),
-    "shards verify": ("ssl_swin.data.inspect", "verify", "decode every image, name what is broken"),
-    "shards info": ("ssl_swin.data.inspect", "info", "count samples, bytes, classes and sizes"),
+    "report": ("ssl_swin.record.report", "report", "put finished runs into one table: RUN ..."),
+    "shards create": (
+        "ssl_swin.shard_tools.create",
+        "create",
+        "pack a folder of images into shards",
+    ),
+    "shards index": ("ssl_swin.data.shards.indexing", "index", "index anybody's WebDataset tars"),
+    "shards verify": (
+        "ssl_swin.shard_tools.inspect",
+        "verify",
+        "decode every image, name what is broken",
+    ),
+    "shards info": (
+        "ssl_swin.shard_tools.inspect",
+        "info",
+        "count samples, bytes, classes and sizes",
+    ),
 }
 CONFIGS = {"pretrain": "PretrainConfig", "finetune": "FinetuneConfig"}
 
@@ -70,7 +86,7 @@ def run(arguments: list[str]) -> int:
         broke_off = isinstance(error, (ConnectionError, EOFError)) and name in CONFIGS
         if broke_off and "DataLoader worker" not in str(error):
             return _stopped(f"DataLoader worker broke off ({type(error).__name__})")
-        status = signals.exit_status(error) if name in CONFIGS else signals.USER_ERROR
+        status = errors.exit_status(error) if name in CONFIGS else errors.USER_ERROR
         return _fail(_told_by_worker(str(error)), status)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
@@ -104,7 +120,7 @@ def _check_model(config: Any) -> None:
     Raises:
         ValueError: If its numbers do not fit together.
     """
-    from ssl_swin.build import check_model
+    from ssl_swin.runs.build import check_model
 
     check_model(config)
 
@@ -113,7 +129,7 @@ def _parse_config(name: str, arguments: list[str]) -> tuple[Any, dict[str, Any]]
     """Read a config file and overrides; return the config and the other options."""
     import jsonargparse
 
-    from ssl_swin import config as configs
+    from ssl_swin.config import run as configs
 
     kind = getattr(configs, CONFIGS[name])
     parser = _parser(name)
@@ -256,11 +272,11 @@ def _told_by_worker(message: str) -> str:
 
 def _stopped(reason: str) -> int:
     return _fail(
-        f"{reason}. Was memory short? The same command goes on from the last save.", signals.FAILED
+        f"{reason}. Was memory short? The same command goes on from the last save.", errors.FAILED
     )
 
 
-def _fail(message: str, status: int = signals.USER_ERROR) -> int:
+def _fail(message: str, status: int = errors.USER_ERROR) -> int:
     print(f"error: {message}", file=sys.stderr)
     return status
 

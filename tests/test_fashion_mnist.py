@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_swin.data.shards import ShardReader, ShardSet
+from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 
 DATA = Path(__file__).parents[1] / "data"
 SAMPLE = DATA / "fashion-mnist-sample"

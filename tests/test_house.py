@@ -23,7 +23,7 @@ def name_of(path):
 
 @pytest.mark.parametrize("path", YAMLS, ids=name_of)
 def test_every_config_parses_and_has_no_unknown_key(path):
-    from ssl_swin import config
+    from ssl_swin.config import run as config
 
     parser = _parser(path.parent.name)
     parser.add_class_arguments(getattr(config, CONFIGS[path.parent.name]))

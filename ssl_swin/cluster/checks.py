@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import look_up
-from ssl_swin.config import (
+from ssl_swin.config.run import (
     DataConfig,
     FinetuneConfig,
     LabelledDataConfig,
@@ -19,10 +19,16 @@ from ssl_swin.config import (
     differences,
     flatten,
 )
-from ssl_swin.data.mixture import order_of
-from ssl_swin.data.order import Dealt, rank_lanes
-from ssl_swin.data.shards import ShardSet
-from ssl_swin.run_folder import RunFolder, last_step, read_json, read_lines, require_same_shards
+from ssl_swin.data.order.mixture import order_of
+from ssl_swin.data.order.one_set import Order, rank_lanes
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.record.run_folder import (
+    RunFolder,
+    last_step,
+    read_json,
+    read_lines,
+    require_same_shards,
+)
 
 # Channels of the first stage and blocks of each, of the Swins that the paper names.
 _SIZES = {
@@ -40,7 +46,7 @@ ReadConfig = Callable[[str, Path], RunConfig]
 class Plan:
     """How large a run is."""
 
-    order: Dealt
+    order: Order
     stop_step: int
     """The step it ends at."""
     done: int
@@ -76,7 +82,7 @@ def _open(data: DataConfig, pattern: str) -> ShardSet:
     return ShardSet.open(pattern, index_missing=False, cache_dir=cache)
 
 
-def _order(config: RunConfig, sets: list[ShardSet]) -> Dealt:
+def _order(config: RunConfig, sets: list[ShardSet]) -> Order:
     data, counts = config.data, tuple(one.counts for one in sets)
     if isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         counts = (np.array([data.num_labels]),)  # which ones they are is drawn in the job

@@ -14,9 +14,9 @@ from pathlib import Path
 from ssl_swin.cluster import checks
 from ssl_swin.cluster.options import Options, Stage, read_request
 from ssl_swin.cluster.script import Script
-from ssl_swin.config import FinetuneConfig, RunConfig
-from ssl_swin.data.layout import is_remote
-from ssl_swin.run_folder import RunFolder, append_line, write_text
+from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.data.shards.layout import is_remote
+from ssl_swin.record.run_folder import RunFolder, append_line, write_text
 
 # (kind, arguments) -> config and what --resume-from says, as the command itself would read them
 Read = Callable[[str, list[str]], tuple[RunConfig, Path | None]]
@@ -30,7 +30,7 @@ _KEPT = ("SLURM_CONF",)  # where the cluster is
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CheckedStage:
     """A stage that was checked, with its script."""
 
     kind: str
@@ -59,7 +59,7 @@ def submit(arguments: list[str], read: Read, check_model: CheckModel) -> int:
         ValueError: If a check fails, or sbatch does.
     """
     request, before = read_request(arguments), None
-    prepared: list[Prepared] = []
+    prepared: list[CheckedStage] = []
     for stage in request.stages:
         one = _prepare(stage, read, check_model, before)
         before = one.root
@@ -85,7 +85,9 @@ def submit(arguments: list[str], read: Read, check_model: CheckModel) -> int:
     return 0
 
 
-def _prepare(stage: Stage, read: Read, check_model: CheckModel, before: Path | None) -> Prepared:
+def _prepare(
+    stage: Stage, read: Read, check_model: CheckModel, before: Path | None
+) -> CheckedStage:
     """Check a stage; it has no runs if all of them are finished."""
     arguments = list(stage.arguments)
     config, resume_from = read(stage.kind, arguments)
@@ -109,7 +111,7 @@ def _prepare(stage: Stage, read: Read, check_model: CheckModel, before: Path | N
         said += [line for line in found if line not in said]
     runs = tuple(Path(run_dir) for run_dir, _ in left)
     script = _script(config, stage, tuple(arguments), tuple(left) if sweep else ())
-    return Prepared(stage.kind, root, runs, script, tuple(said))
+    return CheckedStage(stage.kind, root, runs, script, tuple(said))
 
 
 def _check(
@@ -230,7 +232,7 @@ def _tasks_per_node(config: RunConfig, options: Options) -> int:
     return tasks
 
 
-def _queue(prepared: Prepared, after: str | None) -> str:
+def _queue(prepared: CheckedStage, after: str | None) -> str:
     """Write the script, hand it to sbatch, and say where the job is; return its id."""
     for run in prepared.runs:
         run.mkdir(parents=True, exist_ok=True)

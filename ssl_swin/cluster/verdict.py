@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl_swin import signals
-from ssl_swin.run_folder import RunFolder, append_line, last_step, read_json, read_lines
+from ssl_swin import errors
+from ssl_swin.record.run_folder import RunFolder, append_line, last_step, read_json, read_lines
 
 MAX_FAILURES = 3  # in a row that are answered with another life
 STAY = 3  # exit status of this command: do not queue the job again
@@ -55,10 +55,10 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
     life = _this_life(lives, before, job, restart)
     number = None if life is None else life.get("life", len(lives))
     end = first_end(folder, number)
-    if end.get("status") == signals.REQUEUE:
-        status = signals.REQUEUE  # it had saved; a process that then hung in leaving lost nothing
+    if end.get("status") == errors.REQUEUE:
+        status = errors.REQUEUE  # it had saved; a process that then hung in leaving lost nothing
     requeue, why = _judge(folder, status, life, end, before)
-    if status == signals.LOST and not _is_owned(folder, job, restart):
+    if status == errors.LOST and not _is_owned(folder, job, restart):
         requeue, why = False, "a life that started later owns the run folder"
     if requeue and restart >= max_restarts:
         requeue, why = False, f"{why}, but SLURM started this job {restart} times again already"
@@ -72,14 +72,14 @@ def _judge(
     saved = last_step(folder)
     if status == 0:
         return False, "finished"
-    if status == signals.REQUEUE:
+    if status == errors.REQUEUE:
         return True, f"asked to stop, saved at step {saved}"
     failed = f"failed with status {status}"
     if life is None and status in ENDED_BY_SIGNAL:
         return True, "asked to stop before it began"
     if end:
         failed += f" ({end.get('reason', 'no reason given')})"
-    if status == signals.USER_ERROR:
+    if status == errors.USER_ERROR:
         return False, f"{failed}: an error of the command or its config stays one"
     began = None if life is None else life.get("step", 0)
     if began is None or saved <= began:
@@ -116,7 +116,7 @@ def _this_life(lives: list[Line], before: list[Line], job: str | None, restart: 
 def _failures_at_the_end(before: list[Line]) -> int:
     count = 0
     for line in reversed(before):
-        if line.get("status") == signals.REQUEUE or not line.get("requeue"):
+        if line.get("status") == errors.REQUEUE or not line.get("requeue"):
             break
         count += 1
     return count

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 
-class Normalise(nn.Module):
+class Normalisation(nn.Module):
     """Bring uint8 images to `(pixels / 255 - mean) / std`, channel by channel, and back.
 
     Args:

@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from ssl_swin.atomic import replacing
+from ssl_swin.files import replacing
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 

@@ -6,8 +6,8 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from ssl_swin.data.stream import ImageStream
-from ssl_swin.run_folder import RunFolder, append_line, read_lines
+from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.record.run_folder import RunFolder, append_line, read_lines
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.preemption import Meeting
 

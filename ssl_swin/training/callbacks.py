@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ssl_swin.run_folder import RunFolder, append_line
+from ssl_swin.record.run_folder import RunFolder, append_line
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.trainer import say

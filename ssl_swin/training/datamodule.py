@@ -10,11 +10,11 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ssl_swin import signals
-from ssl_swin.data import on_device
-from ssl_swin.data.ahead import FetchAhead, Followed, Needs
-from ssl_swin.data.batch import Batch, collate
-from ssl_swin.data.order import Dealt, Draw, EvaluationShares, Shares
-from ssl_swin.data.stream import ImageStream
+from ssl_swin.data.batches.batch import Batch, collate
+from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.order.one_set import EvaluationShares, Order, Share, Shares
+from ssl_swin.data.pixels import on_device
+from ssl_swin.data.remote.ahead import FetchAhead, Needs, TrackedShares
 
 _PREFETCH = 2  # batches that each loader process draws ahead
 
@@ -53,7 +53,7 @@ class StreamModule(LightningDataModule):
     def __init__(
         self,
         stream: ImageStream,
-        order: Dealt,
+        order: Order,
         heldout: Heldout | None,
         steps: tuple[int, int],
         num_workers: int,
@@ -75,7 +75,7 @@ class StreamModule(LightningDataModule):
         needs = Needs(shards, self.order, rank, world_size, self.steps[1])
         self._ahead = FetchAhead(shards, needs.at)
         in_flight = max(1, _PREFETCH * self.num_workers)
-        return self._loader(self.stream, Followed(shares, self._ahead, in_flight))
+        return self._loader(self.stream, TrackedShares(shares, self._ahead, in_flight))
 
     def teardown(self, stage: str) -> None:
         """Let go of the remote shards."""
@@ -90,7 +90,7 @@ class StreamModule(LightningDataModule):
         jpegs = {name: batch.pop(name) for name in on_device.KEYS if name in batch}
         moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
         for place in on_device.fill(moved["image"], **jpegs) if jpegs else ():
-            asked = Draw(batch["epoch"][[place]].numpy(), batch["index"][[place]].numpy())
+            asked = Share(batch["epoch"][[place]].numpy(), batch["index"][[place]].numpy())
             for name, value in self._on_cpu.__getitems__(asked).items():
                 moved[name][place] = value[0].to(device)
         return moved
@@ -114,7 +114,7 @@ class StreamModule(LightningDataModule):
         return stream.__getitems__(draw)
 
     def _loader(
-        self, stream: ImageStream, shares: Shares | EvaluationShares | Followed
+        self, stream: ImageStream, shares: Shares | EvaluationShares | TrackedShares
     ) -> DataLoader:
         return DataLoader(
             stream,

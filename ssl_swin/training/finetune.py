@@ -8,17 +8,17 @@ from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional
 
-from ssl_swin.data.augment import random_erasing
-from ssl_swin.data.batch import Batch
-from ssl_swin.data.draw import Purpose, seeded_globals
+from ssl_swin.data.batches.batch import Batch
+from ssl_swin.data.pixels.transforms import random_erasing
+from ssl_swin.draw import Purpose, seeded_globals
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.models.normalise import Normalise
-from ssl_swin.optim import finetune_groups
+from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.learner import Learner, Schedule
+from ssl_swin.training.optim import finetune_groups
 
 
 @dataclass(frozen=True)
-class Regularise:
+class Regularisation:
     """What happens to a rank's share before the network: erasing, mixup, CutMix, smoothing."""
 
     seed: int
@@ -64,8 +64,8 @@ class FinetuneModule(Learner):
     def __init__(
         self,
         classifier: Classifier,
-        normalise: Normalise,
-        regularise: Regularise,
+        normalise: Normalisation,
+        regularise: Regularisation,
         schedule: Schedule,
         layer_decay: float,
     ) -> None:

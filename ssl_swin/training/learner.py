@@ -9,11 +9,11 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from ssl_swin.data.batch import Batch
-from ssl_swin.data.draw import Purpose, raw
-from ssl_swin.data.order import micro_batch_bounds
-from ssl_swin.models.normalise import Normalise
-from ssl_swin.optim import LearningRateCurve, adamw, set_lr
+from ssl_swin.data.batches.batch import Batch
+from ssl_swin.data.order.one_set import micro_batch_bounds
+from ssl_swin.draw import Purpose, raw
+from ssl_swin.models.normalise import Normalisation
+from ssl_swin.training.optim import LearningRateCurve, adamw, set_lr
 
 
 class StepResult(NamedTuple):
@@ -57,7 +57,7 @@ class Learner(LightningModule, ABC):
     number of ranks. `step` counts the steps done over all lives of the run.
     """
 
-    def __init__(self, network: nn.Module, normalise: Normalise, schedule: Schedule) -> None:
+    def __init__(self, network: nn.Module, normalise: Normalisation, schedule: Schedule) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network, self.normalise, self.schedule = network, normalise, schedule

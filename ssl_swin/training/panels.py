@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_swin.models.masking import to_pixels
-from ssl_swin.run_folder import RunFolder
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.pretrain import PretrainModule
 

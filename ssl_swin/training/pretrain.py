@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_swin.data.batch import Batch
+from ssl_swin.data.batches.batch import Batch
 from ssl_swin.models.masking import num_hidden, random_mask
-from ssl_swin.models.normalise import Normalise
+from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.reconstruction import masked_mean
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.optim import pretrain_groups
 from ssl_swin.training.learner import Learner, Schedule
+from ssl_swin.training.optim import pretrain_groups
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PretrainModule(Learner):
     network: SimMIM
 
     def __init__(
-        self, simmim: SimMIM, normalise: Normalise, masking: Masking, schedule: Schedule
+        self, simmim: SimMIM, normalise: Normalisation, masking: Masking, schedule: Schedule
     ) -> None:
         super().__init__(simmim, normalise, schedule)
         self.masking = masking

@@ -20,7 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
-from ssl_swin.run_folder import RunFolder, append_line
+from ssl_swin.record.run_folder import RunFolder, append_line
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from ssl_swin import signals
+from ssl_swin import errors
+from ssl_swin.record.owner import Ownership
 from ssl_swin.training.learner import Learner
-from ssl_swin.training.ownership import Ownership
 
 LOOK_EVERY_S = 10.0  # at the owner; a life that lost its run ends within so many seconds
 STDERR = 2
@@ -87,8 +87,8 @@ class Watchdog(Callback):
             self._wind_up(self.timeout_s)
             if self.ownership.is_lost():
                 print(f"error: {self.ownership.describe_loss()}", file=sys.stderr, flush=True)
-                self.record("lost ownership", signals.LOST)
-                os._exit(signals.LOST)
+                self.record("lost ownership", errors.LOST)
+                os._exit(errors.LOST)
             idle_s = time.monotonic() - _beaten_at
             if self.timeout_s and idle_s > self.timeout_s:
                 self._time_out(rank, idle_s)

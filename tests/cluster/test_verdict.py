@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from ssl_swin import signals
+from ssl_swin import errors
 from ssl_swin.cluster.verdict import MAX_FAILURES, decide, verdict
-from ssl_swin.run_folder import append_line, read_json, read_lines
+from ssl_swin.record.run_folder import append_line, read_json, read_lines
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def test_an_error_of_the_user_is_never_tried_again(live):
 @pytest.mark.parametrize("owner", [{"job": "8", "restart": 0}, {"job": "7", "restart": 1}])
 def test_a_lost_folder_is_left_alone(live, tmp_path, owner):
     append_line(tmp_path / "owner.json", owner)
-    found = live(0, [10], signals.LOST)
+    found = live(0, [10], errors.LOST)
     assert (found.requeue, "owns the run folder" in found.why) == (False, True)
 
 
 def test_a_process_that_ends_with_the_same_status_has_not_lost_its_folder(live, tmp_path):
     append_line(tmp_path / "owner.json", {"job": "7", "restart": 0})
-    assert live(0, [10], signals.LOST).requeue
+    assert live(0, [10], errors.LOST).requeue
 
 
 @pytest.mark.parametrize("status", [1, 3, 9, 134, 137, 139])

@@ -10,8 +10,8 @@ import torch
 
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.load import load_into
 from ssl_swin.pretrained.official import from_official, read_official
+from ssl_swin.pretrained.open import load_into
 
 FOLDER = Path(__file__).parent
 

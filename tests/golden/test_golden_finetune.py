@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.optim import LearningRateCurve, adamw, finetune_groups, set_lr
-from ssl_swin.pretrained.load import load_encoder, load_into
+from ssl_swin.pretrained.open import load_encoder, load_into
 from ssl_swin.pretrained.window import resize_tables
+from ssl_swin.training.optim import LearningRateCurve, adamw, finetune_groups, set_lr
 
 
 @pytest.fixture

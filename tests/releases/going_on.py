@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_swin.build import build_finetune, build_pretrain
-from ssl_swin.config import PretrainConfig, RunConfig
+from ssl_swin.config.run import PretrainConfig, RunConfig
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.load import load_encoder, load_into
+from ssl_swin.pretrained.open import load_encoder, load_into
+from ssl_swin.runs.build import build_finetune, build_pretrain
 
 
 def here() -> dict[str, str]:

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from ssl_swin import __version__
-from ssl_swin.config import (
+from ssl_swin.config.run import (
     DataConfig,
     FinetuneConfig,
     FinetuneOptimConfig,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from ssl_swin.data.shards import ShardReader, ShardSet
+from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 
 SAMPLE = Path(__file__).parents[2] / "data" / "fashion-mnist-sample"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ssl_swin.config import (
+from ssl_swin.config.run import (
     DataConfig,
     FinetuneConfig,
     FinetuneOptimConfig,
@@ -22,10 +22,12 @@ from ssl_swin.config import (
     RunConfig,
     TrainingConfig,
 )
-from ssl_swin.run_folder import read_lines
+from ssl_swin.record.run_folder import read_lines
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["ssl_swin.life", "ssl_swin.data.index", "timm.data"])
+PROCESSES.set_forkserver_preload(
+    ["ssl_swin.runs.life", "ssl_swin.data.shards.indexing", "timm.data"]
+)
 PATIENCE_S = 240
 
 GREY = {"mean": (0.286,), "std": (0.353,), "crop_pct": 1.0, "num_workers": 0}
@@ -139,7 +141,8 @@ def _train(
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
-    from ssl_swin import life, signals
+    from ssl_swin import signals
+    from ssl_swin.runs import life
 
     signals.watch()
     if prepare is not None:

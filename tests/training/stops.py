@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ssl_swin.run_folder import read_lines
+from ssl_swin.record.run_folder import read_lines
 from ssl_swin.training import checkpoint, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
@@ -150,7 +150,7 @@ def wait_for_the_next_life(run: Path, _rank: int) -> None:
 def read_the_previous_one(rank: int) -> None:
     """On rank 1 alone: as if the checkpoint had been replaced between two reads."""
     if rank == 1:
-        from ssl_swin import resume
+        from ssl_swin.runs import resume
 
         read = resume.read_checkpoint
         resume.read_checkpoint = lambda path: read(path.with_name("previous.ckpt"))
@@ -159,7 +159,7 @@ def read_the_previous_one(rank: int) -> None:
 def read_a_damaged_one(rank: int) -> None:
     """On rank 0 alone, which then passes the last checkpoint over."""
     if rank == 0:
-        from ssl_swin import resume
+        from ssl_swin.runs import resume
 
         read = resume.read_checkpoint
 

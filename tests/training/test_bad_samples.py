@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ssl_swin.__main__ import run as command
-from ssl_swin.config import PretrainConfig
-from ssl_swin.run_folder import RunFolder, read_lines, read_summary
+from ssl_swin.config.run import PretrainConfig
+from ssl_swin.record.run_folder import RunFolder, read_lines, read_summary
 from tests.training.launch import (
     finish,
     interrupt,

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.__main__ import run
-from ssl_swin.run_folder import RunFolder, read_lines
+from ssl_swin.record.run_folder import RunFolder, read_lines
 from ssl_swin.training import checkpoint
 from ssl_swin.training.checkpoint import (
     FORMAT,

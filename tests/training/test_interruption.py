@@ -10,8 +10,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ssl_swin.config import RunConfig
-from ssl_swin.run_folder import read_lines
+from ssl_swin.config.run import RunConfig
+from ssl_swin.record.run_folder import read_lines
 from tests.training.launch import (
     finetune_config,
     finish,

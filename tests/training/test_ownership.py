@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_swin.config import PretrainConfig
-from ssl_swin.run_folder import read_lines
+from ssl_swin.config.run import PretrainConfig
+from ssl_swin.record.owner import LostOwnership, Ownership
+from ssl_swin.record.run_folder import read_lines
 from ssl_swin.training.checkpoint import FORMAT, read_checkpoint, write_checkpoint
-from ssl_swin.training.ownership import LostOwnership, Ownership
 from tests.training import stops
 from tests.training.launch import PATIENCE_S, finish, pretrain_config, start, train
 

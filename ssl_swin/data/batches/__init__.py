@@ -1,0 +1,1 @@
+"""Samples -> one batch, in loader processes."""

@@ -1,0 +1,1 @@
+"""Which sample at which step, on which rank; plain numbers."""

@@ -1,0 +1,1 @@
+"""Bytes of one image -> its pixels in the batch."""

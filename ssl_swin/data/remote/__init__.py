@@ -1,0 +1,1 @@
+"""The same from afar: URLs, downloads, the cache, what to fetch next."""

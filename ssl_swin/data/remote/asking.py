@@ -1,0 +1,130 @@
+"""Asks a remote place, through fsspec, again and again until it is clear that nothing will come."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, TypeVar, cast
+
+from fsspec.core import url_to_fs
+
+from ssl_swin.data.remote.urls import is_http, shown
+from ssl_swin.data.shards.retry import Retry
+from ssl_swin.errors import RemoteError
+
+_TRANSIENT = (408, 425, 429)  # client errors that pass by themselves
+
+# fsspec drops its filesystems in a forked process, and a dropped one closes its connections through
+# the event loop that it shares with its parent, which then waits on them in vain. Ours stay.
+_kept: dict[int, Any] = {}
+
+Answer = TypeVar("Answer")
+
+
+class FailedTry(Exception):
+    """One try went wrong: `final` if all others will, `missing` if nothing is there to be read."""
+
+    def __init__(self, reason: str, final: bool = False, missing: bool = False) -> None:
+        super().__init__(reason)
+        self.final, self.missing = final or missing, missing
+
+
+def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
+    """Return fsspec's filesystem for a URL, and the path of the URL in it.
+
+    Raises:
+        RemoteError: If fsspec knows no such filesystem, or its package is missing.
+    """
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if is_http(url):
+        from aiohttp import ClientTimeout
+
+        stalled = retry.stalled_s
+        options["timeout"] = ClientTimeout(total=None, sock_connect=stalled, sock_read=stalled)
+    try:
+        system, path = url_to_fs(url, **options)
+    except ImportError as error:
+        text = f"{error}; or install ssl-swin[s3], ssl-swin[gs] or ssl-swin[hf]"
+        raise RemoteError(f"{shown(url)} needs a package that is not here: {text}") from error
+    except ValueError as error:
+        raise RemoteError(f"{shown(url)}: {error}") from error
+    _kept[id(system)] = system
+    return system, path
+
+
+@contextmanager
+def asking(url: str) -> Iterator[None]:
+    """Turn whatever a filesystem raises into `FailedTry`.
+
+    Each filesystem has errors of its own, with no base in common that could be named here; none is
+    passed over: it is asked again a few times, and then told.
+    """
+    try:
+        yield
+    except (FailedTry, RemoteError):
+        raise
+    except Exception as error:
+        raise _failure(url, error) from error
+
+
+def _failure(url: str, error: Exception) -> FailedTry:
+    # fsspec calls every failed look-up by HTTP a missing file; the cause says what it was.
+    if isinstance(error, FileNotFoundError) and is_http(url) and error.__cause__ is not None:
+        error = cast(Exception, error.__cause__)
+    status = _status(error)
+    if status in (404, 410) or (isinstance(error, FileNotFoundError) and status is None):
+        return FailedTry(f"{shown(url)} does not exist", missing=True)
+    if status in (401, 403) or isinstance(error, PermissionError):
+        text = "may not be read; give credentials where fsspec looks for them, in the environment"
+        return FailedTry(f"{shown(url)} {text}", missing=True)
+    if status is not None:
+        message = getattr(error, "message", "")
+        final = 400 <= status < 500 and status not in _TRANSIENT
+        return FailedTry(f"the server answers {status} {message}".strip(), final)
+    if isinstance(error, TimeoutError):
+        return FailedTry("nothing came for too long")
+    text = " ".join(str(error).split()).replace(url, shown(url))
+    if is_http(url) and "?" in url:
+        text = text.replace(url.partition("?")[2], "...")  # a signature
+    return FailedTry(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status that an error of aiohttp, gcsfs or huggingface_hub tells of."""
+    places = ((error, "status"), (error, "code"), (getattr(error, "response", None), "status_code"))
+    for place, name in places:
+        status = getattr(place, name, None)
+        if isinstance(status, int):
+            return status
+    return None
+
+
+def until_it_works(url: str, ask: Callable[[], Answer], retry: Retry) -> Answer:
+    """Ask a few times.
+
+    Raises:
+        FileNotFoundError: If nothing is there, or nothing that may be read.
+        RemoteError: If no answer comes.
+    """
+    for failed in count(1):
+        try:
+            return ask()
+        except FailedTry as error:
+            if error.missing:
+                raise FileNotFoundError(str(error)) from error
+            wait_or_stop(url, error, failed, retry)
+    raise AssertionError  # count has no end
+
+
+def wait_or_stop(url: str, error: FailedTry, failed: int, retry: Retry) -> None:
+    """Wait for the next try.
+
+    Raises:
+        RemoteError: If there is none, after so many that failed in a row.
+    """
+    if error.final or failed >= retry.num_tries:
+        tries = "1 try" if failed == 1 else f"{failed} tries in a row"
+        raise RemoteError(
+            f"{shown(url)} cannot be fetched after {tries}: {error}; once it can be, the same "
+            "command goes on"
+        ) from error
+    retry.wait(failed)

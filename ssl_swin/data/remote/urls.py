@@ -1,0 +1,47 @@
+"""What is in a URL: a file's name, its folder, its neighbours; plain text, nothing is asked."""
+
+from urllib.parse import unquote, urlsplit
+
+from ssl_swin.errors import RemoteError
+
+
+def shown(url: str) -> str:
+    """Return a URL as it may be printed: without a user's name, a password or a signature."""
+    if not is_http(url):
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def name_of(url: str) -> str:
+    """Return the name of the file that a URL ends in.
+
+    Raises:
+        RemoteError: If it is no plain name of a tar, such as could be a file of a folder here.
+    """
+    name = path_of(url).rpartition("/")[2]
+    name = unquote(name) if is_http(url) else name
+    if not name.endswith(".tar") or name.startswith(".") or "/" in name or "\0" in name:
+        raise RemoteError(f"{shown(url)} does not end in the plain name of a tar, like x.tar")
+    return name
+
+
+def folder_of(url: str) -> str:
+    """Return the URL of the folder that a file lies in, the same for every signature."""
+    return shown(url).rpartition("/")[0]
+
+
+def beside(url: str, name: str) -> str:
+    """Return the URL of another file in the folder of a file."""
+    path = path_of(url)
+    return f"{path.rpartition('/')[0]}/{name}{url[len(path) :]}"
+
+
+def is_http(url: str) -> bool:
+    """Whether a URL is a web address."""
+    return url.startswith(("http://", "https://"))
+
+
+def path_of(url: str) -> str:
+    """Return a URL without the query that a web address may have."""
+    return url.partition("?")[0] if is_http(url) else url

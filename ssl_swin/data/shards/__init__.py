@@ -1,0 +1,1 @@
+"""Which bytes of which shard are a sample: names, tars, indexes, sets."""

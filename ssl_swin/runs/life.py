@@ -1,0 +1,303 @@
+"""One life of a run: train or describe it, leave when asked to, hand off what was learned."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from pytorch_lightning import Callback, Trainer
+
+from ssl_swin import __version__, errors
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, TrainingConfig, flatten
+from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.card import EncoderCard, write_encoder
+from ssl_swin.record.owner import LostOwnership, Ownership
+from ssl_swin.record.run_folder import Summary, read_summary, write_summary
+from ssl_swin.runs.build import Run, build_finetune, build_pretrain
+from ssl_swin.runs.resume import record_end, record_start
+from ssl_swin.training.bad_samples import BadSamples
+from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
+from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.learner import Learner
+from ssl_swin.training.panels import Panels
+from ssl_swin.training.preemption import Meeting, StartAgain, slurm_job
+from ssl_swin.training.trainer import limit_threads, make_loggers, make_trainer, say
+from ssl_swin.training.watchdog import Watchdog
+
+DRY_RUN_STEPS = 2
+LONGEST_S = 7 * 86400.0  # that one rank waits for the others where no time-out is set
+
+
+def pretrain(config: PretrainConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
+    """Pretrain an encoder; the same command again goes on where it stopped.
+
+    Returns:
+        0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
+        when a newer start has taken it over.
+
+    Raises:
+        ValueError: If the config does not fit the data, the model or the run folder.
+    """
+    run = build_pretrain(config, resume_from)
+    return describe(run) if dry_run else train(run)
+
+
+def finetune(config: FinetuneConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
+    """Fine-tune a classifier; the same command again goes on where it stopped.
+
+    Returns:
+        0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
+        when a newer start has taken it over.
+
+    Raises:
+        ValueError: If the config does not fit the data, the encoder or the run folder.
+    """
+    run = build_finetune(config, resume_from)
+    return describe(run) if dry_run else train(run)
+
+
+def train(run: Run) -> int:
+    """Train to the end of the run, or until it is asked to stop; write what is left of it."""
+    config, module, folder = run.config, run.module, run.folder
+    if module.step >= run.stop_step and read_summary(folder) is not None:
+        say(f"{folder.root} is finished: {folder.summary}")
+        return 0
+    limit_threads(config.training.num_threads, config.training.devices)
+    meeting = Meeting(
+        run.stop_step, 60 * config.training.checkpoint_every_min, _patience(config.training)
+    )
+    ownership = Ownership(folder.owner)
+    record = _Record(run, ownership)
+    watchdog = Watchdog(config.training.step_timeout_s, folder.stacks, ownership, record.end)
+    callbacks = _callbacks(run, meeting, ownership.require)
+    trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
+    try:
+        if module.step < run.stop_step:
+            trainer.fit(module, datamodule=run.datamodule)
+        if module.step < run.stop_step:
+            say(f"stopped after step {module.step}; the same command goes on from there")
+            name = signal.Signals(meeting.signal).name
+            return record.end(f"signal {name}", errors.REQUEUE)
+        if trainer.is_global_zero:
+            ownership.require()
+            _export(run, folder.encoder)
+            ownership.require()
+            write_summary(folder, _summary(run, record.seconds))
+        return record.end("finished", 0)
+    except StartAgain as error:
+        say(f"stopped before the first step: {error}")
+        return record.end("ranks read different checkpoints", errors.REQUEUE)
+    except BaseException as error:
+        # An error of another kind may be a consequence.
+        if isinstance(error, LostOwnership) or ownership.is_lost():
+            say(f"error: {ownership.describe_loss()}", file=sys.stderr)
+            return record.end("lost ownership", errors.LOST)
+        record.end(_first_line(error), errors.exit_status(error))
+        raise
+    finally:
+        watchdog.stop()
+
+
+def describe(run: Run) -> int:
+    """Take two steps and say what would be trained, on what, and for how long; write nothing."""
+    training, module = run.config.training, run.module
+    first, clock = module.step, Clock()
+    limit_threads(training.num_threads, training.devices)
+    run.datamodule.steps = (first, first + DRY_RUN_STEPS)
+    trainer = _trainer(run, [clock], log=False)
+    trainer.fit(module, datamodule=run.datamodule)
+    step_s, left = clock.last_step_s, run.stop_step - first  # the first one warms up
+    millions = sum(p.numel() for p in module.network.parameters()) / 1e6
+    per_epoch = run.order.steps_per_epoch
+    say(
+        f"{run.images.kind} {run.config.model.name}: {millions:.2f} M parameters, "
+        f"{run.config.model.img_size} px, {training.precision}\n"
+        f"data: {run.order.num_samples} images in {len(run.images.shards.paths)} shards, "
+        f"{run.images.shards.bytes.sum() / 1e6:.1f} MB\n"
+        f"steps: {first} done, {left} left of {run.stop_step} ({run.config.optim.epochs} epochs of "
+        f"{per_epoch}, global batch {training.global_batch_size}: "
+        f"{trainer.world_size} processes x up to "
+        f"{run.order.share_size(trainer.world_size - 1, trainer.world_size)} images in "
+        f"{module.schedule.num_micro_batches} micro-batches)\n"
+        f"time: {step_s:.2f} s a step here, about {step_s * left / 3600:.2f} h"
+    )
+    return 0
+
+
+def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
+    """What happens between two steps, in this order; the checkpoint comes after all that counts.
+
+    Before them comes `meeting`: nothing is written unless all ranks begin at the same step.
+    """
+    training, folder, module = run.config.training, run.folder, run.module
+    per_epoch, clock = run.order.steps_per_epoch, Clock()
+    callbacks: list[Callback] = []
+    if training.ledger:
+        callbacks.append(Ledger(folder, run.images.start.life))
+    callbacks += [
+        BadSamples(
+            folder,
+            run.images.stream,
+            run.config.data.max_bad_share,
+            (training.log_every_steps, training.checkpoint_every_steps),
+            meeting,
+        ),
+        Scalars(training.log_every_steps, clock),
+        Measure(training.validate_every_epochs * per_epoch, run.stop_step),
+    ]
+    if run.images.kind == "pretrain":
+        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, run.stop_step))
+    facts = {
+        "kind": run.images.kind,
+        "config": flatten(run.config),
+        "shards": run.images.shards.describe(),
+        "num_lanes": run.order.num_lanes,
+    }
+    return [
+        *callbacks,
+        Checkpoints(
+            folder,
+            facts,
+            meeting,
+            run.stop_step,
+            every_steps=training.checkpoint_every_steps,
+            keep_every_steps=training.keep_every_epochs * per_epoch,
+            export=partial(_export, run),
+            require_owner=require_owner,
+            background=training.async_checkpoint,
+        ),
+        ProgressBar(module.step, run.stop_step),
+        DataWait(run.config.data.num_workers),
+        clock,
+    ]
+
+
+class _Record(Callback):
+    """Takes the run folder over, and writes down when this life begins and ends."""
+
+    def __init__(self, run: Run, ownership: Ownership) -> None:
+        self.run, self.ownership = run, ownership
+        self.life = run.images.start.life
+        self._began_at, self._rank, self._ended = time.monotonic(), -1, False
+
+    @property
+    def seconds(self) -> float:
+        """Since this life began to train."""
+        return time.monotonic() - self._began_at
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Own the folder from here on; rank 0 says so for all."""
+        job = slurm_job()
+        claim = ""
+        if trainer.is_global_zero:
+            facts = {"life": self.life, "job": job.job, "restart": job.restart}
+            claim = self.ownership.claim(facts)
+            record_start(
+                self.run.images.start, self.run.config, pl_module.step, trainer.world_size, job
+            )
+        self.ownership.follow(trainer.strategy.broadcast(claim))
+        self._rank = trainer.global_rank
+
+    def end(self, reason: str, status: int) -> int:
+        """Write down why a life that began ends: rank 0 always, others if something went wrong.
+
+        The first reason stays; what comes after it is a consequence.
+        """
+        ended, self._ended = self._ended, True
+        wrong = status not in (0, errors.REQUEUE)
+        if not ended and (self._rank == 0 or (self._rank > 0 and wrong)):
+            said = f"rank {self._rank}: {reason}" if self._rank else reason
+            step = self.run.module.step
+            record_end(self.run.folder, self.life, step, said, status, self.seconds)
+        return status
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _patience(training: TrainingConfig) -> timedelta:
+    """How long one rank waits for another: longer than the watchdog, which says more."""
+    return timedelta(
+        seconds=2 * training.step_timeout_s + 60 if training.step_timeout_s else LONGEST_S
+    )
+
+
+def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
+    training = run.config.training
+    return make_trainer(
+        callbacks=callbacks,
+        loggers=make_loggers(run.folder, run.module.step) if log else [],
+        precision=training.precision,
+        accelerator=training.accelerator,
+        devices=training.devices,
+        num_nodes=training.num_nodes,
+        deterministic=training.deterministic,
+        timeout=_patience(training),
+    )
+
+
+def _export(run: Run, path: Path) -> None:
+    """Write the encoder and its card."""
+    config, module = run.config, run.module
+    encoder = module.network.encoder
+    assert isinstance(encoder, SwinEncoder)
+    masks = {}
+    if isinstance(config, PretrainConfig):
+        masks = asdict(config.mask)
+    card = EncoderCard.of(
+        encoder,
+        config.data.mean,
+        config.data.std,
+        samples_seen=module.step * config.training.global_batch_size,
+        epoch=module.step // run.order.steps_per_epoch,
+        commit=_commit(),
+        **masks,
+    )
+    write_encoder(path, encoder, card)
+
+
+def _commit() -> str:
+    """Return the commit of the code, or its version where it is no checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return __version__
+    return answer.stdout.strip() or __version__
+
+
+def _summary(run: Run, seconds: float) -> Summary:
+    config, metrics = run.config, run.module.metrics
+    summary = Summary(
+        kind=run.images.kind,
+        name=run.folder.root.name,
+        seed=config.seed,
+        step=run.module.step,
+        epochs=run.module.step / run.order.steps_per_epoch,
+        samples_seen=run.module.step * config.training.global_batch_size,
+        train_loss=metrics.get("train_loss"),
+        heldout_loss=metrics.get("heldout_loss"),
+        bad_samples=int(metrics.get("bad_samples", 0)),
+        lives=run.images.start.life,
+        seconds=seconds,
+    )
+    if not isinstance(config, FinetuneConfig):
+        return summary
+    return replace(
+        summary,
+        top1=metrics.get("top1"),
+        top5=metrics.get("top5"),
+        best_top1=metrics.get("best_top1"),
+        num_labels=run.order.num_samples,
+        start=config.encoder or "scratch",
+    )

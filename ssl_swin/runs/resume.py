@@ -1,0 +1,162 @@
+"""Which checkpoint a run starts from, and whether it may: the one rule for going on."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssl_swin.config.run import RunConfig, differences, flatten
+from ssl_swin.record.run_folder import RunFolder, append_line, require_same_shards, write_text
+from ssl_swin.training.checkpoint import DamagedCheckpoint, State, read_checkpoint
+from ssl_swin.training.preemption import SlurmJob
+from ssl_swin.training.trainer import say
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a life of a run begins.
+
+    Attributes:
+        folder: The run's files.
+        life: Counted from 1.
+        state: The checkpoint to go on from; None at the beginning.
+        changes: What `--resume-from` changed, name -> (before, now).
+        shards: The training shard set, as `ShardSet.describe` says.
+        passed_over: Whether the last checkpoint is damaged, and `state` the previous one.
+    """
+
+    folder: RunFolder
+    life: int
+    state: State | None
+    changes: dict[str, tuple[Any, Any]]
+    shards: dict[str, Any]
+    passed_over: bool = False
+
+
+def find_start(
+    config: RunConfig, kind: str, shards: dict[str, Any], resume_from: Path | None
+) -> Start:
+    """Find where to go on; nothing is written.
+
+    Args:
+        config: This run.
+        kind: "pretrain" or "finetune".
+        shards: The training shard set, as `ShardSet.describe` says.
+        resume_from: A checkpoint for a deliberate change, in a new run folder.
+
+    Raises:
+        ValueError: If the folder holds another run, or the shard set is another.
+    """
+    folder = RunFolder(Path(config.run_dir))
+    if resume_from is not None:
+        return _changed_start(config, kind, folder, shards, resume_from)
+    life = count_lives(folder) + 1
+    if not has_checkpoint(folder):
+        return Start(folder, life, None, {}, shards)
+    state, passed_over = _read_newest(folder)
+    changed = differences(state["config"], flatten(config)) | _other_kind(state, kind)
+    if changed:
+        name, (before, now) = next(iter(changed.items()))
+        raise ValueError(
+            f"{folder.root} holds a run with {name}={before!r}, this config says {now!r}; give "
+            "another run_dir, or change the run on purpose with "
+            f"--resume-from {folder.last} --run_dir NEW"
+        )
+    require_same_shards(state["shards"], shards)
+    return Start(folder, life, state, {}, shards, passed_over)
+
+
+def has_checkpoint(folder: RunFolder) -> bool:
+    """Whether there is something to go on from."""
+    return folder.last.is_file() or folder.previous.is_file()
+
+
+def _read_newest(folder: RunFolder) -> tuple[State, bool]:
+    """Read the last checkpoint, or the previous one if that is damaged; whether it was.
+
+    Raises:
+        ValueError: If neither can be read.
+    """
+    try:
+        return read_checkpoint(folder.last), False
+    except DamagedCheckpoint as damage:
+        if not folder.previous.is_file():
+            raise
+        try:
+            state = read_checkpoint(folder.previous)
+        except DamagedCheckpoint as other:
+            raise ValueError(
+                f"{damage}; and {other}; give another run_dir, or go on from a kept checkpoint "
+                "with --resume-from"
+            ) from damage
+        say(f"warning: {damage}; going on from {folder.previous}, step {state['step']}")
+        return state, True
+
+
+def _changed_start(
+    config: RunConfig, kind: str, folder: RunFolder, shards: dict[str, Any], resume_from: Path
+) -> Start:
+    if has_checkpoint(folder):  # the changed run itself goes on, if it is this one
+        return find_start(config, kind, shards, None)
+    state = read_checkpoint(resume_from)
+    if other := _other_kind(state, kind):
+        raise ValueError(f"{resume_from} is of a {other['kind'][0]} run; give one of a {kind} run")
+    changes = differences(state["config"], flatten(config))
+    if state["shards"] != shards:
+        changes["shard set"] = (state["shards"], shards)
+    return Start(folder, count_lives(folder) + 1, state, changes, shards)
+
+
+def record_start(
+    start: Start, config: RunConfig, step: int, world_size: int, job: SlurmJob
+) -> None:
+    """Write down, on rank 0, that a life begins: config, differences, and a line in `lives`."""
+    folder = start.folder
+    if start.passed_over:  # the damaged one must never become the previous one
+        if folder.last.is_file():
+            folder.last.replace(folder.damaged)
+        folder.previous.replace(folder.last)
+        append_line(folder.checkpoints, {"step": step, "reasons": ["the one before is damaged"]})
+    for place in (folder.root, folder.last.parent):
+        for partial in place.glob(".*.partial"):
+            partial.unlink(missing_ok=True)  # of a life that was killed while it wrote
+    write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
+    write_text(folder.config, yaml.safe_dump(nested(flatten(config)), sort_keys=False))
+    if start.changes:
+        text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
+        write_text(folder.differences, text + "\n")
+    line = {"life": start.life, "step": step, "world_size": world_size, **job._asdict()}
+    append_line(folder.lives, line)
+
+
+def record_end(
+    folder: RunFolder, life: int, step: int, reason: str, status: int, seconds: float
+) -> None:
+    """Write down why a life ends, in a line in `ends`."""
+    line = {"life": life, "step": step, "reason": reason, "status": status}
+    append_line(folder.ends, line | {"seconds": round(seconds, 3)})
+
+
+def count_lives(folder: RunFolder) -> int:
+    """Return how often the run was started."""
+    if not folder.lives.is_file():
+        return 0
+    return len(folder.lives.read_text(encoding="utf-8").splitlines())
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Undo `flatten`: dotted names become nested dicts."""
+    result: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        place = result
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return result
+
+
+def _other_kind(state: State, kind: str) -> dict[str, tuple[Any, Any]]:
+    return {} if state["kind"] == kind else {"kind": (state["kind"], kind)}

@@ -1,0 +1,1 @@
+"""The commands that make shards, look into them, and time them."""

@@ -1,0 +1,195 @@
+"""Decides which image file goes into which shard at which place, before anything is packed.
+
+The plan is kept in the folder of the shards (`plan.json`), so that a stopped run goes on with the
+same one, and another set or other options are refused there.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ssl_swin.data.shards.indexing import IMAGE_EXTENSIONS
+from ssl_swin.errors import ShardError
+from ssl_swin.files import replacing
+
+PLAN_NAME, CLASSES_NAME = "plan.json", "classes.json"
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What decides the bytes of the shards."""
+
+    prefix: str
+    samples_per_shard: int | None
+    bytes_per_shard: int | None
+    short_side: int | None
+    quality: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.prefix):
+            raise ValueError(
+                f"prefix={self.prefix!r} names the shards; use letters, digits, - and _ only"
+            )
+        for name in ("samples_per_shard", "bytes_per_shard", "short_side"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} packs nothing; give 1 or more, or leave it out")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ValueError(f"quality={self.quality} is no JPEG quality; give 1 to 100")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} is negative; give 0 or more")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image file to pack."""
+
+    name: str
+    """Path within the source folder, with forward slashes."""
+    num_bytes: int
+    label: int | None
+
+
+@dataclass(frozen=True)
+class KeyedFile:
+    """One image file under the key it gets in its shard."""
+
+    key: str
+    source: Source
+
+
+def list_images(source: Path) -> tuple[list[Source], list[str]]:
+    """Find the images of a folder and their classes.
+
+    Args:
+        source: The folder; hidden files are left out, links are followed.
+
+    Returns:
+        The files, sorted by name, and the class names, of which there are none without folders.
+
+    Raises:
+        ShardError: If there are no images, or some stand beside the class folders.
+    """
+    found = sorted(_walk(source))
+    if not found:
+        kinds = ", ".join(sorted(IMAGE_EXTENSIONS))
+        raise ShardError(f"source={source} holds no image; give a folder with {kinds} files")
+    inside = [name.partition("/")[0] if "/" in name else None for name, _ in found]
+    classes = sorted({name for name in inside if name is not None})
+    if classes and None in inside:
+        raise ShardError(
+            f"{inside.count(None)} images of source={source} stand beside class folders "
+            f"({classes[0]!r}), the first is {found[inside.index(None)][0]!r}; move them into a "
+            "class, or all images into one folder"
+        )
+    number = {name: place for place, name in enumerate(classes)}
+    files = [
+        Source(name, num_bytes, None if kind is None else number[kind])
+        for (name, num_bytes), kind in zip(found, inside, strict=True)
+    ]
+    return files, classes
+
+
+def _walk(source: Path) -> list[tuple[str, int]]:
+    """Name and bytes of every image file; each folder once, also where links go in circles."""
+    found, seen = [], set()
+    for folder, folders, names in os.walk(source, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(folder, name)
+            extension = name.rpartition(".")[2].lower()
+            if extension in IMAGE_EXTENSIONS and not name.startswith(".") and path.is_file():
+                found.append((path.relative_to(source).as_posix(), path.stat().st_size))
+    return found
+
+
+def plan_shards(files: Sequence[Source], options: PackOptions) -> dict[str, list[KeyedFile]]:
+    """Shuffle the files and cut them into shards.
+
+    Args:
+        files: All files, in the order of their names.
+        options: Seed, prefix and the limits of a shard.
+
+    Returns:
+        The files of each shard, in order, under the shard's name; every file is in one of them.
+    """
+    # Sorted by hash: unlike a generator's stream, the same under every version of everything.
+    order = sorted(
+        range(len(files)),
+        key=lambda place: hashlib.sha256(f"{options.seed} {place}".encode()).digest(),
+    )
+    shards: list[list[KeyedFile]] = []
+    num_bytes = 0
+    for place, chosen in enumerate(order):
+        file = files[chosen]
+        full = shards and (
+            len(shards[-1]) == options.samples_per_shard
+            or (options.bytes_per_shard or math.inf) < num_bytes + file.num_bytes
+        )
+        if full or not shards:
+            shards.append([])
+            num_bytes = 0
+        shards[-1].append(KeyedFile(_key(place, file.name), file))
+        num_bytes += file.num_bytes
+    return {f"{options.prefix}-{place:06d}.tar": part for place, part in enumerate(shards)}
+
+
+def _key(place: int, name: str) -> str:
+    """Unique by its number; the rest of the name is for people: ASCII, without dots."""
+    stem = os.path.splitext(os.path.basename(name))[0]
+    ascii_stem = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9-]+", "_", ascii_stem).strip("_")[:40]
+    return f"{place:09d}_{safe}" if safe else f"{place:09d}"
+
+
+def keep_plan(
+    out: Path, options: PackOptions, files: Sequence[Source], classes: Sequence[str]
+) -> None:
+    """Write the plan and the classes, or compare with what a stopped run wrote.
+
+    Args:
+        out: Folder of the shards; it need not exist.
+        options: The options of this run.
+        files: All files, in the order of their names.
+        classes: Names of the classes.
+
+    Raises:
+        ValueError: If the folder holds another plan, or shards without one.
+    """
+    lines = "".join(f"{file.name}\0{file.num_bytes}\n" for file in files)
+    listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    plan = {"format": 1, **asdict(options), "num_files": len(files), "listing": listing}
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / PLAN_NAME
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in plan.items():
+            if kept.get(name) != value:
+                raise ValueError(
+                    f"out={out} was begun with {name}={kept.get(name)!r}, now it is {value!r}; "
+                    "repeat the command as it was, or give another folder"
+                )
+        return
+    strangers = sorted(other.name for other in out.glob("*.tar"))
+    if strangers:
+        raise ValueError(
+            f"out={out} holds {len(strangers)} tars of another origin ({strangers[0]}); "
+            "give a new folder"
+        )
+    if classes:
+        with replacing(out / CLASSES_NAME) as file:
+            file.write(json.dumps(classes, indent=1).encode() + b"\n")
+    with replacing(path) as file:
+        file.write(json.dumps(plan, indent=1).encode() + b"\n")

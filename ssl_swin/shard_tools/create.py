@@ -1,0 +1,208 @@
+"""Makes shards of a folder of images: each whole or not there, so that a stopped run can go on.
+
+`plan.py` fixes which file goes where, and tars carry no times or users: however often a run is
+stopped, its shards are the same bytes.
+"""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from rich.progress import Progress
+
+from ssl_swin.data.pixels.decode import FORMATS, UnreadableImage, decode, upright
+from ssl_swin.data.shards.indexing import index_shard, write_manifest
+from ssl_swin.data.shards.layout import Entry, index_beside, load_index, sha256_of
+from ssl_swin.errors import ShardError
+from ssl_swin.files import replacing
+from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, keep_plan, list_images, plan_shards
+from ssl_swin.shard_tools.parallel import each
+
+BAD_NAME = "bad_files.txt"
+_DEFAULT_BYTES_PER_SHARD = 256 * 2**20
+_DEFAULT_QUALITY = 90
+_LOSSLESS = frozenset({"png", "tif", "tiff"})
+_PNG_MODES = frozenset({"L", "LA", "RGB", "RGBA", "I;16"})  # that PNG keeps and Pillow can scale
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to pack."""
+
+    source: Path
+    tar: Path
+    files: list[KeyedFile]
+    options: PackOptions
+
+    @property
+    def partial(self) -> Path:
+        """Where the tar is written until it is whole."""
+        return self.tar.with_name(f".{self.tar.name}.partial")
+
+
+def create(
+    source: Path,
+    out: Path,
+    prefix: str = "train",
+    samples_per_shard: int | None = None,
+    bytes_per_shard: int | None = None,
+    short_side: int | None = None,
+    quality: int | None = None,
+    seed: int = 0,
+    num_workers: int = 4,
+    max_bad_share: float = 0.01,
+) -> None:
+    """Pack a folder of images into shuffled, indexed shards; run again, it goes on where it was.
+
+    Folders directly in the source are classes, numbered from 0 in the order of their names, which
+    classes.json lists; a source without folders is packed without labels. Files that are no
+    readable image are named in bad_files.txt and left out.
+
+    Args:
+        source: Folder of jpg, jpeg, png, webp, tif or tiff files.
+        out: Folder for the shards: a new one, or that of a stopped run of the same command.
+        prefix: Start of the shards' names, as in train-000000.tar; letters, digits, - and _.
+        samples_per_shard: Images a shard holds at most, 1 or more; left out, no limit.
+        bytes_per_shard: Bytes of source files a shard holds at most (one image at least), 1 or
+            more; left out, no limit, or 268435456 (256 MiB) if samples_per_shard is left out too.
+        short_side: Pixels; images with a longer short side are scaled down to it and encoded
+            again, PNG and TIFF as PNG, others as JPEG. Left out, no image is scaled.
+        quality: JPEG quality, 1 to 100, in which to encode every image again. Left out, files are
+            copied byte for byte, and JPEGs that short_side scales down get 90.
+        seed: Seed of the shuffle, 0 or more.
+        num_workers: Processes, each with one shard at a time, 1 or more.
+        max_bad_share: Share of unreadable files, in [0, 1], above which to stop.
+
+    Raises:
+        ValueError: If an option is out of range, or `out` holds something else.
+        ShardError: If the source has no images, or too many that cannot be read.
+    """
+    if not 0 <= max_bad_share <= 1:
+        raise ValueError(f"max_bad_share={max_bad_share} is no share; give 0 to 1")
+    if samples_per_shard is None and bytes_per_shard is None:
+        bytes_per_shard = _DEFAULT_BYTES_PER_SHARD
+    source, out = Path(source), Path(out)
+    options = PackOptions(prefix, samples_per_shard, bytes_per_shard, short_side, quality, seed)
+    files, classes = list_images(source)
+    shards = plan_shards(files, options)
+    keep_plan(out, options, files, classes)
+    jobs = [Job(source, out / name, part, options) for name, part in shards.items()]
+    _pack_all(jobs, num_workers, int(max_bad_share * len(files)))
+    entries = {}
+    for path, digest in each(sha256_of, [job.tar for job in jobs], num_workers):
+        table = load_index(index_beside(path))
+        entries[path.name] = Entry(len(table) - 1, int(table[-1]["header"]), digest)
+    write_manifest(out, entries)
+    for leftover in out.glob(".*.partial"):  # of runs that were killed
+        leftover.unlink()
+
+
+def _pack_all(jobs: list[Job], num_workers: int, max_bad: int) -> None:
+    """Pack every shard that is not there yet; stop above `max_bad` unreadable files."""
+    bad_path = jobs[0].tar.with_name(BAD_NAME)
+    bad = _read_bad_files(bad_path)
+    num_files = sum(len(job.files) for job in jobs)
+    todo = [job for job in jobs if not job.tar.exists()]
+    with Progress() as progress:
+        task = progress.add_task("packing shards", total=len(jobs), completed=len(jobs) - len(todo))
+        for job, found in each(pack_shard, todo, num_workers):
+            bad |= found
+            for name, why in found.items():
+                progress.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)
+            if found:  # before the shard counts as done, or a restart would forget them
+                with replacing(bad_path) as file:
+                    for name, why in sorted(bad.items()):
+                        file.write(f"{name}\t{why}\n".encode())
+            if len(bad) > max_bad:
+                raise ShardError(
+                    f"{len(bad)} of {num_files} files cannot be read, max_bad_share allows "
+                    f"{max_bad}; {bad_path} names them: mend or remove them, or allow more"
+                )
+            os.replace(job.partial, job.tar)
+            progress.advance(task)
+
+
+def _read_bad_files(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {name: why for name, _, why in (line.partition("\t") for line in lines)}
+
+
+def pack_shard(job: Job) -> dict[str, str]:
+    """Write one shard under its temporary name, and its index.
+
+    Args:
+        job: The shard.
+
+    Returns:
+        Why, under the name of each file that could not be read.
+
+    Raises:
+        OSError: If the storage fails.
+    """
+    from webdataset import TarWriter  # seconds to import, so not for `--help`
+
+    bad = {}
+    with job.partial.open("wb") as file:
+        with TarWriter(file, user="", group="", mtime=0, encoder=False) as tar:
+            for placed in job.files:
+                try:
+                    data = (job.source / placed.source.name).read_bytes()
+                    extension, data = encode(placed.source.name, data, job.options)
+                except (UnreadableImage, PermissionError, FileNotFoundError) as error:
+                    bad[_printable(placed.source.name)] = _printable(str(error))
+                    continue
+                sample = {"__key__": placed.key, extension: data}
+                if placed.source.label is not None:
+                    sample["cls"] = str(placed.source.label).encode()
+                tar.write(sample)
+        file.flush()
+        os.fsync(file.fileno())
+    index_shard(job.partial, index_beside(job.tar))
+    return bad
+
+
+def _printable(text: str) -> str:
+    """One line that any terminal and any UTF-8 file takes."""
+    escaped = text.encode("utf-8", "backslashreplace").decode()
+    return " ".join(escaped.split())
+
+
+def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
+    """Check that an image can be decoded, and encode it again where that is asked for.
+
+    Args:
+        name: The file's name; its extension goes on.
+        data: The file's bytes.
+        options: `short_side` and `quality`.
+
+    Returns:
+        Extension and bytes for the shard: those given, or PNG or JPEG.
+
+    Raises:
+        UnreadableImage: If the bytes are no readable image.
+    """
+    decode(data, in_chans=3)
+    extension = name.rpartition(".")[2].lower()
+    image = upright(Image.open(io.BytesIO(data), formats=FORMATS))
+    shorter = min(image.size)
+    resized = options.short_side is not None and shorter > options.short_side
+    if not resized and options.quality is None:
+        return extension, data
+    lossless = options.quality is None and extension in _LOSSLESS
+    if not lossless or image.mode not in _PNG_MODES:
+        grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+        image = decode(data, in_chans=1 if grey else 3)
+    if resized:
+        scale = (options.short_side or 0) / shorter
+        size = tuple(round(side * scale) for side in image.size)
+        image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    if lossless:
+        image.save(buffer, "PNG")
+        return "png", buffer.getvalue()
+    image.save(buffer, "JPEG", quality=options.quality or _DEFAULT_QUALITY)
+    return "jpg", buffer.getvalue()

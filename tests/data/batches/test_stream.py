@@ -1,0 +1,171 @@
+import io
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ssl_swin.data.batches.batch import collate
+from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
+from ssl_swin.data.order.one_set import EvaluationShares, SetOrder, Share, Shares
+from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
+from ssl_swin.data.remote.cache import release
+from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.errors import ShardError
+from tests.data.remote.faulty import cache_in, serving
+
+PLAIN = EvaluationTransform(28, crop_pct=1.0)
+
+
+def stream_of(folder, in_chans=1, labels=None, transform=PLAIN):
+    return ImageStream(ShardSet.open(str(folder)), transform, 28, in_chans, labels)
+
+
+def pixels(folder, place):
+    shards = ShardSet.open(str(folder))
+    (shard,), (row,) = shards.locate(np.array([place]))
+    return np.asarray(Image.open(io.BytesIO(ShardReader(shards).read(shard, row))))
+
+
+@pytest.mark.parametrize(("mode", "in_chans"), [("L", 1), ("L", 3), ("RGB", 3), ("RGB", 1)])
+def test_a_batch_is_whole_uint8_and_says_which_samples_it_holds(tiny_shards, mode, in_chans):
+    folder = tiny_shards([4, 0, 3], mode=mode)
+    index = np.array([6, 0, 4])
+    batch = stream_of(folder, in_chans, Labels(10)).__getitems__(Share(0, index))
+    assert set(batch) == {"image", "index", "epoch", "replaced", "label"}
+    assert (batch["image"].dtype, batch["image"].shape) == (torch.uint8, (3, in_chans, 28, 28))
+    assert batch["image"].is_contiguous()
+    for name, expected in {"index": [6, 0, 4], "replaced": [-1] * 3, "label": [6, 0, 4]}.items():
+        assert batch[name].dtype == torch.int64
+        assert batch[name].tolist() == expected
+    if mode == "L":
+        for place, image in zip(index, batch["image"].numpy(), strict=True):
+            assert (image == pixels(folder, place)).all()
+
+
+def test_a_stream_without_labels_reads_none(tiny_shards):
+    assert "label" not in stream_of(tiny_shards([2])).__getitems__(Share(0, np.arange(2)))
+
+
+def test_an_unreadable_image_is_replaced_by_the_next_readable_one_of_its_shard(tiny_shards):
+    folder = tiny_shards([4, 5], broken={1, 2, 8})
+    stream = stream_of(folder, labels=Labels(10))
+    assert len(stream) == 9
+    batch = stream.__getitems__(Share(0, np.arange(9)))
+    assert batch["index"].tolist() == [0, 3, 3, 3, 4, 5, 6, 7, 4]  # 8 is the last: round to 4
+    assert batch["replaced"].tolist() == [-1, 1, 2, -1, -1, -1, -1, -1, 8]
+    assert batch["label"].tolist() == batch["index"].tolist()  # of the samples that were read
+    for place, image in zip(batch["index"], batch["image"], strict=True):
+        assert (image[0].numpy() == pixels(folder, int(place))).all()
+    alone = stream.__getitems__(Share(0, np.array([2])))  # never depends on what was found before
+    assert alone["index"].tolist() == [3]
+
+
+def test_a_replacement_is_cropped_as_it_is_in_its_own_place(tiny_shards):
+    stream = stream_of(tiny_shards([4], {1}), transform=TrainTransform(0, 28, (0.3, 1.0)))
+    batch = stream.__getitems__(Share(5, np.array([1, 2])))
+    assert torch.equal(batch["image"][0], batch["image"][1])
+
+
+def test_a_shard_without_a_readable_image_stops_the_run(tiny_shards):
+    stream = stream_of(tiny_shards([2, 2], broken={2, 3}))
+    with pytest.raises(ShardError, match=r"tiny-000001.tar: none of its 2 images can be decoded"):
+        stream.__getitems__(Share(0, np.array([0, 3])))
+
+
+def test_a_bad_image_is_named_although_the_cache_is_full(tiny_shards, tmp_path):
+    folder = tiny_shards([4, 5], broken={6})
+    size = (folder / "tiny-000000.tar").stat().st_size
+    with serving(folder) as server:
+        cache = cache_in(tmp_path, 1.1 * size, room_wait_s=20)
+        shards = ShardSet.open(server.url, cache=cache)
+        stream = ImageStream(shards, PLAIN, 28, 1)
+        held = shards.remote.open(0, shards.rows(0))
+        began = time.monotonic()
+        name, key, reason = stream.explain(6)
+        assert time.monotonic() - began < 10
+        release(held)
+        assert (name, key) == ("tiny-000001.tar", "000006")
+        assert "cannot identify image file" in reason
+        assert not shards.paths[1].exists()
+        assert stream.explain(5)[1:] == ("000005", "it can be decoded now")
+
+
+def test_a_server_that_fails_is_the_reason_and_is_asked_twice(tiny_shards, tmp_path):
+    waits = []
+    retry = Retry(stalled_s=0.5, sleep=waits.append)
+    with serving(tiny_shards([4], broken={2})) as server:
+        shards = ShardSet.open(server.url, cache=cache_in(tmp_path, retry=retry))
+        server.faults["tiny-000000.tar"] = [503]
+        name, key, reason = ImageStream(shards, PLAIN, 28, 1).explain(2)
+    assert (name, key) == ("tiny-000000.tar", "?")
+    assert reason.startswith(f"{server.url}/tiny-000000.tar cannot be fetched after 2 tries in")
+    assert waits == [1.0]
+
+
+def test_a_local_shard_that_is_gone_is_the_reason(tiny_shards):
+    folder = tiny_shards([4], broken={2})
+    stream = stream_of(folder)
+    stream.shards.rows(0)
+    (folder / "tiny-000000.tar").unlink()
+    assert "No such file" in stream.explain(2)[2]
+
+
+def test_a_label_that_is_no_class_of_the_model_is_refused(tiny_shards):
+    stream = stream_of(tiny_shards([6]), labels=Labels(5))
+    assert stream.__getitems__(Share(0, np.array([4])))["label"].tolist() == [4]
+    with pytest.raises(
+        ShardError, match=r"tiny-000000.tar, sample 5: label 5 .* 0 to 4; set num_classes or"
+    ):
+        stream.__getitems__(Share(0, np.array([5])))
+
+
+def test_any_number_of_workers_gives_the_same_batches(tiny_shards):
+    stream = stream_of(tiny_shards([9, 0, 14], {3}), 3, Labels(10), TrainTransform(0, 28, (0.3, 1)))
+    order = SetOrder(stream.shards.counts, 0, 8, 4)
+    make = partial(DataLoader, stream, batch_sampler=Shares(order, 0, 2, 0, 5), collate_fn=collate)
+    alone, two = list(make(num_workers=0)), list(make(num_workers=2))
+    assert len(alone) == len(two) == 5
+    for first, second in zip(alone, two, strict=True):
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert len({value.untyped_storage().data_ptr() for value in second.values()}) == 1
+        assert second["image"].is_shared()
+
+
+def test_epochs_show_other_crops_of_the_same_image(tiny_shards):
+    stream = stream_of(tiny_shards([1]), transform=TrainTransform(0, 28, (0.3, 1.0)))
+    first, second = (stream.__getitems__(Share(epoch, np.array([0]))) for epoch in (0, 1))
+    assert not torch.equal(first["image"], second["image"])
+
+
+@pytest.mark.parametrize("num_labels", [10, 25, 37])
+def test_a_subset_is_balanced_sorted_and_depends_on_the_seed(tiny_shards, num_labels):
+    shards, labels = ShardSet.open(str(tiny_shards([31, 29]))), Labels(10)
+    places = balanced_subset(shards, labels, num_labels, seed=0)
+    assert sorted(set(places.tolist())) == places.tolist()
+    counts = np.bincount(places % 10, minlength=10)  # sample i is of class i % 10
+    assert counts.sum() == num_labels
+    assert counts.max() - counts.min() <= 1
+    assert (places == balanced_subset(shards, labels, num_labels, seed=0)).all()
+    assert (places != balanced_subset(shards, labels, num_labels, seed=1)).any()
+
+
+def test_a_subset_that_is_not_there_is_refused(tiny_shards):
+    shards = ShardSet.open(str(tiny_shards([15])))
+    with pytest.raises(ValueError, match=r"num_labels=20 needs 2 images of class 5; .* hold 1;"):
+        balanced_subset(shards, Labels(10), 20, seed=0)
+    with pytest.raises(ShardError, match="label 9 is not a class"):
+        balanced_subset(shards, Labels(9), 9, seed=0)
+
+
+def test_the_sample_set_is_read_to_the_end():
+    stream = stream_of("data/fashion-mnist-sample/test-*.tar", labels=Labels(10))
+    draws = EvaluationShares(np.arange(len(stream)), 500, 0, 1)
+    batches = [stream.__getitems__(draw) for draw in draws]
+    assert torch.bincount(torch.cat([b["label"] for b in batches])).tolist() == [200] * 10
+    assert all((b["replaced"] == -1).all() for b in batches)

@@ -1,0 +1,296 @@
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.errors import ShardError
+from ssl_swin.shard_tools.assign import PackOptions, list_images, plan_shards
+from ssl_swin.shard_tools.create import create, encode
+from tests.data.shards.tars import image_bytes, write_tar
+
+NAMES = [
+    "cat/one.png",
+    "cat/two words.jpg",
+    "cat/Zoë.jpg",
+    "cat/日本語.png",
+    "dog/a.b.c.PNG",
+    "dog/deeper/.than/x.png",
+    "dog/deeper/x.png",
+    "dog/x.png",
+    "dog/new\nline.png",
+    "dog/" + "long" * 50 + ".webp",
+    "eel/.hidden.png",
+    "eel/x.tif",
+    "eel/notes.txt",
+]
+IGNORED = {"dog/deeper/.than/x.png", "eel/.hidden.png", "eel/notes.txt"}
+OPTIONS = PackOptions("train", None, None, None, None, 0)
+
+
+@pytest.fixture
+def source(tmp_path):
+    kinds = {"jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}
+    for seed, name in enumerate(NAMES):
+        path = tmp_path / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image_bytes(seed, kinds.get(name.rpartition(".")[2], "PNG")))
+    return tmp_path / "source"
+
+
+def content(out):
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_every_image_is_packed_once_as_it_was_with_its_class(source, tmp_path):
+    create(source, tmp_path / "out", samples_per_shard=4, num_workers=1)
+    shards = ShardSet.open(str(tmp_path / "out"), index_missing=False)
+    reader = ShardReader(shards)
+    places = list(zip(*shards.locate(np.arange(shards.num_samples)), strict=True))
+    packed = [(reader.read(s, r), reader.label(s, r)) for s, r in places]
+    classes = json.loads((tmp_path / "out" / "classes.json").read_text())
+    files = [name for name in NAMES if name not in IGNORED]
+    expected = [((source / f).read_bytes(), classes.index(f.split("/")[0])) for f in files]
+    assert classes == ["cat", "dog", "eel"]
+    assert sorted(packed) == sorted(expected)
+    assert shards.counts.tolist() == [4, 4, 2]
+    keys = [reader.key(s, r) for s, r in places]
+    assert len({key.lower() for key in keys}) == len(keys)
+    assert all(key.replace("_", "").replace("-", "").isalnum() and key.isascii() for key in keys)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its files to be closed
+def test_plain_webdataset_code_reads_the_shards(source, tmp_path):
+    create(source, tmp_path / "out", samples_per_shard=3, num_workers=1)
+    paths = sorted(map(str, (tmp_path / "out").glob("*.tar")))
+    read = [
+        (int(sample["cls"]), next(sample[kind] for kind in sample if kind in "png jpg webp tif"))
+        for sample in webdataset.WebDataset(paths, shardshuffle=False)
+    ]
+    reader = ShardReader(ShardSet.open(str(tmp_path / "out")))
+    ours = [
+        (reader.label(shard, row), reader.read(shard, row))
+        for shard, count in enumerate(reader.shards.counts)
+        for row in range(count)
+    ]
+    assert read == ours
+    decoded = webdataset.WebDataset(paths, shardshuffle=False).decode("pil")
+    pairs = list(decoded.to_tuple("png;jpg;webp;tif", "cls"))
+    assert [label for _, label in pairs] == [label for label, _ in ours]
+    assert {image.size for image, _ in pairs} == {(6, 4)}
+
+
+def test_images_without_folders_are_packed_without_labels(source, tmp_path):
+    create(source / "cat", tmp_path / "out", num_workers=1)
+    shards = ShardSet.open(str(tmp_path / "out"))
+    assert shards.rows(0)["label_kind"].tolist() == [0] * 4
+    assert not (tmp_path / "out" / "classes.json").exists()
+
+
+def test_images_beside_class_folders_are_refused(source, tmp_path):
+    (source / "stray.png").write_bytes(image_bytes(0))
+    with pytest.raises(ShardError, match=r"1 images .* the first is 'stray\.png'"):
+        create(source, tmp_path / "out")
+    with pytest.raises(ShardError, match="holds no image"):
+        create(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_links_in_a_circle_end(source):
+    (source / "dog" / "up").symlink_to(source)
+    assert [file.name for file in list_images(source)[0]] == sorted(set(NAMES) - IGNORED)
+
+
+@pytest.mark.parametrize("samples", [None, 1, 3])
+@pytest.mark.parametrize("num_bytes", [None, 1, 700])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_plan_has_every_file_once_within_the_limits(source, samples, num_bytes, seed):
+    files, _ = list_images(source)
+    plan = plan_shards(files, PackOptions("a", samples, num_bytes, None, None, seed))
+    parts = [[placed.source for placed in part] for part in plan.values()]
+    assert sorted(plan) == list(plan)
+    packed = list(itertools.chain(*parts))
+    assert sorted(packed, key=lambda file: file.name) == files
+    assert packed != files  # shuffled
+    for part in parts:
+        assert len(part) <= (samples or len(files))
+        assert len(part) == 1 or num_bytes is None or sum(f.num_bytes for f in part) <= num_bytes
+    assert samples is None or num_bytes is not None or len(plan) == -(-len(files) // samples)
+
+
+def test_another_seed_is_another_order(source):
+    files, _ = list_images(source)
+    plans = [plan_shards(files, PackOptions("a", 4, None, None, None, seed)) for seed in (0, 0, 1)]
+    assert plans[0] == plans[1] != plans[2]
+
+
+@pytest.mark.parametrize("stop", range(5))
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, monkeypatch, stop):
+    (source / "cat" / "torn.png").write_bytes(image_bytes(99)[:50])
+    options = {"samples_per_shard": 2, "num_workers": 1, "max_bad_share": 0.2}
+    create(source, tmp_path / "straight", **options)
+    replace, finished = os.replace, []
+
+    def stopping_replace(temporary, name):
+        if str(name).endswith(".tar"):
+            if len(finished) == stop:
+                raise KeyboardInterrupt
+            finished.append(name)
+        replace(temporary, name)
+
+    monkeypatch.setattr(os, "replace", stopping_replace)
+    with pytest.raises(KeyboardInterrupt):
+        create(source, tmp_path / "out", **options)
+    monkeypatch.undo()
+    half = next((tmp_path / "out").glob("*.partial"))
+    half.write_bytes(half.read_bytes()[:700])
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}
+    assert len(kept) == stop
+    create(source, tmp_path / "out", **options)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+
+
+@pytest.fixture
+def many(tmp_path):
+    (tmp_path / "many").mkdir()
+    for seed in range(120):
+        (tmp_path / "many" / f"{seed}.png").write_bytes(image_bytes(seed, size=(64, 64)))
+    return tmp_path / "many"
+
+
+def test_a_run_killed_at_work_goes_on_and_ends_with_the_same_bytes(many, tmp_path):
+    out = tmp_path / "out"
+    code = "import sys; from ssl_swin.shard_tools.create import create; "
+    code += "create(*sys.argv[1:], samples_per_shard=1, num_workers=1)"
+    run = subprocess.Popen([sys.executable, "-c", code, many, out], stdout=subprocess.DEVNULL)
+    while run.poll() is None and not list(out.glob("*.tar")):
+        time.sleep(0.001)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert 0 < len(list(out.glob("*.tar"))) < 120
+    create(many, out, samples_per_shard=1, num_workers=1)
+    create(many, tmp_path / "straight", samples_per_shard=1, num_workers=1)
+    assert content(out) == content(tmp_path / "straight")
+
+
+@pytest.mark.slow  # each worker imports torch, by way of webdataset
+def test_any_number_of_workers_writes_the_same_bytes(many, tmp_path):
+    for num_workers in (1, 3):
+        create(many, tmp_path / f"{num_workers}", samples_per_shard=7, num_workers=num_workers)
+    assert content(tmp_path / "1") == content(tmp_path / "3")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "begun with seed=0, now it is 1"),
+        ({"samples_per_shard": 5}, "begun with samples_per_shard=4, now it is 5"),
+        ({"quality": 80}, "begun with quality=None, now it is 80"),
+        ({"prefix": "val"}, "begun with prefix='train', now it is 'val'"),
+    ],
+)
+def test_other_options_are_refused_in_the_same_folder(source, tmp_path, change, message):
+    options = {"samples_per_shard": 4, "num_workers": 1}
+    create(source, tmp_path / "out", **options)
+    before = content(tmp_path / "out")
+    with pytest.raises(ValueError, match=message):
+        create(source, tmp_path / "out", **(options | change))
+    assert content(tmp_path / "out") == before
+
+
+def test_another_set_is_refused_in_the_same_folder(source, tmp_path):
+    create(source, tmp_path / "out", num_workers=1)
+    (source / "cat" / "one.png").write_bytes(image_bytes(1000, size=(9, 9)))
+    with pytest.raises(ValueError, match="begun with listing="):
+        create(source, tmp_path / "out", num_workers=1)
+    (tmp_path / "other").mkdir()
+    write_tar(tmp_path / "other" / "a.tar", [])
+    with pytest.raises(ValueError, match=r"holds 1 tars of another origin \(a\.tar\)"):
+        create(source, tmp_path / "other", num_workers=1)
+
+
+def test_unreadable_files_are_all_named_and_left_out(source, tmp_path, capsys):
+    whole = image_bytes(5, size=(40, 40))
+    bad = {"cat/empty.png": b"", "dog/text.jpg": b"no image", "eel/cut.png": whole[:900]}
+    bad["cat/[red]\ttab.png"] = whole[:400] + b"damage" + whole[406:]
+    for name, data in bad.items():
+        (source / name).write_bytes(data)
+    options = {"samples_per_shard": 3, "num_workers": 1}
+    with pytest.raises(ShardError, match=r"max_bad_share allows 0; .*bad_files\.txt names them"):
+        create(source, tmp_path / "out", **options)
+    create(source, tmp_path / "out", max_bad_share=0.5, **options)
+    lines = (tmp_path / "out" / "bad_files.txt").read_text().splitlines()
+    named = ["cat/[red] tab.png", "cat/empty.png", "dog/text.jpg", "eel/cut.png"]
+    assert [line.split("\t")[0] for line in lines] == named
+    assert all(line.split("\t")[1] for line in lines)
+    printed = capsys.readouterr().out
+    assert all(f"left out: {name}" in printed for name in named)
+    assert ShardSet.open(str(tmp_path / "out")).num_samples == len(NAMES) - len(IGNORED)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options", "kind", "result"),
+    [
+        ("a.png", (80, 40), {"short_side": 20}, "PNG", (40, 20)),
+        ("a.jpg", (40, 90), {"short_side": 20}, "JPEG", (20, 45)),
+        ("a.webp", (80, 40), {"short_side": 20}, "JPEG", (40, 20)),
+        ("a.tif", (80, 40), {"short_side": 20}, "PNG", (40, 20)),
+        ("a.png", (80, 40), {"short_side": 20, "quality": 50}, "JPEG", (40, 20)),
+        ("a.png", (80, 40), {"quality": 50}, "JPEG", (80, 40)),
+    ],
+)
+def test_images_are_encoded_again_only_as_asked(name, size, options, kind, result):
+    kinds = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}
+    data = image_bytes(0, kinds[name[2:]], size)
+    extension, encoded = encode(name, data, PackOptions(**(vars(OPTIONS) | options)))
+    image = Image.open(io.BytesIO(encoded))
+    assert (image.format, image.size) == (kind, result)
+    assert extension == {"PNG": "png", "JPEG": "jpg"}[kind]
+    small = PackOptions(**(vars(OPTIONS) | {"short_side": 40}))
+    assert encode(name, data, small) == (name[2:], data)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "CMYK"])
+@pytest.mark.parametrize("quality", [None, 80])
+def test_every_kind_of_pixel_can_be_scaled(mode, quality):
+    pixels = np.random.default_rng(0).integers(0, 2**16, (30, 60), dtype=np.uint16)
+    if mode == "I;16":
+        image = Image.fromarray(pixels)
+    else:
+        image = Image.fromarray((pixels // 257).astype(np.uint8)).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+    options = PackOptions("a", None, None, 10, quality, 0)
+    extension, data = encode("x.png", buffer.getvalue(), options)
+    scaled = Image.open(io.BytesIO(data))
+    assert scaled.size == (20, 10)
+    assert extension == ("png" if quality is None else "jpg")
+    if quality is None and mode in ("L", "LA", "RGBA", "I;16"):
+        assert scaled.mode == mode
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"samples_per_shard": 0}, "samples_per_shard=0"),
+        ({"bytes_per_shard": -1}, "bytes_per_shard=-1"),
+        ({"short_side": 0}, "short_side=0"),
+        ({"quality": 101}, "quality=101"),
+        ({"seed": -1}, "seed=-1"),
+        ({"prefix": "a/b"}, "prefix='a/b'"),
+        ({"max_bad_share": 2}, "max_bad_share=2"),
+        ({"num_workers": 0}, "num_workers=0"),
+    ],
+)
+def test_options_out_of_range_are_refused(source, tmp_path, option, message):
+    with pytest.raises(ValueError, match=message):
+        create(source, tmp_path / "out", **option)

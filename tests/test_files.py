@@ -1,0 +1,44 @@
+import os
+
+import pytest
+
+from ssl_swin.files import replacing
+
+
+def test_a_file_appears_whole_in_folders_made_for_it(tmp_path):
+    path = tmp_path / "a" / "b" / "file"
+    with replacing(path) as file:
+        file.write(b"first half, ")
+        assert not path.exists()
+        file.write(b"second half")
+    assert path.read_bytes() == b"first half, second half"
+    assert os.listdir(path.parent) == ["file"]
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, old):
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(old)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(ZeroDivisionError), replacing(path) as file:
+        file.write(b"half" * (1 // 0))
+    assert sorted(os.listdir(tmp_path)) == before
+    assert old is None or path.read_bytes() == old
+
+
+def test_a_file_that_is_being_read_stays_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        with replacing(path) as file:
+            file.write(b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_rights_are_those_of_any_new_file(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    with replacing(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
