@@ -19,6 +19,7 @@ from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, keep_plan, list_images, plan_shards
 from ssl_swin.shard_tools.parallel import each
+from ssl_swin.shard_tools.printable import printable
 
 BAD_NAME = "bad_files.txt"
 _DEFAULT_BYTES_PER_SHARD = 256 * 2**20
@@ -153,7 +154,7 @@ def pack_shard(job: Job) -> dict[str, str]:
                     data = (job.source / placed.source.name).read_bytes()
                     extension, data = encode(placed.source.name, data, job.options)
                 except (UnreadableImage, PermissionError, FileNotFoundError) as error:
-                    bad[_printable(placed.source.name)] = _printable(str(error))
+                    bad[printable(placed.source.name)] = printable(str(error))
                     continue
                 sample = {"__key__": placed.key, extension: data}
                 if placed.source.label is not None:
@@ -163,12 +164,6 @@ def pack_shard(job: Job) -> dict[str, str]:
         os.fsync(file.fileno())
     index_shard(job.partial, index_beside(job.tar))
     return bad
-
-
-def _printable(text: str) -> str:
-    """One line that any terminal and any UTF-8 file takes."""
-    escaped = text.encode("utf-8", "backslashreplace").decode()
-    return " ".join(escaped.split())
 
 
 def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
