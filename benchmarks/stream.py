@@ -44,6 +44,7 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create
 from ssl_swin.shard_tools.doctor import all_draws, measure_stages
 
@@ -77,8 +78,7 @@ def prepare(options: argparse.Namespace) -> list[str]:
             create(
                 jpegs.parent,
                 options.out / name,
-                samples_per_shard=128,
-                short_side=short_side,
+                PackOptions(samples_per_shard=128, short_side=short_side),
                 num_workers=1,
             )
     lines = []

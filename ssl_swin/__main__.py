@@ -158,8 +158,12 @@ def _run_function(name: str, arguments: list[str]) -> int:
     function = _function(name)
     parser = _parser(name)
     handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
+    hints = get_type_hints(function)
+    settings: dict[str, Any] = {key: kind for key, kind in hints.items() if is_dataclass(kind)}
     positional = name != "doctor"  # which has one thing to name among many numbers
-    parser.add_function_arguments(function, as_positional=positional, skip=set(handed))
+    parser.add_function_arguments(function, as_positional=positional, skip={*handed, *settings})
+    for kind in settings.values():  # each of its fields is a flag
+        parser.add_class_arguments(kind)
     parameters = inspect.signature(function).parameters.values()
     several = [p for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
     for parameter in several:  # jsonargparse leaves them out
@@ -169,6 +173,8 @@ def _run_function(name: str, arguments: list[str]) -> int:
     except jsonargparse.ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from error
     listed = [value for parameter in several for value in values.pop(parameter.name)]
+    for key, kind in settings.items():
+        values[key] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
     return function(*listed, **values, **handed) or 0
 
 

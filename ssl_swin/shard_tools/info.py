@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ssl_swin.data.shards.layout import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.errors import UserError
 
 _MANY_SAMPLES = 100_000  # above this, labels are counted among the sampled images only
 _MANY_CLASSES = 20
@@ -25,11 +26,11 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
         cache_dir: Where the indexes of remote shards go; left out, the user's cache.
 
     Raises:
-        ValueError: If `sample` is below 1.
+        UserError: If `sample` is below 1.
         ShardError: If a shard is missing or was changed, or a label is no class number.
     """
     if sample < 1:
-        raise ValueError(f"sample={sample} shows nothing; give 1 or more")
+        raise UserError(f"sample={sample} shows nothing; give 1 or more")
     shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
     counts, num = shard_set.counts, shard_set.num_samples
     places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)

@@ -5,6 +5,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import TypeVar
 
+from ssl_swin.errors import UserError
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -23,10 +25,10 @@ def each(
         Each job and what the function returned, as they get done.
 
     Raises:
-        ValueError: If `num_workers` is below 1.
+        UserError: If `num_workers` is below 1.
     """
     if num_workers < 1:
-        raise ValueError(f"num_workers={num_workers} leaves nobody to work; give 1 or more")
+        raise UserError(f"num_workers={num_workers} leaves nobody to work; give 1 or more")
     if min(num_workers, len(jobs)) <= 1:
         for job in jobs:
             yield job, function(job)

@@ -21,7 +21,7 @@ def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> N
         cache_dir: Where remote shards and indexes go; left out, the user's cache.
 
     Raises:
-        ValueError: If `num_workers` is below 1.
+        UserError: If `num_workers` is below 1.
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
     shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
