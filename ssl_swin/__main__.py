@@ -160,8 +160,7 @@ def _run_function(name: str, arguments: list[str]) -> int:
     handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
     hints = get_type_hints(function)
     settings: dict[str, Any] = {key: kind for key, kind in hints.items() if is_dataclass(kind)}
-    positional = name != "doctor"  # which has one thing to name among many numbers
-    parser.add_function_arguments(function, as_positional=positional, skip={*handed, *settings})
+    parser.add_function_arguments(function, as_positional=True, skip={*handed, *settings})
     for kind in settings.values():  # each of its fields is a flag
         parser.add_class_arguments(kind)
     parameters = inspect.signature(function).parameters.values()

@@ -1,5 +1,6 @@
 import pytest
 
+from tests.data.pixels.test_decode import encoded, photograph
 from tests.data.shards.tars import image_bytes, write_tar
 
 NAMES = [
@@ -46,3 +47,16 @@ def source(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image_bytes(seed, kinds.get(name.rpartition(".")[2], "PNG")))
     return tmp_path / "source"
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """18 JPEGs, one PNG, and one file that is no image, in one shard."""
+    folder = tmp_path_factory.mktemp("photographs")
+    members = [
+        (f"{i:04d}.jpg", encoded(photograph((90, 60 + i), seed=i), "JPEG")) for i in range(18)
+    ]
+    members.append(("0018.jpg", b"no image"))
+    members.append(("0019.png", encoded(photograph((90, 60)), "PNG")))
+    write_tar(folder / "a.tar", members)
+    return folder
