@@ -81,7 +81,7 @@ def list_images(source: Path) -> tuple[list[ImageFile], list[str]]:
         source: The folder; hidden files are left out, links are followed.
 
     Returns:
-        The files, sorted by name, and the class names, of which there are none without folders.
+        The files, sorted by name, and the class names; none if there are no folders.
 
     Raises:
         ShardError: If there are no images, or some stand beside the class folders.
@@ -107,7 +107,7 @@ def list_images(source: Path) -> tuple[list[ImageFile], list[str]]:
 
 
 def _walk(source: Path) -> list[tuple[str, int]]:
-    """Name and bytes of every image file; each folder once, also where links go in circles."""
+    """Return name and size of every image file; each folder counts once, even if links go round."""
     found, seen = [], set()
     for folder, folders, names in os.walk(source, followlinks=True):
         place = os.path.realpath(folder)
@@ -132,7 +132,7 @@ def assign(files: Sequence[ImageFile], options: PackOptions) -> dict[str, list[K
         options: Seed, prefix and the limits of a shard.
 
     Returns:
-        The files of each shard, in order, under the shard's name; every file is in one of them.
+        The files of each shard, in order, by the shard's name; every file is in one shard.
     """
     # Sorted by hash: unlike a generator's stream, the same under every version of everything.
     order = sorted(
@@ -156,7 +156,7 @@ def assign(files: Sequence[ImageFile], options: PackOptions) -> dict[str, list[K
 
 
 def _key(place: int, name: str) -> str:
-    """Unique by its number; the rest of the name is for people: ASCII, without dots."""
+    """Return a key that its number makes unique; the rest is for people: ASCII, without dots."""
     stem = os.path.splitext(os.path.basename(name))[0]
     ascii_stem = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     safe = re.sub(r"[^A-Za-z0-9-]+", "_", ascii_stem).strip("_")[:40]

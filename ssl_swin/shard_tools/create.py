@@ -1,4 +1,4 @@
-"""Makes shards of a folder of images: each whole or not there, so that a stopped run can go on.
+"""Makes shards of a folder of images; a shard is whole or not there, so a stopped run can go on.
 
 `assign.py` decides which file goes where, and the tars hold no times and no users. So the shards
 are the same bytes, however often a run is stopped.
@@ -124,7 +124,7 @@ def pack_shard(job: Job) -> dict[str, str]:
         job: The shard.
 
     Returns:
-        Why, under the name of each file that could not be read.
+        The reason, by name, for each file that could not be read.
 
     Raises:
         OSError: If the storage fails.

@@ -21,10 +21,10 @@ from ssl_swin.data.shards.shard_set import ShardSet, open_shards
 from ssl_swin.errors import UserError
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
 
-SLOW_STORAGE = 0.25  # share of the time above which reading is what to mend
-TOO_LARGE = 1.25  # short side over what crops need, above which smaller copies pay
+SLOW_STORAGE = 0.25  # part of the time; a run that reads for longer needs faster storage
+TOO_LARGE = 1.25  # short side over what crops need; above it smaller copies pay
 BATCH_SIZE = 64  # while timing; its value makes no difference
-REMOTE_SAMPLES = 4096  # of as few remote shards as hold these, images are read again and again
+REMOTE_SAMPLES = 4096  # the fewest remote shards that hold so many are read again and again
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Need:
         return self.batch / self.step_s * self.processes
 
     def workers(self, images_per_s: float) -> int:
-        """Loader processes for each training process if each brings so many images/s."""
+        """Return the loader processes of each training process, if each brings `images_per_s`."""
         return ceil(self.images_per_s / self.processes / images_per_s)
 
 
@@ -177,8 +177,8 @@ def all_shares(shards: ShardSet, num_lanes: int | None = None) -> Shares:
 def _table(data: str, one: OneCore, together: float, num_workers: int, need: Need) -> Table:
     table = Table("what", "value", title=data)
     table.add_row("one core", f"{one.images_per_s:.0f} images/s")
-    for name, share in one.shares().items():
-        table.add_row(f"  {name}", f"{share:.0%}, {share / one.images_per_s * 1e3:.2f} ms")
+    for name, part in one.parts().items():
+        table.add_row(f"  {name}", f"{part:.0%}, {part / one.images_per_s * 1e3:.2f} ms")
     table.add_row(f"{num_workers} loader processes", f"{together:.0f} images/s")
     table.add_row("a file", f"{one.num_bytes / one.num_images / 1e3:.0f} kB on average")
     if one.short_sides:
@@ -194,7 +194,7 @@ def advice(one: OneCore, per_worker: float, need: Need, cores: int, img_size: in
     """Say how many workers feed a step, whether a run would wait, and what to do about it.
 
     Args:
-        one: What one core did.
+        one: What one core did, and in which time.
         per_worker: Images/s of each loader process when all of them run.
         need: What training takes.
         cores: Cores of this machine.
@@ -219,7 +219,7 @@ def advice(one: OneCore, per_worker: float, need: Need, cores: int, img_size: in
             f"by `ssl-swin shards create ... --short_side {enough}` are about as many times "
             "faster to decode. For fine-tuning with small crops take twice that side."
         )
-    if one.shares()["read"] > SLOW_STORAGE:
+    if one.parts()["read"] > SLOW_STORAGE:
         lines.append("Storage is slow: copy the shards to a disk of this machine.")
     if one.num_jpegs < one.num_images / 2:
         lines.append("Most images are no JPEGs: Pillow decodes them, more slowly.")

@@ -45,7 +45,7 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
 
 
 def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
-    """Percentiles of widths and heights, read from the images' own headers."""
+    """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes, num_broken = ShardReader(shards, whole=False), [], 0
     for shard, row in zip(*shards.locate(places), strict=True):
         data = reader.read(int(shard), int(row))
@@ -62,7 +62,7 @@ def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
 
 
 def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
-    """How often each class occurs: in all of a small local set, else in the sampled images."""
+    """Count each class: in all of a small local set, else in the sampled images."""
     if shards.num_samples <= _MANY_SAMPLES and shards.remote is None:
         places = np.arange(shards.num_samples)
     reader = ShardReader(shards, whole=False)

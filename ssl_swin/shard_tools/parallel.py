@@ -1,4 +1,4 @@
-"""One function over many shards, in as many processes."""
+"""Calls one function on many shards, in several processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,12 +17,12 @@ def each(
     """Call a function on every job.
 
     Args:
-        function: A module's own function, so that it can be pickled.
-        jobs: What to call it on; to be pickled too.
+        function: A function of a module, so that it can be pickled.
+        jobs: What to call it on; can be pickled too.
         num_workers: Processes, 1 or more; 1 is this process itself.
 
     Yields:
-        Each job and what the function returned, as they get done.
+        Each job and what the function returned; the first to end comes first.
 
     Raises:
         UserError: If `num_workers` is below 1.

@@ -30,17 +30,17 @@ class OneCore:
 
     @property
     def images_per_s(self) -> float:
-        """Images per second, all stages together."""
+        """Images per second through all stages."""
         return self.num_images / sum(self.stages_s.values())
 
-    def shares(self) -> dict[str, float]:
-        """Each stage's share of the time."""
+    def parts(self) -> dict[str, float]:
+        """Return each stage's part of the time, in [0, 1]."""
         total = sum(self.stages_s.values())
         return {name: seconds / total for name, seconds in self.stages_s.items()}
 
 
 def time_stages(stream: ImageStream, shares: Shares, seconds: float) -> OneCore:
-    """Do in this process what `ImageStream` does, a clock between the stages.
+    """Do in this process what `ImageStream` does, with a clock between the stages.
 
     Args:
         stream: What to read.
@@ -67,24 +67,24 @@ def _time_together(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, on
     times = [time.perf_counter()]
     data = [stream.reader.read(shard, row) for shard, row in places]
     times.append(time.perf_counter())
-    plans = [
+    samples = [
         stream.renderer.plan(*each)
         for each in zip(data, epoch.tolist(), index.tolist(), strict=True)
     ]
     times.append(time.perf_counter())
     _add(one, STAGES[:2], times)
-    for plan in plans:
+    for sample in samples:
         times = [time.perf_counter()]
         try:
-            decoded = stream.renderer.decode(plan)
+            decoded = stream.renderer.decode(sample)
         except UnreadableImage:
             continue
         times.append(time.perf_counter())
-        stream.renderer.write(plan, decoded, slot)
+        stream.renderer.write(sample, decoded, slot)
         times.append(time.perf_counter())
         _add(one, STAGES[2:], times)
-    jpegs = [plan.jpeg for plan in plans if plan.jpeg is not None]
-    one.num_images += len(plans)
+    jpegs = [sample.jpeg for sample in samples if sample.jpeg is not None]
+    one.num_images += len(samples)
     one.num_jpegs += len(jpegs)
     one.num_bytes += sum(map(len, data))
     one.short_sides += [min(jpeg.size) for jpeg in jpegs]

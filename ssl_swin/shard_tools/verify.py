@@ -54,7 +54,7 @@ def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
         Key and reason of each broken sample, in tar order; a damaged tar counts as one.
 
     Raises:
-        RemoteError: If a remote shard cannot be had.
+        RemoteError: If a remote shard cannot be fetched.
     """
     shards, shard = job
     reader = ShardReader(shards)

@@ -16,7 +16,7 @@ def test_every_image_is_timed_in_every_stage(photographs):
     assert one.num_bytes * 20 == one.num_images * int(found.rows(0)["size"].sum())
     assert {60 + i for i in range(18)} == set(one.short_sides)
     assert all(seconds > 0 for seconds in one.stages_s.values())
-    assert sum(one.shares().values()) == pytest.approx(1)
+    assert sum(one.parts().values()) == pytest.approx(1)
     assert 10 < one.images_per_s < 100_000
 
 
