@@ -44,8 +44,10 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create
-from ssl_swin.shard_tools.doctor import all_draws, measure_stages
+from ssl_swin.shard_tools.doctor import all_shares
+from ssl_swin.shard_tools.timing import time_stages
 
 SHORT_SIDE = 256
 NUM_WORKERS = 2
@@ -88,8 +90,7 @@ def prepare(options: argparse.Namespace) -> list[str]:
             create(
                 jpegs.parent,
                 options.out / name,
-                samples_per_shard=128,
-                short_side=short_side,
+                PackOptions(samples_per_shard=128, short_side=short_side),
                 num_workers=1,
             )
     lines = [f"- cut from {source}"]
@@ -255,7 +256,7 @@ def where_the_time_goes(options: argparse.Namespace) -> list[str]:
     lines.append("|---|---|---|---|---|---|")
     for name in ("originals", f"short-side-{SHORT_SIDE}"):
         stream = ours(options.out / name, options.img_size)
-        one = measure_stages(stream, all_draws(stream.shards), seconds=3)
+        one = time_stages(stream, all_shares(stream.shards), seconds=3)
         ms = [1e3 * seconds / one.num_images for seconds in one.stages_s.values()]
         lines.append(f"| {name} | {' | '.join(f'{each:.2f}' for each in [*ms, sum(ms)])} |")
     return lines
