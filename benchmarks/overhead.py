@@ -36,9 +36,9 @@ from ssl_swin.training import preemption
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
 from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner, Schedule
-from ssl_swin.training.optim import LearningRateCurve
 from ssl_swin.training.preemption import Agreement, Meeting
 from ssl_swin.training.trainer import make_loggers, make_trainer
 from ssl_swin.training.watchdog import Watchdog

@@ -37,8 +37,8 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.timm import to_timm
+from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Schedule
-from ssl_swin.training.optim import LearningRateCurve
 from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.trainer import make_trainer
 
