@@ -21,12 +21,17 @@ from ssl_swin.record.run_folder import Summary, read_summary, write_summary
 from ssl_swin.runs.build import Run, build_finetune, build_pretrain
 from ssl_swin.runs.resume import record_end, record_start
 from ssl_swin.training.bad_samples import BadSamples
-from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
 from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.ledger import Ledger
+from ssl_swin.training.loggers import make_loggers
+from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain, slurm_job
-from ssl_swin.training.trainer import limit_threads, make_loggers, make_trainer, say
+from ssl_swin.training.progress import ProgressBar
+from ssl_swin.training.scalars import Scalars
+from ssl_swin.training.trainer import limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
@@ -148,7 +153,7 @@ def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) ->
             meeting,
         ),
         Scalars(training.log_every_steps, clock),
-        Measure(training.validate_every_epochs * per_epoch, run.stop_step),
+        Measurement(training.validate_every_epochs * per_epoch, run.stop_step),
     ]
     if run.images.kind == "pretrain":
         callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, run.stop_step))

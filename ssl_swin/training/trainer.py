@@ -8,19 +8,16 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
-
-from ssl_swin.record.run_folder import RunFolder, append_line
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 
@@ -42,39 +39,6 @@ _SYNC_BUFFERS = (
 )
 
 say = rank_zero_only(print)  # one line, whatever the number of processes
-
-
-class MetricsFile(Logger):
-    """TensorBoard's points once more, in full precision, for programs.
-
-    A step may stand in two lives of a run that was killed: the numbers are the same.
-    """
-
-    name, version = "metrics", ""
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__()
-        self.path = folder.metrics
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: they are in the run folder's config."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Append one line."""
-        append_line(self.path, {"step": step, **metrics})
-
-
-def make_loggers(folder: RunFolder, start_step: int) -> list[Logger]:
-    """Return TensorBoard, which takes back what was drawn after `start_step`, and a file."""
-    tensorboard = TensorBoardLogger(
-        folder.tensorboard.parent,
-        name="",
-        version=folder.tensorboard.name,
-        default_hp_metric=False,
-        purge_step=start_step + 1,
-    )
-    return [tensorboard, MetricsFile(folder)]
 
 
 def make_trainer(
