@@ -17,7 +17,7 @@ from ssl_swin.config.run import FinetuneConfig, PretrainConfig, TrainingConfig, 
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.owner import LostOwnership, Ownership
-from ssl_swin.record.run_folder import Summary, read_summary, write_summary
+from ssl_swin.record.summary import Summary, read_summary, write_summary
 from ssl_swin.runs.build import Run, build_finetune, build_pretrain
 from ssl_swin.runs.resume import record_end, record_start
 from ssl_swin.training.bad_samples import BadSamples

@@ -17,7 +17,8 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_swin.files import replacing
-from ssl_swin.record.run_folder import RunFolder, append_line
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.preemption import Meeting
 from ssl_swin.training.watchdog import beat

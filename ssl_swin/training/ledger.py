@@ -4,7 +4,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from ssl_swin.record.run_folder import RunFolder, append_line
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.learner import Learner
 
 

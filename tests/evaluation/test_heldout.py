@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.order.one_set import EvaluationShares
 from ssl_swin.evaluation.heldout import measure
-from ssl_swin.record.run_folder import RunFolder, read_summary
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import read_summary
 from ssl_swin.runs.build import build_finetune, build_pretrain
 from tests.training.launch import finetune_config, pretrain_config, train
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from ssl_swin.training import checkpoint, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule

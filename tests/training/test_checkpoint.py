@@ -9,7 +9,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.__main__ import run
-from ssl_swin.record.run_folder import RunFolder, read_lines
+from ssl_swin.record.lines import read_lines
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import checkpoint
 from ssl_swin.training.checkpoint import (
     FORMAT,
