@@ -11,7 +11,7 @@ from ssl_swin.config.run import RunConfig, differences, flatten
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.training.checkpoint import DamagedCheckpoint, State, read_checkpoint
+from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
 from ssl_swin.training.preemption import SlurmJob
 from ssl_swin.training.trainer import say
 

@@ -12,7 +12,7 @@ import torch
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.owner import LostOwnership, Ownership
-from ssl_swin.training.checkpoint import FORMAT, read_checkpoint, write_checkpoint
+from ssl_swin.training.checkpoint_file import FORMAT, read_checkpoint, write_checkpoint
 from tests.training import stops
 from tests.training.launch import PATIENCE_S, finish, pretrain_config, start, train
 
