@@ -19,7 +19,8 @@ import webdataset
 
 from ssl_swin.__main__ import run
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
-from ssl_swin.record.run_folder import RunFolder, read_summary
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import read_summary
 
 LABELLED = "data/fashion-mnist-sample/train-{000000..000001}.tar"
 BASE_LR = (0.0256, 0.0512, 0.1024, 0.2048)  # 1e-3, 2e-3, 4e-3, 8e-3 at 20 images a step

@@ -34,13 +34,19 @@ from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import preemption
 from ssl_swin.training.bad_samples import BadSamples
-from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
-from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.checkpoint import Checkpoints, SavePolicy
+from ssl_swin.training.checkpoint_writer import CheckpointWriter
+from ssl_swin.training.clock import Clock, DataWait
+from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner, Schedule
-from ssl_swin.training.optim import LearningRateCurve
+from ssl_swin.training.ledger import Ledger
+from ssl_swin.training.loggers import make_loggers
+from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.preemption import Agreement, Meeting
-from ssl_swin.training.trainer import make_loggers, make_trainer
+from ssl_swin.training.progress import ProgressBar
+from ssl_swin.training.scalars import Scalars
+from ssl_swin.training.trainer import Hardware, make_trainer
 from ssl_swin.training.watchdog import Watchdog
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +55,7 @@ WARMUP_STEPS = 60
 HOUR = timedelta(hours=1)
 PARTS = {
     "agreeing": ("Meeting", "BadSamples"),
-    "logging": ("Scalars", "ProgressBar", "Clock", "DataWait", "Measure"),
+    "logging": ("Scalars", "ProgressBar", "Clock", "DataWait", "Measurement"),
     "order-keeping": ("SetOrder", "Ledger"),
     "watching, saving": ("Watchdog", "Checkpoints"),
 }
@@ -136,21 +142,12 @@ def callbacks(folder: RunFolder, stop_step: int) -> list[Callback]:
     meeting = Meeting(stop_step, 3600.0, HOUR)
     watchdog = Watchdog(1800.0, folder.stacks, ownership, max)
     stream: Any = NoImages()
-    saving = Checkpoints(
-        folder,
-        {},
-        meeting,
-        stop_step,
-        every_steps=0,
-        keep_every_steps=0,
-        export=print,
-        require_owner=ownership.require,
-        background=False,
-    )
-    measure, bar = Measure(10**9, 10**9), ProgressBar(0, stop_step)
+    writer = CheckpointWriter(folder, ownership.require, background=False)
+    saving = Checkpoints(writer, SavePolicy(stop_step, 0, 0), meeting, {}, print)
+    measurement, bar = Measurement(10**9, 10**9), ProgressBar(0, stop_step)
     bad = BadSamples(folder, stream, 0.01, (LOG_EVERY, 1000), meeting)
     scalars, ledger = Scalars(LOG_EVERY, clock), Ledger(folder, 1)
-    listed = [watchdog, ledger, meeting, bad, scalars, measure, saving, bar, DataWait(0), clock]
+    listed = [watchdog, ledger, meeting, bad, scalars, measurement, saving, bar, DataWait(0), clock]
     for callback in listed:
         hook = callback.on_train_batch_end
         callback.on_train_batch_end = timed(type(callback).__name__, hook)
@@ -177,14 +174,7 @@ def run(run_dir: str, steps: int, mode: str, environment: dict[str, str]) -> Non
     stopwatch = Stopwatch()
     listed = callbacks(folder, steps)
     trainer = make_trainer(
-        callbacks=[*listed, stopwatch],
-        loggers=make_loggers(folder, 0),
-        precision="fp32",
-        accelerator="cpu",
-        devices=world_size,
-        num_nodes=1,
-        deterministic=False,
-        timeout=HOUR,
+        Hardware("cpu", world_size), [*listed, stopwatch], make_loggers(folder, 0), HOUR
     )
     if mode == "ours, and Lightning's":
         del trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor

@@ -36,10 +36,10 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.timm import to_timm
+from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Schedule
-from ssl_swin.training.optim import LearningRateCurve
 from ssl_swin.training.pretrain import Masking, PretrainModule
-from ssl_swin.training.trainer import make_trainer
+from ssl_swin.training.trainer import Hardware, make_trainer
 
 WARMUP_ROUNDS = 2  # run and not counted
 LR, WEIGHT_DECAY, CLIP_GRAD = 1e-4, 0.05, 5.0
@@ -208,15 +208,8 @@ def measure(options: argparse.Namespace) -> tuple[PretrainModule, Rounds]:
     }
     batch = {name: value.to(options.device) for name, value in batch.items()}
     rounds = Rounds(lambda: build_plain(ours, batch, bf16))
-    trainer = make_trainer(
-        callbacks=[rounds],
-        loggers=[],
-        precision=options.precision,
-        accelerator="gpu" if options.device == "cuda" else "cpu",
-        devices=1,
-        num_nodes=1,
-        deterministic=False,
-    )
+    accelerator = "gpu" if options.device == "cuda" else "cpu"
+    trainer = make_trainer(Hardware(accelerator, precision=options.precision), [rounds], [])
     steps: Any = [batch] * (WARMUP_ROUNDS + options.rounds)
     trainer.fit(ours, train_dataloaders=DataLoader(steps, batch_size=None))
     first = rounds.ours.loss[0], rounds.plain.loss[0]

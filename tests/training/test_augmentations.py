@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from tests.training.launch import finetune_config, train
 
 NUM_SAMPLES, EPOCHS = 203, 12

@@ -12,7 +12,6 @@ from ssl_swin.data.pixels.transforms import (
     TrainTransform,
     crop_box,
     posterize,
-    random_erasing,
 )
 from ssl_swin.draw import Purpose, seeded_globals
 
@@ -91,7 +90,6 @@ def test_transforms_leave_the_global_generators_alone():
     torch.manual_seed(1)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
     TrainTransform(0, 24, (0.3, 1.0), rand_augment="rand-m9-mstd0.5-inc1")(noise(), 0, 0)
-    random_erasing(torch.zeros(2, 3, 24, 24), torch.arange(2), 0, 0, 1.0)
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
     assert before == after
 
@@ -164,38 +162,3 @@ def test_evaluation_equals_torchvision_pixel_for_pixel(size, crop_pct, mode):
     found = EvaluationTransform(28, crop_pct)(image, 0, 0)
     assert found.size == (28, 28)
     assert found.tobytes() == CenterCrop(28)(resize(image)).tobytes()
-
-
-@pytest.mark.parametrize("split", [1, 3, 8])
-def test_erasing_does_not_depend_on_how_the_batch_is_split(split):
-    images, index = torch.zeros(8, 3, 32, 32), torch.arange(8) * 7
-    whole = random_erasing(images.clone(), index, 2, 0, 0.7)
-    parts = [
-        random_erasing(part.clone(), place, 2, 0, 0.7)
-        for part, place in zip(images.split(split), index.split(split), strict=True)
-    ]
-    assert torch.equal(torch.cat(parts), whole)
-    assert not torch.equal(random_erasing(images.clone(), index, 3, 0, 0.7), whole)
-
-
-@pytest.mark.parametrize("size", [(32, 32), (32, 48), (8, 8), (3, 3)])
-def test_erasing_fills_one_rectangle_with_noise(size):
-    images = random_erasing(torch.full((400, 1, *size), 9.0), torch.arange(400), 0, 0, 1.0)
-    erased = (images != 9.0)[:, 0]
-    area = erased.flatten(1).sum(1)
-    rows, columns = erased.any(2).sum(1), erased.any(1).sum(1)
-    assert (rows * columns == area).all()
-    if min(size) >= 32:
-        share = area / (size[0] * size[1])
-        assert share.min() > 0.01
-        assert share.max() < 0.37
-        values = images[:, 0][erased]
-        assert abs(values.mean()) < 0.05
-        assert abs(values.std() - 1) < 0.05
-
-
-@pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
-def test_erasing_hits_its_share_of_the_images(probability):
-    images = random_erasing(torch.full((600, 1, 32, 32), 9.0), torch.arange(600), 0, 0, probability)
-    share = (images != 9.0).flatten(1).any(1).float().mean()
-    assert abs(share - probability) < 0.05
