@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ssl_swin.models import masking, reconstruction, targets
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.encoder import Encoder
 
 
 class SimMIMOutput(NamedTuple):
@@ -34,7 +34,7 @@ class SimMIM(nn.Module):
 
     def __init__(
         self,
-        encoder: SwinEncoder,
+        encoder: Encoder,
         mask_patch_size: int = 32,
         norm_target_size: int | None = None,
     ) -> None:

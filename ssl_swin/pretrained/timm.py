@@ -4,16 +4,18 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ssl_swin.models.swin import SwinEncoder
+_PREFIX = "backbone."
 
 
-def to_timm(encoder: SwinEncoder) -> dict[str, Tensor]:
-    """Return the weights as timm names them, without the mask token, which timm does not have.
+def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the weights of a SwinEncoder the names they have in timm.
 
-    They load strictly into ``timm.create_model(name, num_classes=0, ...)`` of the encoder's
-    architecture.
+    The mask token is dropped, which timm does not have. They load strictly into
+    ``timm.create_model(name, num_classes=0, ...)`` of the encoder's architecture.
     """
-    return dict(encoder.backbone.state_dict())
+    return {
+        key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)
+    }
 
 
 def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -21,4 +23,4 @@ def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     The classification head is dropped; the mask token is missing and may be.
     """
-    return {f"backbone.{key}": value for key, value in state.items() if not key.startswith("head.")}
+    return {_PREFIX + key: value for key, value in state.items() if not key.startswith("head.")}

@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.card import EncoderCard, read_encoder, write_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 
@@ -35,9 +35,9 @@ def test_the_card_rebuilds_the_encoder(tiny, tmp_path, change):
     encoder = tiny(**change)
     write_encoder(tmp_path / "e.safetensors", encoder, EncoderCard.of(encoder, MEAN, STD))
     state, card = read_encoder(tmp_path / "e.safetensors")
-    rebuilt = SwinEncoder(**card.architecture)
+    rebuilt = build_encoder(**card.architecture)
     rebuilt.load_state_dict(state, strict=True)
-    assert (card.img_size, card.window_size) == (encoder.img_size, encoder.window_size)
+    assert rebuilt.architecture() == encoder.architecture()
 
 
 def test_the_card_beside_the_weights_says_the_same(tiny, card, tmp_path):
@@ -63,6 +63,13 @@ def test_a_write_cut_short_leaves_the_former_file(tiny, card, tmp_path, monkeypa
         "encoder.json",
         "encoder.safetensors",
     ]
+
+
+def test_a_card_of_the_first_version_is_read(card):
+    repeated = {"img_size": [64, 64], "window_size": 4, "patch_size": 4, "in_chans": 3}
+    old = json.loads(card.to_json()) | repeated | {"format_version": 1}
+    assert EncoderCard.from_json(json.dumps(old)) == card
+    assert not repeated.keys() & json.loads(card.to_json()).keys()
 
 
 def test_a_card_of_another_version_is_refused(card):

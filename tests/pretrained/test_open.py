@@ -105,7 +105,7 @@ def theirs():
 
 def test_timm_takes_our_weights_strictly(tiny, theirs):
     encoder = tiny().eval()
-    theirs.load_state_dict(to_timm(encoder), strict=True)
+    theirs.load_state_dict(to_timm(encoder.state_dict()), strict=True)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(encoder(images).permute(0, 2, 3, 1), theirs.forward_features(images))
