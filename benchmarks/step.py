@@ -30,7 +30,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ssl_swin.config.run import IMAGENET_MEAN, IMAGENET_STD
+from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.masking import grid, to_pixels, to_tokens
@@ -205,6 +205,7 @@ def measure(options: argparse.Namespace) -> tuple[PretrainModule, Rounds]:
     batch = {
         "image": torch.randint(256, shape, generator=generator, dtype=torch.uint8),
         "index": torch.arange(options.batch),
+        "epoch": torch.zeros(options.batch, dtype=torch.int64),
     }
     batch = {name: value.to(options.device) for name, value in batch.items()}
     rounds = Rounds(lambda: build_plain(ours, batch, bf16))
