@@ -2,18 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from ssl_swin.files import replacing
 from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.tensors import read_tensors
 
 ENCODER_FILE = "encoder.safetensors"
 FORMAT_VERSION = 2
@@ -115,28 +114,40 @@ def write_encoder(path: Path, encoder: Encoder, card: EncoderCard) -> None:
         file.write((card.to_json() + "\n").encode())
 
 
-def read_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderCard]:
+class Weights(NamedTuple):
+    """What a file says of an encoder.
+
+    Attributes:
+        state: The weights under the names of the encoder, on the CPU.
+        architecture: The arguments that build the encoder, ``build_encoder(**architecture)``.
+        mean: Of each channel of the images it was trained on, in [0, 1]; None if unknown.
+        std: Of each channel; None if unknown.
+        card: If the file has one.
+    """
+
+    state: dict[str, Tensor]
+    architecture: dict[str, Any]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    card: EncoderCard | None = None
+
+
+def read_encoder(path: Path) -> Weights | None:
     """Read weights and card.
 
     Args:
-        path: Written by :func:`write_encoder`.
+        path: Any file.
 
     Returns:
-        The weights under SwinEncoder's names, on the CPU, and the card.
+        None if the file was not written by :func:`write_encoder`.
 
     Raises:
-        PretrainedMismatch: If the file is damaged, has no card, or is of another format version.
-        FileNotFoundError: If there is no file.
+        PretrainedMismatch: If the file is damaged, or its card is of another format version.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as weights:
-            metadata: Mapping[str, str] = weights.metadata() or {}
-            state = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise PretrainedMismatch(f"{path} is not a complete safetensors file: {error}") from error
+    if path.suffix != ".safetensors":
+        return None
+    state, metadata = read_tensors(path)
     if _METADATA_KEY not in metadata:
-        raise PretrainedMismatch(
-            f"{path} has no card inside: it was not written by write_encoder; "
-            "load foreign weights through pretrained.timm or pretrained.official"
-        )
-    return state, EncoderCard.from_json(metadata[_METADATA_KEY])
+        return None
+    card = EncoderCard.from_json(metadata[_METADATA_KEY])
+    return Weights(state, card.architecture, card.mean, card.std, card)

@@ -25,7 +25,7 @@ from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.masking import grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.pretrained.open import load_encoder, load_into
+from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.training.checkpoint import restore
@@ -177,7 +177,7 @@ def _labels(config: RunConfig) -> Labels | None:
 
 
 def _hand_off(config: FinetuneConfig, encoder: Encoder, source: Path) -> None:
-    state, card = load_encoder(source)
+    state, card = read_weights(source)
     load_into(encoder, state, card)
     if card is not None and (card.mean, card.std) != (config.data.mean, config.data.std):
         say(

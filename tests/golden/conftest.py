@@ -11,8 +11,9 @@ import torch
 from ssl_swin.models.losses import masked_mean
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.official import from_official, read_official
+from ssl_swin.pretrained.official import from_official
 from ssl_swin.pretrained.open import load_into
+from ssl_swin.pretrained.tensors import read_tensors
 
 FOLDER = Path(__file__).parent
 
@@ -59,7 +60,7 @@ def official_path():
 
 @pytest.fixture(scope="session")
 def official_weights(official_path):
-    return read_official(official_path)
+    return read_tensors(official_path)[0]
 
 
 @pytest.fixture
