@@ -5,16 +5,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import __version__, errors
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, TrainingConfig, flatten
-from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.summary import Summary, read_summary, write_summary
@@ -251,11 +251,11 @@ def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
 def _export(run: Run, path: Path) -> None:
     """Write the encoder and its card."""
     config, module = run.config, run.module
-    encoder = module.network.encoder
-    assert isinstance(encoder, SwinEncoder)
-    masks = {}
+    encoder: Any = module.network.encoder  # SimMIM's or a classifier's
+    masks: dict[str, Any] = {}
     if isinstance(config, PretrainConfig):
-        masks = asdict(config.mask)
+        masks["mask_patch_size"] = config.mask.mask_patch_size
+        masks["mask_ratio"] = config.mask.mask_ratio
     card = EncoderCard.of(
         encoder,
         config.data.mean,
