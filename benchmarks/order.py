@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ssl_swin.data.order.one_set import EpochOrder, SetOrder, Shares
-from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, end_row, index_beside
+from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, end_row, index_beside
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
 from ssl_swin.data.shards.shard_set import ShardSet
 
 SHARD_SAMPLES = 10_000

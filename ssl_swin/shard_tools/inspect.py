@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ssl_swin.data.pixels.decode import UnreadableImage, decode
-from ssl_swin.data.shards.layout import CLS_LABEL, JSON_LABEL, NO_LABEL
+from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import RemoteError, ShardError
 from ssl_swin.shard_tools.parallel import each

@@ -30,7 +30,7 @@ from ssl_swin.data.remote.incoming import (
     with_room,
 )
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.data.shards.layout import cache_root
+from ssl_swin.data.shards.names import cache_root
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.errors import RemoteError, ShardError
 

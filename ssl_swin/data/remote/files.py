@@ -10,8 +10,9 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from ssl_swin.data.remote.asking import FailedTry, asking, filesystem, until_it_works, wait_or_stop
 from ssl_swin.data.remote.urls import is_http, path_of, shown
-from ssl_swin.data.shards.layout import changed, expand_braces
+from ssl_swin.data.shards.names import expand_braces
 from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.tar import changed
 from ssl_swin.errors import RemoteError
 
 _PIECE_BYTES = 2**20  # handed on at once

@@ -19,20 +19,11 @@ import numpy as np
 from ssl_swin.data.remote.cache import RemoteShard, ShardCache, release
 from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
 from ssl_swin.data.remote.urls import beside, folder_of, name_of, shown
+from ssl_swin.data.shards.index_file import check_rows, index_beside, load_index
 from ssl_swin.data.shards.indexing import IndexedShard, index_opened, index_shards
-from ssl_swin.data.shards.layout import (
-    MANIFEST_NAME,
-    Entry,
-    changed,
-    check_headers,
-    check_rows,
-    index_beside,
-    load_index,
-    load_manifest,
-    parse_manifest,
-    sha256_of,
-)
+from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, parse_manifest
 from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.tar import changed, check_headers, sha256_of
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 

@@ -18,31 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssl_swin.data.shards.layout import (
+from ssl_swin.data.shards.index_file import (
     CLS_LABEL,
     NO_LABEL,
-    SAMPLE_DTYPE,
-    Entry,
-    changed,
-    check_headers,
     check_rows,
-    check_size,
-    expand,
     index_path,
-    is_remote,
-    known_entries,
     load_index,
-    sample_key,
 )
 from ssl_swin.data.shards.local import LocalFiles, read_at
-from ssl_swin.data.shards.tar import DAMAGED, open_headers
+from ssl_swin.data.shards.manifest import Entry, known_entries
+from ssl_swin.data.shards.names import expand, is_remote, sample_key
+from ssl_swin.data.shards.tar import DAMAGED, changed, check_headers, check_size, open_headers
 from ssl_swin.errors import ShardError
 
 if TYPE_CHECKING:
     from ssl_swin.data.remote.cache import ShardCache
     from ssl_swin.data.remote.remote_shards import RemoteShards
 
-__all__ = ["SAMPLE_DTYPE", "ShardError", "ShardReader", "ShardSet", "expand"]
 
 _CHECKED_AT_OPEN = 1000  # shards whose present size is looked up when a set opens
 

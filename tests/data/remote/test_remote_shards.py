@@ -13,10 +13,11 @@ from ssl_swin.data.batches.stream import ImageStream, Labels
 from ssl_swin.data.order.one_set import SetOrder, Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.remote_shards import index_remote
-from ssl_swin.data.shards.indexing import index_shards, write_manifest
-from ssl_swin.data.shards.layout import MANIFEST_NAME, Entry, load_manifest, sha256_of
+from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, write_manifest
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import RemoteError, ShardError
 from tests.data.remote.faulty import cache_in, serving, serving_s3
 from tests.data.shards.tars import samples, write_tar

@@ -18,7 +18,7 @@ from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.decode import UnreadableImage, decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.layout import sample_key
+from ssl_swin.data.shards.names import sample_key
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.inspect import broken_samples, verify

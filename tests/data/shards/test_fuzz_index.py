@@ -8,8 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, index_beside
 from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, index_beside
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
 from tests.data.shards.limits import limits, told

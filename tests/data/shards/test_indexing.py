@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import webdataset
 
-from ssl_swin.data.shards.indexing import index, index_shard, index_shards
-from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, index_beside, sample_key
+from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, index_beside
+from ssl_swin.data.shards.indexing import index_shard, index_shards
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
+from ssl_swin.data.shards.names import sample_key
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
+from ssl_swin.shard_tools.index import index
 from tests.data.shards.tars import FORMATS, samples, write_tar
 
 HOSTILE = [

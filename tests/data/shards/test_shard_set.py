@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.layout import MANIFEST_NAME, cache_folder
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet, expand
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
+from ssl_swin.data.shards.names import cache_folder, expand
+from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
 from tests.data.shards.tars import FORMATS, samples, write_tar
 
