@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.names import expand, is_remote
+from ssl_swin.data.open import index_anew
 
 
 def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> None:
@@ -19,13 +18,7 @@ def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> No
         ValueError: If `num_workers` is below 1.
         ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
     """
-    cache = None if cache_dir is None else Path(cache_dir)
-    if is_remote(shards):
-        from ssl_swin.data.remote.remote_shards import index_remote  # late, for speed: fsspec
-
-        found = index_remote(shards, num_workers, cache)
-    else:
-        found = index_shards(expand(shards), num_workers, cache)
+    found = index_anew(shards, num_workers, None if cache_dir is None else Path(cache_dir))
     without = sum(shard.num_without_image for shard in found)
     ignored = sum(shard.num_ignored for shard in found)
     print(

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage, decode
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import RemoteError, ShardError
 from ssl_swin.shard_tools.parallel import each
 
-_MANY_SAMPLES = 100_000  # above this, labels are counted among the sampled images only
 _MANY_CLASSES = 20
 
 
@@ -32,15 +33,15 @@ def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> N
         ValueError: If `num_workers` is below 1.
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
-    shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
-    jobs = [(shard_set, shard) for shard in range(len(shard_set.paths))]
+    shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
+    jobs = [(shard_set, shard) for shard in range(len(shard_set.counts))]
     num_broken = 0
     with Progress() as progress:
         task = progress.add_task("verifying shards", total=len(jobs))
         for (_, shard), broken in each(broken_samples, jobs, num_workers):
             for key, why in broken:
                 progress.print(
-                    f"{shard_set.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
+                    f"{shard_set.storage.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
                 )
             num_broken += len(broken)
             progress.advance(task)
@@ -68,7 +69,7 @@ def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
     reader = ShardReader(shards)
     broken = []
     try:
-        for row, entry in enumerate(shards.rows(shard)):
+        for row, entry in enumerate(shards.storage.rows(shard)):
             try:
                 decode(reader.read(shard, row), in_chans=3)
                 if entry["label_kind"] == CLS_LABEL:
@@ -82,7 +83,7 @@ def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
     except ShardError as error:  # the shard itself: changed, or its index is gone
         broken.append(("(whole shard)", str(error)))
     finally:
-        reader.close()
+        shards.storage.close()
     return broken
 
 
@@ -104,7 +105,7 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
     """
     if sample < 1:
         raise ValueError(f"sample={sample} shows nothing; give 1 or more")
-    shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
+    shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
     counts, num = shard_set.counts, shard_set.num_samples
     places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
     table = Table("what", "value", title=shards)
@@ -135,14 +136,14 @@ def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
 
 
 def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
-    """How often each class occurs: in all of a small local set, else in the sampled images."""
-    if shards.num_samples <= _MANY_SAMPLES and shards.remote is None:
+    """How often each class occurs: in all images if reading them is cheap, else in the sample."""
+    if shards.num_samples <= shards.storage.num_cheap_reads:
         places = np.arange(shards.num_samples)
     reader = ShardReader(shards, whole=False)
     classes: Counter[int] = Counter()
     kinds: Counter[int] = Counter()
     for shard, row in zip(*shards.locate(places), strict=True):
-        kind = int(shards.rows(int(shard))[row]["label_kind"])
+        kind = int(shards.storage.rows(int(shard))[row]["label_kind"])
         kinds[kind] += 1
         if kind == CLS_LABEL:
             classes[reader.label(int(shard), int(row))] += 1

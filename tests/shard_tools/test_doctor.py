@@ -1,21 +1,21 @@
 import re
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
+from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.remote.remote_shards import RemoteShards
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.doctor import (
     STAGES,
     Need,
     OneCore,
-    _fetch,
     _tell_cache,
     advice,
     all_draws,
@@ -24,8 +24,8 @@ from ssl_swin.shard_tools.doctor import (
     measure_workers,
 )
 from tests.data.pixels.test_decode import encoded, photograph
-from tests.data.remote.faulty import cache_in, serving
-from tests.data.shards.tars import write_tar
+from tests.data.remote.faulty import cache_in, remote_set, serving
+from tests.data.shards.tars import plain_entries, plain_set, write_tar
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def one_core(ms=(0.1, 0.1, 1.0, 0.3), short_side=256, jpegs=1.0):
 
 
 def test_stages_are_measured_over_every_image(shards):
-    found = ShardSet.open(str(shards))
+    found = open_shards(str(shards))
     stream = ImageStream(found, TrainTransform(0, 32, (0.67, 1.0)), 32, in_chans=3)
-    one = measure_stages(stream, all_draws(found), 0.05)
+    one = measure_stages(stream, all_draws(found, 1), 0.05)
     assert one.num_images % 20 == 0
     assert one.num_jpegs * 20 == one.num_images * 18
-    assert one.num_bytes * 20 == one.num_images * int(found.rows(0)["size"].sum())
+    assert one.num_bytes * 20 == one.num_images * int(found.storage.rows(0)["size"].sum())
     assert {60 + i for i in range(18)} == set(one.short_sides)
     assert all(seconds > 0 for seconds in one.stages_s.values())
     assert sum(one.shares().values()) == pytest.approx(1)
@@ -59,9 +59,9 @@ def test_stages_are_measured_over_every_image(shards):
 
 
 def test_workers_are_measured_together(shards):
-    found = ShardSet.open(str(shards))
+    found = open_shards(str(shards))
     stream = ImageStream(found, TrainTransform(0, 32, (0.67, 1.0)), 32, in_chans=3)
-    assert 10 < measure_workers(stream, all_draws(found), 1, 0.05) < 100_000
+    assert 10 < measure_workers(stream, all_draws(found, 1), 1, 0.05) < 100_000
 
 
 @pytest.mark.parametrize("batch", [1, 64, 128])
@@ -121,12 +121,12 @@ def test_the_least_cache_of_remote_shards_is_told_and_a_smaller_one_refused(
 def test_the_cache_is_told_for_the_batch_and_the_blocks_of_the_run(
     tmp_path, capsys, batch, processes, lanes
 ):
-    remote = type("Remote", (), {"cache": cache_in(tmp_path, 10**13)})()
     counts = np.full(400, 10_000)
-    shards = replace(ShardSet((), counts, np.full(400, 10**9)), remote=remote)
+    entries = plain_entries(counts, np.full(400, 10**9))
+    shards = ShardSet(RemoteShards((), (), entries, cache_in(tmp_path, 10**13)))
     _tell_cache(shards, Need(batch, 1.0, processes), lanes)
     order = SetOrder(counts, 7, batch * processes, lanes or 64)
-    expected = cache_plan(shards, least_cache_bytes(shards, order, processes, 1), None, 0)
+    expected = cache_line(shards, lambda: least_cache_bytes(shards, order, processes, 1))
     assert capsys.readouterr().out == f"{expected}\n"
     with pytest.raises(ValueError, match="does not divide"):
         _tell_cache(shards, Need(batch, 1.0, processes), 7)
@@ -134,7 +134,8 @@ def test_the_cache_is_told_for_the_batch_and_the_blocks_of_the_run(
 
 @pytest.mark.parametrize(("num_lanes", "expected"), [(None, 64), (64, 64), (10, 8), (1, 1)])
 def test_local_shards_are_measured_in_as_many_lanes_as_fit_the_run(num_lanes, expected):
-    draws = all_draws(ShardSet((), np.full(400, 10_000), np.full(400, 10**9)), num_lanes)
+    shards = plain_set(np.full(400, 10_000), np.full(400, 10**9))
+    draws = all_draws(shards, shards.storage.bring(20), num_lanes)
     assert (draws.order.num_lanes, draws.order.global_batch_size) == (expected, 64)
 
 
@@ -147,11 +148,10 @@ def test_of_remote_shards_a_few_are_fetched_before_the_clock_starts(tmp_path, ca
     monkeypatch.setattr("ssl_swin.shard_tools.doctor.REMOTE_SAMPLES", 20)
     options = {"img_size": 32, "seconds": 0.05, "num_workers": 1, "batch": 8, "num_lanes": 4}
     with serving(folder) as server:
-        shards = ShardSet.open(server.url, cache=cache_in(tmp_path))
-        draws = all_draws(shards)
+        shards = remote_set(server.url, cache_in(tmp_path))
+        draws = all_draws(shards, shards.storage.bring(20))
         read = [shards.locate(draw.index)[0] for draw in islice(draws, 40)]
         assert np.unique(read).tolist() == [0, 1]
-        _fetch(shards)
         sent = server.sent.copy()
         stream = ImageStream(shards, TrainTransform(0, 32, (0.67, 1.0)), 32, in_chans=3)
         assert measure_stages(stream, draws, 0.05).num_images

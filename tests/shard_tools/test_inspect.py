@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.data.open import open_shards
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.inspect import info, verify
 from tests.data.shards.tars import image_bytes, write_tar
@@ -46,8 +46,8 @@ def test_what_is_broken_is_named_by_shard_and_key(folder, capsys, monkeypatch):
 
 
 def test_a_shard_that_changed_counts_as_broken(folder, capsys):
-    shards = ShardSet.open(str(folder))
-    shutil.copy(shards.paths[0], shards.paths[1])
+    shards = open_shards(str(folder))
+    shutil.copy(shards.storage.paths[0], shards.storage.paths[1])
     assert shards.bytes[0] == shards.bytes[1]  # so the size does not tell
     with pytest.raises(ShardError, match="1 of 9 samples"):
         verify(str(folder), num_workers=1)
@@ -72,7 +72,7 @@ def test_info_counts_samples_classes_and_sizes(folder, capsys):
     assert (rows["class 0"], rows["class 1"]) == ("5", "4")
     assert rows["width, 5/50/95 %"] == "10 / 12 / 14 pixels"
     assert rows["height, 5/50/95 %"] == "20 / 40 / 40 pixels"
-    assert rows["fingerprint"] == ShardSet.open(str(folder)).fingerprint()[:16]
+    assert rows["fingerprint"] == open_shards(str(folder)).fingerprint()[:16]
 
 
 def test_info_needs_neither_labels_nor_readable_images(tmp_path, capsys):

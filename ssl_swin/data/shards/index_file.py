@@ -4,7 +4,10 @@ import io
 import os
 import tarfile
 import zlib
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -120,3 +123,33 @@ def check_rows(where: str, table: np.ndarray) -> None:
 def _inside(num_bytes: int, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
     # Not by the sum of both, which may be too large for int64.
     return (offset >= 0) & (offset <= num_bytes) & (size >= 0) & (size <= num_bytes - offset)
+
+
+class MappedIndexes:
+    """Indexes that are mapped into memory, those used last; they are not pickled.
+
+    Args:
+        max_mapped: Indexes kept mapped at once; each is an open file too.
+    """
+
+    def __init__(self, max_mapped: int = 128) -> None:
+        self.max_mapped = max_mapped
+        self._tables: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def rows(self, shard: int, load: Callable[[int], np.ndarray]) -> np.ndarray:
+        """Return the index of a shard without its last row, `SAMPLE_DTYPE` (count,).
+
+        Args:
+            shard: Place of the shard in its set.
+            load: Maps and checks the index of a shard; called if it is not mapped.
+        """
+        table = self._tables.pop(shard, None)
+        table = load(shard) if table is None else table  # (count + 1,)
+        while len(self._tables) >= self.max_mapped:
+            self._tables.popitem(last=False)
+        self._tables[shard] = table
+        return table[:-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A memory map would be pickled as its content, for every worker.
+        return {**self.__dict__, "_tables": OrderedDict()}
