@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -157,7 +157,8 @@ class ShardCache:
 
     def _fetch(self, wanted: RemoteShard, began: "IncomingFile") -> None:
         """Fetch a shard; one that comes whole and wrong is fetched once more from its start."""
-        for last in (False, True):
+
+        def fetch() -> None:
             try:
                 download(wanted.url, began, self.retry)
                 os.fsync(began.file)
@@ -166,13 +167,12 @@ class ShardCache:
                 raise
             except ShardError:
                 began.start_anew("")
-                if last:
-                    raise
-                self.retry.wait(1)
-            else:
-                with self._locked():  # whoever counts bytes sees it under one name
-                    began.finish()
-                return
+                raise
+
+        twice = replace(self.retry, num_tries=2)
+        twice.run(fetch, ShardError, lambda error: not isinstance(error, RemoteError))
+        with self._locked():  # whoever counts bytes sees it under one name
+            began.finish()
 
     def _reserve(self, began: "IncomingFile") -> bool:
         """Make room for a whole shard and keep it; false if too much is in use."""

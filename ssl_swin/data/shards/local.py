@@ -9,7 +9,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -50,16 +49,16 @@ class LocalFiles:
         Raises:
             OSError: If the storage fails, a few times if that may pass.
         """
-        for failed in count(1):
+
+        def ask() -> bytes:
             try:
                 return read_at(self._open(path), offset, size)
             except OSError as error:
-                if error.errno not in _PASSING or failed >= self.retry.num_tries:
-                    error.filename = str(path)
-                    raise
+                error.filename = str(path)
                 self._forget(path)
-                self.retry.wait(failed)
-        raise AssertionError  # count has no end
+                raise
+
+        return self.retry.run(ask, OSError, lambda error: error.errno in _PASSING)
 
     def close(self) -> None:
         """Close every file; they are opened again when they are read again."""
