@@ -19,6 +19,7 @@ from ssl_swin.config.run import (
     differences,
     flatten,
 )
+from ssl_swin.data.open import join, open_shards
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order, rank_lanes
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -64,7 +65,7 @@ def open_plan(config: RunConfig) -> Plan:
     """
     folder = RunFolder(Path(config.run_dir))
     sets = [_open(config.data, pattern) for pattern in config.data.patterns]
-    require_same_shards(read_json(folder.shards), ShardSet.join(sets).describe())
+    require_same_shards(read_json(folder.shards), join(sets).describe())
     if config.data.val_shards is not None:
         _open(config.data, config.data.val_shards)
     order = _order(config, sets)
@@ -75,7 +76,7 @@ def open_plan(config: RunConfig) -> Plan:
 
 def _open(data: DataConfig, pattern: str) -> ShardSet:
     cache = None if data.cache_dir is None else Path(data.cache_dir)
-    return ShardSet.open(pattern, index_missing=False, cache_dir=cache)
+    return open_shards(pattern, cache, index_missing=False)
 
 
 def _order(config: RunConfig, sets: list[ShardSet]) -> Order:

@@ -15,7 +15,7 @@ from ssl_swin.cluster import checks
 from ssl_swin.cluster.options import Options, Stage, read_request
 from ssl_swin.cluster.script import Script
 from ssl_swin.config.run import FinetuneConfig, RunConfig
-from ssl_swin.data.shards.layout import is_remote
+from ssl_swin.data.shards.names import is_remote
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
 

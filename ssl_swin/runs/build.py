@@ -15,11 +15,12 @@ from ssl_swin.config.run import (
     RunConfig,
 )
 from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
+from ssl_swin.data.open import join, open_shards
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
-from ssl_swin.data.shards.shard_set import ShardSet, open_shards
+from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.masking import grid
@@ -135,7 +136,7 @@ def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
     if data.decoder == "gpu" and not torch.cuda.is_available():
         raise ValueError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
     sets = [_open(data, pattern) for pattern in data.patterns]
-    shards = ShardSet.join(sets)
+    shards = join(sets)
     start = find_start(config, kind, shards.describe(), resume_from)
     labels = _labels(config)
     transform = TrainTransform(
@@ -249,10 +250,10 @@ def _heldout(config: RunConfig) -> Heldout | None:
 
 def _check_cache(config: RunConfig, images: Images, heldout: Heldout | None) -> None:
     training = config.training
-    least = least_cache_bytes(images.shards, images.order, training.devices, training.num_nodes)
-    line = cache_plan(
+    machines = (training.devices, training.num_nodes)
+    line = cache_line(
         images.shards,
-        least,
+        lambda: least_cache_bytes(images.shards, images.order, *machines),
         heldout.stream.shards if heldout else None,
         training.devices * max(1, config.data.num_workers),
     )

@@ -123,7 +123,7 @@ def describe(run: Run) -> int:
     say(
         f"{run.images.kind} {run.config.model.name}: {millions:.2f} M parameters, "
         f"{run.config.model.img_size} px, {training.precision}\n"
-        f"data: {run.order.num_samples} images in {len(run.images.shards.paths)} shards, "
+        f"data: {run.order.num_samples} images in {len(run.images.shards.counts)} shards, "
         f"{run.images.shards.bytes.sum() / 1e6:.1f} MB\n"
         f"steps: {first} done, {left} left of {run.stop_step} ({run.config.optim.epochs} epochs of "
         f"{per_epoch}, global batch {training.global_batch_size}: "
