@@ -16,7 +16,8 @@ from ssl_swin.cluster.options import Options, Stage, read_request
 from ssl_swin.cluster.script import Script
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.shards.layout import is_remote
-from ssl_swin.record.run_folder import RunFolder, append_line, write_text
+from ssl_swin.record.lines import append_line, write_text
+from ssl_swin.record.run_folder import RunFolder
 
 # (kind, arguments) -> config and what --resume-from says, as the command itself would read them
 Read = Callable[[str, list[str]], tuple[RunConfig, Path | None]]

@@ -13,7 +13,8 @@ from ssl_swin.cluster.checks import checkpoint_bytes, num_parameters
 from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.submit import clean
 from ssl_swin.config.run import DataConfig, ModelConfig, PretrainConfig
-from ssl_swin.record.run_folder import RunFolder, append_line
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.run_folder import RunFolder
 from tests.cluster.bin import write_programs
 from tests.data.remote.faulty import serving
 

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from ssl_swin.__main__ import _read_config, run
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from tests.releases.going_on import encode, here, remaining, weights
 from tests.training import launch
 

@@ -22,7 +22,7 @@ from ssl_swin.config.run import (
     RunConfig,
     TrainingConfig,
 )
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
