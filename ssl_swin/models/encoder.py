@@ -111,9 +111,9 @@ def build_encoder(
         nearest = difflib.get_close_matches(name, ENCODERS, n=3, cutoff=0.0)
         raise UserError(f"name={name!r} is no encoder known here; nearest: {', '.join(nearest)}")
     given = {key: value for key, value in sizes.items() if value is not None}
-    known = inspect.signature(kind).parameters
-    if unknown := [key for key in given if key not in known]:
-        raise UserError(
-            f"{name} has no {', '.join(unknown)}; it takes {', '.join(known)}; leave the others out"
-        )
-    return kind(name=name, img_size=img_size, in_chans=in_chans, **given)
+    given |= {"name": name, "img_size": img_size, "in_chans": in_chans}
+    try:
+        inspect.signature(kind).bind(**given)
+    except TypeError as error:
+        raise UserError(f"the encoder {name} {error}; leave it out") from error
+    return kind(**given)
