@@ -28,7 +28,7 @@ def test_the_tag_behind_timms_name_does_not_matter():
     [
         ("swinv2_tiny_window8_256", "nearest: swin_"),
         ("swin_tiny", "swin_tiny_patch4_window7_224"),
-        ("resnet50", "'resnet50' is no encoder known here"),
+        ("resnet50", r"model\.name='resnet50' is not known"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_known(name, told):
