@@ -106,7 +106,7 @@ def build_encoder(
     Raises:
         UserError: If there is no such encoder, it has no such size, or its sizes do not fit.
     """
-    kind = look_up(ENCODERS, name.partition(".")[0], "model.name")
+    kind = look_up(ENCODERS, "model.name", name.partition(".")[0])
     given = {key: value for key, value in sizes.items() if value is not None}
     given |= {"name": name, "img_size": img_size, "in_chans": in_chans}
     try:

@@ -1,4 +1,4 @@
-"""A name -> what a table of this house has under it."""
+"""A name that a user writes -> what a table has under it."""
 
 import difflib
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from ssl_swin.errors import UserError
 T = TypeVar("T")
 
 
-def look_up(table: Mapping[str, T], name: str, setting: str) -> T:
+def look_up(table: Mapping[str, T], setting: str, name: str) -> T:
     """Return the entry of a table.
 
     Args:
         table: Such as `ENCODERS` or `MASKS`.
-        name: Of the entry.
-        setting: What the user set to this name, for the error.
+        setting: What the user set, for the error.
+        name: What the user set it to.
 
     Raises:
         UserError: If the table has no such entry.
