@@ -12,7 +12,9 @@ from ssl_swin.models.masking import (
     to_pixels,
     to_tokens,
 )
+from tests.toys.toy_mask import toy_mask
 
+ALL_MASKS = {**MASKS, "toy": toy_mask}
 INDEX = torch.tensor([0, 1, 7, 1_281_166, 2**40])
 FROZEN_BASE = [
     ["..#.##", ".##.##", "#..##.", "####..", "##...#", "###.##"],
@@ -32,23 +34,23 @@ def test_masks_are_frozen():
     assert text(mask) == FROZEN_SMALL
 
 
-@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("kind", ALL_MASKS)
 @pytest.mark.parametrize("ratio", [0.01, 0.25, 0.6, 0.9])
 @pytest.mark.parametrize("shape", [(6, 6), (7, 7), (3, 5), (1, 24)])
 def test_every_kind_hides_as_many_patches_in_every_image(kind, shape, ratio):
     num_hidden = count_hidden(shape, ratio)
     assert num_hidden == math.ceil(ratio * math.prod(shape))
-    masks = MASKS[kind](torch.arange(50), 1, 2, shape, num_hidden)
+    masks = ALL_MASKS[kind](torch.arange(50), 1, 2, shape, num_hidden)
     assert masks.shape == (50, *shape)
     assert masks.dtype == torch.bool
     assert set(masks.sum((1, 2)).tolist()) == {num_hidden}
 
 
-@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("kind", ALL_MASKS)
 @pytest.mark.parametrize("split", [1, 2, 3])
 def test_a_mask_does_not_depend_on_the_rest_of_the_batch(split, kind):
-    whole = MASKS[kind](INDEX, 4, 1, (6, 6), 22)
-    parts = [MASKS[kind](part, 4, 1, (6, 6), 22) for part in INDEX.split(split)]
+    whole = ALL_MASKS[kind](INDEX, 4, 1, (6, 6), 22)
+    parts = [ALL_MASKS[kind](part, 4, 1, (6, 6), 22) for part in INDEX.split(split)]
     assert torch.equal(whole, torch.cat(parts))
 
 

@@ -1,11 +1,15 @@
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from ssl_swin.models.encoder import ENCODERS
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.open import load_into, open_encoder, read_weights
+from ssl_swin.pretrained.open import FORMATS, load_into, open_encoder, read_weights
 from ssl_swin.pretrained.timm import to_timm
+from tests.toys.toy_encoder import ToyEncoder
+from tests.toys.toy_foreign_format import read_toy
 
 
 @pytest.fixture
@@ -138,3 +142,35 @@ def test_weights_without_a_card_say_what_encoder_they_are_of(tiny, tmp_path, siz
     images = torch.randn(1, encoder.in_chans, *encoder.img_size)
     with torch.no_grad():
         assert torch.equal(opened.encoder.eval()(images), encoder.eval()(images))
+
+
+def test_a_format_is_one_line_in_the_table(tiny, tmp_path, monkeypatch):
+    encoder = tiny(img_size=32)
+    np.savez(tmp_path / "w.npz", **to_timm(encoder.state_dict()))
+    with pytest.raises(PretrainedMismatch, match="unknown kind"):
+        open_encoder(tmp_path / "w.npz")
+    monkeypatch.setitem(FORMATS, "toy", read_toy)
+    opened = open_encoder(tmp_path / "w.npz", img_size=64)
+    assert opened.missing == ("mask_token",)
+    state = opened.encoder.state_dict()
+    assert all(
+        torch.equal(state[key], value)
+        for key, value in encoder.state_dict().items()
+        if key != "mask_token"
+    )
+
+
+def test_an_encoder_of_another_kind_goes_through_its_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "toy", ToyEncoder)
+    encoder = ToyEncoder(img_size=32, patch_size=2).eval()
+    card = EncoderCard.of(encoder, (0.5,) * 3, (0.5,) * 3)
+    write_encoder(tmp_path / "encoder.safetensors", encoder, card)
+    opened = open_encoder(tmp_path, img_size=16)
+    images = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(opened.encoder.eval()(images), encoder(images))
+    state, card = read_weights(tmp_path)
+    del state["hidden"]
+    assert load_into(ToyEncoder(patch_size=2), state, card) == ("hidden",)
+    with pytest.raises(PretrainedMismatch, match="patch_size is 4 in the model and 2"):
+        load_into(ToyEncoder(), state, card)

@@ -5,6 +5,7 @@ from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.training.optim import adamw, finetune_groups, pretrain_groups
+from tests.toys.toy_encoder import ToyEncoder
 
 
 def tiny(depths=(2, 4, 2)):
@@ -43,6 +44,16 @@ def test_position_tables_decay_in_pretraining_and_not_in_fine_tuning():
     assert sum("relative_position_bias_table" in name for name in pretrained) == 8
     assert not any("relative_position_bias_table" in name for name in finetuned)
     assert not any("mask_token" in name or name.endswith("bias") for name in pretrained | finetuned)
+
+
+def test_the_encoder_says_what_does_not_decay_and_in_which_layer_it_is():
+    groups = {g["name"]: g for g in pretrain_groups(SimMIM(ToyEncoder(), 8), 0.05)}
+    assert {"encoder.hidden", "encoder.place"} <= set(groups["no_decay"]["param_names"])
+    groups = {g["name"]: g for g in finetune_groups(Classifier(ToyEncoder(), 5), 0.05, 0.5)}
+    assert groups["layer_0_no_decay"]["param_names"] == ["encoder.place", "encoder.stem.bias"]
+    assert groups["layer_2_decay"]["param_names"] == ["encoder.layers.1.weight"]
+    assert groups["layer_3_decay"]["param_names"] == ["head.weight"]
+    assert groups["layer_3_no_decay"]["lr_scale"] == 1.0
 
 
 def test_the_scale_of_a_layer_is_the_decay_to_the_power_of_its_distance_from_the_head():
