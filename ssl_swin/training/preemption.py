@@ -1,16 +1,13 @@
 """Leaves at a step boundary when a signal asked for it: the ranks agree, save, and stop."""
 
-import os
 import time
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-import torch.distributed as dist
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import signals
+from ssl_swin.training.agreement import Agreement
 from ssl_swin.training.learner import Learner
 
 # Where steps are long, ranks start to agree after each, and know the answer one step later: a run
@@ -20,55 +17,8 @@ LONG_STEP_S = 0.1
 AGREE_EVERY = 4
 
 
-class SlurmJob(NamedTuple):
-    """What SLURM says of this life; all None outside of it."""
-
-    job: str | None
-    restart: int | None
-    """Times the job was put back in the queue."""
-    nodes: str | None
-    """SLURM's list of node names."""
-
-
-def slurm_job() -> SlurmJob:
-    """Return the job this process runs in."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
-        return SlurmJob(None, None, None)
-    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))  # not set in a job's first life
-    return SlurmJob(job, restart, os.environ.get("SLURM_JOB_NODELIST"))
-
-
-class Agreement:
-    """Agrees on the largest of all ranks' integers, while they go on with the next step.
-
-    It has a gloo group of its own: the exchange runs on the CPU, and no device is waited for.
-
-    Args:
-        world_size: Ranks; all of them make this object at the same time.
-        timeout: How long one waits for the others.
-    """
-
-    def __init__(self, world_size: int, timeout: timedelta) -> None:
-        self._group: Any = None
-        if world_size > 1:
-            self._group = dist.new_group(backend="gloo", timeout=timeout)
-        self._values = torch.zeros(0, dtype=torch.int64)
-        self._work: dist.Work | None = None
-
-    def start(self, values: Sequence[int]) -> None:
-        """Hand in this rank's integers; as many on every rank."""
-        self._values = torch.tensor(values, dtype=torch.int64)
-        if self._group is not None:
-            highest = dist.ReduceOp.MAX
-            self._work = dist.all_reduce(self._values, highest, self._group, async_op=True)
-
-    def wait(self) -> list[int]:
-        """Return the largest of what all ranks have handed in."""
-        if self._work is not None:
-            self._work.wait()
-            self._work = None
-        return self._values.tolist()
+class StartAgain(RuntimeError):
+    """This life cannot begin; another start of the same command can."""
 
 
 class Meeting(Callback):
@@ -139,7 +89,3 @@ class Meeting(Callback):
             and time.monotonic() - self._saved_at >= self.save_every_s
         )
         return [signals.received(), int(due), int(self._step_s >= LONG_STEP_S)]
-
-
-class StartAgain(RuntimeError):
-    """This life cannot begin; another start of the same command can."""
