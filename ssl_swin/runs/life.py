@@ -1,4 +1,4 @@
-"""One life of a run: train or describe it, leave when asked to, hand off what was learned."""
+"""One life of a run: train or describe it, leave when asked to, export what was learned."""
 
 import signal
 import sys
@@ -32,7 +32,7 @@ from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
-LONGEST_S = 7 * 86400.0  # that one rank waits for the others where no time-out is set
+LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out is set
 
 
 def pretrain(config: PretrainConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
@@ -64,7 +64,7 @@ def finetune(config: FinetuneConfig, resume_from: Path | None = None, dry_run: b
 
 
 def train(run: Run) -> int:
-    """Train to the end of the run, or until it is asked to stop; write what is left of it."""
+    """Train to the end of the run, or until it is asked to stop; return the exit status."""
     config, module, folder = run.config, run.module, run.folder
     if module.step >= run.stop_step and read_summary(folder) is not None:
         say(f"{folder.root} is finished: {folder.summary}")
@@ -96,7 +96,7 @@ def train(run: Run) -> int:
         say(f"stopped before the first step: {error}")
         return record.end("ranks read different checkpoints", errors.REQUEUE)
     except BaseException as error:
-        # An error of another kind may be a consequence.
+        # Any error may be a consequence of it.
         if isinstance(error, LostOwnership) or ownership.is_lost():
             say(f"error: {ownership.describe_loss()}", file=sys.stderr)
             return record.end("lost ownership", errors.LOST)
@@ -133,9 +133,10 @@ def describe(run: Run) -> int:
 
 
 def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
-    """What happens between two steps, in this order; the checkpoint comes after all that counts.
+    """Return what happens between two steps, in this order.
 
-    Before them comes `meeting`: nothing is written unless all ranks begin at the same step.
+    `Checkpoints` comes after all that belongs to the step. `train` puts the meeting first, so that
+    nothing is written unless all ranks begin at the same step.
     """
     training, folder, module = run.config.training, run.folder, run.module
     per_epoch, clock = run.order.steps_per_epoch, Clock()
@@ -186,7 +187,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _patience(training: TrainingConfig) -> timedelta:
-    """How long one rank waits for another: longer than the watchdog, which says more."""
+    """Return how long one rank waits for another: longer than the watchdog, which says more."""
     return timedelta(
         seconds=2 * training.step_timeout_s + 60 if training.step_timeout_s else LONGEST_S
     )

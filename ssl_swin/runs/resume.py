@@ -1,4 +1,4 @@
-"""Which checkpoint a run starts from, and whether it may: the one rule for going on."""
+"""The rule for going on: which checkpoint a run starts from, and whether it may."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ class Start:
         state: The checkpoint to go on from; None at the beginning.
         changes: What `--resume-from` changed, name -> (before, now).
         shards: The training shard set, as `ShardSet.describe` says.
-        passed_over: Whether the last checkpoint is damaged, and `state` the previous one.
+        passed_over: Whether the last checkpoint is damaged, so that `state` is the previous one.
     """
 
     folder: RunFolder
@@ -40,7 +40,7 @@ class Start:
 def find_start(
     config: RunConfig, kind: str, shards: dict[str, Any], resume_from: Path | None
 ) -> Start:
-    """Find where to go on; nothing is written.
+    """Find where to go on, and write nothing.
 
     Args:
         config: This run.
@@ -49,7 +49,7 @@ def find_start(
         resume_from: A checkpoint for a deliberate change, in a new run folder.
 
     Raises:
-        UserError: If the folder holds another run, or the shard set is another.
+        UserError: If the folder holds another run, or a run on other shards.
     """
     folder = RunFolder(Path(config.run_dir))
     if resume_from is not None:
@@ -71,12 +71,12 @@ def find_start(
 
 
 def has_checkpoint(folder: RunFolder) -> bool:
-    """Whether there is something to go on from."""
+    """Return whether there is a checkpoint to go on from."""
     return folder.last.is_file() or folder.previous.is_file()
 
 
 def _read_newest(folder: RunFolder) -> tuple[State, bool]:
-    """Read the last checkpoint, or the previous one if that is damaged; whether it was.
+    """Return the last checkpoint and False; if it is damaged, the previous one and True.
 
     Raises:
         UserError: If neither can be read.
@@ -100,7 +100,7 @@ def _read_newest(folder: RunFolder) -> tuple[State, bool]:
 def _changed_start(
     config: RunConfig, kind: str, folder: RunFolder, shards: dict[str, Any], resume_from: Path
 ) -> Start:
-    if has_checkpoint(folder):  # the changed run itself goes on, if it is this one
+    if has_checkpoint(folder):  # the changed run has begun, and goes on as any run does
         return find_start(config, kind, shards, None)
     state = read_checkpoint(resume_from)
     if other := _other_kind(state, kind):
@@ -112,7 +112,7 @@ def _changed_start(
 
 
 def prepare_folder(start: Start, config: RunConfig) -> None:
-    """Write down, on rank 0, what is about to be trained, and sweep up after earlier lives."""
+    """Write down, on rank 0, what will be trained, and clean up after earlier lives."""
     folder = start.folder
     if start.state is not None and start.passed_over:
         # The damaged checkpoint must never become the previous one.
@@ -123,7 +123,7 @@ def prepare_folder(start: Start, config: RunConfig) -> None:
         append_line(folder.checkpoints, {"step": start.state["step"], "reasons": reasons})
     for place in (folder.root, folder.last.parent):
         for unfinished in place.glob(".*.partial"):
-            unfinished.unlink(missing_ok=True)  # of a life that was killed while it wrote
+            unfinished.unlink(missing_ok=True)  # its life was killed while it wrote
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
     write_text(folder.config, yaml.safe_dump(asdict(config), sort_keys=False))
     if start.changes:

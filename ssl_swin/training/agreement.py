@@ -1,4 +1,4 @@
-"""How ranks agree while they train: the largest of their integers, exchanged on the CPU."""
+"""Lets ranks agree while they train: on the largest of their integers, over the CPU."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,13 +9,13 @@ import torch.distributed as dist
 
 
 class Agreement:
-    """Agrees on the largest of all ranks' integers, while they go on with the next step.
+    """Finds the largest of all ranks' integers while the ranks go on with the next step.
 
-    It has a gloo group of its own: the exchange runs on the CPU, and no device is waited for.
+    It has a gloo group of its own, so that the exchange runs on the CPU and waits for no device.
 
     Args:
-        world_size: Ranks; all of them make this object at the same time.
-        timeout: How long one waits for the others.
+        world_size: Number of ranks; all of them make this object at the same time.
+        timeout: How long one rank waits for the others.
     """
 
     def __init__(self, world_size: int, timeout: timedelta) -> None:
@@ -26,7 +26,7 @@ class Agreement:
         self._work: dist.Work | None = None
 
     def start(self, values: Sequence[int]) -> None:
-        """Hand in this rank's integers; as many on every rank."""
+        """Hand in this rank's integers, as many on every rank."""
         self._values = torch.tensor(values, dtype=torch.int64)
         if self._group is not None:
             highest = dist.ReduceOp.MAX

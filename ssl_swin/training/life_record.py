@@ -1,4 +1,4 @@
-"""Takes a run folder over for one life, and writes down when it begins and why it ends."""
+"""Claims a run folder for one life, and writes down when that life begins and why it ends."""
 
 import os
 import time
@@ -34,13 +34,13 @@ def slurm_job() -> SlurmJob:
 
 
 class LifeRecord(Callback):
-    """Stands before all that writes into the run folder.
+    """Writes down one life; the callbacks that write into the run folder come after it.
 
     Args:
         folder: The run's files.
         life: Counted from 1.
         ownership: The claim to the folder.
-        prepare: Called on rank 0 when the folder is this life's, before the life is written down.
+        prepare: Called on rank 0 after the claim, before the life is written down.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LifeRecord(Callback):
         return time.monotonic() - self._began_at
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
-        """Own the folder from here on; rank 0 says so for all."""
+        """Claim the folder: rank 0 for all ranks."""
         claim = ""
         if trainer.is_global_zero:
             job = slurm_job()

@@ -1,4 +1,4 @@
-"""Leaves at a step boundary when a signal asked for it: the ranks agree, save, and stop."""
+"""Stops a run between two steps when a signal asks for it: the ranks agree, save, and leave."""
 
 import time
 from datetime import timedelta
@@ -10,9 +10,9 @@ from ssl_swin import signals
 from ssl_swin.training.agreement import Agreement
 from ssl_swin.training.learner import Learner
 
-# Where steps are long, ranks start to agree after each, and know the answer one step later: a run
-# leaves within 2 steps of a signal. Short steps share an exchange among AGREE_EVERY: it leaves
-# within AGREE_EVERY + 1. One process needs none, and leaves after the step the signal came in.
+# Where steps are long, ranks exchange their wishes after each step and know the answer one step
+# later, so a run leaves within 2 steps of a signal. Where steps are short, AGREE_EVERY steps share
+# an exchange, so it leaves within AGREE_EVERY + 1. One process needs no exchange.
 LONG_STEP_S = 0.1
 AGREE_EVERY = 4
 
@@ -22,11 +22,11 @@ class StartAgain(RuntimeError):
 
 
 class Meeting(Callback):
-    """Where all ranks learn the same: whether to stop and save now; stands before `Checkpoints`.
+    """Tells all ranks the same: whether to stop now, and whether to save; before `Checkpoints`.
 
     Args:
         stop_step: The step the run ends at.
-        save_every_s: Seconds between checkpoints, on the clock of rank 0; 0 for none.
+        save_every_s: Seconds between checkpoints by the clock of rank 0; 0 for none.
         timeout: How long one rank waits for the others.
 
     Attributes:
@@ -47,7 +47,7 @@ class Meeting(Callback):
         Raises:
             StartAgain: If a checkpoint was replaced while the ranks read it.
         """
-        signals.watch()  # once more, should a library have set its own
+        signals.watch()  # again, in case a library has set its own handlers
         self._agreement = Agreement(trainer.world_size, self.timeout)
         self._agreement.start([pl_module.step, -pl_module.step])
         last, first = self._agreement.wait()
@@ -60,7 +60,7 @@ class Meeting(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the answer of the step before, and ask again."""
+        """Take the answer to the last exchange, and begin the next."""
         now = time.monotonic()
         self._step_s, self._met_at = now - self._met_at, now
         alone, step = trainer.world_size == 1, pl_module.step
@@ -77,7 +77,7 @@ class Meeting(Callback):
             self._pending = True
 
     def saved(self) -> None:
-        """Start the time between checkpoints anew."""
+        """Begin the time to the next checkpoint: one was written."""
         self._saved_at = time.monotonic()
 
     def _own_wish(self, trainer: Trainer) -> list[int]:
@@ -85,7 +85,7 @@ class Meeting(Callback):
         due = (
             trainer.is_global_zero
             and self.save_every_s > 0
-            and not self.save_due  # it is about to be written
+            and not self.save_due  # that one is about to be written
             and time.monotonic() - self._saved_at >= self.save_every_s
         )
         return [signals.received(), int(due), int(self._step_s >= LONG_STEP_S)]
