@@ -8,9 +8,8 @@ import json
 import multiprocessing
 import os
 import platform
-import re
+import shlex
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import commit, num_cores, processor
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
@@ -245,15 +245,6 @@ def table(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def hardware() -> str:
-    """Name what it ran on."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    cores = len(os.sched_getaffinity(0))
-    return f"{found[1] if found else platform.machine()}, {cores} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -262,15 +253,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--save", action="store_true", help="write a file in benchmarks/results")
     options = parser.parse_args()
+    if options.steps < WARMUP_STEPS + 2 * LOG_EVERY:
+        parser.error(f"--steps must be {WARMUP_STEPS + 2 * LOG_EVERY} or more: one stretch to time")
     lines = table(options)
-    git = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     head = [
-        f"# Between two steps, on {hardware()}",
+        f"# Between two steps, on {processor()}, {num_cores()} cores",
         "",
-        f"Commit {commit or 'unknown'}, torch {torch.__version__}, Python "
+        f"Commit {commit()}, torch {torch.__version__}, Python "
         f"{platform.python_version()}. To repeat: `python benchmarks/overhead.py "
-        f"{' '.join(sys.argv[1:])}`",
+        f"{shlex.join(sys.argv[1:])}`",
         "",
         f"Milliseconds per step on rank 0: medians over stretches of {LOG_EVERY} steps, from one "
         f"logged point to the next, {options.rounds} rounds of {options.steps} steps; the middle "
@@ -282,8 +273,7 @@ def main() -> None:
     text = "\n".join([*head, *lines])
     print(text)
     if options.save:
-        cores = len(os.sched_getaffinity(0))
-        path = RESULTS / f"overhead_{cores}cpu_{date.today().isoformat()}.md"
+        path = RESULTS / f"overhead_{num_cores()}cpu_{date.today().isoformat()}.md"
         path.write_text(text + "\n", encoding="utf-8")
         print(f"saved: {path}")
 

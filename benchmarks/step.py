@@ -9,11 +9,9 @@ neither.
 # ruff: noqa: ARG002 (Lightning's hooks have fixed parameters)
 
 import argparse
-import os
 import platform
 import re
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,16 +24,17 @@ from typing import Any
 
 import timm
 import torch
+from machine import commit, num_cores, processor
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ssl_swin.config.run import IMAGENET_MEAN, IMAGENET_STD
+from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
 from ssl_swin.data.batches.batch import Batch
+from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.masking import grid, to_pixels, to_tokens
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Schedule
@@ -69,7 +68,7 @@ class Plain(nn.Module):
         sizes = ours.encoder.architecture()
         name = sizes.pop("name")
         self.backbone = timm.create_model(name, num_classes=0, drop_path_rate=0.0, **sizes)
-        self.backbone.load_state_dict(to_timm(ours.encoder))
+        self.backbone.load_state_dict(to_timm(ours.encoder.state_dict()))
         self.mask_token = nn.Parameter(ours.encoder.mask_token.detach().clone())
         stride = ours.encoder.stride
         conv = nn.Conv2d(ours.encoder.num_features, stride**2 * 3, kernel_size=1)
@@ -161,7 +160,7 @@ def build_ours(options: argparse.Namespace) -> PretrainModule:
     sizes = {"name": options.model} if options.model != "demo" else dict(DEMO)
     given = {"img_size": options.img_size, "window_size": options.window_size}
     sizes.update({name: value for name, value in given.items() if value is not None})
-    encoder = SwinEncoder(**sizes)
+    encoder = build_encoder(in_chans=3, **sizes)
     mask_patch_size = encoder.stride
     schedule = Schedule(
         seed=0,
@@ -205,6 +204,7 @@ def measure(options: argparse.Namespace) -> tuple[PretrainModule, Rounds]:
     batch = {
         "image": torch.randint(256, shape, generator=generator, dtype=torch.uint8),
         "index": torch.arange(options.batch),
+        "epoch": torch.zeros(options.batch, dtype=torch.int64),
     }
     batch = {name: value.to(options.device) for name, value in batch.items()}
     rounds = Rounds(lambda: build_plain(ours, batch, bf16))
@@ -264,11 +264,7 @@ def hardware(options: argparse.Namespace) -> str:
     """Name what it ran on."""
     if options.device == "cuda":
         return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    name = found[1] if found else platform.machine()
-    return f"{name}, {options.threads} threads"
+    return f"{processor()}, {options.threads} threads"
 
 
 def save(options: argparse.Namespace, lines: list[str]) -> Path:
@@ -279,12 +275,10 @@ def save(options: argparse.Namespace, lines: list[str]) -> Path:
     command = " ".join(
         f"--{name.replace('_', '-')} {value}" for name, value in flags.items() if value is not None
     )
-    git = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     head = [
         f"# Train step on {hardware(options)}",
         "",
-        f"Commit {commit or 'unknown'}. To repeat: `python benchmarks/step.py {command}`",
+        f"Commit {commit()}. To repeat: `python benchmarks/step.py {command}`",
         "",
     ]
     path.parent.mkdir(exist_ok=True)
@@ -303,8 +297,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=8, help="counted steps of each")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=int, default=cores, help="CPU threads; all cores")
+    parser.add_argument("--threads", type=int, default=num_cores(), help="CPU threads; all cores")
     parser.add_argument("--save", action="store_true", help="write a file in benchmarks/results")
     options = parser.parse_args(arguments)
     if options.model != "demo":

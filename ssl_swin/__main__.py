@@ -38,12 +38,12 @@ COMMANDS = {
     ),
     "shards index": ("ssl_swin.data.shards.indexing", "index", "index anybody's WebDataset tars"),
     "shards verify": (
-        "ssl_swin.shard_tools.inspect",
+        "ssl_swin.shard_tools.verify",
         "verify",
         "decode every image, name what is broken",
     ),
     "shards info": (
-        "ssl_swin.shard_tools.inspect",
+        "ssl_swin.shard_tools.info",
         "info",
         "count samples, bytes, classes and sizes",
     ),
@@ -158,8 +158,11 @@ def _run_function(name: str, arguments: list[str]) -> int:
     function = _function(name)
     parser = _parser(name)
     handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
-    positional = name != "doctor"  # which has one thing to name among many numbers
-    parser.add_function_arguments(function, as_positional=positional, skip=set(handed))
+    hints = get_type_hints(function)
+    settings: dict[str, Any] = {key: kind for key, kind in hints.items() if is_dataclass(kind)}
+    parser.add_function_arguments(function, as_positional=True, skip={*handed, *settings})
+    for kind in settings.values():  # each of its fields is a flag
+        parser.add_class_arguments(kind)
     parameters = inspect.signature(function).parameters.values()
     several = [p for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
     for parameter in several:  # jsonargparse leaves them out
@@ -169,6 +172,8 @@ def _run_function(name: str, arguments: list[str]) -> int:
     except jsonargparse.ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from error
     listed = [value for parameter in several for value in values.pop(parameter.name)]
+    for key, kind in settings.items():
+        values[key] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
     return function(*listed, **values, **handed) or 0
 
 

@@ -21,11 +21,11 @@ from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet, open_shards
 from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.masking import grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.open import load_encoder, load_into
+from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.training.checkpoint import restore
@@ -177,8 +177,8 @@ def _labels(config: RunConfig) -> Labels | None:
     return None
 
 
-def _hand_off(config: FinetuneConfig, encoder: SwinEncoder, source: Path) -> None:
-    state, card = load_encoder(source)
+def _hand_off(config: FinetuneConfig, encoder: Encoder, source: Path) -> None:
+    state, card = read_weights(source)
     load_into(encoder, state, card)
     if card is not None and (card.mean, card.std) != (config.data.mean, config.data.std):
         say(
@@ -197,8 +197,8 @@ def _masking(config: PretrainConfig) -> Masking:
     return Masking(size, grid(config.model.img_size, size), ratio, config.seed)
 
 
-def _encoder(config: RunConfig) -> SwinEncoder:
-    return SwinEncoder(in_chans=len(config.data.mean), **asdict(config.model))
+def _encoder(config: RunConfig) -> Encoder:
+    return build_encoder(in_chans=len(config.data.mean), **asdict(config.model))
 
 
 def _schedule(config: RunConfig, order: Order) -> Schedule:

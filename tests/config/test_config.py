@@ -39,6 +39,8 @@ REFUSED = [
     (LabelledDataConfig, {"erasing": 2.0}, "data.erasing=2.0"),
     (LabelledDataConfig, {"num_labels": 0}, "data.num_labels=0"),
     (LabelledDataConfig, {"rand_augment": "rand-x9"}, "data.rand_augment='rand-x9' is no policy"),
+    (LabelledDataConfig, {"rand_augment": "rand-m9.5"}, "data.rand_augment='rand-m9.5' is no"),
+    (LabelledDataConfig, {"rand_augment": "rand-m9-inc0.5"}, "is no policy of timm's"),
     (LabelledDataConfig, {"mean": (0.5,), "std": (0.5,)}, "needs RGB images"),
     (ModelConfig, {"drop_path_rate": 1.0}, "model.drop_path_rate=1.0"),
     (OptimConfig, {"epochs": 0}, "optim.epochs=0"),
@@ -75,7 +77,7 @@ def test_seeds_that_cannot_be_are_refused(config, seed):
 
 
 @pytest.mark.parametrize(
-    "policy", ["", "rand", "rand-m9", "rand-m9-mstd0.5-inc1", "rand-m10-n3-p0.5"]
+    "policy", ["", "rand", "rand-m9", "rand-m9-mstd0.5-inc1", "rand-m20-mmax30-n3-p0.5"]
 )
 def test_timms_policies_are_taken(policy):
     assert LabelledDataConfig("shards", rand_augment=policy).rand_augment == policy

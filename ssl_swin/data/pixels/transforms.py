@@ -95,6 +95,18 @@ def cut_region(region: Region, crop: Crop) -> np.ndarray:
     return torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
 
 
+def posterize(image: Image.Image, num_bits: int, **_: object) -> Image.Image:
+    """Keep the highest bits of each channel; of none, or fewer, black is left.
+
+    Source:
+        Pillow's `ImageOps.posterize` before version 13, whose pixels every version gets here.
+    """
+    if num_bits >= 8:
+        return image
+    mask = 256 - 2 ** (8 - max(num_bits, 0))
+    return image.point([level & mask for level in range(256)] * len(image.getbands()))
+
+
 def crop_box(
     size: tuple[int, int],
     scale: tuple[float, float],
@@ -161,7 +173,7 @@ class TrainTransform(Transform):
     def _policy(self) -> Callable[[Image.Image], Image.Image]:
         from timm.data.auto_augment import rand_augment_transform
 
-        return rand_augment_transform(
+        policy = rand_augment_transform(
             self.rand_augment,
             {
                 "translate_const": int(self.img_size * 0.45),
@@ -169,6 +181,12 @@ class TrainTransform(Transform):
                 "interpolation": INTERPOLATION[self.interpolation],
             },
         )
+        # timm asks Pillow for 0 bits and fewer, which Pillow 13 refuses. Changed in this policy
+        # alone, after its levels are set: no draw moves, nor what others get from the two modules.
+        for operation in policy.ops:
+            if operation.name.startswith("Posterize"):
+                operation.aug_fn = posterize
+        return policy
 
     @property
     def changes_colours(self) -> bool:

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import CenterCrop, InterpolationMode, RandomResizedCrop, Resize
 
 from ssl_swin.data.pixels.transforms import (
     EvaluationTransform,
     TrainTransform,
     crop_box,
+    posterize,
 )
+from ssl_swin.draw import Purpose, seeded_globals
 
 SIZES = [(224, 224), (640, 480), (28, 28), (1, 1), (1, 500), (3000, 2), (90, 300), (7, 5)]
 RATIO = (3 / 4, 4 / 3)
@@ -96,6 +99,43 @@ def test_rand_augment_changes_most_images():
     image = noise()
     changed = [plain(image, 0, i).tobytes() != strong(image, 0, i).tobytes() for i in range(30)]
     assert sum(changed) > 15
+
+
+@pytest.mark.parametrize("policy", ["rand-m9-mstd0.5-inc1", "rand-m9-mstd0.5"])
+def test_rand_augment_gives_timms_own_pixels_where_timm_keeps_a_bit(policy):
+    transform = TrainTransform(0, 24, (1.0, 1.0), rand_augment=policy)
+    hparams = {"translate_const": 10, "img_mean": (128,) * 3, "interpolation": 2}
+    theirs, image = rand_augment_transform(policy, hparams), noise()
+    for index in range(300):  # none of these draws 0 bits, which not every Pillow takes
+        with seeded_globals(Purpose.RAND_AUGMENT, 0, 0, index):
+            expected = theirs(image)
+        assert transform.finish(image, 0, index).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("increasing", [0, 1])
+@pytest.mark.parametrize("ends", ["m0", "m10", "m0-mmax30", "m30-mmax30", "m1000000-mmax1000000"])
+@pytest.mark.parametrize("size", [(40, 30), (1, 1)])
+def test_every_operation_of_rand_augment_works_at_both_ends_of_its_range(increasing, ends, size):
+    policy = f"rand-{ends}-p1-inc{increasing}"
+    image = noise(size)
+    operations = TrainTransform(0, 24, (1.0, 1.0), rand_augment=policy)._policy.ops
+    assert len({operation.name for operation in operations}) == 15
+    for operation in operations:
+        results = [operation(image) for _ in range(8)]  # each sign, where one is thrown
+        assert {(result.size, result.mode) for result in results} == {(size, "RGB")}
+        if operation.name.startswith("Posterize"):
+            black = not np.asarray(results[0]).any()
+            assert black == (increasing != ends.startswith("m0"))
+
+
+@pytest.mark.parametrize("num_bits", [-(10**6), -1, *range(10)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_posterizing_keeps_the_highest_bits_and_nothing_else(num_bits, mode):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    pixels = np.stack([levels, levels[::-1], levels.T], 2) if mode == "RGB" else levels
+    lost = 8 - min(max(num_bits, 0), 8)
+    expected = pixels.astype(int) // 2**lost * 2**lost
+    assert np.array_equal(np.asarray(posterize(Image.fromarray(pixels), num_bits)), expected)
 
 
 @pytest.mark.parametrize(("hflip", "low", "high"), [(0.0, 0, 0), (1.0, 200, 200), (0.5, 75, 125)])
