@@ -1,13 +1,18 @@
 """A tiny pretraining in this process, for tests of what happens in a step and between two."""
 
+from collections.abc import Sequence
+
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssl_swin.config.run import PretrainConfig, RunConfig
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.runs.build import Run, build_finetune, build_pretrain
 from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.pretrain import Masking, PretrainModule
@@ -23,10 +28,14 @@ def schedule(num_micro_batches: int = 1, base_lr: float = 1e-3) -> Schedule:
     return Schedule(0, BATCH, 4, num_micro_batches, curve, 0.05, (0.9, 0.999), 5.0)
 
 
-def learner(num_micro_batches: int = 1, base_lr: float = 1e-3) -> PretrainModule:
+def learner(
+    num_micro_batches: int = 1, base_lr: float = 1e-3, drop_path_rate: float = 0.0
+) -> PretrainModule:
     """Return SimMIM on grey images of 16 pixels, in float64, always with the same weights."""
     torch.manual_seed(0)
-    encoder = SwinEncoder("swin_tiny_patch4_window7_224", in_chans=1, **SIZES)
+    encoder = SwinEncoder(
+        "swin_tiny_patch4_window7_224", in_chans=1, drop_path_rate=drop_path_rate, **SIZES
+    )
     module = PretrainModule(
         SimMIM(encoder, 8),
         Normalisation((0.5,), (0.5,)),
@@ -51,7 +60,20 @@ def batches(num_steps: int, num: int = BATCH) -> list[dict[str, Tensor]]:
     ]
 
 
-def fit(module: Learner, num_steps: int, *callbacks: Callback, precision: str = "fp64") -> None:
-    """Take so many steps on one process."""
-    trainer = make_trainer(Hardware("cpu", precision=precision), list(callbacks), [])
-    trainer.fit(module, train_dataloaders=DataLoader(batches(num_steps), batch_size=None))
+def fit(
+    module: Learner,
+    num_steps: int,
+    *callbacks: Callback,
+    precision: str = "fp64",
+    loggers: Sequence[Logger] = (),
+    first: int = 0,
+) -> None:
+    """Take so many steps on one process, from the batch number `first`."""
+    images = DataLoader(batches(first + num_steps)[first:], batch_size=None)
+    trainer = make_trainer(Hardware("cpu", precision=precision), list(callbacks), list(loggers))
+    trainer.fit(module, train_dataloaders=images)
+
+
+def built(config: RunConfig) -> Run:
+    """Build a run, from its checkpoint if it has one."""
+    return build_pretrain(config) if isinstance(config, PretrainConfig) else build_finetune(config)
