@@ -30,7 +30,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ssl_swin.config.run import IMAGENET_MEAN, IMAGENET_STD
+from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.models.masking import grid, to_pixels, to_tokens
 from ssl_swin.models.normalise import Normalisation

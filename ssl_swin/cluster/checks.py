@@ -11,14 +11,9 @@ import numpy as np
 
 from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import look_up
-from ssl_swin.config.run import (
-    DataConfig,
-    FinetuneConfig,
-    LabelledDataConfig,
-    RunConfig,
-    differences,
-    flatten,
-)
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.settings import differences, flatten
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order, rank_lanes
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -233,7 +228,7 @@ def check_folder(config: RunConfig, kind: str, read: ReadConfig, resume_from: Pa
             before = read(kind, folder.config)
         except ValueError as error:
             raise ValueError(f"{folder.root} holds another run, no {kind} run: {error}") from error
-        for name, (old, new) in differences(flatten(before), flatten(config)).items():
+        for name, (old, new) in differences(flatten(before), config).items():
             raise ValueError(
                 f"{folder.root} holds a run with {name}={old!r}, this config says {new!r}; give "
                 f"another run_dir, or --resume-from {folder.last} --run_dir NEW"

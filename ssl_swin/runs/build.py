@@ -6,14 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ssl_swin.config.run import (
-    DataConfig,
-    FinetuneConfig,
-    LabelledDataConfig,
-    OptimConfig,
-    PretrainConfig,
-    RunConfig,
-)
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.optim import OptimConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,9 @@ from pathlib import Path
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import __version__, errors
-from ssl_swin.config.run import FinetuneConfig, PretrainConfig, TrainingConfig, flatten
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.config.settings import flatten
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.owner import LostOwnership, Ownership
@@ -250,7 +252,8 @@ def _export(run: Run, path: Path) -> None:
     assert isinstance(encoder, SwinEncoder)
     masks = {}
     if isinstance(config, PretrainConfig):
-        masks = asdict(config.mask)
+        mask = config.mask
+        masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
     card = EncoderCard.of(
         encoder,
         config.data.mean,

@@ -12,7 +12,9 @@ from ssl_swin.__main__ import run
 from ssl_swin.cluster.checks import checkpoint_bytes, num_parameters
 from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.submit import clean
-from ssl_swin.config.run import DataConfig, ModelConfig, PretrainConfig
+from ssl_swin.config.data import DataConfig
+from ssl_swin.config.model import ModelConfig
+from ssl_swin.config.run import PretrainConfig
 from ssl_swin.record.run_folder import RunFolder, append_line
 from tests.cluster.bin import write_programs
 from tests.data.remote.faulty import serving

@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssl_swin.config.run import DataConfig, OptimConfig, PretrainConfig, TrainingConfig, flatten
+from ssl_swin.config.data import DataConfig
+from ssl_swin.config.optim import OptimConfig
+from ssl_swin.config.run import PretrainConfig
+from ssl_swin.config.settings import flatten
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.resume import count_lives, find_start, nested, record_end, record_start
 from ssl_swin.training.checkpoint import FORMAT, write_checkpoint
