@@ -140,5 +140,4 @@ def _train(
     signals.watch()
     if prepare is not None:
         prepare(rank)
-    command = life.pretrain if isinstance(config, PretrainConfig) else life.finetune
-    raise SystemExit(command(config, resume_from))
+    raise SystemExit(life.run(config, resume_from))
