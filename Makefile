@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow test-slurm test-slurm-quick slurm check bench tensorboard
+.PHONY: setup demo test test-slow test-commands test-slurm test-slurm-quick slurm check bench tensorboard
 SLURM := slurmctld slurmd slurm-client munge iproute2
 # Tests on up to four processes; a file stays on one, for what its tests share.
 SHARED := -n auto --maxprocesses 4 --dist loadfile
@@ -25,6 +25,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not slurm'
+
+# Every benchmark at its smallest, and every command of README.md, data/README.md, slurm/README.md.
+test-commands: setup
+	$(BIN)/python -m pytest $(SHARED) -m commands
 
 # Every scenario of a cluster, or those of a few minutes; the tests bring it up and take it down.
 test-slurm: setup slurm

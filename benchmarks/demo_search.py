@@ -1,6 +1,6 @@
 """Chooses the demo's fine-tuning: learning rate and steps of both arms over one and the same grid.
 
-    python benchmarks/demo_search.py --out runs/demo_search --save benchmarks/results/demo_search.md
+    python benchmarks/demo_search.py --out runs/demo_search --save grid.md
 
 The 1,000 labelled training images are split in two: 500 to draw the few labels from and 500 to
 measure on. Seeds start at 100; the demo reports seeds 0 to 8. The test images are not read.
@@ -19,7 +19,8 @@ import webdataset
 
 from ssl_swin.__main__ import run
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
-from ssl_swin.record.run_folder import RunFolder, read_summary
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import read_summary
 
 LABELLED = "data/fashion-mnist-sample/train-{000000..000001}.tar"
 BASE_LR = (0.0256, 0.0512, 0.1024, 0.2048)  # 1e-3, 2e-3, 4e-3, 8e-3 at 20 images a step
@@ -67,18 +68,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo_search"))
     parser.add_argument("--seeds", type=int, default=2, help="fine-tunings per setting")
+    parser.add_argument("--base-lr", type=float, nargs="+", default=BASE_LR, help="of the grid")
+    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS, help="of the grid")
     parser.add_argument("--save", type=Path, help="Markdown file of the grid")
+    parser.add_argument("pretrain", nargs="*", help="more arguments of ssl-swin pretrain, after --")
     arguments = parser.parse_args()
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     split(out)
     pretrained = ["pretrain", "configs/pretrain/demo.yaml", "--run_dir", str(out / "pretrain")]
-    if run([*pretrained, "--seed", "100"]):
+    if run([*pretrained, "--seed", "100", *arguments.pretrain]):
         raise SystemExit("the pretraining did not finish")
     lines = ["| start | base_lr | epochs | top-1 of each seed | mean |", "|---|---|---|---|---|"]
     seeds = range(100, 100 + arguments.seeds)
     arms = (str(out / "pretrain"), "null")
-    settings = list(itertools.product(arms, BASE_LR, EPOCHS))
+    settings = list(itertools.product(arms, arguments.base_lr, arguments.epochs))
     runs = [(*setting, seed) for setting in settings for seed in seeds]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         results = pool.map(partial(finetune, out), runs)

@@ -22,6 +22,7 @@ from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, end_row, in
 from ssl_swin.data.shards.shard_set import ShardSet
 
 SHARD_SAMPLES = 10_000
+NUM_INDEXED = 20  # shards of the set on disk whose indexes are looked into
 PAYLOAD_BYTES = 512  # of each sample of the set on disk, in the index and as a hole
 
 
@@ -46,7 +47,7 @@ def mixing(opened: EpochOrder, steps: np.ndarray) -> list[str]:
 
 
 def reading(opened: EpochOrder, world_size: int, first: int, num_steps: int) -> str:
-    """One row of the table: what one rank, in the middle, touches in 1000 steps."""
+    """One row of the table: what one rank, in the middle, touches in so many steps."""
     rank = world_size // 2
     steps = range(first, first + num_steps)
     shares = np.stack([opened.share(step, rank, world_size) for step in steps])
@@ -97,7 +98,7 @@ def peak_mib() -> float:
 
 def billion(num_shards: int, batch: int) -> list[str]:
     """Open an epoch and go on at drawn places, from a set on disk."""
-    indexed = np.random.default_rng(0).choice(num_shards, 20, replace=False).tolist()
+    indexed = np.random.default_rng(0).choice(num_shards, NUM_INDEXED, replace=False).tolist()
     lines, start_mib = [], peak_mib()
     with tempfile.TemporaryDirectory() as name:
         make_set(Path(name), num_shards, indexed)
@@ -131,19 +132,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2048, help="samples of a global batch")
     parser.add_argument("--block", type=int, default=4096, help="samples shuffled together")
     parser.add_argument("--shards", type=int, default=1000, help="of 10,000 samples each")
+    parser.add_argument("--on-disk", type=int, default=100_000, help="shards of the set on disk")
     options = parser.parse_args(sys.argv[1:])
-    print("\n".join(billion(100_000, options.batch)), "\n", sep="\n")
+    if options.on_disk < NUM_INDEXED:
+        parser.error(f"--on-disk must be {NUM_INDEXED} or more: so many shards are looked into")
+    print("\n".join(billion(options.on_disk, options.batch)), "\n", sep="\n")
     counts = np.full(options.shards, SHARD_SAMPLES)
     opened = SetOrder(counts, 0, options.batch, 64, options.block).epoch(0)
     steps = np.linspace(0, opened.order.steps_per_epoch - 1, 100).astype(int)
     print("\n".join(mixing(opened, steps)))
-    print(f"\nA rank's reads in 1000 steps; {options.shards} shards, block {options.block}\n")
+    middle = opened.order.steps_per_epoch // 2
+    num_steps = min(1000, middle)  # an epoch of few shards has no more
+    print(
+        f"\nA rank's reads in {num_steps} steps; {options.shards} shards, block {options.block}\n"
+    )
     print(
         "| ranks | samples a step | shards | in 10 steps, mean | most | jump, rows 5/50/95 % | +1 |"
     )
     print("|---|---|---|---|---|---|---|")
     for world_size in (1, 8, 64):
-        print(reading(opened, world_size, opened.order.steps_per_epoch // 2, 1000))
+        print(reading(opened, world_size, middle, num_steps))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ import json
 import multiprocessing
 import os
 import platform
-import re
+import shlex
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import commit, num_cores, processor
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
@@ -34,13 +34,19 @@ from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import preemption
 from ssl_swin.training.bad_samples import BadSamples
-from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
-from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.checkpoint import Checkpoints, SavePolicy
+from ssl_swin.training.checkpoint_writer import CheckpointWriter
+from ssl_swin.training.clock import Clock, DataWait
+from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner, Schedule
-from ssl_swin.training.optim import LearningRateCurve
+from ssl_swin.training.ledger import Ledger
+from ssl_swin.training.loggers import make_loggers
+from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.preemption import Agreement, Meeting
-from ssl_swin.training.trainer import make_loggers, make_trainer
+from ssl_swin.training.progress import ProgressBar
+from ssl_swin.training.scalars import Scalars
+from ssl_swin.training.trainer import Hardware, make_trainer
 from ssl_swin.training.watchdog import Watchdog
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +55,7 @@ WARMUP_STEPS = 60
 HOUR = timedelta(hours=1)
 PARTS = {
     "agreeing": ("Meeting", "BadSamples"),
-    "logging": ("Scalars", "ProgressBar", "Clock", "DataWait", "Measure"),
+    "logging": ("Scalars", "ProgressBar", "Clock", "DataWait", "Measurement"),
     "order-keeping": ("SetOrder", "Ledger"),
     "watching, saving": ("Watchdog", "Checkpoints"),
 }
@@ -136,21 +142,12 @@ def callbacks(folder: RunFolder, stop_step: int) -> list[Callback]:
     meeting = Meeting(stop_step, 3600.0, HOUR)
     watchdog = Watchdog(1800.0, folder.stacks, ownership, max)
     stream: Any = NoImages()
-    saving = Checkpoints(
-        folder,
-        {},
-        meeting,
-        stop_step,
-        every_steps=0,
-        keep_every_steps=0,
-        export=print,
-        require_owner=ownership.require,
-        background=False,
-    )
-    measure, bar = Measure(10**9, 10**9), ProgressBar(0, stop_step)
+    writer = CheckpointWriter(folder, ownership.require, background=False)
+    saving = Checkpoints(writer, SavePolicy(stop_step, 0, 0), meeting, {}, print)
+    measurement, bar = Measurement(10**9, 10**9), ProgressBar(0, stop_step)
     bad = BadSamples(folder, stream, 0.01, (LOG_EVERY, 1000), meeting)
     scalars, ledger = Scalars(LOG_EVERY, clock), Ledger(folder, 1)
-    listed = [watchdog, ledger, meeting, bad, scalars, measure, saving, bar, DataWait(0), clock]
+    listed = [watchdog, ledger, meeting, bad, scalars, measurement, saving, bar, DataWait(0), clock]
     for callback in listed:
         hook = callback.on_train_batch_end
         callback.on_train_batch_end = timed(type(callback).__name__, hook)
@@ -177,14 +174,7 @@ def run(run_dir: str, steps: int, mode: str, environment: dict[str, str]) -> Non
     stopwatch = Stopwatch()
     listed = callbacks(folder, steps)
     trainer = make_trainer(
-        callbacks=[*listed, stopwatch],
-        loggers=make_loggers(folder, 0),
-        precision="fp32",
-        accelerator="cpu",
-        devices=world_size,
-        num_nodes=1,
-        deterministic=False,
-        timeout=HOUR,
+        Hardware("cpu", world_size), [*listed, stopwatch], make_loggers(folder, 0), HOUR
     )
     if mode == "ours, and Lightning's":
         del trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor
@@ -254,15 +244,6 @@ def table(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def hardware() -> str:
-    """Name what it ran on."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    cores = len(os.sched_getaffinity(0))
-    return f"{found[1] if found else platform.machine()}, {cores} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -271,15 +252,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--save", action="store_true", help="write a file in benchmarks/results")
     options = parser.parse_args()
+    if options.steps < WARMUP_STEPS + 2 * LOG_EVERY:
+        parser.error(f"--steps must be {WARMUP_STEPS + 2 * LOG_EVERY} or more: one stretch to time")
     lines = table(options)
-    git = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     head = [
-        f"# Between two steps, on {hardware()}",
+        f"# Between two steps, on {processor()}, {num_cores()} cores",
         "",
-        f"Commit {commit or 'unknown'}, torch {torch.__version__}, Python "
+        f"Commit {commit()}, torch {torch.__version__}, Python "
         f"{platform.python_version()}. To repeat: `python benchmarks/overhead.py "
-        f"{' '.join(sys.argv[1:])}`",
+        f"{shlex.join(sys.argv[1:])}`",
         "",
         f"Milliseconds per step on rank 0: medians over stretches of {LOG_EVERY} steps, from one "
         f"logged point to the next, {options.rounds} rounds of {options.steps} steps; the middle "
@@ -291,8 +272,7 @@ def main() -> None:
     text = "\n".join([*head, *lines])
     print(text)
     if options.save:
-        cores = len(os.sched_getaffinity(0))
-        path = RESULTS / f"overhead_{cores}cpu_{date.today().isoformat()}.md"
+        path = RESULTS / f"overhead_{num_cores()}cpu_{date.today().isoformat()}.md"
         path.write_text(text + "\n", encoding="utf-8")
         print(f"saved: {path}")
 

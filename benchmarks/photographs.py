@@ -2,6 +2,8 @@
 
 import importlib.util
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +23,59 @@ SHIPPED = {  # photographs of at least 500 pixels that come with two packages
 }
 
 
-def photographs(folder: Path | None) -> list[Path]:
-    """Return the photographs to cut from: the user's, or those that ship with two packages.
+INSTALL = "pip install -e '.[bench]'"
+Sources = list[Callable[[], Image.Image]]
+
+
+def photographs(folder: Path | None) -> tuple[Sources, str]:
+    """Return what to cut from, and say what it is: photographs, or noise where there are none.
+
+    Args:
+        folder: The user's own; if there is none, those that ship with two packages are taken.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If the user's folder holds no image.
     """
     if folder is not None:
         kinds = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
-    else:
-        specs = {name: importlib.util.find_spec(name) for name in SHIPPED}
-        found = [
-            Path(spec.origin).parent / path
-            for name, spec in specs.items()
-            if spec is not None and spec.origin is not None
-            for path in SHIPPED[name]
-        ]
-    if not found:
-        raise ValueError("no photographs: install scikit-learn and scikit-image, or give --photos")
-    return found
+        if not found:
+            raise ValueError(f"--photos {folder} holds no jpg, png, webp or tif; give another")
+        return [partial(_open, path) for path in found], f"{len(found)} photographs of --photos"
+    found = [folder / path for name, folder in _packages().items() for path in SHIPPED[name]]
+    if found:
+        of = " and ".join(_packages())
+        return [partial(_open, path) for path in found], f"{len(found)} photographs of {of}"
+    noise = f"noise, for want of photographs ({INSTALL}, or --photos FOLDER): figures say little"
+    return [partial(_draw_noise, seed) for seed in range(4)], noise
 
 
-def make_jpegs(sources: list[Path], out: Path, num: int) -> None:
+def _packages() -> dict[str, Path]:
+    specs = {name: importlib.util.find_spec(name) for name in SHIPPED}
+    return {name: Path(spec.origin).parent for name, spec in specs.items() if spec and spec.origin}
+
+
+def _open(path: Path) -> Image.Image:
+    return Image.open(path).convert("RGB")
+
+
+def _draw_noise(seed: int) -> Image.Image:
+    """Draw colours that vary at every scale, the more so the larger the scale."""
+    draw, size = np.random.default_rng(seed), (LONG_SIDE + 140, LONG_SIDE - 20)
+    image = Image.new("RGB", size, (128, 128, 128))
+    for octave in range(1, 9):
+        pixels = draw.integers(0, 256, (2**octave, 2**octave, 3), dtype=np.uint8)
+        layer = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+        image = Image.blend(image, layer, 0.35)
+    return image
+
+
+def make_jpegs(sources: Sources, out: Path, num: int) -> None:
     """Write JPEGs as in ImageNet: random parts of photographs, not enlarged."""
     out.mkdir(parents=True)
     draw = np.random.default_rng(0)
     for number in range(num):
-        image = Image.open(sources[number % len(sources)]).convert("RGB")
+        image = sources[number % len(sources)]()
         width, height = image.size
         share = draw.uniform(min(1.0, LONG_SIDE / max(image.size)), 1.0)
         w, h = int(width * share), int(height * share)

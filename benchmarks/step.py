@@ -9,11 +9,9 @@ neither.
 # ruff: noqa: ARG002 (Lightning's hooks have fixed parameters)
 
 import argparse
-import os
 import platform
 import re
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from typing import Any
 
 import timm
 import torch
+from machine import commit, num_cores, processor
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -37,10 +36,10 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.timm import to_timm
+from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Schedule
-from ssl_swin.training.optim import LearningRateCurve
 from ssl_swin.training.pretrain import Masking, PretrainModule
-from ssl_swin.training.trainer import make_trainer
+from ssl_swin.training.trainer import Hardware, make_trainer
 
 WARMUP_ROUNDS = 2  # run and not counted
 LR, WEIGHT_DECAY, CLIP_GRAD = 1e-4, 0.05, 5.0
@@ -205,18 +204,12 @@ def measure(options: argparse.Namespace) -> tuple[PretrainModule, Rounds]:
     batch = {
         "image": torch.randint(256, shape, generator=generator, dtype=torch.uint8),
         "index": torch.arange(options.batch),
+        "epoch": torch.zeros(options.batch, dtype=torch.int64),
     }
     batch = {name: value.to(options.device) for name, value in batch.items()}
     rounds = Rounds(lambda: build_plain(ours, batch, bf16))
-    trainer = make_trainer(
-        callbacks=[rounds],
-        loggers=[],
-        precision=options.precision,
-        accelerator="gpu" if options.device == "cuda" else "cpu",
-        devices=1,
-        num_nodes=1,
-        deterministic=False,
-    )
+    accelerator = "gpu" if options.device == "cuda" else "cpu"
+    trainer = make_trainer(Hardware(accelerator, precision=options.precision), [rounds], [])
     steps: Any = [batch] * (WARMUP_ROUNDS + options.rounds)
     trainer.fit(ours, train_dataloaders=DataLoader(steps, batch_size=None))
     first = rounds.ours.loss[0], rounds.plain.loss[0]
@@ -271,11 +264,7 @@ def hardware(options: argparse.Namespace) -> str:
     """Name what it ran on."""
     if options.device == "cuda":
         return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    name = found[1] if found else platform.machine()
-    return f"{name}, {options.threads} threads"
+    return f"{processor()}, {options.threads} threads"
 
 
 def save(options: argparse.Namespace, lines: list[str]) -> Path:
@@ -286,12 +275,10 @@ def save(options: argparse.Namespace, lines: list[str]) -> Path:
     command = " ".join(
         f"--{name.replace('_', '-')} {value}" for name, value in flags.items() if value is not None
     )
-    git = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     head = [
         f"# Train step on {hardware(options)}",
         "",
-        f"Commit {commit or 'unknown'}. To repeat: `python benchmarks/step.py {command}`",
+        f"Commit {commit()}. To repeat: `python benchmarks/step.py {command}`",
         "",
     ]
     path.parent.mkdir(exist_ok=True)
@@ -310,8 +297,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=8, help="counted steps of each")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=int, default=cores, help="CPU threads; all cores")
+    parser.add_argument("--threads", type=int, default=num_cores(), help="CPU threads; all cores")
     parser.add_argument("--save", action="store_true", help="write a file in benchmarks/results")
     options = parser.parse_args(arguments)
     if options.model != "demo":

@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("arguments", nargs="+", help="of ssl-swin pretrain, after --")
     options = parser.parse_args()
+    if options.at_step < 2:
+        parser.error("--at-step must be 2 or more: a step's time lies between two of them")
     print("| processes | checkpoint, MB | step, s | steps after it | saved, s | ended, s |")
     print("|---|---|---|---|---|---|")
     for num_processes in options.processes:

@@ -7,12 +7,11 @@ Usage: python benchmarks/stream.py --out FOLDER [--photos FOLDER] [--rounds 8] [
 """
 
 import argparse
-import importlib.util
+import importlib
 import io
 import os
 import platform
-import re
-import subprocess
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +33,8 @@ from loaders import (
     litdata,
     plain_webdataset,
 )
-from photographs import make_jpegs, photographs
+from machine import commit, num_cores, processor
+from photographs import INSTALL, make_jpegs, photographs
 from PIL import Image
 from rich.progress import Progress
 from torch.utils.data import DataLoader
@@ -44,15 +44,15 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create
-from ssl_swin.shard_tools.doctor import all_draws, measure_stages
+from ssl_swin.shard_tools.doctor import all_shares
+from ssl_swin.shard_tools.timing import time_stages
 
 SHORT_SIDE = 256
 NUM_WORKERS = 2
 WORKER_PASSES = 4  # over all images, in each round with workers
-OPTIONAL = {  # loader -> why it may be missing
-    "litdata": "pip install 'ssl-swin[bench]'",
-    "nvidia.dali": "pip install 'ssl-swin[bench]'",
+NOT_MEASURED = {  # peer -> why it is never measured here
     "spdl": "needs FFmpeg's libraries",
     "streaming": "mosaicml-streaming holds NumPy back at 2.1, so it cannot be installed beside",
 }
@@ -68,20 +68,32 @@ PACKAGES = (
 
 
 def prepare(options: argparse.Namespace) -> list[str]:
-    """Make what is read, once, and describe it."""
+    """Make what is read, once, and describe it.
+
+    Raises:
+        ValueError: If there is nothing to make it of, or the folder holds something else.
+    """
     jpegs = options.out / "photographs" / "all"
-    if not jpegs.exists():
-        make_jpegs(photographs(options.photos), jpegs, options.images)
+    sources, source = photographs(options.photos)
+    made_of = options.out / "made_of.txt"  # written last, so that a half-made folder has none
+    what = f"{options.images} JPEGs cut from {source}\n"
+    if not made_of.exists():
+        shutil.rmtree(jpegs, ignore_errors=True)
+        make_jpegs(sources, jpegs, options.images)
+        made_of.write_text(what, encoding="utf-8")
+    elif (there := made_of.read_text(encoding="utf-8")) != what:
+        raise ValueError(
+            f"{options.out} holds {there.strip()}, not {what.strip()}; give another --out"
+        )
     for name, short_side in (("originals", None), (f"short-side-{SHORT_SIDE}", SHORT_SIDE)):
         if not (options.out / name / "index.json").exists():
             create(
                 jpegs.parent,
                 options.out / name,
-                samples_per_shard=128,
-                short_side=short_side,
+                PackOptions(samples_per_shard=128, short_side=short_side),
                 num_workers=1,
             )
-    lines = []
+    lines = [f"- cut from {source}"]
     for name in ("originals", f"short-side-{SHORT_SIDE}"):
         data = list(read_all(options.out / name))
         sizes = [sorted(Image.open(io.BytesIO(each)).size) for each in data]
@@ -152,16 +164,18 @@ def one_thread(options: argparse.Namespace) -> tuple[dict[str, Batches], list[st
         ),
         "nothing but decoding": decoding(),
     }
+    makes = {"litdata": partial(litdata, out), "nvidia.dali": partial(dali, out / "originals")}
     missing = []
-    for name, make in (
-        ("litdata", partial(litdata, out)),
-        ("nvidia.dali", partial(dali, out / "originals")),
-    ):
-        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+    for name, make in makes.items():
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            absent = error.name is not None and name.startswith(error.name)
+            why = f"is not installed ({INSTALL})" if absent else f"cannot be imported: {error}"
+            missing.append(f"- not measured: {name} {why}")
+        else:
             pipelines[name] = make(size, batch)
-    for name, why in OPTIONAL.items():
-        if name not in pipelines:
-            missing.append(f"- not measured: {name} ({why})")
+    missing += [f"- not measured: {name} ({why})" for name, why in NOT_MEASURED.items()]
     return pipelines, missing
 
 
@@ -242,7 +256,7 @@ def where_the_time_goes(options: argparse.Namespace) -> list[str]:
     lines.append("|---|---|---|---|---|---|")
     for name in ("originals", f"short-side-{SHORT_SIDE}"):
         stream = ours(options.out / name, options.img_size)
-        one = measure_stages(stream, all_draws(stream.shards), seconds=3)
+        one = time_stages(stream, all_shares(stream.shards), seconds=3)
         ms = [1e3 * seconds / one.num_images for seconds in one.stages_s.values()]
         lines.append(f"| {name} | {' | '.join(f'{each:.2f}' for each in [*ms, sum(ms)])} |")
     return lines
@@ -270,9 +284,6 @@ def differences(options: argparse.Namespace) -> list[str]:
 
 
 def machine() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     versions = [f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:
@@ -281,15 +292,13 @@ def machine() -> list[str]:
             continue
     load = os.getloadavg()[0]
     return [
-        f"- {found[1] if found else platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-        f"load average {load:.2f} at the end",
+        f"- {processor()}, {num_cores()} cores, load average {load:.2f} at the end",
         f"- {', '.join(versions)}",
     ]
 
 
 def report(options: argparse.Namespace) -> list[str]:
-    """Measure everything, and say it as lines of Markdown."""
-    about = prepare(options)
+    """Measure everything on what `prepare` made, and say it as lines of Markdown."""
     with Progress() as progress:
         workers = time_workers(options, progress)  # first: DALI's threads must not be forked
         pipelines, missing = one_thread(options)
@@ -297,7 +306,6 @@ def report(options: argparse.Namespace) -> list[str]:
     decoding, all_of_it = (median(alone[name]) for name in ("nothing but decoding", "ours"))
     official = median(alone["official (PIL, torchvision)"])
     return [
-        *about,
         *machine(),
         f"- crops of {options.img_size} pixels, batches of {options.batch}; {options.rounds} "
         f"rounds of {options.images} images each, in turns",
@@ -336,22 +344,34 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64, help="images")
     parser.add_argument("--rounds", type=int, default=8, help="counted rounds")
     parser.add_argument("--save", type=Path, help="Markdown file to write")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.batch < 2 or options.rounds < 1:
+        parser.error("--batch must be 2 or more, --rounds 1 or more")
+    least = -(-(4 * NUM_WORKERS + 2) * (options.batch // 2) // WORKER_PASSES)
+    if options.images < least:
+        parser.error(
+            f"--images must be {least} or more at --batch {options.batch}: no batch counts"
+        )
+    return options
 
 
 def main() -> None:
     options = parse(sys.argv[1:])
     torch.set_num_threads(1)
-    lines = report(options)
+    try:
+        about = prepare(options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    lines = [*about, *report(options)]
     print("\n".join(lines))
     if options.save is not None:
-        git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+        photos = "" if options.photos is None else " --photos FOLDER_OF_PHOTOGRAPHS"
         command = (
-            f"python benchmarks/stream.py --out FOLDER --images {options.images} "
+            f"python benchmarks/stream.py --out FOLDER{photos} --images {options.images} "
             f"--img-size {options.img_size} --batch {options.batch} --rounds {options.rounds}"
         )
-        head = ["# The input side", "", f"Commit {commit}. To repeat: `{command}`", ""]
+        head = ["# The input side", "", f"Commit {commit()}. To repeat: `{command}`", ""]
         options.save.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
         print(f"saved: {options.save}")
 

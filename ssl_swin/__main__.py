@@ -35,12 +35,12 @@ COMMANDS = {
     ),
     "shards index": ("ssl_swin.data.shards.indexing", "index", "index anybody's WebDataset tars"),
     "shards verify": (
-        "ssl_swin.shard_tools.inspect",
+        "ssl_swin.shard_tools.verify",
         "verify",
         "decode every image, name what is broken",
     ),
     "shards info": (
-        "ssl_swin.shard_tools.inspect",
+        "ssl_swin.shard_tools.info",
         "info",
         "count samples, bytes, classes and sizes",
     ),

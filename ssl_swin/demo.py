@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ssl_swin.record.report import compare, show
-from ssl_swin.record.run_folder import RunFolder, Summary, read_summary
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import Summary, read_summary
 
 ROOT = Path(__file__).parents[1]
 PRETRAIN = Path("configs", "pretrain", "demo.yaml")

@@ -17,13 +17,9 @@ from ssl_swin.config.settings import differences, flatten
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order, rank_lanes
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.record.run_folder import (
-    RunFolder,
-    last_step,
-    read_json,
-    read_lines,
-    require_same_shards,
-)
+from ssl_swin.record.lines import read_json, read_lines
+from ssl_swin.record.lives import last_step, require_same_shards
+from ssl_swin.record.run_folder import RunFolder
 
 # Channels of the first stage and blocks of each, of the Swins that the paper names.
 _SIZES = {

@@ -8,8 +8,9 @@ import yaml
 
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.verdict import Line, first_end
+from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.report import find_runs
-from ssl_swin.record.run_folder import RunFolder, read_json, read_lines
+from ssl_swin.record.run_folder import RunFolder
 
 _CLEAR = "\033[H\033[2J"
 

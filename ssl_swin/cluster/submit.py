@@ -18,7 +18,8 @@ from ssl_swin.command_line import read_config
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.shards.layout import is_remote
 from ssl_swin.errors import UserError
-from ssl_swin.record.run_folder import RunFolder, append_line, write_text
+from ssl_swin.record.lines import append_line, write_text
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import check_network
 
 _LEAKED = re.compile(

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_swin import errors
-from ssl_swin.record.run_folder import RunFolder, append_line, last_step, read_json, read_lines
+from ssl_swin.record.lines import append_line, read_json, read_lines
+from ssl_swin.record.lives import last_step
+from ssl_swin.record.run_folder import RunFolder
 
 MAX_FAILURES = 3  # in a row that are answered with another life
 STAY = 3  # exit status of this command: do not queue the job again

@@ -142,7 +142,7 @@ class LabelledDataConfig(DataConfig):
                 "instead of data.sets",
             )
         require(
-            re.fullmatch(r"|rand(-(m|n|p|mstd|mmax|inc)\d+(\.\d+)?)*", self.rand_augment)
+            re.fullmatch(r"|rand(-(m|n|mmax|inc)\d+|-(p|mstd)\d+(\.\d+)?)*", self.rand_augment)
             is not None,
             f"data.rand_augment={self.rand_augment!r} is no policy of timm's; write it like "
             "rand-m9-mstd0.5-inc1, or '' for none",

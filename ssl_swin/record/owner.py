@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ssl_swin.record.run_folder import write_text
+from ssl_swin.record.lines import write_text
 
 
 class LostOwnership(RuntimeError):

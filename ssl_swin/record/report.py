@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssl_swin.record.run_folder import RunFolder, Summary, read_lines, read_summary
+from ssl_swin.record.lines import read_lines
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import Summary, read_summary
 
 _WIDE = 1000  # characters; where there is no terminal, lines are as long as the table needs
 

@@ -23,11 +23,12 @@ from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.training.checkpoint import restore
+from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
-from ssl_swin.training.finetune import FinetuneModule, Regularisation
+from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Learner, Schedule
-from ssl_swin.training.optim import LearningRateCurve, scaled_lr
 from ssl_swin.training.pretrain import Masking, PretrainModule
+from ssl_swin.training.regularise import Regularisation
 from ssl_swin.training.trainer import say
 
 

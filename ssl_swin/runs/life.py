@@ -19,16 +19,22 @@ from ssl_swin.config.training import TrainingConfig
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.owner import LostOwnership, Ownership
-from ssl_swin.record.run_folder import Summary, read_summary, write_summary
+from ssl_swin.record.summary import Summary, read_summary, write_summary
 from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.resume import record_end, record_start
 from ssl_swin.training.bad_samples import BadSamples
-from ssl_swin.training.callbacks import Clock, DataWait, Ledger, Measure, ProgressBar, Scalars
-from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.checkpoint import Checkpoints, SavePolicy
+from ssl_swin.training.checkpoint_writer import CheckpointWriter
+from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.ledger import Ledger
+from ssl_swin.training.loggers import make_loggers
+from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain, slurm_job
-from ssl_swin.training.trainer import limit_threads, make_loggers, make_trainer, say
+from ssl_swin.training.progress import ProgressBar
+from ssl_swin.training.scalars import Scalars
+from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
@@ -141,7 +147,7 @@ def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) ->
             meeting,
         ),
         Scalars(training.log_every_steps, clock),
-        Measure(training.validate_every_epochs * per_epoch, run.stop_step),
+        Measurement(training.validate_every_epochs * per_epoch, run.stop_step),
     ]
     if run.images.kind == "pretrain":
         callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, run.stop_step))
@@ -154,15 +160,15 @@ def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) ->
     return [
         *callbacks,
         Checkpoints(
-            folder,
-            facts,
+            CheckpointWriter(folder, require_owner, training.async_checkpoint),
+            SavePolicy(
+                run.stop_step,
+                training.checkpoint_every_steps,
+                training.keep_every_epochs * per_epoch,
+            ),
             meeting,
-            run.stop_step,
-            every_steps=training.checkpoint_every_steps,
-            keep_every_steps=training.keep_every_epochs * per_epoch,
-            export=partial(_export, run),
-            require_owner=require_owner,
-            background=training.async_checkpoint,
+            facts,
+            partial(_export, run),
         ),
         ProgressBar(module.step, run.stop_step),
         DataWait(run.config.data.num_workers),
@@ -224,16 +230,15 @@ def _patience(training: TrainingConfig) -> timedelta:
 
 def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
     training = run.config.training
-    return make_trainer(
-        callbacks=callbacks,
-        loggers=make_loggers(run.folder, run.module.step) if log else [],
-        precision=training.precision,
-        accelerator=training.accelerator,
-        devices=training.devices,
-        num_nodes=training.num_nodes,
-        deterministic=training.deterministic,
-        timeout=_patience(training),
+    hardware = Hardware(
+        training.accelerator,
+        training.devices,
+        training.num_nodes,
+        training.precision,
+        training.deterministic,
     )
+    loggers = make_loggers(run.folder, run.module.step) if log else []
+    return make_trainer(hardware, callbacks, loggers, _patience(training))
 
 
 def _export(run: Run, path: Path) -> None:

@@ -9,8 +9,10 @@ import yaml
 
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import differences, flatten
-from ssl_swin.record.run_folder import RunFolder, append_line, require_same_shards, write_text
-from ssl_swin.training.checkpoint import DamagedCheckpoint, State, read_checkpoint
+from ssl_swin.record.lines import append_line, write_text
+from ssl_swin.record.lives import count_lives, require_same_shards
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
 from ssl_swin.training.preemption import SlurmJob
 from ssl_swin.training.trainer import say
 
@@ -138,13 +140,6 @@ def record_end(
     """Write down why a life ends, in a line in `ends`."""
     line = {"life": life, "step": step, "reason": reason, "status": status}
     append_line(folder.ends, line | {"seconds": round(seconds, 3)})
-
-
-def count_lives(folder: RunFolder) -> int:
-    """Return how often the run was started."""
-    if not folder.lives.is_file():
-        return 0
-    return len(folder.lives.read_text(encoding="utf-8").splitlines())
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Decides which image file goes into which shard at which place, before anything is packed.
 
-The plan is kept in the folder of the shards (`plan.json`), so that a stopped run goes on with the
-same one, and another set or other options are refused there.
+What decides the assignment is written into the folder of the shards (`plan.json`). So a stopped run
+goes on with the same assignment, and other files or options are refused there.
 """
 
 import hashlib
@@ -15,40 +15,49 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ssl_swin.data.shards.indexing import IMAGE_EXTENSIONS
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import replacing
 
-PLAN_NAME, CLASSES_NAME = "plan.json", "classes.json"
+ASSIGNMENT_NAME, CLASSES_NAME = "plan.json", "classes.json"
 
 
 @dataclass(frozen=True)
 class PackOptions:
     """What decides the bytes of the shards."""
 
-    prefix: str
-    samples_per_shard: int | None
-    bytes_per_shard: int | None
-    short_side: int | None
-    quality: int | None
-    seed: int
+    prefix: str = "train"
+    """Start of the shards' names, as in train-000000.tar; letters, digits, - and _."""
+    samples_per_shard: int | None = None
+    """Images a shard holds at most, 1 or more; left out, no limit."""
+    bytes_per_shard: int | None = None
+    """Bytes of source files a shard holds at most (one image at least), 1 or more; left out, no
+    limit, or 268435456 (256 MiB) if samples_per_shard is left out too."""
+    short_side: int | None = None
+    """Pixels; images with a longer short side are scaled down to it and encoded again, PNG and
+    TIFF as PNG, others as JPEG. Left out, no image is scaled."""
+    quality: int | None = None
+    """JPEG quality, 1 to 100, in which to encode every image again. Left out, files are copied
+    byte for byte, and JPEGs that short_side scales down get 90."""
+    seed: int = 0
+    """Seed of the shuffle, 0 or more."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.prefix):
-            raise ValueError(
+            raise UserError(
                 f"prefix={self.prefix!r} names the shards; use letters, digits, - and _ only"
             )
         for name in ("samples_per_shard", "bytes_per_shard", "short_side"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}={value} packs nothing; give 1 or more, or leave it out")
+                raise UserError(f"{name}={value} packs nothing; give 1 or more, or leave it out")
         if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ValueError(f"quality={self.quality} is no JPEG quality; give 1 to 100")
+            raise UserError(f"quality={self.quality} is no JPEG quality; give 1 to 100")
         if self.seed < 0:
-            raise ValueError(f"seed={self.seed} is negative; give 0 or more")
+            raise UserError(f"seed={self.seed} is negative; give 0 or more")
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageFile:
     """One image file to pack."""
 
     name: str
@@ -62,17 +71,17 @@ class KeyedFile:
     """One image file under the key it gets in its shard."""
 
     key: str
-    source: Source
+    file: ImageFile
 
 
-def list_images(source: Path) -> tuple[list[Source], list[str]]:
+def list_images(source: Path) -> tuple[list[ImageFile], list[str]]:
     """Find the images of a folder and their classes.
 
     Args:
         source: The folder; hidden files are left out, links are followed.
 
     Returns:
-        The files, sorted by name, and the class names, of which there are none without folders.
+        The files, sorted by name, and the class names; none if there are no folders.
 
     Raises:
         ShardError: If there are no images, or some stand beside the class folders.
@@ -91,14 +100,14 @@ def list_images(source: Path) -> tuple[list[Source], list[str]]:
         )
     number = {name: place for place, name in enumerate(classes)}
     files = [
-        Source(name, num_bytes, None if kind is None else number[kind])
+        ImageFile(name, num_bytes, None if kind is None else number[kind])
         for (name, num_bytes), kind in zip(found, inside, strict=True)
     ]
     return files, classes
 
 
 def _walk(source: Path) -> list[tuple[str, int]]:
-    """Name and bytes of every image file; each folder once, also where links go in circles."""
+    """Return name and size of every image file; each folder counts once, even if links go round."""
     found, seen = [], set()
     for folder, folders, names in os.walk(source, followlinks=True):
         place = os.path.realpath(folder)
@@ -115,7 +124,7 @@ def _walk(source: Path) -> list[tuple[str, int]]:
     return found
 
 
-def plan_shards(files: Sequence[Source], options: PackOptions) -> dict[str, list[KeyedFile]]:
+def assign(files: Sequence[ImageFile], options: PackOptions) -> dict[str, list[KeyedFile]]:
     """Shuffle the files and cut them into shards.
 
     Args:
@@ -123,7 +132,7 @@ def plan_shards(files: Sequence[Source], options: PackOptions) -> dict[str, list
         options: Seed, prefix and the limits of a shard.
 
     Returns:
-        The files of each shard, in order, under the shard's name; every file is in one of them.
+        The files of each shard, in order, by the shard's name; every file is in one shard.
     """
     # Sorted by hash: unlike a generator's stream, the same under every version of everything.
     order = sorted(
@@ -147,17 +156,17 @@ def plan_shards(files: Sequence[Source], options: PackOptions) -> dict[str, list
 
 
 def _key(place: int, name: str) -> str:
-    """Unique by its number; the rest of the name is for people: ASCII, without dots."""
+    """Return a key that its number makes unique; the rest is for people: ASCII, without dots."""
     stem = os.path.splitext(os.path.basename(name))[0]
     ascii_stem = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     safe = re.sub(r"[^A-Za-z0-9-]+", "_", ascii_stem).strip("_")[:40]
     return f"{place:09d}_{safe}" if safe else f"{place:09d}"
 
 
-def keep_plan(
-    out: Path, options: PackOptions, files: Sequence[Source], classes: Sequence[str]
+def keep_assignment(
+    out: Path, options: PackOptions, files: Sequence[ImageFile], classes: Sequence[str]
 ) -> None:
-    """Write the plan and the classes, or compare with what a stopped run wrote.
+    """Write down the assignment and the classes, or compare with what a stopped run wrote.
 
     Args:
         out: Folder of the shards; it need not exist.
@@ -166,25 +175,25 @@ def keep_plan(
         classes: Names of the classes.
 
     Raises:
-        ValueError: If the folder holds another plan, or shards without one.
+        UserError: If the folder holds another assignment, or shards without one.
     """
     lines = "".join(f"{file.name}\0{file.num_bytes}\n" for file in files)
     listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-    plan = {"format": 1, **asdict(options), "num_files": len(files), "listing": listing}
+    assignment = {"format": 1, **asdict(options), "num_files": len(files), "listing": listing}
     out.mkdir(parents=True, exist_ok=True)
-    path = out / PLAN_NAME
+    path = out / ASSIGNMENT_NAME
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in plan.items():
+        for name, value in assignment.items():
             if kept.get(name) != value:
-                raise ValueError(
+                raise UserError(
                     f"out={out} was begun with {name}={kept.get(name)!r}, now it is {value!r}; "
                     "repeat the command as it was, or give another folder"
                 )
         return
     strangers = sorted(other.name for other in out.glob("*.tar"))
     if strangers:
-        raise ValueError(
+        raise UserError(
             f"out={out} holds {len(strangers)} tars of another origin ({strangers[0]}); "
             "give a new folder"
         )
@@ -192,4 +201,4 @@ def keep_plan(
         with replacing(out / CLASSES_NAME) as file:
             file.write(json.dumps(classes, indent=1).encode() + b"\n")
     with replacing(path) as file:
-        file.write(json.dumps(plan, indent=1).encode() + b"\n")
+        file.write(json.dumps(assignment, indent=1).encode() + b"\n")

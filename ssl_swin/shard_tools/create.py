@@ -1,12 +1,12 @@
-"""Makes shards of a folder of images: each whole or not there, so that a stopped run can go on.
+"""Makes shards of a folder of images; a shard is whole or not there, so a stopped run can go on.
 
-`plan.py` fixes which file goes where, and tars carry no times or users: however often a run is
-stopped, its shards are the same bytes.
+`assign.py` decides which file goes where, and the tars hold no times and no users. So the shards
+are the same bytes, however often a run is stopped.
 """
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -15,10 +15,11 @@ from rich.progress import Progress
 from ssl_swin.data.pixels.decode import FORMATS, UnreadableImage, decode, upright
 from ssl_swin.data.shards.indexing import index_shard, write_manifest
 from ssl_swin.data.shards.layout import Entry, index_beside, load_index, sha256_of
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import replacing
-from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, keep_plan, list_images, plan_shards
+from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, assign, keep_assignment, list_images
 from ssl_swin.shard_tools.parallel import each
+from ssl_swin.shard_tools.printable import printable
 
 BAD_NAME = "bad_files.txt"
 _DEFAULT_BYTES_PER_SHARD = 256 * 2**20
@@ -37,7 +38,7 @@ class Job:
     options: PackOptions
 
     @property
-    def partial(self) -> Path:
+    def temporary(self) -> Path:
         """Where the tar is written until it is whole."""
         return self.tar.with_name(f".{self.tar.name}.partial")
 
@@ -45,12 +46,7 @@ class Job:
 def create(
     source: Path,
     out: Path,
-    prefix: str = "train",
-    samples_per_shard: int | None = None,
-    bytes_per_shard: int | None = None,
-    short_side: int | None = None,
-    quality: int | None = None,
-    seed: int = 0,
+    options: PackOptions,
     num_workers: int = 4,
     max_bad_share: float = 0.01,
 ) -> None:
@@ -63,31 +59,21 @@ def create(
     Args:
         source: Folder of jpg, jpeg, png, webp, tif or tiff files.
         out: Folder for the shards: a new one, or that of a stopped run of the same command.
-        prefix: Start of the shards' names, as in train-000000.tar; letters, digits, - and _.
-        samples_per_shard: Images a shard holds at most, 1 or more; left out, no limit.
-        bytes_per_shard: Bytes of source files a shard holds at most (one image at least), 1 or
-            more; left out, no limit, or 268435456 (256 MiB) if samples_per_shard is left out too.
-        short_side: Pixels; images with a longer short side are scaled down to it and encoded
-            again, PNG and TIFF as PNG, others as JPEG. Left out, no image is scaled.
-        quality: JPEG quality, 1 to 100, in which to encode every image again. Left out, files are
-            copied byte for byte, and JPEGs that short_side scales down get 90.
-        seed: Seed of the shuffle, 0 or more.
+        options: What decides the bytes of the shards.
         num_workers: Processes, each with one shard at a time, 1 or more.
         max_bad_share: Share of unreadable files, in [0, 1], above which to stop.
 
     Raises:
-        ValueError: If an option is out of range, or `out` holds something else.
+        UserError: If an option is out of range, or `out` holds something else.
         ShardError: If the source has no images, or too many that cannot be read.
     """
     if not 0 <= max_bad_share <= 1:
-        raise ValueError(f"max_bad_share={max_bad_share} is no share; give 0 to 1")
-    if samples_per_shard is None and bytes_per_shard is None:
-        bytes_per_shard = _DEFAULT_BYTES_PER_SHARD
-    source, out = Path(source), Path(out)
-    options = PackOptions(prefix, samples_per_shard, bytes_per_shard, short_side, quality, seed)
+        raise UserError(f"max_bad_share={max_bad_share} is no share; give 0 to 1")
+    if options.samples_per_shard is None and options.bytes_per_shard is None:
+        options = replace(options, bytes_per_shard=_DEFAULT_BYTES_PER_SHARD)
     files, classes = list_images(source)
-    shards = plan_shards(files, options)
-    keep_plan(out, options, files, classes)
+    shards = assign(files, options)
+    keep_assignment(out, options, files, classes)
     jobs = [Job(source, out / name, part, options) for name, part in shards.items()]
     _pack_all(jobs, num_workers, int(max_bad_share * len(files)))
     entries = {}
@@ -120,7 +106,7 @@ def _pack_all(jobs: list[Job], num_workers: int, max_bad: int) -> None:
                     f"{len(bad)} of {num_files} files cannot be read, max_bad_share allows "
                     f"{max_bad}; {bad_path} names them: mend or remove them, or allow more"
                 )
-            os.replace(job.partial, job.tar)
+            os.replace(job.temporary, job.tar)
             progress.advance(task)
 
 
@@ -138,7 +124,7 @@ def pack_shard(job: Job) -> dict[str, str]:
         job: The shard.
 
     Returns:
-        Why, under the name of each file that could not be read.
+        The reason, by name, for each file that could not be read.
 
     Raises:
         OSError: If the storage fails.
@@ -146,29 +132,23 @@ def pack_shard(job: Job) -> dict[str, str]:
     from webdataset import TarWriter  # seconds to import, so not for `--help`
 
     bad = {}
-    with job.partial.open("wb") as file:
+    with job.temporary.open("wb") as file:
         with TarWriter(file, user="", group="", mtime=0, encoder=False) as tar:
-            for placed in job.files:
+            for keyed in job.files:
                 try:
-                    data = (job.source / placed.source.name).read_bytes()
-                    extension, data = encode(placed.source.name, data, job.options)
+                    data = (job.source / keyed.file.name).read_bytes()
+                    extension, data = encode(keyed.file.name, data, job.options)
                 except (UnreadableImage, PermissionError, FileNotFoundError) as error:
-                    bad[_printable(placed.source.name)] = _printable(str(error))
+                    bad[printable(keyed.file.name)] = printable(str(error))
                     continue
-                sample = {"__key__": placed.key, extension: data}
-                if placed.source.label is not None:
-                    sample["cls"] = str(placed.source.label).encode()
+                sample = {"__key__": keyed.key, extension: data}
+                if keyed.file.label is not None:
+                    sample["cls"] = str(keyed.file.label).encode()
                 tar.write(sample)
         file.flush()
         os.fsync(file.fileno())
-    index_shard(job.partial, index_beside(job.tar))
+    index_shard(job.temporary, index_beside(job.tar))
     return bad
-
-
-def _printable(text: str) -> str:
-    """One line that any terminal and any UTF-8 file takes."""
-    escaped = text.encode("utf-8", "backslashreplace").decode()
-    return " ".join(escaped.split())
 
 
 def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:

@@ -1,9 +1,7 @@
-"""Measures the input side of a machine: images/s, where time goes, whether a run would wait."""
+"""Says how fast this machine turns shards into batches, and whether a run would wait for data."""
 
 import os
-import time
-from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -13,45 +11,62 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from torch.utils.data import DataLoader
 
-from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import PLANNED_TOGETHER, ImageStream
+from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
-from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet, open_shards
+from ssl_swin.errors import UserError
+from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
 
-STAGES = ("read", "header and draw", "decode", "resize and write")
-SLOW_STORAGE = 0.25  # share of the time above which reading is what to mend
-TOO_LARGE = 1.25  # short side over what crops need, above which smaller copies pay
-BATCH_SIZE = 64  # of the measurement; what it is makes no difference
-REMOTE_SAMPLES = 4096  # of as few remote shards as hold these, images are read again and again
-WARM_UP = 2  # batches of each worker that are not counted
+SLOW_STORAGE = 0.25  # part of the time; a run that reads for longer needs faster storage
+TOO_LARGE = 1.25  # short side over what crops need; above it smaller copies pay
+BATCH_SIZE = 64  # while timing; its value makes no difference
+REMOTE_SAMPLES = 4096  # the fewest remote shards that hold so many are read again and again
 
 
-@dataclass
-class OneCore:
-    """What one core did."""
+@dataclass(frozen=True)
+class DoctorSettings:
+    """What to read, how to read it, and what training takes."""
 
-    stages_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    num_images: int = 0
-    num_jpegs: int = 0
-    num_bytes: int = 0
-    short_sides: list[int] = field(default_factory=list)
-    """Of the JPEGs, pixels."""
+    data: str
+    """A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of these. For
+    remote shards, the least cache that a run here needs is told first."""
+    img_size: int = 192
+    """Height and width of the network's input, pixels."""
+    crop_scale: tuple[float, float] = (0.67, 1.0)
+    """Smallest and largest share of the area that a random crop keeps."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How crops are resized."""
+    decoder: Literal["fast", "pil"] = "fast"
+    """How JPEGs are decoded, as `data.decoder`."""
+    batch: int = 128
+    """Images that each training process takes in one step, 1 or more."""
+    step_s: float = 0.25
+    """Seconds of one step; `ssl-swin pretrain ... --dry-run` prints them."""
+    processes: int = 1
+    """Training processes (GPUs) on this machine."""
+    num_workers: int | None = None
+    """Loader processes in all, 1 or more; left out, as many as there are cores."""
+    num_lanes: int | None = None
+    """Lanes of the run, as `data.num_lanes`; left out, as many as it would take."""
+    cache_dir: str | None = None
+    """Folder for remote shards, as `data.cache_dir`."""
+    cache_gb: float | None = None
+    """Most gigabytes kept there, as `data.cache_gb`."""
+    seconds: float = 6.0
+    """Length of each of the two measurements."""
 
-    @property
-    def images_per_s(self) -> float:
-        """Images per second, all stages together."""
-        return self.num_images / sum(self.stages_s.values())
-
-    def shares(self) -> dict[str, float]:
-        """Each stage's share of the time."""
-        total = sum(self.stages_s.values())
-        return {name: seconds / total for name, seconds in self.stages_s.items()}
+    def __post_init__(self) -> None:
+        names = "img_size", "batch", "step_s", "processes", "num_workers", "num_lanes", "seconds"
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"{name}={value} must be greater than 0")
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise UserError(f"crop_scale={self.crop_scale} must be 0 < smallest <= largest <= 1")
 
 
 @dataclass(frozen=True)
@@ -74,77 +89,44 @@ class Need:
         return self.batch / self.step_s * self.processes
 
     def workers(self, images_per_s: float) -> int:
-        """Loader processes for each training process if each brings so many images/s."""
+        """Return the loader processes of each training process, if each brings `images_per_s`."""
         return ceil(self.images_per_s / self.processes / images_per_s)
 
 
-def doctor(
-    data: str,
-    img_size: int = 192,
-    crop_scale: tuple[float, float] = (0.67, 1.0),
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear",
-    decoder: Literal["fast", "pil"] = "fast",
-    batch: int = 128,
-    step_s: float = 0.25,
-    processes: int = 1,
-    num_workers: int | None = None,
-    num_lanes: int | None = None,
-    cache_dir: str | None = None,
-    cache_gb: float | None = None,
-    seconds: float = 6.0,
-) -> None:
-    """Measure how fast this machine reads, decodes and resizes, and say what a run would need.
+def doctor(settings: DoctorSettings) -> None:
+    """Time how fast this machine reads, decodes and resizes, and say what a run would need.
 
     Files that were read a short while ago come from memory: on a fresh machine, or with more
     data than memory, storage shows as it is. A few remote shards are fetched before the clock
-    starts: what is measured is this machine, not the network.
+    starts: this machine is timed, not the network.
 
     Args:
-        data: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of
-            these. For remote shards, the least cache that a run here needs is told first.
-        img_size: Height and width of the network's input, pixels.
-        crop_scale: Smallest and largest share of the area that a random crop keeps.
-        interpolation: How crops are resized.
-        decoder: How JPEGs are decoded, as `data.decoder`.
-        batch: Images that each training process takes in one step, 1 or more.
-        step_s: Seconds of one step; `ssl-swin pretrain ... --dry-run` prints them.
-        processes: Training processes (GPUs) on this machine.
-        num_workers: Loader processes in all, 1 or more; left out, as many as there are cores.
-        num_lanes: Lanes of the run, as `data.num_lanes`; left out, as many as it would take.
-        cache_dir: Folder for remote shards, as `data.cache_dir`.
-        cache_gb: Most gigabytes kept there, as `data.cache_gb`.
-        seconds: Length of each of the two measurements.
+        settings: What to read, how to read it, and what training takes.
 
     Raises:
-        ValueError: If an option is out of range.
+        UserError: If the lanes do not fit the batch, or the cache is too small.
         ShardError: If a shard is missing or was changed.
     """
     cores = len(os.sched_getaffinity(0))
-    num_workers = cores if num_workers is None else num_workers
-    numbers = {"img_size": img_size, "num_workers": num_workers, "seconds": seconds}
-    numbers |= {"batch": batch, "step_s": step_s, "processes": processes}
-    numbers |= {} if num_lanes is None else {"num_lanes": num_lanes}
-    for name, value in numbers.items():
-        if value <= 0:
-            raise ValueError(f"{name}={value} must be greater than 0")
-    if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
-        raise ValueError(f"crop_scale={crop_scale} must be 0 < smallest <= largest <= 1")
-    shards = open_shards(data, None if cache_dir is None else Path(cache_dir), cache_gb)
-    need = Need(batch, step_s, processes)
-    _tell_cache(shards, need, num_lanes)
-    transform = TrainTransform(0, img_size, crop_scale, interpolation=interpolation)
-    stream = ImageStream(shards, transform, img_size, in_chans=3, decoder=decoder)
+    num_workers = settings.num_workers or cores
+    cache_dir = None if settings.cache_dir is None else Path(settings.cache_dir)
+    shards = open_shards(settings.data, cache_dir, settings.cache_gb)
+    need = Need(settings.batch, settings.step_s, settings.processes)
+    _tell_cache(shards, need, settings.num_lanes)
+    img_size, interpolation = settings.img_size, settings.interpolation
+    transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)
+    stream = ImageStream(shards, transform, img_size, in_chans=3, decoder=settings.decoder)
     torch.set_num_threads(1)
-    draws = all_draws(shards, num_lanes)
+    shares = all_shares(shards, settings.num_lanes)
     with Progress(transient=True) as progress:
         task = progress.add_task("fetching shards", total=None)
         _fetch(shards)
         progress.update(task, description="one core")
-        one = measure_stages(stream, draws, seconds)
+        one = time_stages(stream, shares, settings.seconds)
         progress.update(task, description=f"{num_workers} loader processes")
-        together = measure_workers(stream, draws, num_workers, seconds)
+        together = time_workers(stream, shares, num_workers, settings.seconds)
     console = Console()
-    console.print(_table(data, one, together, num_workers, need))
+    console.print(_table(settings.data, one, together, num_workers, need))
     for line in advice(one, together / num_workers, need, cores, img_size):
         console.print(f"- {line}", highlight=False)
 
@@ -179,10 +161,10 @@ def _fetch(shards: ShardSet) -> None:
         shards.remote.release(file)
 
 
-def all_draws(shards: ShardSet, num_lanes: int | None = None) -> Shares:
-    """All steps of a run over these shards, in its order, as one process reads them.
+def all_shares(shards: ShardSet, num_lanes: int | None = None) -> Shares:
+    """Return all shares of a run over these shards, as one process reads them.
 
-    Of remote shards only a few, in one lane.
+    Of remote shards it is only a few, in one lane.
     """
     counts = shards.counts.copy()
     counts[_num_measured(shards) :] = 0
@@ -192,91 +174,11 @@ def all_draws(shards: ShardSet, num_lanes: int | None = None) -> Shares:
     return Shares(order, rank=0, world_size=1, start_step=0, stop_step=2**40)
 
 
-def measure_stages(stream: ImageStream, draws: Shares, seconds: float) -> OneCore:
-    """Do in this process what `ImageStream` does, a clock between the stages.
-
-    Args:
-        stream: What to read.
-        draws: What to read of it; the first batch is not counted.
-        seconds: When to stop, at the end of a batch.
-    """
-    one = OneCore()
-    began = time.perf_counter()
-    for number, draw in enumerate(draws):
-        if number == 1:
-            one, began = OneCore(), time.perf_counter()
-        if number > 1 and time.perf_counter() - began > seconds:
-            break
-        epoch = np.broadcast_to(draw.epoch, draw.index.shape)
-        for start in range(0, len(draw.index), PLANNED_TOGETHER):
-            together = slice(start, start + PLANNED_TOGETHER)
-            _measure(stream, epoch[together], draw.index[together], one)
-    return one
-
-
-def _measure(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, one: OneCore) -> None:
-    slot = np.empty((stream.in_chans, stream.img_size, stream.img_size), np.uint8)
-    places = zip(*(found.tolist() for found in stream.shards.locate(index)), strict=True)
-    times = [time.perf_counter()]
-    data = [stream.reader.read(shard, row) for shard, row in places]
-    times.append(time.perf_counter())
-    plans = [
-        stream.renderer.plan(*each)
-        for each in zip(data, epoch.tolist(), index.tolist(), strict=True)
-    ]
-    times.append(time.perf_counter())
-    _add(one, STAGES[:2], times)
-    for plan in plans:
-        times = [time.perf_counter()]
-        try:
-            decoded = stream.renderer.decode(plan)
-        except UnreadableImage:
-            continue
-        times.append(time.perf_counter())
-        stream.renderer.write(plan, decoded, slot)
-        times.append(time.perf_counter())
-        _add(one, STAGES[2:], times)
-    jpegs = [plan.jpeg for plan in plans if plan.jpeg is not None]
-    one.num_images += len(plans)
-    one.num_jpegs += len(jpegs)
-    one.num_bytes += sum(map(len, data))
-    one.short_sides += [min(jpeg.size) for jpeg in jpegs]
-
-
-def _add(one: OneCore, stages: tuple[str, ...], times: list[float]) -> None:
-    for stage, (start, stop) in zip(stages, pairwise(times), strict=True):
-        one.stages_s[stage] += stop - start
-
-
-def measure_workers(stream: ImageStream, draws: Shares, num_workers: int, seconds: float) -> float:
-    """Images per second that so many loader processes bring together, once they run evenly."""
-    loader = DataLoader(
-        stream,
-        batch_sampler=draws,  # type: ignore[arg-type]  # a draw is no list, and need not be
-        collate_fn=collate,  # type: ignore[arg-type]
-        num_workers=num_workers,
-        worker_init_fn=_one_thread,
-    )
-    batches = iter(loader)
-    for _ in islice(batches, WARM_UP * num_workers):
-        pass
-    began, num = time.perf_counter(), 0
-    for batch in batches:
-        num += len(batch["index"])
-        if time.perf_counter() - began > seconds:
-            break
-    return num / (time.perf_counter() - began)
-
-
-def _one_thread(worker: int) -> None:  # noqa: ARG001
-    torch.set_num_threads(1)
-
-
 def _table(data: str, one: OneCore, together: float, num_workers: int, need: Need) -> Table:
     table = Table("what", "value", title=data)
     table.add_row("one core", f"{one.images_per_s:.0f} images/s")
-    for name, share in one.shares().items():
-        table.add_row(f"  {name}", f"{share:.0%}, {share / one.images_per_s * 1e3:.2f} ms")
+    for name, part in one.parts().items():
+        table.add_row(f"  {name}", f"{part:.0%}, {part / one.images_per_s * 1e3:.2f} ms")
     table.add_row(f"{num_workers} loader processes", f"{together:.0f} images/s")
     table.add_row("a file", f"{one.num_bytes / one.num_images / 1e3:.0f} kB on average")
     if one.short_sides:
@@ -292,7 +194,7 @@ def advice(one: OneCore, per_worker: float, need: Need, cores: int, img_size: in
     """Say how many workers feed a step, whether a run would wait, and what to do about it.
 
     Args:
-        one: What one core did.
+        one: What one core did, and in which time.
         per_worker: Images/s of each loader process when all of them run.
         need: What training takes.
         cores: Cores of this machine.
@@ -317,7 +219,7 @@ def advice(one: OneCore, per_worker: float, need: Need, cores: int, img_size: in
             f"by `ssl-swin shards create ... --short_side {enough}` are about as many times "
             "faster to decode. For fine-tuning with small crops take twice that side."
         )
-    if one.shares()["read"] > SLOW_STORAGE:
+    if one.parts()["read"] > SLOW_STORAGE:
         lines.append("Storage is slow: copy the shards to a disk of this machine.")
     if one.num_jpegs < one.num_images / 2:
         lines.append("Most images are no JPEGs: Pillow decodes them, more slowly.")

@@ -1,9 +1,11 @@
-"""One function over many shards, in as many processes."""
+"""Calls one function on many shards, in several processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import TypeVar
+
+from ssl_swin.errors import UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -15,18 +17,18 @@ def each(
     """Call a function on every job.
 
     Args:
-        function: A module's own function, so that it can be pickled.
-        jobs: What to call it on; to be pickled too.
+        function: A function of a module, so that it can be pickled.
+        jobs: What to call it on; can be pickled too.
         num_workers: Processes, 1 or more; 1 is this process itself.
 
     Yields:
-        Each job and what the function returned, as they get done.
+        Each job and what the function returned; the first to end comes first.
 
     Raises:
-        ValueError: If `num_workers` is below 1.
+        UserError: If `num_workers` is below 1.
     """
     if num_workers < 1:
-        raise ValueError(f"num_workers={num_workers} leaves nobody to work; give 1 or more")
+        raise UserError(f"num_workers={num_workers} leaves nobody to work; give 1 or more")
     if min(num_workers, len(jobs)) <= 1:
         for job in jobs:
             yield job, function(job)

@@ -7,7 +7,8 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.record.run_folder import RunFolder, append_line, read_lines
+from ssl_swin.record.lines import append_line, read_lines
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.preemption import Meeting
 

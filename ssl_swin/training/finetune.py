@@ -1,59 +1,17 @@
 """Fine-tuning as Lightning sees it: erase, mix, classify, and the loss over the global batch."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional
 
 from ssl_swin.data.batches.batch import Batch
-from ssl_swin.data.pixels.transforms import random_erasing
-from ssl_swin.draw import Purpose, seeded_globals
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import finetune_groups
-
-
-@dataclass(frozen=True)
-class Regularisation:
-    """What happens to a rank's share before the network: erasing, mixup, CutMix, smoothing."""
-
-    seed: int
-    num_classes: int
-    erasing: float
-    mixup: float
-    cutmix: float
-    label_smoothing: float
-
-    def __call__(self, images: Tensor, batch: Batch, step: int, rank: int) -> tuple[Tensor, Tensor]:
-        """Return images and soft targets (batch, num_classes).
-
-        Source:
-            timm's Mixup in batch mode, probability 1, switch 0.5, drawn within the rank's share. An
-            odd share, which timm refuses, keeps its last image unmixed.
-        """
-        if self.erasing:
-            images = random_erasing(images, batch["index"], batch["epoch"], self.seed, self.erasing)
-        targets = self._smooth(batch["label"]).to(images.dtype)
-        even = len(images) // 2 * 2
-        if even and (self.mixup or self.cutmix):
-            mix = Mixup(
-                mixup_alpha=self.mixup,
-                cutmix_alpha=self.cutmix,
-                label_smoothing=self.label_smoothing,
-                num_classes=self.num_classes,
-            )
-            with seeded_globals(Purpose.MIXUP, self.seed, step, rank):
-                mixed, soft = mix(images[:even], batch["label"][:even])
-            images[:even], targets[:even] = mixed, soft.to(images.dtype)
-        return images, targets
-
-    def _smooth(self, label: Tensor) -> Tensor:
-        targets = functional.one_hot(label, self.num_classes).double()
-        return targets * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+from ssl_swin.training.regularise import Regularisation
 
 
 class FinetuneModule(Learner):

@@ -13,7 +13,8 @@ from ssl_swin.data.batches.batch import Batch
 from ssl_swin.data.order.one_set import micro_batch_bounds
 from ssl_swin.draw import Purpose, raw
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.training.optim import LearningRateCurve, adamw, set_lr
+from ssl_swin.training.curve import LearningRateCurve, set_lr
+from ssl_swin.training.optim import adamw
 
 
 class StepResult(NamedTuple):

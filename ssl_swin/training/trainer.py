@@ -1,4 +1,4 @@
-"""The Trainer: devices, processes, precision and logger. Steps, not Lightning's epochs, count.
+"""The Trainer: devices, processes and precision. Steps count, not Lightning's epochs.
 
 Lightning sees a run as one epoch of the steps that are left, so none of its own rules for resuming,
 validating or checkpointing apply; what happens between two steps is the list of callbacks.
@@ -8,19 +8,19 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
-from ssl_swin.record.run_folder import RunFolder, append_line
+from ssl_swin.errors import UserError
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 
@@ -44,89 +44,70 @@ _SYNC_BUFFERS = (
 say = rank_zero_only(print)  # one line, whatever the number of processes
 
 
-class MetricsFile(Logger):
-    """TensorBoard's points once more, in full precision, for programs.
+@dataclass(frozen=True)
+class Hardware:
+    """What a run is computed on, and with which numbers; all of it as in the config.
 
-    A step may stand in two lives of a run that was killed: the numbers are the same.
+    Attributes:
+        accelerator: `auto` takes a GPU if there is one.
+        devices: Processes on each node.
+        num_nodes: Nodes.
+        precision: A key of `PRECISION`.
+        deterministic: Bit-equal repeats on CUDA.
     """
 
-    name, version = "metrics", ""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    deterministic: bool = False
 
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__()
-        self.path = folder.metrics
+    def resolve(self) -> str:
+        """Return where to train: `cpu` or `gpu`.
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: they are in the run folder's config."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Append one line."""
-        append_line(self.path, {"step": step, **metrics})
-
-
-def make_loggers(folder: RunFolder, start_step: int) -> list[Logger]:
-    """Return TensorBoard, which takes back what was drawn after `start_step`, and a file."""
-    tensorboard = TensorBoardLogger(
-        folder.tensorboard.parent,
-        name="",
-        version=folder.tensorboard.name,
-        default_hp_metric=False,
-        purge_step=start_step + 1,
-    )
-    return [tensorboard, MetricsFile(folder)]
+        Raises:
+            UserError: If there are fewer GPUs than asked for.
+        """
+        if self.accelerator == "auto":
+            return "gpu" if torch.cuda.is_available() else "cpu"
+        if self.accelerator == "gpu" and torch.cuda.device_count() < self.devices:
+            raise UserError(
+                f"training.accelerator=gpu with training.devices={self.devices}, but this machine "
+                f"shows {torch.cuda.device_count()} GPUs; use fewer devices, or "
+                "training.accelerator=cpu"
+            )
+        return self.accelerator
 
 
 def make_trainer(
-    *,
+    hardware: Hardware,
     callbacks: list[Callback],
     loggers: list[Logger],
-    precision: Literal["fp32", "bf16", "fp64"],
-    accelerator: Literal["auto", "cpu", "gpu"],
-    devices: int,
-    num_nodes: int,
-    deterministic: bool,
     timeout: timedelta = timedelta(minutes=30),
 ) -> Trainer:
     """Return a Trainer on which only our callbacks decide what happens between steps.
 
     Args:
+        hardware: Where to train.
         callbacks: Called between steps, in this order.
         loggers: Where points go.
-        precision: Of the config.
-        accelerator: Of the config.
-        devices: Processes on each node.
-        num_nodes: Nodes.
-        deterministic: Of the config.
         timeout: How long one process waits for the others.
 
     Raises:
-        ValueError: If there are fewer GPUs than asked for.
+        UserError: If there are fewer GPUs than asked for.
     """
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _ADVICE:
         warnings.filterwarnings("ignore", message=message)
-    if accelerator == "gpu" and torch.cuda.device_count() < devices:
-        raise ValueError(
-            f"training.accelerator=gpu with training.devices={devices}, but this machine shows "
-            f"{torch.cuda.device_count()} GPUs; use fewer devices, or training.accelerator=cpu"
-        )
-    if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    strategy: str | Strategy = "auto"
-    if devices * num_nodes > 1:
-        backend = "nccl" if accelerator == "gpu" else "gloo"
-        strategy = DDPStrategy(
-            process_group_backend=backend, timeout=timeout, **{_SYNC_BUFFERS: False}
-        )
+    accelerator = hardware.resolve()
     trainer = Trainer(
         accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy=strategy,
-        precision=PRECISION[precision],
-        deterministic=deterministic,
+        devices=hardware.devices,
+        num_nodes=hardware.num_nodes,
+        strategy=_strategy(hardware, accelerator, timeout),
+        precision=PRECISION[hardware.precision],
+        deterministic=hardware.deterministic,
         # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
         max_epochs=1,
@@ -145,6 +126,13 @@ def make_trainer(
     trainer._signal_connector.register_signal_handlers = _nothing
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
     return trainer
+
+
+def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str | Strategy:
+    if hardware.devices * hardware.num_nodes == 1:
+        return "auto"
+    backend = "nccl" if accelerator == "gpu" else "gloo"
+    return DDPStrategy(process_group_backend=backend, timeout=timeout, **{_SYNC_BUFFERS: False})
 
 
 def _nothing() -> None:

@@ -7,7 +7,8 @@ import pytest
 from ssl_swin.__main__ import run
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.status import describe
-from ssl_swin.record.run_folder import RunFolder, append_line
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.run_folder import RunFolder
 from tests.cluster.bin import write_programs
 
 

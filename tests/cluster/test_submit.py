@@ -15,7 +15,8 @@ from ssl_swin.cluster.submit import clean
 from ssl_swin.config.data import DataConfig
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import PretrainConfig
-from ssl_swin.record.run_folder import RunFolder, append_line
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.run_folder import RunFolder
 from tests.cluster.bin import write_programs
 from tests.data.remote.faulty import serving
 

@@ -4,7 +4,7 @@ import pytest
 
 from ssl_swin import errors
 from ssl_swin.cluster.verdict import MAX_FAILURES, decide, verdict
-from ssl_swin.record.run_folder import append_line, read_json, read_lines
+from ssl_swin.record.lines import append_line, read_json, read_lines
 
 
 @pytest.fixture

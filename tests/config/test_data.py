@@ -29,6 +29,8 @@ REFUSED_LABELLED = [
     ({"num_labels": 0}, "data.num_labels=0"),
     (MIXED | {"num_labels": 5}, "data.num_labels=5 draws from one shard set"),
     ({"rand_augment": "rand-x9"}, "data.rand_augment='rand-x9' is no policy"),
+    ({"rand_augment": "rand-m9.5"}, "data.rand_augment='rand-m9.5' is no"),
+    ({"rand_augment": "rand-m9-inc0.5"}, "is no policy of timm's"),
     ({"mean": (0.5,), "std": (0.5,)}, "needs RGB images"),
 ]
 ALL = [
@@ -56,7 +58,7 @@ def test_the_patterns_are_those_of_all_sets():
 
 
 @pytest.mark.parametrize(
-    "policy", ["", "rand", "rand-m9", "rand-m9-mstd0.5-inc1", "rand-m10-n3-p0.5"]
+    "policy", ["", "rand", "rand-m9", "rand-m9-mstd0.5-inc1", "rand-m20-mmax30-n3-p0.5"]
 )
 def test_timms_policies_are_taken(policy):
     assert LabelledDataConfig("shards", rand_augment=policy).rand_augment == policy

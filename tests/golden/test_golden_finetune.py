@@ -9,7 +9,8 @@ import torch
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.pretrained.open import load_encoder, load_into
 from ssl_swin.pretrained.window import resize_tables
-from ssl_swin.training.optim import LearningRateCurve, adamw, finetune_groups, set_lr
+from ssl_swin.training.curve import LearningRateCurve, set_lr
+from ssl_swin.training.optim import adamw, finetune_groups
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ssl_swin.models.masking import to_tokens
-from ssl_swin.training.optim import LearningRateCurve, adamw, pretrain_groups, set_lr
+from ssl_swin.training.curve import LearningRateCurve, set_lr
+from ssl_swin.training.optim import adamw, pretrain_groups
 
 
 def test_loss_and_reconstruction_are_the_official_ones(pretrain_model, inputs, expected):

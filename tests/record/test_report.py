@@ -7,8 +7,10 @@ import sys
 import pytest
 
 from ssl_swin.__main__ import run
+from ssl_swin.record.lines import append_line
 from ssl_swin.record.report import compare, find_runs, groups, results, show
-from ssl_swin.record.run_folder import RunFolder, Summary, append_line, write_summary
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import Summary, write_summary
 
 PRETRAIN = Summary(
     kind="pretrain",

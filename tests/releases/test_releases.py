@@ -10,7 +10,7 @@ import torch
 
 from ssl_swin.__main__ import run
 from ssl_swin.command_line import read_config
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from tests.releases.going_on import encode, here, remaining, weights
 from tests.training import launch
 

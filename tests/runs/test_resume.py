@@ -10,9 +10,10 @@ from ssl_swin.config.optim import OptimConfig
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.record.lives import count_lives
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.resume import count_lives, find_start, nested, record_end, record_start
-from ssl_swin.training.checkpoint import FORMAT, write_checkpoint
+from ssl_swin.runs.resume import find_start, nested, record_end, record_start
+from ssl_swin.training.checkpoint_file import FORMAT, write_checkpoint
 from ssl_swin.training.preemption import SlurmJob
 
 SHARDS = {"num_shards": 2, "num_samples": 9, "num_bytes": 100, "fingerprint": "abc"}

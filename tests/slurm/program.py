@@ -79,9 +79,9 @@ def delay_measuring(seconds: float) -> None:
 
 def delay_saving(seconds: float, first: int) -> None:
     """Make saves slow, from the one of this number."""
-    from ssl_swin.training import checkpoint
+    from ssl_swin.training import checkpoint_file
 
-    save, count = checkpoint.torch.save, iter(range(1000))
+    save, count = checkpoint_file.torch.save, iter(range(1000))
 
     def slowly(state, file):
         if seconds and next(count) >= first:
@@ -92,7 +92,7 @@ def delay_saving(seconds: float, first: int) -> None:
             file.truncate()
         save(state, file)
 
-    checkpoint.torch.save = slowly
+    checkpoint_file.torch.save = slowly
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ssl_swin.config.model import MaskConfig, ModelConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(

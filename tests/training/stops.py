@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ssl_swin.record.run_folder import read_lines
-from ssl_swin.training import checkpoint, watchdog
+from ssl_swin.record.lines import read_lines
+from ssl_swin.training import checkpoint_file, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
 
@@ -44,7 +44,7 @@ def at_save(number: int, act: Callable[[Any], Any]) -> None:
             act(file)
         save(state, file)
 
-    checkpoint.torch.save = interrupted
+    checkpoint_file.torch.save = interrupted
 
 
 def at_measure(act: Callable[[], Any]) -> None:
@@ -165,7 +165,7 @@ def read_a_damaged_one(rank: int) -> None:
 
         def read_all_but_the_last(path: Path) -> Any:
             if path.name == "last.ckpt":
-                raise checkpoint.DamagedCheckpoint(f"{path} cannot be read here")
+                raise checkpoint_file.DamagedCheckpoint(f"{path} cannot be read here")
             return read(path)
 
         resume.read_checkpoint = read_all_but_the_last

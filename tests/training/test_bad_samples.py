@@ -9,7 +9,9 @@ import pytest
 
 from ssl_swin.__main__ import run as command
 from ssl_swin.config.run import PretrainConfig
-from ssl_swin.record.run_folder import RunFolder, read_lines, read_summary
+from ssl_swin.record.lines import read_lines
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import read_summary
 from tests.training.launch import (
     finish,
     interrupt,

@@ -11,7 +11,7 @@ import pytest
 
 from ssl_swin.config.data import SetConfig
 from ssl_swin.config.run import PretrainConfig
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from tests.training.conftest import SAMPLE, write_shards
 from tests.training.launch import (
     finetune_config,

@@ -11,7 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.config.run import RunConfig
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from tests.training.launch import (
     finetune_config,
     finish,

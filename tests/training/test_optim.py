@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -7,15 +5,7 @@ from torch import nn
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.training.optim import (
-    LearningRateCurve,
-    adamw,
-    finetune_groups,
-    layer_id,
-    pretrain_groups,
-    scaled_lr,
-    set_lr,
-)
+from ssl_swin.training.optim import adamw, finetune_groups, layer_id, pretrain_groups
 
 
 def tiny(depths=(2, 4, 2)):
@@ -96,75 +86,6 @@ def test_a_parameter_of_no_known_layer_is_refused():
         finetune_groups(nn.ModuleDict({"other": nn.Linear(2, 2)}), 0.05, 0.9)
     with pytest.raises(ValueError, match="layer_decay=0"):
         finetune_groups(nn.Linear(2, 2), 0.05, 0)
-
-
-def test_rates_are_given_for_512_images():
-    assert scaled_lr(2e-4, 2048) == pytest.approx(8e-4)
-
-
-CURVE = {
-    "total_steps": 100,
-    "base_lr": 1.0,
-    "warmup_steps": 10,
-    "warmup_lr": 0.1,
-    "min_lr": 0.01,
-}
-
-
-def test_the_first_two_steps_run_at_the_warmup_rate():
-    curve = LearningRateCurve(**CURVE)
-    assert curve.at(0) == curve.at(1) == 0.1
-    assert curve.at(2) == pytest.approx(0.1 + 0.9 / 10)
-
-
-def test_the_cosine_drops_where_the_warmup_ends_unless_it_starts_there():
-    assert LearningRateCurve(**CURVE).at(11) == pytest.approx(
-        0.01 + 0.99 * (1 + math.cos(math.pi * 0.1)) / 2
-    )
-    assert LearningRateCurve(**CURVE, warmup_prefix=True).at(11) == 1.0
-
-
-@pytest.mark.parametrize("warmup_prefix", [True, False])
-@pytest.mark.parametrize("lr_scale", [1.0, 0.5, 0.001])
-def test_layer_decay_scales_neither_the_start_nor_the_floor(lr_scale, warmup_prefix):
-    curve = LearningRateCurve(**CURVE, warmup_prefix=warmup_prefix)
-    assert curve.at(0, lr_scale) == 0.1
-    assert curve.at(101, lr_scale) == pytest.approx(0.01, abs=1e-12)
-    assert curve.at(10_000, lr_scale) == pytest.approx(0.01, abs=1e-12)
-
-
-def test_multistep_drops_at_each_milestone():
-    curve = LearningRateCurve(
-        total_steps=40, base_lr=1.0, schedule="multistep", milestones=(20, 30), gamma=0.1
-    )
-    rates = [curve.at(step, 0.5) for step in (0, 20, 21, 30, 31, 39)]
-    assert rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"schedule": "linear"}, "must be 'cosine' or 'multistep'"),
-        ({"warmup_steps": 100}, "shorten the warmup"),
-        ({"warmup_steps": -1}, "at least 0"),
-        ({"schedule": "multistep"}, "multistep needs milestones"),
-        ({"milestones": (5,)}, "cosine takes none"),
-        ({"schedule": "multistep", "milestones": (5, 3)}, "sorted"),
-    ],
-)
-def test_a_curve_that_cannot_be_drawn_is_refused(change, told):
-    with pytest.raises(ValueError, match=told):
-        LearningRateCurve(**(CURVE | change))
-
-
-def test_the_optimiser_gets_each_groups_rate_once():
-    model = Classifier(tiny(), 5)
-    optimizer = adamw(finetune_groups(model, 0.05, 0.5), lr=0.0)
-    curve = LearningRateCurve(**CURVE)
-    for _ in range(3):  # setting it again must not scale it again
-        assert set_lr(optimizer, curve, 50) == curve.at(50)
-        for group in optimizer.param_groups:
-            assert group["lr"] == curve.at(50, group["lr_scale"])
 
 
 def test_the_optimisers_state_survives_a_round_trip_through_a_safe_checkpoint(tmp_path):

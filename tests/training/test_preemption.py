@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ssl_swin.config.run import PretrainConfig
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from ssl_swin.training.preemption import AGREE_EVERY, SlurmJob, slurm_job
 from tests.training import stops
 from tests.training.launch import (

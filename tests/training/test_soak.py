@@ -13,7 +13,7 @@ import pytest
 
 from ssl_swin.data.order.one_set import SetOrder, Shares
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.record.run_folder import read_lines
+from ssl_swin.record.lines import read_lines
 from tests.training.conftest import write_shards
 from tests.training.launch import PATIENCE_S, PROCESSES, finish
 

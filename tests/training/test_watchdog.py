@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssl_swin.config.run import PretrainConfig
+from ssl_swin.record.lines import read_lines
 from ssl_swin.record.owner import Ownership
-from ssl_swin.record.run_folder import RunFolder, read_lines
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.watchdog import Watchdog
 from tests.training import stops
 from tests.training.launch import finish, pretrain_config, start

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ssl_swin.data.pixels.decode import Region
-from ssl_swin.draw import Purpose, normals, seeded_globals, uniforms
+from ssl_swin.draw import Purpose, seeded_globals, uniforms
 
 INTERPOLATION = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -96,6 +95,18 @@ def cut_region(region: Region, crop: Crop) -> np.ndarray:
     return torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
 
 
+def posterize(image: Image.Image, num_bits: int, **_: object) -> Image.Image:
+    """Keep the highest bits of each channel; of none, or fewer, black is left.
+
+    Source:
+        Pillow's `ImageOps.posterize` before version 13, whose pixels every version gets here.
+    """
+    if num_bits >= 8:
+        return image
+    mask = 256 - 2 ** (8 - max(num_bits, 0))
+    return image.point([level & mask for level in range(256)] * len(image.getbands()))
+
+
 def crop_box(
     size: tuple[int, int],
     scale: tuple[float, float],
@@ -162,7 +173,7 @@ class TrainTransform(Transform):
     def _policy(self) -> Callable[[Image.Image], Image.Image]:
         from timm.data.auto_augment import rand_augment_transform
 
-        return rand_augment_transform(
+        policy = rand_augment_transform(
             self.rand_augment,
             {
                 "translate_const": int(self.img_size * 0.45),
@@ -170,6 +181,12 @@ class TrainTransform(Transform):
                 "interpolation": INTERPOLATION[self.interpolation],
             },
         )
+        # timm asks Pillow for 0 bits and fewer, which Pillow 13 refuses. Changed in this policy
+        # alone, after its levels are set: no draw moves, nor what others get from the two modules.
+        for operation in policy.ops:
+            if operation.name.startswith("Posterize"):
+                operation.aug_fn = posterize
+        return policy
 
     @property
     def changes_colours(self) -> bool:
@@ -228,38 +245,3 @@ def _outwards(
     x, y = size[0] / resized[0], size[1] / resized[1]
     left, top = max(0, floor(window[0] * x)), max(0, floor(window[1] * y))
     return left, top, min(size[0], ceil(window[2] * x)), min(size[1], ceil(window[3] * y))
-
-
-def random_erasing(
-    images: Tensor, index: Tensor, epoch: Tensor | int, seed: int, probability: float
-) -> Tensor:
-    """Replace one rectangle of some images by noise, in place, and return them.
-
-    Args:
-        images: Normalised images, float (batch, chans, height, width).
-        index: Each image's place in the shard set, int64 (batch,).
-        epoch: Counted from 0, one for all or one for each image.
-        seed: The run's seed.
-        probability: Share of images erased.
-
-    Source:
-        timm's RandomErasing in "pixel" mode, count 1, as SimMIM's fine-tuning uses it. Area 0.02
-        to 1/3, aspect 0.3 to 1/0.3, ten tries; every draw depends on the image alone.
-    """
-    _, chans, height, width = images.shape
-    epochs = torch.as_tensor(epoch).expand(len(index)).tolist()
-    for place, (sample, number) in enumerate(zip(index.tolist(), epochs, strict=True)):
-        key = (Purpose.ERASING, seed, number, sample)
-        numbers = uniforms(41, *key)
-        if numbers[40] >= probability:
-            continue
-        for area_u, aspect_u, top_u, left_u in numbers[:40].reshape(10, 4):
-            area = (0.02 + (1 / 3 - 0.02) * area_u) * height * width
-            aspect = exp(log(0.3) * (1 - 2 * aspect_u))
-            h, w = round(sqrt(area * aspect)), round(sqrt(area / aspect))
-            if 0 < h < height and 0 < w < width:
-                top, left = int(top_u * (height - h + 1)), int(left_u * (width - w + 1))
-                noise = normals(chans * h * w, *key, 1).astype(np.float32).reshape(chans, h, w)
-                images[place, :, top : top + h, left : left + w] = torch.from_numpy(noise)
-                break
-    return images

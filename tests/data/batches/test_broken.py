@@ -13,7 +13,7 @@ from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.decode import UnreadableImage, decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.shard_tools.inspect import broken_samples
+from ssl_swin.shard_tools.verify import broken_samples
 from tests.data.shards.tars import image_bytes, write_tar
 
 TURNED = {

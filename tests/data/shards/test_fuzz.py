@@ -21,7 +21,7 @@ from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.layout import sample_key
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
-from ssl_swin.shard_tools.inspect import broken_samples, verify
+from ssl_swin.shard_tools.verify import broken_samples, verify
 from tests.data.shards.limits import Hang, limits, told
 from tests.data.shards.mutations import MUTATIONS, Target, good_members
 from tests.data.shards.patient import Found, label_in, payloads_in

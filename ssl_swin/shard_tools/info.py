@@ -1,4 +1,4 @@
-"""Looks into shards: is every image readable, and what is in them."""
+"""Counts what is in some shards: samples, bytes, classes, and the sizes of images."""
 
 import io
 from collections import Counter
@@ -7,87 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from ssl_swin.data.pixels.decode import UnreadableImage, decode
 from ssl_swin.data.shards.layout import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
-from ssl_swin.errors import RemoteError, ShardError
-from ssl_swin.shard_tools.parallel import each
+from ssl_swin.errors import UserError
 
 _MANY_SAMPLES = 100_000  # above this, labels are counted among the sampled images only
 _MANY_CLASSES = 20
-
-
-def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> None:
-    """Decode every image of the shards and print what is broken, by shard and key.
-
-    Args:
-        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL.
-        num_workers: Processes, each with one shard at a time, 1 or more.
-        cache_dir: Where remote shards and indexes go; left out, the user's cache.
-
-    Raises:
-        ValueError: If `num_workers` is below 1.
-        ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
-    """
-    shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
-    jobs = [(shard_set, shard) for shard in range(len(shard_set.paths))]
-    num_broken = 0
-    with Progress() as progress:
-        task = progress.add_task("verifying shards", total=len(jobs))
-        for (_, shard), broken in each(broken_samples, jobs, num_workers):
-            for key, why in broken:
-                progress.print(
-                    f"{shard_set.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
-                )
-            num_broken += len(broken)
-            progress.advance(task)
-    if num_broken:
-        raise ShardError(
-            f"{num_broken} of {shard_set.num_samples} samples in {shards} are broken, as named "
-            "above; pack them again, or let training replace them"
-        )
-    print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
-
-
-def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
-    """Decode all images of one shard.
-
-    Args:
-        job: The set, and the place of the shard in it.
-
-    Returns:
-        Key and reason of each broken sample, in tar order; a damaged tar counts as one.
-
-    Raises:
-        RemoteError: If a remote shard cannot be had.
-    """
-    shards, shard = job
-    reader = ShardReader(shards)
-    broken = []
-    try:
-        for row, entry in enumerate(shards.rows(shard)):
-            try:
-                decode(reader.read(shard, row), in_chans=3)
-                if entry["label_kind"] == CLS_LABEL:
-                    reader.label(shard, row)
-            except RemoteError:
-                raise
-            except (UnreadableImage, ShardError) as error:
-                broken.append((_printable(reader.key(shard, row)), str(error)))
-    except RemoteError:  # the network's fault, not the shard's
-        raise
-    except ShardError as error:  # the shard itself: changed, or its index is gone
-        broken.append(("(whole shard)", str(error)))
-    finally:
-        reader.close()
-    return broken
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
@@ -99,11 +26,11 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
         cache_dir: Where the indexes of remote shards go; left out, the user's cache.
 
     Raises:
-        ValueError: If `sample` is below 1.
+        UserError: If `sample` is below 1.
         ShardError: If a shard is missing or was changed, or a label is no class number.
     """
     if sample < 1:
-        raise ValueError(f"sample={sample} shows nothing; give 1 or more")
+        raise UserError(f"sample={sample} shows nothing; give 1 or more")
     shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
     counts, num = shard_set.counts, shard_set.num_samples
     places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
@@ -118,7 +45,7 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
 
 
 def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
-    """Percentiles of widths and heights, read from the images' own headers."""
+    """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes, num_broken = ShardReader(shards, whole=False), [], 0
     for shard, row in zip(*shards.locate(places), strict=True):
         data = reader.read(int(shard), int(row))
@@ -135,7 +62,7 @@ def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
 
 
 def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
-    """How often each class occurs: in all of a small local set, else in the sampled images."""
+    """Count each class: in all of a small local set, else in the sampled images."""
     if shards.num_samples <= _MANY_SAMPLES and shards.remote is None:
         places = np.arange(shards.num_samples)
     reader = ShardReader(shards, whole=False)

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from ssl_swin.training.callbacks import DataWait
+from ssl_swin.training.clock import DataWait
 
 
 @pytest.mark.parametrize(("wait_s", "step_s", "says"), [(0.03, 0.002, 1), (0.001, 0.02, 0)])

@@ -1,6 +1,5 @@
 """Of two lives in one run folder the one that started last writes, and the other leaves."""
 
-import json
 import os
 import time
 from dataclasses import replace
@@ -11,13 +10,11 @@ import pytest
 import torch
 
 from ssl_swin.config.run import PretrainConfig
+from ssl_swin.record.lines import read_lines
 from ssl_swin.record.owner import LostOwnership, Ownership
-from ssl_swin.record.run_folder import read_lines
-from ssl_swin.training.checkpoint import FORMAT, read_checkpoint, write_checkpoint
+from ssl_swin.training.checkpoint_file import FORMAT, read_checkpoint, write_checkpoint
 from tests.training import stops
 from tests.training.launch import PATIENCE_S, finish, pretrain_config, start, train
-
-FACTS = {"life": 1, "job": "17", "restart": 0}
 
 
 def build(run_dir: Path, shards: Path, devices: int = 1) -> PretrainConfig:
@@ -25,57 +22,12 @@ def build(run_dir: Path, shards: Path, devices: int = 1) -> PretrainConfig:
     return replace(config, optim=replace(config.optim, epochs=1, warmup_epochs=0.5))
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run" / "owner.json"
-
-
-def test_the_owner_is_written_down_and_goes_on(path):
-    owner = Ownership(path)
-    owner.require()  # before the claim
-    text = owner.claim(FACTS)
-    owner.require()
-    written = json.loads(path.read_text())
-    assert written.items() > (FACTS | {"pid": os.getpid()}).items()
-    follower = Ownership(path)
-    follower.follow(text)
-    assert not follower.is_lost()
-
-
-def test_a_later_claim_takes_the_folder_from_all_ranks_of_the_older(path):
-    first, second, follower = Ownership(path), Ownership(path), Ownership(path)
-    follower.follow(first.claim(FACTS))
-    second.claim(FACTS)  # the same life number, as two starts at once have
-    for lost in (first, follower):
-        assert lost.is_lost()
-        with pytest.raises(LostOwnership, match=r'run now belongs to .*"job": "17".*writes noth'):
-            lost.require()
-    assert not second.is_lost()
-
-
-def test_an_earlier_start_of_the_same_job_cannot_take_the_folder_back(path):
-    newer, older, other = (Ownership(path) for _ in range(3))
-    newer.claim(FACTS | {"restart": 1})
-    with pytest.raises(LostOwnership):  # given up while it began, and still there
-        older.claim(FACTS | {"restart": 0})
-    newer.require()
-    other.claim(FACTS | {"job": "18", "restart": 0})
-    assert newer.is_lost()
-
-
-def test_a_missing_file_takes_nothing_away(path):
-    owner = Ownership(path)
-    owner.claim(FACTS)
-    path.unlink()
-    assert not owner.is_lost()
-    owner.require()
-
-
-def test_a_claim_that_comes_during_a_save_keeps_the_newer_life_s_checkpoint(path):
-    old, checkpoint = Ownership(path), path.with_name("last.ckpt")
-    old.claim(FACTS)
+def test_a_claim_that_comes_during_a_save_keeps_the_newer_life_s_checkpoint(tmp_path):
+    path, checkpoint = tmp_path / "owner.json", tmp_path / "last.ckpt"
+    old = Ownership(path)
+    old.claim({"life": 1})
     write_checkpoint(checkpoint, {"format": FORMAT, "step": 9}, old.require)
-    Ownership(path).claim(FACTS)
+    Ownership(path).claim({"life": 2})
     with pytest.raises(LostOwnership):
         write_checkpoint(checkpoint, {"format": FORMAT, "step": 5}, old.require)
     assert read_checkpoint(checkpoint)["step"] == 9

@@ -1,0 +1,76 @@
+"""Measures held-out images: the sums over them, and how many images the sums are over."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ssl_swin.data.batches.batch import Batch
+
+
+class Measurable(Protocol):
+    """A module that says what is measured on a batch; both learners do."""
+
+    training: bool
+
+    def measure(self, batch: Batch) -> dict[str, Tensor]:
+        """Return sums over the images of a batch, float64 scalars by name."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters; batches are moved to where they are."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch drop path and dropout on or off."""
+
+
+@dataclass(frozen=True)
+class HeldoutSums:
+    """What was measured; the sums and counts of parts add up to those of the whole.
+
+    Attributes:
+        sums: Name -> sum over the images that were measured, float64 scalar.
+        num_measured: Images that were measured.
+        num_left_out: Images that cannot be decoded.
+    """
+
+    sums: dict[str, Tensor]
+    num_measured: int
+    num_left_out: int
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each measurement over the images; of no images it is not a number."""
+        return {name: float(value / self.num_measured) for name, value in self.sums.items()}
+
+
+def measure(
+    module: Measurable, loader: Iterable[Batch], on_batch: Callable[[], None] = lambda: None
+) -> HeldoutSums:
+    """Measure all images of a loader once, with drop path and dropout off.
+
+    Args:
+        module: What is measured.
+        loader: Batches as an image stream gives them. Where `replaced` is not -1, another image
+            stands in for one that cannot be decoded; it is left out here, for it comes once more
+            in its own place.
+        on_batch: Called after each batch.
+    """
+    device, was_training = next(module.parameters()).device, module.training
+    sums: dict[str, Tensor] = {}
+    num_measured = num_left_out = 0
+    module.train(False)
+    with torch.no_grad():
+        for batch in loader:
+            good = batch["replaced"] < 0
+            num_good, num = int(good.sum()), len(good)
+            if 0 < num_good < num:
+                batch = {name: value[good] for name, value in batch.items()}
+            batch = {name: value.to(device) for name, value in batch.items()}
+            for name, value in module.measure(batch).items():
+                # Where no image is good the names still count: all ranks must know them.
+                sums[name] = sums.get(name, 0) + (value if num_good else torch.zeros_like(value))
+            num_measured, num_left_out = num_measured + num_good, num_left_out + num - num_good
+            on_batch()
+    module.train(was_training)
+    return HeldoutSums(sums, num_measured, num_left_out)

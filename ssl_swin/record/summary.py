@@ -1,0 +1,62 @@
+"""The finished run in numbers: `summary.json`."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ssl_swin.errors import UserError
+from ssl_swin.record.lines import write_text
+from ssl_swin.record.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The schema of `summary.json`; a field that a run does not have is None."""
+
+    kind: str
+    """"pretrain" or "finetune"."""
+    name: str
+    """The run folder's name."""
+    seed: int
+    step: int
+    """Optimiser steps done."""
+    epochs: float
+    samples_seen: int
+    train_loss: float | None
+    """Of the last step that was logged."""
+    heldout_loss: float | None = None
+    """Masked loss on the validation shards, with fixed masks."""
+    top1: float | None = None
+    """Per cent, after the last epoch."""
+    top5: float | None = None
+    best_top1: float | None = None
+    num_labels: int | None = None
+    """Labelled training images."""
+    start: str | None = None
+    """Where the encoder came from; "scratch" if nowhere."""
+    bad_samples: int = 0
+    """Images that could not be decoded and were replaced by others, over all epochs."""
+    lives: int = 1
+    """Times the run was started."""
+    seconds: float = 0.0
+    """Spent training in the last life."""
+
+
+def write_summary(folder: RunFolder, summary: Summary) -> None:
+    """Write `summary.json`."""
+    write_text(folder.summary, json.dumps(asdict(summary), indent=2) + "\n")
+
+
+def read_summary(folder: RunFolder) -> Summary | None:
+    """Return the summary of a finished run, or None while there is none.
+
+    Raises:
+        UserError: If the file is there and is not a summary.
+    """
+    if not folder.summary.is_file():
+        return None
+    try:
+        fields: dict[str, Any] = json.loads(folder.summary.read_text(encoding="utf-8"))
+        return Summary(**fields)
+    except (json.JSONDecodeError, TypeError) as error:
+        raise UserError(f"{folder.summary} is not a summary of this version: {error}") from error

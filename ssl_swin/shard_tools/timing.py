@@ -1,0 +1,122 @@
+"""Times how fast images become pixels: stage by stage on one core, and in many loader processes."""
+
+import time
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from ssl_swin.data.batches.batch import collate
+from ssl_swin.data.batches.stream import PLANNED_TOGETHER, ImageStream
+from ssl_swin.data.order.one_set import Shares
+from ssl_swin.data.pixels.decode import UnreadableImage
+
+STAGES = ("read", "header and draw", "decode", "resize and write")
+_WARM_UP = 2  # batches of each worker that are not counted
+
+
+@dataclass
+class OneCore:
+    """What one core did."""
+
+    stages_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    num_images: int = 0
+    num_jpegs: int = 0
+    num_bytes: int = 0
+    short_sides: list[int] = field(default_factory=list)
+    """Of the JPEGs, pixels."""
+
+    @property
+    def images_per_s(self) -> float:
+        """Images per second through all stages."""
+        return self.num_images / sum(self.stages_s.values())
+
+    def parts(self) -> dict[str, float]:
+        """Return each stage's part of the time, in [0, 1]."""
+        total = sum(self.stages_s.values())
+        return {name: seconds / total for name, seconds in self.stages_s.items()}
+
+
+def time_stages(stream: ImageStream, shares: Shares, seconds: float) -> OneCore:
+    """Do in this process what `ImageStream` does, with a clock between the stages.
+
+    Args:
+        stream: What to read.
+        shares: What to read of it; the first share is not counted.
+        seconds: How long to go on; the last share is read whole.
+    """
+    one = OneCore()
+    began = time.perf_counter()
+    for number, share in enumerate(shares):
+        if number == 1:
+            one, began = OneCore(), time.perf_counter()
+        if number > 1 and time.perf_counter() - began > seconds:
+            break
+        epoch = np.broadcast_to(share.epoch, share.index.shape)
+        for start in range(0, len(share.index), PLANNED_TOGETHER):
+            together = slice(start, start + PLANNED_TOGETHER)
+            _time_together(stream, epoch[together], share.index[together], one)
+    return one
+
+
+def _time_together(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, one: OneCore) -> None:
+    slot = np.empty((stream.in_chans, stream.img_size, stream.img_size), np.uint8)
+    places = zip(*(found.tolist() for found in stream.shards.locate(index)), strict=True)
+    times = [time.perf_counter()]
+    data = [stream.reader.read(shard, row) for shard, row in places]
+    times.append(time.perf_counter())
+    samples = [
+        stream.renderer.plan(*each)
+        for each in zip(data, epoch.tolist(), index.tolist(), strict=True)
+    ]
+    times.append(time.perf_counter())
+    _add(one, STAGES[:2], times)
+    for sample in samples:
+        times = [time.perf_counter()]
+        try:
+            decoded = stream.renderer.decode(sample)
+        except UnreadableImage:
+            continue
+        times.append(time.perf_counter())
+        stream.renderer.write(sample, decoded, slot)
+        times.append(time.perf_counter())
+        _add(one, STAGES[2:], times)
+    jpegs = [sample.jpeg for sample in samples if sample.jpeg is not None]
+    one.num_images += len(samples)
+    one.num_jpegs += len(jpegs)
+    one.num_bytes += sum(map(len, data))
+    one.short_sides += [min(jpeg.size) for jpeg in jpegs]
+
+
+def _add(one: OneCore, stages: tuple[str, ...], times: list[float]) -> None:
+    for stage, (start, stop) in zip(stages, pairwise(times), strict=True):
+        one.stages_s[stage] += stop - start
+
+
+def time_workers(stream: ImageStream, shares: Shares, num_workers: int, seconds: float) -> float:
+    """Return the images per second that so many loader processes bring together.
+
+    The first batches of each worker are not counted: while workers start, they run unevenly.
+    """
+    loader = DataLoader(
+        stream,
+        batch_sampler=shares,  # type: ignore[arg-type]  # a share is no list, and need not be
+        collate_fn=collate,  # type: ignore[arg-type]
+        num_workers=num_workers,
+        worker_init_fn=_one_thread,
+    )
+    batches = iter(loader)
+    for _ in islice(batches, _WARM_UP * num_workers):
+        pass
+    began, num = time.perf_counter(), 0
+    for batch in batches:
+        num += len(batch["index"])
+        if time.perf_counter() - began > seconds:
+            break
+    return num / (time.perf_counter() - began)
+
+
+def _one_thread(worker: int) -> None:  # noqa: ARG001
+    torch.set_num_threads(1)

@@ -1,0 +1,78 @@
+"""Decodes every image of some shards, and names what is broken."""
+
+from pathlib import Path
+
+from rich.progress import Progress
+
+from ssl_swin.data.pixels.decode import UnreadableImage, decode
+from ssl_swin.data.shards.layout import CLS_LABEL
+from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.errors import RemoteError, ShardError
+from ssl_swin.shard_tools.parallel import each
+from ssl_swin.shard_tools.printable import printable
+
+
+def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> None:
+    """Decode every image of the shards and print what is broken, by shard and key.
+
+    Args:
+        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL.
+        num_workers: Processes, each with one shard at a time, 1 or more.
+        cache_dir: Where remote shards and indexes go; left out, the user's cache.
+
+    Raises:
+        UserError: If `num_workers` is below 1.
+        ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
+    """
+    shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
+    jobs = [(shard_set, shard) for shard in range(len(shard_set.paths))]
+    num_broken = 0
+    with Progress() as progress:
+        task = progress.add_task("verifying shards", total=len(jobs))
+        for (_, shard), broken in each(broken_samples, jobs, num_workers):
+            for key, why in broken:
+                progress.print(
+                    f"{shard_set.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
+                )
+            num_broken += len(broken)
+            progress.advance(task)
+    if num_broken:
+        raise ShardError(
+            f"{num_broken} of {shard_set.num_samples} samples in {shards} are broken, as named "
+            "above; pack them again, or let training replace them"
+        )
+    print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
+
+
+def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
+    """Decode all images of one shard.
+
+    Args:
+        job: The set, and the place of the shard in it.
+
+    Returns:
+        Key and reason of each broken sample, in tar order; a damaged tar counts as one.
+
+    Raises:
+        RemoteError: If a remote shard cannot be fetched.
+    """
+    shards, shard = job
+    reader = ShardReader(shards)
+    broken = []
+    try:
+        for row, entry in enumerate(shards.rows(shard)):
+            try:
+                decode(reader.read(shard, row), in_chans=3)
+                if entry["label_kind"] == CLS_LABEL:
+                    reader.label(shard, row)
+            except RemoteError:
+                raise
+            except (UnreadableImage, ShardError) as error:
+                broken.append((printable(reader.key(shard, row)), str(error)))
+    except RemoteError:  # the network's fault, not the shard's
+        raise
+    except ShardError as error:  # the shard itself: changed, or its index is gone
+        broken.append(("(whole shard)", str(error)))
+    finally:
+        reader.close()
+    return broken

@@ -1,0 +1,87 @@
+"""A checkpoint on the disk: written whole or not at all, read without executing anything."""
+
+import errno
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_swin.errors import UserError
+from ssl_swin.files import replacing
+
+FORMAT = 1
+
+State = dict[str, Any]
+
+# What zipfile and torch.load say to bytes that are no checkpoint, or were one.
+_BROKEN = (
+    EOFError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Errors of the system that are the file's fault: it is not there, or sends zipfile to a wild place.
+_WRONG_FILE = (errno.ENOENT, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW, None)
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint that cannot be read, or is not as it was written."""
+
+
+def write_checkpoint(path: Path, state: State, ready: Callable[[], None] | None = None) -> None:
+    """Write a checkpoint; the old file stays until the new one is whole.
+
+    Args:
+        path: The file.
+        state: Its content.
+        ready: Called right before the new file takes the old one's place, which it can forbid by
+            raising.
+    """
+    with replacing(path, ready) as file:
+        torch.save(state, file)
+
+
+def read_checkpoint(path: Path) -> State:
+    """Read a checkpoint of ours; nothing in it is executed.
+
+    Raises:
+        DamagedCheckpoint: If it is not there, or a byte is not what was written.
+        UserError: If it is of another format.
+        OSError: If the storage does not give it, which it may do later.
+        MemoryError: If there is no room for it.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:  # torch writes check sums and never looks at them
+            damaged = file.testzip()
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        if error.errno not in _WRONG_FILE:
+            raise
+        reason = error.strerror or error
+        raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint: {reason}") from error
+    except _BROKEN as error:
+        if "allocate memory" in str(error):  # torch's word for it
+            raise MemoryError(f"no memory to read {path} into") from error
+        raise DamagedCheckpoint(
+            f"{path} cannot be read as a checkpoint: it is damaged, or is not of this program"
+        ) from error
+    if damaged:
+        raise DamagedCheckpoint(
+            f"{path} cannot be read as a checkpoint: it is damaged, in {damaged}"
+        )
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is not a checkpoint of a run of this program (format {FORMAT}); to start from "
+            "somebody's weights, fine-tune with `encoder`"
+        )
+    return state

@@ -1,0 +1,102 @@
+"""Puts a run's checkpoints where they belong, one at a time, also while training goes on."""
+
+import os
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.checkpoint_file import State, write_checkpoint
+
+
+class CheckpointWriter:
+    """Writes checkpoints into a run folder; rank 0 alone uses it.
+
+    Args:
+        folder: The run's files.
+        require_owner: Raises if a newer life owns the folder.
+        background: Write from a copy in main memory while training goes on.
+    """
+
+    def __init__(
+        self, folder: RunFolder, require_owner: Callable[[], None], background: bool
+    ) -> None:
+        self.folder, self.require_owner, self.background = folder, require_owner, background
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
+        """Write a checkpoint as the last one, and before that to other places.
+
+        Args:
+            state: Its content; the next step may change it when this returns.
+            copies: Other files that get the same content.
+            reasons: Why it is written, for the record.
+
+        Raises:
+            LostOwnership: If a newer life owns the folder.
+            OSError: If this checkpoint, or the one before it, cannot be written.
+        """
+        self.finish()  # one at a time: there is one copy in memory, and the order is kept
+        if self.background:
+            self._writing = self._thread.submit(self._write, _copied(state), copies, reasons)
+        else:
+            self._write(state, copies, reasons)
+
+    def check(self) -> None:
+        """Raise what a checkpoint in the background met, if it is done; wait for nothing."""
+        if self._writing is not None and self._writing.done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that is being written in the background.
+
+        Raises:
+            OSError: If it could not be written.
+            LostOwnership: If a newer life owns the folder.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
+        for path in copies:
+            write_checkpoint(path, state, self.require_owner)
+        write_checkpoint(self.folder.last, state, self._make_room)
+        append_line(self.folder.checkpoints, {"step": state["step"], "reasons": reasons})
+
+    def _make_room(self) -> None:
+        self.require_owner()
+        keep_previous(self.folder)
+        self.require_owner()  # once more, as the rename is next
+
+
+def keep_previous(folder: RunFolder) -> None:
+    """Give `last` the name `previous` too; at every moment one of the names is a whole file."""
+    last, previous = folder.last, folder.previous
+    if not last.is_file():
+        return  # there is no checkpoint yet
+    spare = previous.with_name(f".{previous.name}.{secrets.token_hex(4)}.partial")
+    try:
+        os.link(last, spare)
+        spare.replace(previous)
+    except OSError:  # a file system without links
+        last.replace(previous)
+    finally:
+        spare.unlink(missing_ok=True)  # still there if both were one file
+
+
+def _copied(value: Any) -> Any:
+    """Copy what the next step would change into main memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(inner) for inner in value)
+    return value

@@ -1,0 +1,87 @@
+"""How long steps take, how much of it is waiting for data, and a warning if it is much."""
+
+import os
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+
+from ssl_swin.training.learner import Learner
+from ssl_swin.training.trainer import say
+
+
+class Clock(Callback):
+    """Times steps and the waiting for data; last of all callbacks, so that it sees only the loader.
+
+    Attributes:
+        step_s: Seconds since the last reset.
+        wait_s: Of these, seconds the loader was waited for.
+        num_steps: Steps since the last reset.
+        last_step_s: Seconds of the last step, with its wait.
+    """
+
+    def __init__(self) -> None:
+        self.last_step_s, self._last = 0.0, time.perf_counter()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        self.wait_s, self.num_steps = 0.0, 0
+        self._began = self._mark = time.perf_counter()
+
+    @property
+    def step_s(self) -> float:
+        """Seconds since the last reset."""
+        return time.perf_counter() - self._began
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Start with the first wait."""
+        self.reset()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Learner, batch: Any, batch_idx: int
+    ) -> None:
+        """End of a wait."""
+        self.wait_s += time.perf_counter() - self._mark
+        self.num_steps += 1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Start of a wait."""
+        self._mark = time.perf_counter()
+        self.last_step_s, self._last = self._mark - self._last, self._mark
+
+
+class DataWait(Clock):
+    """Says in words, once in a life, that training waits for data, and what to change.
+
+    Args:
+        num_workers: Loader processes of each training process.
+        num_steps: Steps that are looked at together; those of the start are passed over.
+        share: Of their time, waiting from which on there is something to say.
+    """
+
+    def __init__(self, num_workers: int, num_steps: int = 100, share: float = 0.25) -> None:
+        super().__init__()
+        self.num_workers, self.window, self.share = num_workers, num_steps, share
+        self._warm = self._said = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the last steps when there are enough of them."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._said or self.num_steps < self.window:
+            return
+        waited = self.wait_s / self.step_s
+        if self._warm and waited > self.share:
+            self._said = True
+            say(
+                f"data-bound: {100 * waited:.0f} % of the last {self.window} steps was waiting for "
+                f"images; give more data.num_workers (now {self.num_workers}, on "
+                f"{len(os.sched_getaffinity(0))} cores), smaller images (ssl-swin shards create "
+                "--short_side) or nearer storage; ssl-swin doctor tells which"
+            )
+        self._warm = True
+        self.reset()

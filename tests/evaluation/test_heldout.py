@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ssl_swin.data.batches.batch import collate
+from ssl_swin.data.order.one_set import EvaluationShares
+from ssl_swin.evaluation.heldout import measure
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import read_summary
+from ssl_swin.runs.build import build_finetune, build_pretrain
+from tests.training.launch import finetune_config, pretrain_config, train
+
+BUILD = {pretrain_config: build_pretrain, finetune_config: build_finetune}
+
+
+class Brightness(nn.Module):
+    """Measures the sum of its images, and notes what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.seen = []
+
+    def measure(self, batch):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.seen += batch["index"].tolist()
+        return {"brightness": (self.weight * batch["image"]).double().sum()}
+
+
+def batch(index, bad=()):
+    index = torch.tensor(index)
+    replaced = torch.tensor([i if i in bad else -1 for i in index.tolist()])
+    return {"image": index.float(), "index": index, "replaced": replaced}
+
+
+def test_what_stands_in_for_an_unreadable_image_is_left_out():
+    module = Brightness()
+    found = measure(module, [batch([0, 1, 2], bad=[1]), batch([3, 4]), batch([5], bad=[5])])
+    assert (found.num_measured, found.num_left_out) == (4, 2)
+    assert found.means() == {"brightness": (0 + 2 + 3 + 4) / 4}
+    assert module.seen[:4] == [0, 2, 3, 4]
+
+
+def test_a_part_without_a_readable_image_knows_the_names_all_the_same():
+    found = measure(Brightness(), [batch([7, 8], bad=[7, 8])])
+    assert (found.num_measured, found.num_left_out) == (0, 2)
+    assert found.sums == {"brightness": 0}
+    assert np.isnan(found.means()["brightness"])
+
+
+def test_the_sums_of_parts_are_those_of_the_whole():
+    batches = [batch([0, 1, 2]), batch([3, 4], bad=[4]), batch([5])]
+    whole = measure(Brightness(), batches)
+    parts = [measure(Brightness(), batches[:1]), measure(Brightness(), batches[1:])]
+    for name in ("num_measured", "num_left_out"):
+        assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
+    assert sum(part.sums["brightness"] for part in parts) == whole.sums["brightness"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_is_left_in_the_mode_it_was_in(training):
+    module, calls = Brightness().train(training), []
+    measure(module, [batch([0]), batch([1])], on_batch=lambda: calls.append(1))
+    assert module.training is training
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("configure", BUILD)
+def test_without_a_trainer_the_numbers_are_those_of_the_run_s_summary(
+    tmp_path, tiny_shards, configure
+):
+    mode = "L" if configure is pretrain_config else "RGB"
+    shards = tiny_shards([40, 21], broken={3, 60}, mode=mode)
+    config = configure(tmp_path / "run", shards, micro_batch_size=7)
+    data = replace(config.data, num_lanes=6, max_bad_share=0.5)
+    config = replace(config, data=data, optim=replace(config.optim, epochs=2, warmup_epochs=1))
+    summary = read_summary(RunFolder(train(config)))
+
+    run = BUILD[configure](config)
+    heldout = run.datamodule.heldout
+    shares = EvaluationShares(np.arange(len(heldout.stream)), heldout.batch_size, 0, 1)
+    found = measure(
+        run.module, DataLoader(heldout.stream, batch_sampler=shares, collate_fn=collate)
+    )
+    assert (found.num_measured, found.num_left_out) == (59, 2)
+    means = found.means()
+    assert means["heldout_loss"] == summary.heldout_loss
+    assert (means.get("top1"), means.get("top5")) == (summary.top1, summary.top5)

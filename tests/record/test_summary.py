@@ -1,0 +1,24 @@
+import json
+
+import pytest
+
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import Summary, read_summary, write_summary
+
+SUMMARY = Summary("pretrain", "run", 0, 20, 1.25, 160, 0.5, heldout_loss=0.6, lives=3)
+
+
+def test_a_summary_is_read_back_as_it_was_written(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert read_summary(folder) is None
+    write_summary(folder, SUMMARY)
+    assert read_summary(folder) == SUMMARY
+    assert json.loads(folder.summary.read_text())["top1"] is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"kind": "pretrain"}', '{"unknown": 1}', "3"])
+def test_what_is_no_summary_is_refused_by_its_name(tmp_path, text):
+    folder = RunFolder(tmp_path)
+    folder.summary.write_text(text)
+    with pytest.raises(ValueError, match=r"summary.json is not a summary of this version"):
+        read_summary(folder)

@@ -1,0 +1,102 @@
+"""Every script of benchmarks/ runs to its end at its smallest setting."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(
+    path.name for path in ROOT.glob("benchmarks/*.py") if "__main__" in path.read_text("utf-8")
+)
+RUN = "configs/pretrain/demo.yaml --training.num_threads 1 --data.num_workers 0"
+# Arguments of each script, and what it prints once it has come to its end. OUT is a fresh folder.
+SMALLEST = {
+    "demo_search.py": (
+        "--out OUT --seeds 1 --base-lr 0.1 --epochs 1 -- --optim.epochs 1 --optim.warmup_epochs 0"
+        " --data.shards data/fashion-mnist-sample/train-000000.tar --training.num_threads 1",
+        "| scratch | 0.1 | 1 |",
+    ),
+    "memory.py": ("--minutes 0.02 --every 0.3 --workers 1", "in the first quarter"),
+    "order.py": ("--on-disk 20 --shards 10 --batch 256", "| 64 | 4 |"),
+    "overhead.py": ("--processes 1 --rounds 1 --steps 100", "| 1 | ours |"),
+    "step.py": ("--model demo --rounds 1 --threads 1", "plain / ours: median"),
+    "stop.py": (f"--processes 1 --rounds 1 --at-step 2 -- {RUN}", "| 1 | 4 |"),
+    "stream.py": ("--out OUT --rounds 1 --images 10 --batch 6", "64 pixels, half scale"),
+}
+
+
+commands = pytest.mark.commands  # a minute and more, so not part of `make test`
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def small(script, tmp_path):
+    return SMALLEST[script][0].replace("OUT", str(tmp_path / "out")).split()
+
+
+@commands
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_benchmark_runs_to_its_end(script, tmp_path):
+    done = run(f"benchmarks/{script}", *small(script, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert SMALLEST[script][1] in done.stdout
+
+
+def test_every_benchmark_has_its_smallest_setting_in_the_table():
+    assert set(SMALLEST) == set(SCRIPTS)
+
+
+def test_every_benchmark_is_on_the_page():
+    page = (ROOT / "benchmarks/README.md").read_text("utf-8")
+    assert [script for script in SCRIPTS if f"| `{script}` |" not in page] == []
+
+
+@commands
+def test_peers_that_are_not_installed_are_named_and_left_out(tmp_path):
+    absent = ["litdata", "nvidia.dali", "skimage", "sklearn"]
+    code = (
+        "import runpy, sys\n"
+        f"sys.modules.update(dict.fromkeys({absent}))  # None: an import fails\n"
+        "sys.path.insert(0, 'benchmarks')\n"
+        "runpy.run_path('benchmarks/stream.py', run_name='__main__')\n"
+    )
+    done = run("-c", code, *small("stream.py", tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "- cut from noise, for want of photographs" in done.stdout
+    for name in ("litdata", "nvidia.dali"):
+        install = "(pip install -e '.[bench]')"
+        assert f"- not measured: {name} is not installed {install}\n" in done.stdout
+        assert f"\n| {name} |" not in done.stdout
+
+
+@commands
+@pytest.mark.parametrize(
+    ("script", "arguments", "told"),
+    [
+        ("memory.py", "--minutes 0.01", "--minutes must hold four looks"),
+        ("order.py", "--on-disk 5", "--on-disk must be 20 or more"),
+        ("overhead.py", "--steps 20", "--steps must be 100 or more"),
+        ("step.py", "--rounds 0", "must be 1 or more"),
+        ("stop.py", f"--at-step 1 -- {RUN}", "--at-step must be 2 or more"),
+        ("stream.py", "--out OUT --images 8", "--images must be 80 or more"),
+        ("stream.py", "--out OUT --photos docs", "--photos docs holds no jpg"),
+    ],
+)
+def test_settings_that_measure_nothing_are_refused(script, arguments, told, tmp_path):
+    arguments = arguments.replace("OUT", str(tmp_path / "out")).split()
+    done = run(f"benchmarks/{script}", *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
