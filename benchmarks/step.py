@@ -31,10 +31,10 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
 from ssl_swin.data.batches.batch import Batch
+from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.masking import grid, to_pixels, to_tokens
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Schedule
@@ -68,7 +68,7 @@ class Plain(nn.Module):
         sizes = ours.encoder.architecture()
         name = sizes.pop("name")
         self.backbone = timm.create_model(name, num_classes=0, drop_path_rate=0.0, **sizes)
-        self.backbone.load_state_dict(to_timm(ours.encoder))
+        self.backbone.load_state_dict(to_timm(ours.encoder.state_dict()))
         self.mask_token = nn.Parameter(ours.encoder.mask_token.detach().clone())
         stride = ours.encoder.stride
         conv = nn.Conv2d(ours.encoder.num_features, stride**2 * 3, kernel_size=1)
@@ -160,7 +160,7 @@ def build_ours(options: argparse.Namespace) -> PretrainModule:
     sizes = {"name": options.model} if options.model != "demo" else dict(DEMO)
     given = {"img_size": options.img_size, "window_size": options.window_size}
     sizes.update({name: value for name, value in given.items() if value is not None})
-    encoder = SwinEncoder(**sizes)
+    encoder = build_encoder(in_chans=3, **sizes)
     mask_patch_size = encoder.stride
     schedule = Schedule(
         seed=0,

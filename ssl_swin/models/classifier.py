@@ -3,7 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.errors import UserError
+from ssl_swin.models.encoder import Encoder
 
 
 class Classifier(nn.Module):
@@ -14,24 +15,25 @@ class Classifier(nn.Module):
         truncated normal start of standard deviation 0.02 and bias 0.
     """
 
-    def __init__(self, encoder: SwinEncoder, num_classes: int) -> None:
-        """Put a head on an encoder, which is changed in one thing: its mask token is frozen.
+    def __init__(self, encoder: Encoder, num_classes: int) -> None:
+        """Put a head on an encoder and freeze its mask token.
 
         Nothing is hidden here, so the mask token would never get a gradient, which distributed
-        training refuses; it stays in the weights so that they can go back to pretraining.
+        training refuses. It stays in the weights, so that they can go back to pretraining.
 
         Args:
             encoder: Encodes whole images.
             num_classes: At least 1.
 
         Raises:
-            ValueError: If num_classes is smaller than 1.
+            UserError: If num_classes is smaller than 1.
         """
         super().__init__()
         if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes} must be at least 1")
+            raise UserError(f"num_classes={num_classes} must be at least 1")
         self.encoder = encoder
-        self.encoder.mask_token.requires_grad_(False)
+        for name in encoder.mask_parameters():
+            encoder.get_parameter(name).requires_grad_(False)
         self.head = nn.Linear(encoder.num_features, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)

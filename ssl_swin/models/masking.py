@@ -1,10 +1,20 @@
 """Stop "mask" on the route: what is hidden, in mask patches, tokens and pixels."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
+
+from ssl_swin.errors import UserError
+
+Mask = Callable[[Tensor, Tensor | int, int, tuple[int, int], int], Tensor]
+"""(index, epoch, seed, grid, num_hidden) -> bool (batch, rows, cols), as :func:`random_mask` says.
+
+Every kind hides exactly `num_hidden` patches in every image, so what a loss is divided by is known
+without asking other ranks.
+"""
 
 _PURPOSE = 0x6D61736B  # "mask" in ASCII: keeps these draws apart from every other use of the seed
 _WORD = (1 << 64) - 1
@@ -24,11 +34,11 @@ def grid(img_size: int | tuple[int, int], mask_patch_size: int) -> tuple[int, in
         Rows and columns: (6, 6) for 192-pixel images and 32-pixel patches.
 
     Raises:
-        ValueError: If mask patches do not tile the image.
+        UserError: If mask patches do not tile the image.
     """
     rows_px, cols_px = (img_size, img_size) if isinstance(img_size, int) else img_size
     if mask_patch_size < 1 or rows_px % mask_patch_size or cols_px % mask_patch_size:
-        raise ValueError(
+        raise UserError(
             f"mask_patch_size={mask_patch_size} does not divide img_size={img_size}; "
             "choose a mask_patch_size that divides both sides of the image"
         )
@@ -46,20 +56,20 @@ def check_mask_patch_size(
         mask_patch_size: Side of a mask patch in pixels.
 
     Raises:
-        ValueError: If mask_patch_size does not divide img_size, or patch_size mask_patch_size.
+        UserError: If mask_patch_size does not divide img_size, or patch_size mask_patch_size.
 
     Source:
         SimMIM code, data/data_simmim.py, where these are assertions.
     """
     grid(img_size, mask_patch_size)
     if patch_size < 1 or mask_patch_size % patch_size:
-        raise ValueError(
+        raise UserError(
             f"patch_size={patch_size} does not divide mask_patch_size={mask_patch_size}; "
             f"choose a mask_patch_size that is a multiple of {patch_size}"
         )
 
 
-def num_hidden(grid: tuple[int, int], mask_ratio: float) -> int:
+def count_hidden(grid: tuple[int, int], mask_ratio: float) -> int:
     """Count the mask patches to hide in each image.
 
     Args:
@@ -70,12 +80,12 @@ def num_hidden(grid: tuple[int, int], mask_ratio: float) -> int:
         ``ceil(mask_ratio * rows * cols)``: 22 for 36 patches and a ratio of 0.6.
 
     Raises:
-        ValueError: If the ratio hides nothing, or everything, on this grid.
+        UserError: If the ratio hides nothing, or everything, on this grid.
     """
     num_patches = grid[0] * grid[1]
     hidden = math.ceil(mask_ratio * num_patches) if math.isfinite(mask_ratio) else 0
     if not 0 < hidden < num_patches:
-        raise ValueError(
+        raise UserError(
             f"mask_ratio={mask_ratio} hides {hidden} of {num_patches} mask patches; "
             "hide at least one and leave at least one"
         )
@@ -87,9 +97,9 @@ def random_mask(
     epoch: int | Int64[Tensor, " batch"],
     seed: int,
     grid: tuple[int, int],
-    mask_ratio: float,
+    num_hidden: int,
 ) -> Bool[Tensor, "batch rows cols"]:
-    """Hide the same share of mask patches in every image, at independent places.
+    """Hide the same number of mask patches in every image, at independent places.
 
     Each patch gets an integer key, a hash of ``(seed, epoch, index, place)``; the smallest keys are
     hidden. Integer arithmetic alone, so every device, and every split of the batch, agrees.
@@ -99,46 +109,46 @@ def random_mask(
         epoch: Counted from 0, one for all or one for each; a new epoch hides other patches.
         seed: The run's seed.
         grid: Rows and columns of mask patches: (6, 6) for 192-pixel images and 32-pixel patches.
-        mask_ratio: Share to hide, in (0, 1).
+        num_hidden: Mask patches to hide in each image, from :func:`count_hidden`.
 
     Returns:
-        True where hidden, on the device of ``index``; ``ceil(mask_ratio * rows * cols)`` times True
-        in each image.
-
-    Raises:
-        ValueError: If the ratio hides nothing, or everything, on this grid.
+        True where hidden, on the device of ``index``; ``num_hidden`` times True in each image.
 
     Source:
         SimMIM, section 3.2 (arXiv:2111.09886); the hash is SplitMix64's finaliser (Steele, Lea and
         Flood, "Fast splittable pseudorandom number generators", 2014). The official code draws from
         numpy's global generator instead, so the same share is hidden but not the same patches.
     """
-    hidden = num_hidden(grid, mask_ratio)
     num_patches = grid[0] * grid[1]
     key = 0
     for part in (_PURPOSE, seed):
         key = _mix_int((key ^ (part & _WORD)) + _GOLDEN)
-    epochs = torch.as_tensor(epoch, dtype=torch.int64, device=index.device)
+    epochs = torch.as_tensor(epoch, dtype=torch.int64, device=index.device)  # () or (batch,)
     epoch_key = _mix((epochs ^ _signed(key)) + _signed(_GOLDEN))  # () or (batch,)
-    place = torch.arange(num_patches, dtype=torch.int64, device=index.device)
     image_key = _mix(index * _signed(_GOLDEN) + epoch_key)  # (batch,)
+    place = torch.arange(num_patches, dtype=torch.int64, device=index.device)  # (num_patches,)
     keys = _mix(image_key[:, None] + (place + 1) * _signed(_GOLDEN))  # (batch, num_patches)
     keys = keys & (_WORD >> 1)  # the sign bit off: what is sorted is a plain number
-    first = keys.argsort(dim=1, stable=True)[:, :hidden]
+    hidden = keys.argsort(dim=1, stable=True)[:, :num_hidden]  # (batch, num_hidden), places
     mask = torch.zeros(len(index), num_patches, dtype=torch.bool, device=index.device)
-    return mask.scatter_(1, first, True).view(-1, *grid)
+    return mask.scatter_(1, hidden, True).view(-1, *grid)  # (batch, rows, cols)
+
+
+MASKS: dict[str, Mask] = {"random": random_mask}
+"""Name of a kind of mask -> its function."""
 
 
 def to_tokens(
     mask: Bool[Tensor, "batch rows cols"], tokens_per_side: int
 ) -> Bool[Tensor, "batch token_rows token_cols"]:
-    """Give every token of the encoder's first stage its mask patch's value.
+    """Give every token its mask patch's value.
 
     Args:
         mask: In mask patches.
         tokens_per_side: ``mask_patch_size // patch_size``.
     """
-    return mask.repeat_interleave(tokens_per_side, 1).repeat_interleave(tokens_per_side, 2)
+    rows = mask.repeat_interleave(tokens_per_side, 1)  # (batch, token_rows, cols)
+    return rows.repeat_interleave(tokens_per_side, 2)  # (batch, token_rows, token_cols)
 
 
 def to_pixels(
@@ -150,7 +160,8 @@ def to_pixels(
         mask: In mask patches.
         mask_patch_size: Side of a mask patch in pixels.
     """
-    return mask.repeat_interleave(mask_patch_size, 1).repeat_interleave(mask_patch_size, 2)
+    rows = mask.repeat_interleave(mask_patch_size, 1)  # (batch, height, cols)
+    return rows.repeat_interleave(mask_patch_size, 2)  # (batch, height, width)
 
 
 def _signed(word: int) -> int:

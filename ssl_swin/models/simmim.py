@@ -1,28 +1,14 @@
-"""SimMIM on a page: hide patches, encode what is left, predict the hidden pixels."""
+"""SimMIM on a page: hide patches, encode what is left, predict what was hidden."""
 
-from typing import NamedTuple
-
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ssl_swin.models import masking, reconstruction, targets
-from ssl_swin.models.swin import SwinEncoder
-
-
-class SimMIMOutput(NamedTuple):
-    """What one batch gives.
-
-    Attributes:
-        loss: Mean absolute error over this batch's hidden pixels; in float32 under autocast.
-        reconstruction: The prediction at every pixel, hidden or not.
-        error_sum: Absolute error summed over hidden pixels and channels; micro-batches add up.
-        num_masked_px: Hidden pixels in this batch, not counting channels.
-    """
-
-    loss: Float[Tensor, ""]
-    reconstruction: Float[Tensor, "batch chans height width"]
-    error_sum: Float[Tensor, ""]
-    num_masked_px: Int64[Tensor, ""]
+from ssl_swin.models import masking
+from ssl_swin.models.decoder import PixelDecoder
+from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.losses import Loss, l1, masked_error_per_image, masked_mean
+from ssl_swin.models.targets import Target
+from ssl_swin.models.targets.pixels import unchanged
 
 
 class SimMIM(nn.Module):
@@ -34,67 +20,44 @@ class SimMIM(nn.Module):
 
     def __init__(
         self,
-        encoder: SwinEncoder,
+        encoder: Encoder,
         mask_patch_size: int = 32,
-        norm_target_size: int | None = None,
+        target: Target = unchanged,
+        loss: Loss = l1,
     ) -> None:
         """Put a decoder on an encoder.
 
         Args:
             encoder: Encodes images with hidden tokens.
             mask_patch_size: Side of a mask patch in pixels.
-            norm_target_size: Side in pixels (odd) of the square that normalises the target; None
-                predicts plain pixels.
+            target: Says what is to be predicted of images; one of `TARGETS`, with its options.
+            loss: Says how far a prediction is from its target; one of `LOSSES`.
 
         Raises:
-            ValueError: If mask patches do not fit the encoder's image and patch sizes, or
-                norm_target_size is even.
+            UserError: If mask patches do not fit the encoder's image and patch sizes.
         """
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
-        if norm_target_size is not None:
-            targets.check_norm_target_size(norm_target_size)
         self.encoder = encoder
-        self.decoder = reconstruction.PixelDecoder(
-            encoder.num_features, encoder.stride, encoder.in_chans
-        )
-        self.mask_patch_size = mask_patch_size
-        self.norm_target_size = norm_target_size
+        self.decoder = PixelDecoder(encoder.num_features, encoder.stride, encoder.in_chans)
+        self.mask_patch_size, self.target, self.loss = mask_patch_size, target, loss
 
     def forward(
         self,
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
-    ) -> SimMIMOutput:
-        """Hide, encode, rebuild, and measure the error where it was hidden.
+    ) -> Float[Tensor, ""]:
+        """Hide, encode, rebuild, and sum the error over hidden pixels and channels.
 
         Args:
             images: Normalised.
             mask: True where hidden, in mask patches.
+
+        Returns:
+            Of all images, in float32 also under autocast. Sums of micro-batches add up;
+            `masked_mean` divides them by the hidden pixels of the whole global batch.
         """
-        rebuilt = self.reconstruct(images, mask)
-        pixel_mask = masking.to_pixels(mask, self.mask_patch_size)
-        error_sum = reconstruction.masked_error_sum(self.target(images), rebuilt, pixel_mask)
-        num_masked_px = mask.sum() * self.mask_patch_size**2
-        loss = reconstruction.masked_mean(error_sum, num_masked_px, self.encoder.in_chans)
-        return SimMIMOutput(loss, rebuilt, error_sum, num_masked_px)
-
-    def reconstruct(
-        self,
-        images: Float[Tensor, "batch chans height width"],
-        mask: Bool[Tensor, "batch rows cols"],
-    ) -> Float[Tensor, "batch chans height width"]:
-        """Predict every pixel from the visible ones."""
-        token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
-        return self.decoder(self.encoder(images, token_mask))
-
-    def target(
-        self, images: Float[Tensor, "batch chans height width"]
-    ) -> Float[Tensor, "batch chans height width"]:
-        """Return what is to be predicted for these images."""
-        if self.norm_target_size is None:
-            return targets.pixel_target(images)
-        return targets.normalized_target(images, self.norm_target_size)
+        return self._error_sums(images, mask).sum()
 
     def error_per_image(
         self,
@@ -107,8 +70,19 @@ class SimMIM(nn.Module):
             images: Normalised.
             mask: True where hidden, in mask patches.
         """
+        num_masked_px = mask.sum((1, 2)) * self.mask_patch_size**2  # (batch,)
+        return masked_mean(self._error_sums(images, mask), num_masked_px, self.encoder.in_chans)
+
+    def reconstruct(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        mask: Bool[Tensor, "batch rows cols"],
+    ) -> Float[Tensor, "batch chans height width"]:
+        """Predict the target at every pixel, hidden or not, from the visible ones."""
+        token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
+        return self.decoder(self.encoder(images, token_mask))
+
+    def _error_sums(self, images: Tensor, mask: Tensor) -> Float[Tensor, " batch"]:
         pixel_mask = masking.to_pixels(mask, self.mask_patch_size)
-        error = reconstruction.masked_error_per_image(
-            self.target(images), self.reconstruct(images, mask), pixel_mask
-        )
-        return reconstruction.masked_mean(error, pixel_mask.sum((1, 2)), self.encoder.in_chans)
+        rebuilt = self.reconstruct(images, mask)
+        return masked_error_per_image(self.target(images), rebuilt, pixel_mask, self.loss)

@@ -1,12 +1,18 @@
-"""Stop "encode" on the route: timm's Swin, by composition, with a mask token."""
+"""The Swin encoder: timm's, by composition, with a mask token."""
 
-import difflib
+import re
 from typing import Any
 
 import timm
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from ssl_swin.errors import UserError
+
+_BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
+_DOWNSAMPLE = re.compile(r"backbone\.layers\.(\d+)\.downsample\.")
+_TABLE = "backbone.layers.{}.blocks.{}.attn.relative_position_bias_table"
 
 
 class SwinEncoder(nn.Module):
@@ -28,6 +34,8 @@ class SwinEncoder(nn.Module):
         in_chans: Image channels.
         num_features: Channels of the output.
         stride: Pixels of the image per position of the output, in each axis.
+        depths: Blocks of each stage.
+        num_layers: Blocks of all stages.
 
     Source:
         Swin (arXiv:2103.14030) as in timm/models/swin_transformer.py; the mask token from SimMIM,
@@ -60,7 +68,7 @@ class SwinEncoder(nn.Module):
             drop_path_rate: Largest chance to skip a block's branch, in [0, 1); grows with depth.
 
         Raises:
-            ValueError: If timm has no Swin of this name, or the sizes do not fit each other.
+            UserError: If the sizes do not fit each other.
         """
         super().__init__()
         self.name, self.in_chans = name, in_chans
@@ -79,7 +87,9 @@ class SwinEncoder(nn.Module):
         self.patch_size = int(self.backbone.patch_embed.patch_size[0])
         self.window_size: int | tuple[int, ...] = _nominal_window(self.backbone, window_size)
         self.num_features = int(self.backbone.num_features)
-        self.stride = self.patch_size * 2 ** (len(self.backbone.layers) - 1)
+        self.depths = tuple(len(stage.blocks) for stage in self.backbone.layers)
+        self.num_layers = sum(self.depths)
+        self.stride = self.patch_size * 2 ** (len(self.depths) - 1)
         self._check_sizes()
         token = torch.empty(1, 1, self.backbone.embed_dim)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(token, std=0.02))
@@ -101,6 +111,36 @@ class SwinEncoder(nn.Module):
         Raises:
             ValueError: If the images have another size than the encoder was built for.
         """
+        x = self.backbone.layers(self._embed(images, token_mask))
+        return self.backbone.norm(x).permute(0, 3, 1, 2)  # (batch, num_features, out_rows, cols)
+
+    def stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
+        """Return the map after each stage, as timm's `forward_intermediates` does.
+
+        Args:
+            images: Normalised.
+            token_mask: True where hidden, in tokens of the first stage; None hides nothing.
+
+        Returns:
+            From fine to coarse; the i-th has ``embed_dim * 2**i`` channels and a position for every
+            ``patch_size * 2**i`` pixels. No norm is applied: `forward` is the norm of the last.
+
+        Raises:
+            ValueError: If the images have another size than the encoder was built for.
+        """
+        x, maps = self._embed(images, token_mask), []
+        for stage in self.backbone.layers:
+            x = stage(x)  # (batch, rows, cols, channels)
+            maps.append(x.permute(0, 3, 1, 2))
+        return maps
+
+    def _embed(
+        self, images: Tensor, token_mask: Tensor | None
+    ) -> Float[Tensor, "batch token_rows token_cols embed_dim"]:
         if images.shape[1:] != (self.in_chans, *self.img_size):
             raise ValueError(
                 f"images of shape {tuple(images.shape)}, but this encoder takes "
@@ -108,10 +148,52 @@ class SwinEncoder(nn.Module):
                 "resize the images or build the encoder with their img_size and in_chans"
             )
         x = self.backbone.patch_embed(images)  # (batch, token_rows, token_cols, embed_dim)
-        if token_mask is not None:
-            x = torch.where(token_mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
-        x = self.backbone.norm(self.backbone.layers(x))  # (batch, out_rows, out_cols, num_features)
-        return x.permute(0, 3, 1, 2)
+        if token_mask is None:
+            return x
+        return torch.where(token_mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
+
+    def layer_of(self, parameter_name: str) -> int:
+        """Count a parameter's layer from the image: 0 for the stem, then one for each block.
+
+        Args:
+            parameter_name: Of `named_parameters()`.
+
+        Returns:
+            From 0 to ``num_layers + 1``, which is the last norm's. Down-sampling has the layer of
+            the last block before it.
+
+        Raises:
+            ValueError: If there is no such parameter.
+
+        Source:
+            SimMIM code, optimizer.py, ``get_swin_layer``. There down-sampling is named after the
+            stage it leaves, in timm after the stage it enters; the layer is the same.
+        """
+        if match := _BLOCK.match(parameter_name):
+            return sum(self.depths[: int(match[1])]) + int(match[2]) + 1
+        if match := _DOWNSAMPLE.match(parameter_name):
+            return sum(self.depths[: int(match[1])])
+        if parameter_name.startswith(("mask_token", "backbone.patch_embed.")):
+            return 0
+        if parameter_name.startswith("backbone.norm."):
+            return self.num_layers + 1
+        raise ValueError(f"{parameter_name!r} belongs to no known layer of a Swin")
+
+    def no_decay(self) -> set[str]:
+        """Return the mask token and the position tables."""
+        return {*self.mask_parameters(), *self.position_tables()}
+
+    def mask_parameters(self) -> set[str]:
+        """Return the mask token, which whole images never use."""
+        return {"mask_token"}
+
+    def position_tables(self) -> dict[str, tuple[int, int]]:
+        """Return each block's table, with the rows and columns of its window."""
+        return {
+            _TABLE.format(i, j): block.attn.window_size
+            for i, stage in enumerate(self.backbone.layers)
+            for j, block in enumerate(stage.blocks)
+        }
 
     def architecture(self) -> dict[str, Any]:
         """Return the arguments that build an encoder of the same shapes, as plain JSON values.
@@ -126,20 +208,20 @@ class SwinEncoder(nn.Module):
             "window_size": window if isinstance(window, int) else list(window),
             "in_chans": self.in_chans,
             "embed_dim": int(self.backbone.embed_dim),
-            "depths": [len(stage.blocks) for stage in self.backbone.layers],
+            "depths": list(self.depths),
             "num_heads": [stage.blocks[0].attn.num_heads for stage in self.backbone.layers],
         }
 
     def _check_sizes(self) -> None:
         if any(side < self.stride or side % self.stride for side in self.img_size):
-            raise ValueError(
+            raise UserError(
                 f"img_size={self.img_size} is not a multiple of {self.stride} pixels, the patch of "
-                f"{self.patch_size} after {len(self.backbone.layers)} stages; choose a multiple"
+                f"{self.patch_size} after {len(self.depths)} stages; choose a multiple"
             )
         for stage in self.backbone.layers:
             block = stage.blocks[0]
             if block.dim % block.attn.num_heads:
-                raise ValueError(
+                raise UserError(
                     f"num_heads={block.attn.num_heads} does not divide the {block.dim} channels of "
                     "its stage; choose embed_dim and num_heads so that every stage divides"
                 )
@@ -170,19 +252,7 @@ def _nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int |
     return largest if used == shrunk else used
 
 
-def _check_name(name: str) -> None:
-    known = timm.list_models("swin_*")
-    if name.split(".")[0] in known:
-        return
-    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
-    raise ValueError(
-        f"name={name!r} is not a Swin (version 1) of timm {timm.__version__}; nearest: "
-        f"{', '.join(nearest)}"
-    )
-
-
 def _timm_swin(name: str, **wanted: Any) -> Any:
-    _check_name(name)
     given = {key: value for key, value in wanted.items() if value is not None}
     _check_stages(given)
     return timm.create_model(name, num_classes=0, **given)
@@ -193,14 +263,14 @@ def _check_stages(given: dict[str, Any]) -> None:
     if isinstance(given.get("window_size"), tuple):
         stages["window_size"] = given["window_size"]
     if len({len(value) for value in stages.values()}) > 1:
-        raise ValueError(
+        raise UserError(
             "one value per stage is needed, but "
             + ", ".join(f"{key} has {len(value)}" for key, value in stages.items())
             + "; give all of them the same length"
         )
     for key in ("patch_size", "window_size", "embed_dim"):
         if isinstance(given.get(key), int) and given[key] < 1:
-            raise ValueError(f"{key}={given[key]} must be at least 1")
+            raise UserError(f"{key}={given[key]} must be at least 1")
     for key in ("depths", "num_heads"):
         if any(value < 1 for value in given.get(key, ())):
-            raise ValueError(f"{key}={given[key]} must be at least 1 each")
+            raise UserError(f"{key}={given[key]} must be at least 1 each")

@@ -2,22 +2,22 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from ssl_swin.files import replacing
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.tensors import read_tensors
 
 ENCODER_FILE = "encoder.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _METADATA_KEY = "ssl_swin_card"
+_ONLY_IN_1 = ("img_size", "window_size", "patch_size", "in_chans")  # now in architecture alone
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,7 @@ class EncoderCard:
     """What somebody who is given encoder weights has to know.
 
     Attributes:
-        architecture: The arguments that build the encoder, ``SwinEncoder(**architecture)``.
-        img_size: Rows and columns of the training images in pixels.
-        window_size: Side of the attention window in tokens; one number, or one per stage.
-        patch_size: Side of a token of the first stage in pixels.
-        in_chans: Image channels.
+        architecture: The arguments that build the encoder, ``build_encoder(**architecture)``.
         mean: Per channel, subtracted from values scaled to [0, 1].
         std: Per channel, what the difference is divided by.
         mask_patch_size: Side of a mask patch in pixels; None if not pretrained by masking.
@@ -41,10 +37,6 @@ class EncoderCard:
     """
 
     architecture: dict[str, Any]
-    img_size: tuple[int, int]
-    window_size: int | tuple[int, ...]
-    patch_size: int
-    in_chans: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     mask_patch_size: int | None = None
@@ -56,22 +48,18 @@ class EncoderCard:
 
     @classmethod
     def of(
-        cls, encoder: SwinEncoder, mean: tuple[float, ...], std: tuple[float, ...], **training: Any
+        cls, encoder: Encoder, mean: tuple[float, ...], std: tuple[float, ...], **training: Any
     ) -> "EncoderCard":
         """Describe an encoder.
 
         Args:
-            encoder: Its sizes are copied.
+            encoder: Its architecture is copied.
             mean: Per channel.
             std: Per channel.
             **training: The remaining fields, from mask_patch_size on.
         """
         return cls(
             architecture=encoder.architecture(),
-            img_size=encoder.img_size,
-            window_size=encoder.window_size,
-            patch_size=encoder.patch_size,
-            in_chans=encoder.in_chans,
             mean=tuple(float(value) for value in mean),
             std=tuple(float(value) for value in std),
             **training,
@@ -83,18 +71,21 @@ class EncoderCard:
 
     @classmethod
     def from_json(cls, text: str) -> "EncoderCard":
-        """Read a card.
+        """Read a card, also one of the first version, which repeated parts of the architecture.
 
         Raises:
             PretrainedMismatch: If the card is of another format version or lacks a field.
         """
         values = json.loads(text)
         version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
+        if version not in (1, FORMAT_VERSION):
             raise PretrainedMismatch(
-                f"format_version={version} of the card, but this version of ssl_swin reads "
+                f"format_version={version} of the card, but this version of ssl_swin reads 1 and "
                 f"{FORMAT_VERSION}; use the version that wrote the file"
             )
+        if version == 1:
+            kept = {key: value for key, value in values.items() if key not in _ONLY_IN_1}
+            values = kept | {"format_version": FORMAT_VERSION}
         for key, value in values.items():
             values[key] = tuple(value) if isinstance(value, list) else value
         try:
@@ -103,7 +94,7 @@ class EncoderCard:
             raise PretrainedMismatch(f"the card is not complete: {error}") from error
 
 
-def write_encoder(path: Path, encoder: SwinEncoder, card: EncoderCard) -> None:
+def write_encoder(path: Path, encoder: Encoder, card: EncoderCard) -> None:
     """Write the weights with the card inside, and the card once more beside them, to read.
 
     Each file is complete or not there: written to a temporary name, synced, and renamed. The card
@@ -123,28 +114,40 @@ def write_encoder(path: Path, encoder: SwinEncoder, card: EncoderCard) -> None:
         file.write((card.to_json() + "\n").encode())
 
 
-def read_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderCard]:
+class Weights(NamedTuple):
+    """What a file says of an encoder.
+
+    Attributes:
+        state: The weights under the names of the encoder, on the CPU.
+        architecture: The arguments that build the encoder, ``build_encoder(**architecture)``.
+        mean: Of each channel of the images it was trained on, in [0, 1]; None if unknown.
+        std: Of each channel; None if unknown.
+        card: If the file has one.
+    """
+
+    state: dict[str, Tensor]
+    architecture: dict[str, Any]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    card: EncoderCard | None = None
+
+
+def read_encoder(path: Path) -> Weights | None:
     """Read weights and card.
 
     Args:
-        path: Written by :func:`write_encoder`.
+        path: Any file.
 
     Returns:
-        The weights under SwinEncoder's names, on the CPU, and the card.
+        None if the file was not written by :func:`write_encoder`.
 
     Raises:
-        PretrainedMismatch: If the file is damaged, has no card, or is of another format version.
-        FileNotFoundError: If there is no file.
+        PretrainedMismatch: If the file is damaged, or its card is of another format version.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as weights:
-            metadata: Mapping[str, str] = weights.metadata() or {}
-            state = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise PretrainedMismatch(f"{path} is not a complete safetensors file: {error}") from error
+    if path.suffix != ".safetensors":
+        return None
+    state, metadata = read_tensors(path)
     if _METADATA_KEY not in metadata:
-        raise PretrainedMismatch(
-            f"{path} has no card inside: it was not written by write_encoder; "
-            "load foreign weights through pretrained.timm or pretrained.official"
-        )
-    return state, EncoderCard.from_json(metadata[_METADATA_KEY])
+        return None
+    card = EncoderCard.from_json(metadata[_METADATA_KEY])
+    return Weights(state, card.architecture, card.mean, card.std, card)

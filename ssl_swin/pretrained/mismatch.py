@@ -1,23 +1,22 @@
 """Weights that do not fit: one exception, and the one place that compares keys and shapes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
-MAY_BE_MISSING = ("mask_token",)
-"""Keys of an encoder that given weights may lack; they keep what the encoder starts with."""
+from ssl_swin.errors import UserError
 
 _SHOWN = 5
 
 
-class PretrainedMismatch(ValueError):
+class PretrainedMismatch(UserError):
     """Given weights cannot be loaded into the model that was built."""
 
 
 def check_state(
     given: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
-    may_be_missing: tuple[str, ...] = MAY_BE_MISSING,
+    may_be_missing: Collection[str],
 ) -> tuple[str, ...]:
     """Compare the names and shapes of given weights with those of a model.
 

@@ -1,58 +1,109 @@
-"""Find encoder weights in whatever the user names, and put them into an encoder."""
+"""Find encoder weights in whatever the user names, and put them into an encoder.
 
-from collections.abc import Mapping
+A new format is a file of its own that reads it, and a line in `FORMATS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.card import ENCODER_FILE, EncoderCard, read_encoder
+from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.pretrained.card import ENCODER_FILE, EncoderCard, Weights, read_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
-from ssl_swin.pretrained.official import from_official, read_official
+from ssl_swin.pretrained.official import read_official
+from ssl_swin.pretrained.timm import read_timm
 from ssl_swin.pretrained.window import resize_tables
 
+FORMATS: dict[str, Callable[[Path], Weights | None]] = {
+    "ours": read_encoder,
+    "official": read_official,
+    "timm": read_timm,
+}
+"""Name of a format -> its reader, which returns None for files of other formats."""
+
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
+_ALLOWED = (
+    f"give an {ENCODER_FILE}, a run folder that holds one, an official .pth, or weights of timm"
+)
 
 
-def load_encoder(source: Path) -> tuple[dict[str, Tensor], EncoderCard | None]:
+@dataclass(frozen=True)
+class OpenEncoder:
+    """An encoder with its weights, and what images have to be for it.
+
+    Attributes:
+        encoder: An `nn.Module`.
+        card: Of the weights, if they have one.
+        img_size: Rows and columns in pixels to which images are resized.
+        mean: Per channel, subtracted from values scaled to [0, 1]; None if nobody says.
+        std: Per channel, what the difference is divided by; None if nobody says.
+        missing: Parameters that the weights lack: the mask token, or nothing.
+        resized: Position tables that were resized to another window.
+    """
+
+    encoder: Encoder
+    card: EncoderCard | None
+    img_size: tuple[int, int]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    missing: tuple[str, ...]
+    resized: tuple[str, ...]
+
+
+def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
+    """Build an encoder and give it its weights.
+
+    Args:
+        source: As for :func:`read_weights`.
+        **changes: Arguments of `build_encoder` that are not the weights' own: `img_size`,
+            `window_size`, `drop_path_rate`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        PretrainedMismatch: If the file cannot be read, or the weights do not fit after the changes.
+        UserError: If no encoder can be built with the changes.
+    """
+    weights = _read(Path(source))
+    encoder = build_encoder(**(weights.architecture | changes))
+    missing = load_into(encoder, weights.state, weights.card)
+    own = encoder.state_dict()
+    resized = tuple(
+        name for name in encoder.position_tables() if weights.state[name].shape != own[name].shape
+    )
+    return OpenEncoder(
+        encoder, weights.card, encoder.img_size, weights.mean, weights.std, missing, resized
+    )
+
+
+def read_weights(source: Path) -> tuple[dict[str, Tensor], EncoderCard | None]:
     """Read encoder weights.
 
     Args:
-        source: An ``encoder.safetensors``, a run folder that holds one, or a ``.pth`` of the
-            official SimMIM or Swin code.
+        source: An ``encoder.safetensors``, a run folder that holds one, a ``.pth`` of the official
+            SimMIM or Swin code, or a state dict of timm's.
 
     Returns:
-        The weights under SwinEncoder's names, and their card; official files have none.
+        The weights under the encoder's names, and their card; files from elsewhere have none.
 
     Raises:
         FileNotFoundError: If there is no such file.
         PretrainedMismatch: If the file cannot be read as encoder weights.
     """
-    source = Path(source)
-    path = source / ENCODER_FILE if source.is_dir() else source
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no encoder weights at {path}; give an {ENCODER_FILE}, a run folder that holds one, "
-            "or an official .pth"
-        )
-    if path.suffix == ".safetensors":
-        return read_encoder(path)
-    if path.suffix in (".pth", ".pt"):
-        return from_official(read_official(path)), None
-    raise PretrainedMismatch(
-        f"{path} is of an unknown kind; give an {ENCODER_FILE}, a run folder that holds one, "
-        "or an official .pth"
-    )
+    weights = _read(Path(source))
+    return weights.state, weights.card
 
 
 def load_into(
-    encoder: SwinEncoder, state: Mapping[str, Tensor], card: EncoderCard | None = None
+    encoder: Encoder, state: Mapping[str, Tensor], card: EncoderCard | None = None
 ) -> tuple[str, ...]:
     """Put weights into an encoder, resizing its position tables where the window differs.
 
     Args:
         encoder: Image and window size may differ from those the weights were trained with.
-        state: From :func:`load_encoder`; not changed.
+        state: From :func:`read_weights`; not changed.
         card: Of the weights, if they have one: makes a refusal clearer.
 
     Returns:
@@ -65,12 +116,22 @@ def load_into(
         _check_architecture(encoder, card)
     resized = resize_tables(state, encoder)
     own = encoder.state_dict()
-    missing = check_state(resized, own)
-    encoder.load_state_dict(resized | {key: own[key] for key in missing}, strict=True)
+    missing = check_state(resized, own, encoder.mask_parameters())
+    encoder.load_state_dict(resized | {key: own[key] for key in missing})
     return missing
 
 
-def _check_architecture(encoder: SwinEncoder, card: EncoderCard) -> None:
+def _read(source: Path) -> Weights:
+    path = source / ENCODER_FILE if source.is_dir() else source
+    if not path.is_file():
+        raise FileNotFoundError(f"no encoder weights at {path}; {_ALLOWED}")
+    for read in FORMATS.values():
+        if (weights := read(path)) is not None:
+            return weights
+    raise PretrainedMismatch(f"{path} is of an unknown kind; {_ALLOWED}")
+
+
+def _check_architecture(encoder: Encoder, card: EncoderCard) -> None:
     own = encoder.architecture()
     differing = [
         f"{key} is {own[key]!r} in the model and {card.architecture.get(key)!r} in the weights"

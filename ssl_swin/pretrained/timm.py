@@ -1,19 +1,51 @@
-"""Hand encoder weights to timm, and take them from it."""
+"""The format "timm": weights of timm's Swin, from it and for it."""
 
+import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.card import Weights
+from ssl_swin.pretrained.tensors import read_tensors
+
+_PREFIX = "backbone."
+_PATCHES = "backbone.patch_embed.proj.weight"
+_BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
+_TABLE = "backbone.layers.{}.blocks.0.attn.relative_position_bias_table"
+_NAMES = {128: "swin_base_patch4_window7_224", 192: "swin_large_patch4_window7_224"}  # by width
 
 
-def to_timm(encoder: SwinEncoder) -> dict[str, Tensor]:
-    """Return the weights as timm names them, without the mask token, which timm does not have.
+def read_timm(path: Path) -> Weights | None:
+    """Read the state dict of a Swin of timm, with or without its head.
 
-    They load strictly into ``timm.create_model(name, num_classes=0, ...)`` of the encoder's
-    architecture.
+    Args:
+        path: Any file.
+
+    Returns:
+        None if the file is of another format.
+
+    Raises:
+        PretrainedMismatch: If the file is damaged.
     """
-    return dict(encoder.backbone.state_dict())
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        return None
+    state = from_timm(read_tensors(path)[0])
+    return swin_weights(state) if is_swin(state) else None
+
+
+def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the weights of our SwinEncoder the names they have in timm.
+
+    The mask token is dropped, which timm does not have. They load strictly into
+    ``timm.create_model(name, num_classes=0, ...)`` of the encoder's architecture.
+    """
+    return {
+        key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)
+    }
 
 
 def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -21,4 +53,50 @@ def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     The classification head is dropped; the mask token is missing and may be.
     """
-    return {f"backbone.{key}": value for key, value in state.items() if not key.startswith("head.")}
+    return {_PREFIX + key: value for key, value in state.items() if not key.startswith("head.")}
+
+
+def is_swin(state: Mapping[str, Tensor]) -> bool:
+    """Say whether these are weights of a Swin (version 1), under our names."""
+    return _PATCHES in state and _TABLE.format(0) in state
+
+
+def swin_weights(state: dict[str, Tensor]) -> Weights:
+    """Describe weights of a Swin that come without a card, trained on ImageNet's colours.
+
+    Args:
+        state: Under our names.
+    """
+    architecture = sizes_of(state)
+    if architecture["in_chans"] != 3:
+        return Weights(state, architecture)
+    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+
+
+def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the arguments of `build_encoder` that the shapes of a Swin's weights speak of.
+
+    No weight depends on the image size: the last stage is taken to be one window, as in all
+    published Swins. The name is a Swin of timm's of this width; all that it would say is given.
+
+    Args:
+        state: Under our names, with square windows.
+    """
+    embed_dim, in_chans, patch_size, _ = state[_PATCHES].shape
+    depths: dict[int, int] = {}
+    for match in filter(None, map(_BLOCK.match, state)):
+        depths[int(match[1])] = max(depths.get(int(match[1]), 0), int(match[2]) + 1)
+    tables = [state[_TABLE.format(stage)].shape for stage in sorted(depths)]
+    windows = [(math.isqrt(num_rows) + 1) // 2 for num_rows, _ in tables]
+    sides = [windows[-1] * 2**later for later in reversed(range(len(tables)))]  # in tokens
+    shrunk = [min(max(windows), side) for side in sides]  # what one window for all would come to
+    return {
+        "name": _NAMES.get(embed_dim, "swin_tiny_patch4_window7_224"),
+        "img_size": patch_size * sides[0],
+        "patch_size": patch_size,
+        "window_size": max(windows) if windows == shrunk else tuple(windows),
+        "in_chans": in_chans,
+        "embed_dim": embed_dim,
+        "depths": tuple(depths[stage] for stage in sorted(depths)),
+        "num_heads": tuple(heads for _, heads in tables),
+    }

@@ -9,17 +9,15 @@ from jaxtyping import Float
 from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 
-_TABLE = "relative_position_bias_table"
 
-
-def resize_tables(state: Mapping[str, Tensor], encoder: SwinEncoder) -> dict[str, Tensor]:
+def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
     """Resize the position tables among an encoder's weights to the windows of another encoder.
 
     Args:
-        state: Weights under :class:`SwinEncoder`'s names; not changed.
+        state: Weights under the names of the encoder; not changed.
         encoder: The encoder they are going to.
 
     Returns:
@@ -29,23 +27,18 @@ def resize_tables(state: Mapping[str, Tensor], encoder: SwinEncoder) -> dict[str
         PretrainedMismatch: If a table has another number of heads, or belongs to a window that is
             not square.
     """
-    wanted = {
-        f"backbone.layers.{i}.blocks.{j}.attn.{_TABLE}": block.attn
-        for i, stage in enumerate(encoder.backbone.layers)
-        for j, block in enumerate(stage.blocks)
-    }
-    resized = dict(state)
-    for key, attention in wanted.items():
-        if key not in state or state[key].shape == attention.relative_position_bias_table.shape:
+    own, resized = encoder.state_dict(), dict(state)
+    for key, (rows, cols) in encoder.position_tables().items():
+        if key not in state or state[key].shape == own[key].shape:
             continue
-        rows, cols = attention.window_size
-        if state[key].ndim != 2 or state[key].shape[1] != attention.num_heads or rows != cols:
+        num_heads = own[key].shape[1]
+        if state[key].ndim != 2 or state[key].shape[1] != num_heads or rows != cols:
             raise PretrainedMismatch(
-                f"{key} has shape {tuple(state[key].shape)}, but its block has "
-                f"{attention.num_heads} heads and windows of {rows} x {cols}; tables can be "
-                "resized between square windows with the same number of heads"
+                f"{key} has shape {tuple(state[key].shape)}, but its block has {num_heads} heads "
+                f"and windows of {rows} x {cols}; tables can be resized between square windows "
+                "with the same number of heads"
             )
-        resized[key] = resize_table(state[key], int(rows))
+        resized[key] = resize_table(state[key], rows)
     return resized
 
 

@@ -15,12 +15,12 @@ from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet, open_shards
-from ssl_swin.models.masking import grid
+from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.open import load_encoder, load_into
+from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.network import build_classifier, build_simmim
+from ssl_swin.runs.network import build_classifier, build_simmim, look_up
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
@@ -158,8 +158,8 @@ def _labels(config: RunConfig) -> Labels | None:
     return None
 
 
-def _hand_off(config: FinetuneConfig, encoder: SwinEncoder, source: Path) -> None:
-    state, card = load_encoder(source)
+def _hand_off(config: FinetuneConfig, encoder: Encoder, source: Path) -> None:
+    state, card = read_weights(source)
     load_into(encoder, state, card)
     if card is not None and (card.mean, card.std) != (config.data.mean, config.data.std):
         say(
@@ -175,7 +175,8 @@ def _open(data: DataConfig, pattern: str) -> ShardSet:
 
 def _masking(config: PretrainConfig) -> Masking:
     size, ratio = config.mask.mask_patch_size, config.mask.mask_ratio
-    return Masking(size, grid(config.model.img_size, size), ratio, config.seed)
+    kind = look_up(MASKS, "mask.kind", config.mask.kind)
+    return Masking(size, grid(config.model.img_size, size), ratio, config.seed, kind)
 
 
 def _schedule(config: RunConfig, order: Order) -> Schedule:

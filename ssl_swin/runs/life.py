@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
@@ -16,7 +17,6 @@ from ssl_swin import __version__, errors
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.summary import Summary, read_summary, write_summary
@@ -244,12 +244,11 @@ def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
 def _export(run: Run, path: Path) -> None:
     """Write the encoder and its card."""
     config, module = run.config, run.module
-    encoder = module.network.encoder
-    assert isinstance(encoder, SwinEncoder)
-    masks = {}
+    encoder: Any = module.network.encoder  # SimMIM's or a classifier's
+    masks: dict[str, Any] = {}
     if isinstance(config, PretrainConfig):
-        mask = config.mask
-        masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
+        masks["mask_patch_size"] = config.mask.mask_patch_size
+        masks["mask_ratio"] = config.mask.mask_ratio
     card = EncoderCard.of(
         encoder,
         config.data.mean,

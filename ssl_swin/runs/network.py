@@ -1,12 +1,19 @@
 """Config -> network: what a config says of the model, with torch and without Lightning."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TypeVar
 
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
+from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.models.masking import grid, num_hidden
+from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.losses import LOSSES
+from ssl_swin.models.masking import MASKS, count_hidden, grid
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.targets import TARGETS, Target
+
+Kind = TypeVar("Kind")
 
 
 def build_network(config: RunConfig) -> SimMIM | Classifier:
@@ -23,8 +30,10 @@ def build_network(config: RunConfig) -> SimMIM | Classifier:
 def build_simmim(config: PretrainConfig) -> SimMIM:
     """As `build_network`, for pretraining."""
     mask = config.mask
-    num_hidden(grid(config.model.img_size, mask.mask_patch_size), mask.mask_ratio)  # may refuse
-    return SimMIM(_encoder(config), mask.mask_patch_size)
+    look_up(MASKS, "mask.kind", mask.kind)
+    count_hidden(grid(config.model.img_size, mask.mask_patch_size), mask.mask_ratio)  # may refuse
+    loss = look_up(LOSSES, "loss", config.loss)
+    return SimMIM(_encoder(config), mask.mask_patch_size, _target(config), loss)
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:
@@ -32,5 +41,21 @@ def build_classifier(config: FinetuneConfig) -> Classifier:
     return Classifier(_encoder(config), config.num_classes)
 
 
-def _encoder(config: RunConfig) -> SwinEncoder:
-    return SwinEncoder(in_chans=len(config.data.mean), **asdict(config.model))
+def look_up(table: Mapping[str, Kind], setting: str, name: str) -> Kind:
+    """Return what a setting names in a table of kinds.
+
+    Raises:
+        UserError: If the table has no such kind.
+    """
+    if name not in table:
+        raise UserError(f"{setting}={name} is not known; known are {', '.join(table)}")
+    return table[name]
+
+
+def _target(config: PretrainConfig) -> Target:
+    options = asdict(config.target)
+    return look_up(TARGETS, "target.kind", options.pop("kind"))(**options)
+
+
+def _encoder(config: RunConfig) -> Encoder:
+    return build_encoder(in_chans=len(config.data.mean), **asdict(config.model))

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from ssl_swin.data.batches.batch import Batch
-from ssl_swin.models.masking import num_hidden, random_mask
+from ssl_swin.models.losses import masked_mean
+from ssl_swin.models.masking import Mask, count_hidden, random_mask
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.models.reconstruction import masked_mean
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import pretrain_groups
@@ -16,24 +16,30 @@ from ssl_swin.training.optim import pretrain_groups
 
 @dataclass(frozen=True)
 class Masking:
-    """How masks are drawn: patch size in pixels, patches to each side, share hidden, seed."""
+    """How masks are drawn: patch size in pixels, patches to each side, share hidden, seed, kind."""
 
     mask_patch_size: int
     grid: tuple[int, int]
     mask_ratio: float
     seed: int
+    kind: Mask = random_mask
 
     def __post_init__(self) -> None:
-        num_hidden(self.grid, self.mask_ratio)  # refuses what no image can be masked with
+        count_hidden(self.grid, self.mask_ratio)  # refuses what no image can be masked with
 
     def draw(self, index: Tensor, epoch: Tensor | int) -> Tensor:
         """Return the masks of these images, bool (batch, rows, cols)."""
-        return random_mask(index, epoch, self.seed, self.grid, self.mask_ratio)
+        return self.kind(index, epoch, self.seed, self.grid, self.num_hidden)
+
+    @property
+    def num_hidden(self) -> int:
+        """Mask patches hidden in each image."""
+        return count_hidden(self.grid, self.mask_ratio)
 
     @property
     def hidden_px(self) -> int:
         """Pixels hidden in each image."""
-        return num_hidden(self.grid, self.mask_ratio) * self.mask_patch_size**2
+        return self.num_hidden * self.mask_patch_size**2
 
 
 class PretrainModule(Learner):
@@ -55,7 +61,7 @@ class PretrainModule(Learner):
         """Return the masked error of these images over the hidden pixels of the global batch."""
         images = self.normalise(micro["image"])
         mask = self.masking.draw(micro["index"], micro["epoch"])
-        error_sum = self.network(images, mask).error_sum
+        error_sum = self.network(images, mask)
         hidden_px = self.schedule.global_batch_size * self.masking.hidden_px
         return masked_mean(error_sum, hidden_px, images.shape[1])
 

@@ -8,10 +8,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from ssl_swin.models.losses import masked_mean
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.official import from_official, read_official
+from ssl_swin.pretrained.official import from_official
 from ssl_swin.pretrained.open import load_into
+from ssl_swin.pretrained.tensors import read_tensors
 
 FOLDER = Path(__file__).parent
 
@@ -58,7 +60,7 @@ def official_path():
 
 @pytest.fixture(scope="session")
 def official_weights(official_path):
-    return read_official(official_path)
+    return read_tensors(official_path)[0]
 
 
 @pytest.fixture
@@ -83,3 +85,14 @@ def pretrain_model(golden_encoder, official_weights):
     decoder = {key: official_weights[f"decoder.0.{key}"] for key in ("weight", "bias")}
     model.decoder.conv.load_state_dict(decoder)
     return model
+
+
+@pytest.fixture
+def masked_loss():
+    """The loss of a batch, as the official code gives it."""
+
+    def of(model, images, mask):
+        num_masked_px = int(mask.sum()) * model.mask_patch_size**2
+        return masked_mean(model(images, mask), num_masked_px, images.shape[1])
+
+    return of

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.pretrained.open import load_encoder, load_into
+from ssl_swin.pretrained.open import load_into, open_encoder, read_weights
 from ssl_swin.pretrained.window import resize_tables
 from ssl_swin.training.curve import LearningRateCurve, set_lr
 from ssl_swin.training.optim import adamw, finetune_groups
@@ -15,7 +15,7 @@ from ssl_swin.training.optim import adamw, finetune_groups
 
 @pytest.fixture
 def classifier(golden_encoder, official_path, inputs):
-    state, card = load_encoder(official_path)
+    state, card = read_weights(official_path)
     assert card is None
     encoder = golden_encoder(224, 7)
     load_into(encoder, state)
@@ -28,13 +28,20 @@ def classifier(golden_encoder, official_path, inputs):
 def test_position_tables_move_to_another_window_as_in_the_official_code(
     golden_encoder, official_path, inputs, to_our_name
 ):
-    state, _ = load_encoder(official_path)
+    state, _ = read_weights(official_path)
     resized = resize_tables(state, golden_encoder(224, 7))
     official = {key: value for key, value in inputs.items() if key.startswith("remapped.")}
     assert len(official) == 8
     for key, table in official.items():
         name = to_our_name(key.removeprefix("remapped.")).removeprefix("encoder.")
         torch.testing.assert_close(resized[name], table, rtol=0, atol=1e-5)
+
+
+def test_the_official_checkpoint_says_what_encoder_it_is_of(golden_encoder, official_path):
+    opened = open_encoder(official_path)
+    assert opened.encoder.architecture() == golden_encoder(192, 6).architecture()
+    assert opened.missing == opened.resized == ()
+    assert len(open_encoder(official_path, img_size=224, window_size=7).resized) == 8
 
 
 def test_logits_at_another_size_and_window_are_the_official_ones(classifier, inputs, expected):
@@ -79,8 +86,8 @@ def test_an_official_checkpoint_loads_where_yacs_cannot_be_imported(official_pat
     code = (
         "import sys; sys.modules['yacs'] = None\n"
         "from pathlib import Path\n"
-        "from ssl_swin.pretrained.official import read_official\n"
-        f"print(len(read_official(Path({str(official_path)!r}))))\n"
+        "from ssl_swin.pretrained.tensors import read_tensors\n"
+        f"print(len(read_tensors(Path({str(official_path)!r}))[0]))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(run.stdout) > 122

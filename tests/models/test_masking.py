@@ -4,14 +4,17 @@ import pytest
 import torch
 
 from ssl_swin.models.masking import (
+    MASKS,
     check_mask_patch_size,
+    count_hidden,
     grid,
-    num_hidden,
     random_mask,
     to_pixels,
     to_tokens,
 )
+from tests.toys.toy_mask import toy_mask
 
+ALL_MASKS = {**MASKS, "toy": toy_mask}
 INDEX = torch.tensor([0, 1, 7, 1_281_166, 2**40])
 FROZEN_BASE = [
     ["..#.##", ".##.##", "#..##.", "####..", "##...#", "###.##"],
@@ -25,43 +28,47 @@ def text(mask):
 
 
 def test_masks_are_frozen():
-    masks = random_mask(torch.tensor([0, 1_281_166]), epoch=0, seed=0, grid=(6, 6), mask_ratio=0.6)
+    masks = random_mask(torch.tensor([0, 1_281_166]), epoch=0, seed=0, grid=(6, 6), num_hidden=22)
     assert [text(mask) for mask in masks] == FROZEN_BASE
-    (mask,) = random_mask(torch.tensor([5]), epoch=3, seed=-2, grid=(3, 5), mask_ratio=0.5)
+    (mask,) = random_mask(torch.tensor([5]), epoch=3, seed=-2, grid=(3, 5), num_hidden=8)
     assert text(mask) == FROZEN_SMALL
 
 
+@pytest.mark.parametrize("kind", ALL_MASKS)
 @pytest.mark.parametrize("ratio", [0.01, 0.25, 0.6, 0.9])
 @pytest.mark.parametrize("shape", [(6, 6), (7, 7), (3, 5), (1, 24)])
-def test_every_image_hides_the_same_share(shape, ratio):
-    masks = random_mask(torch.arange(50), epoch=1, seed=2, grid=shape, mask_ratio=ratio)
+def test_every_kind_hides_as_many_patches_in_every_image(kind, shape, ratio):
+    num_hidden = count_hidden(shape, ratio)
+    assert num_hidden == math.ceil(ratio * math.prod(shape))
+    masks = ALL_MASKS[kind](torch.arange(50), 1, 2, shape, num_hidden)
     assert masks.shape == (50, *shape)
     assert masks.dtype == torch.bool
-    assert set(masks.sum((1, 2)).tolist()) == {math.ceil(ratio * math.prod(shape))}
+    assert set(masks.sum((1, 2)).tolist()) == {num_hidden}
 
 
+@pytest.mark.parametrize("kind", ALL_MASKS)
 @pytest.mark.parametrize("split", [1, 2, 3])
-def test_a_mask_does_not_depend_on_the_rest_of_the_batch(split):
-    whole = random_mask(INDEX, epoch=4, seed=1, grid=(6, 6), mask_ratio=0.6)
-    parts = [random_mask(part, 4, 1, (6, 6), 0.6) for part in INDEX.split(split)]
+def test_a_mask_does_not_depend_on_the_rest_of_the_batch(split, kind):
+    whole = ALL_MASKS[kind](INDEX, 4, 1, (6, 6), 22)
+    parts = [ALL_MASKS[kind](part, 4, 1, (6, 6), 22) for part in INDEX.split(split)]
     assert torch.equal(whole, torch.cat(parts))
 
 
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"seed": 1}, {"epoch": 2**40}, {"seed": -1}])
 def test_another_epoch_or_seed_hides_other_patches(change):
-    base = {"epoch": 0, "seed": 0, "grid": (6, 6), "mask_ratio": 0.6}
+    base = {"epoch": 0, "seed": 0, "grid": (6, 6), "num_hidden": 22}
     masks, others = random_mask(INDEX, **base), random_mask(INDEX, **(base | change))
     assert (masks != others).any(dim=(1, 2)).all()
 
 
 def test_epoch_and_seed_do_not_stand_for_each_other():
-    one = random_mask(INDEX, epoch=1, seed=2, grid=(6, 6), mask_ratio=0.6)
-    two = random_mask(INDEX, epoch=2, seed=1, grid=(6, 6), mask_ratio=0.6)
+    one = random_mask(INDEX, epoch=1, seed=2, grid=(6, 6), num_hidden=22)
+    two = random_mask(INDEX, epoch=2, seed=1, grid=(6, 6), num_hidden=22)
     assert not torch.equal(one, two)
 
 
 def test_every_place_is_hidden_equally_often_and_independently():
-    masks = random_mask(torch.arange(40_000), 0, 0, (6, 6), 0.6).flatten(1).double()
+    masks = random_mask(torch.arange(40_000), 0, 0, (6, 6), 22).flatten(1).double()
     share = 22 / 36
     assert (masks.mean(0) - share).abs().max() < 0.012  # five standard deviations
     together = masks.T @ masks / len(masks)
@@ -73,26 +80,26 @@ def test_every_place_is_hidden_equally_often_and_independently():
 
 
 def test_an_empty_batch_has_no_masks():
-    assert random_mask(INDEX[:0], 0, 0, (6, 6), 0.6).shape == (0, 6, 6)
+    assert random_mask(INDEX[:0], 0, 0, (6, 6), 22).shape == (0, 6, 6)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_hides_the_same_patches():
     index = torch.arange(10_000)
-    here = random_mask(index, 5, 6, (6, 6), 0.6)
-    assert torch.equal(random_mask(index.cuda(), 5, 6, (6, 6), 0.6).cpu(), here)
+    here = random_mask(index, 5, 6, (6, 6), 22)
+    assert torch.equal(random_mask(index.cuda(), 5, 6, (6, 6), 22).cpu(), here)
 
 
 def test_the_official_settings_hide_22_of_36():
-    assert num_hidden(grid(192, 32), 0.6) == 22
-    assert num_hidden(grid(224, 32), 0.6) == 30
+    assert count_hidden(grid(192, 32), 0.6) == 22
+    assert count_hidden(grid(224, 32), 0.6) == 30
 
 
 @pytest.mark.parametrize("ratio", [0.0, -0.5, 1.0, 0.99, 2.0, float("nan"), float("inf")])
 def test_hiding_nothing_or_everything_is_refused(ratio):
     with pytest.raises(ValueError, match="hide at least one and leave at least one"):
-        random_mask(INDEX, 0, 0, (6, 6), ratio)
+        count_hidden((6, 6), ratio)
 
 
 def test_mask_patches_must_tile_the_image_and_tokens_the_mask_patches():
@@ -107,7 +114,7 @@ def test_mask_patches_must_tile_the_image_and_tokens_the_mask_patches():
 
 @pytest.mark.parametrize("expand", [to_tokens, to_pixels])
 def test_each_patch_becomes_a_square_of_its_value(expand):
-    mask = random_mask(INDEX, 0, 0, (2, 3), 0.5)
+    mask = random_mask(INDEX, 0, 0, (2, 3), 3)
     large = expand(mask, 4)
     assert large.shape == (5, 8, 12)
     for row in range(8):

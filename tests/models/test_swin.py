@@ -137,12 +137,65 @@ def test_drop_path_grows_with_depth_and_does_not_touch_the_architecture():
     assert encoder.architecture() == tiny().architecture()
 
 
+@pytest.mark.parametrize("change", [{}, {"img_size": (64, 96)}, {"window_size": (4, 8, 4)}])
+def test_the_stages_are_timms_and_the_output_is_the_norm_of_the_last(change):
+    encoder = tiny(depths=(2, 2, 2), num_heads=(1, 2, 4), **change).eval()
+    images = torch.randn(2, 3, *encoder.img_size)
+    with torch.no_grad():
+        stages = encoder.stages(images)
+        theirs = encoder.backbone.forward_intermediates(images, intermediates_only=True)
+        for one, other in zip(stages, theirs, strict=True):
+            assert torch.equal(one, other)
+        normed = encoder.backbone.norm(stages[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        assert torch.equal(normed, encoder(images))
+    rows = encoder.img_size[0]
+    assert [stage.shape[1:3] for stage in stages] == [
+        (16, rows // 4),
+        (32, rows // 8),
+        (64, rows // 16),
+    ]
+
+
+def test_no_stage_sees_what_is_hidden():
+    encoder = tiny().eval()
+    images, everything = torch.randn(2, 3, 64, 64), torch.ones(2, 16, 16).bool()
+    with torch.no_grad():
+        for stage in encoder.stages(images, everything):
+            torch.testing.assert_close(stage[0], stage[1])
+
+
+@pytest.mark.parametrize("depths", [(2, 2), (2, 4, 2), (2, 2, 6, 2)])
+def test_layers_are_counted_from_the_image(depths):
+    encoder = tiny(depths=depths, num_heads=tuple(2**stage for stage in range(len(depths))))
+    layers = {name: encoder.layer_of(name) for name, _ in encoder.named_parameters()}
+    assert encoder.num_layers == sum(depths)
+    assert set(layers.values()) == set(range(sum(depths) + 2))
+    assert layers["mask_token"] == layers["backbone.patch_embed.norm.weight"] == 0
+    assert layers["backbone.norm.weight"] == sum(depths) + 1
+    for stage in range(1, len(depths)):
+        before = f"backbone.layers.{stage - 1}.blocks.{depths[stage - 1] - 1}.norm1.weight"
+        downsample = f"backbone.layers.{stage}.downsample.reduction.weight"
+        after = f"backbone.layers.{stage}.blocks.0.norm1.weight"
+        assert layers[downsample] == layers[before] == layers[after] - 1
+
+
+def test_a_parameter_of_another_network_has_no_layer():
+    with pytest.raises(ValueError, match=r"'head\.weight' belongs to no known layer"):
+        tiny().layer_of("head.weight")
+
+
+def test_position_tables_are_those_of_all_blocks_with_the_windows_they_are_for():
+    encoder = tiny(img_size=(32, 64))
+    state, tables = encoder.state_dict(), encoder.position_tables()
+    assert set(tables) == {name for name in state if "relative_position_bias" in name}
+    for name, (rows, cols) in tables.items():
+        assert state[name].shape[0] == (2 * rows - 1) * (2 * cols - 1)
+    assert encoder.no_decay() == {"mask_token", *tables}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"name": "swinv2_tiny_window8_256"}, "nearest: swin_"),
-        ({"name": "swin_tiny"}, "swin_tiny_patch4_window7_224"),
-        ({"name": "resnet50"}, "is not a Swin"),
         ({"img_size": 60}, "not a multiple of 8 pixels"),
         ({"img_size": 4}, "not a multiple of 8 pixels"),
         ({"num_heads": (2, 2, 2)}, "depths has 2, num_heads has 3"),

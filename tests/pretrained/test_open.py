@@ -1,11 +1,15 @@
+import numpy as np
 import pytest
-import timm
+import safetensors.torch
 import torch
 
+from ssl_swin.models.encoder import ENCODERS
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.open import load_encoder, load_into
-from ssl_swin.pretrained.timm import from_timm, to_timm
+from ssl_swin.pretrained.open import FORMATS, load_into, open_encoder, read_weights
+from ssl_swin.pretrained.timm import to_timm
+from tests.toys.toy_encoder import ToyEncoder
+from tests.toys.toy_foreign_format import read_toy
 
 
 @pytest.fixture
@@ -25,14 +29,14 @@ def outputs(encoder):
 @pytest.mark.parametrize("named", ["folder", "file"])
 def test_an_encoder_comes_back_from_its_file_or_run_folder(tiny, written, named):
     folder, encoder = written
-    state, card = load_encoder(folder if named == "folder" else folder / "encoder.safetensors")
+    state, card = read_weights(folder if named == "folder" else folder / "encoder.safetensors")
     again = tiny(seed=2)
     assert load_into(again, state, card) == ()
     assert torch.equal(outputs(again), outputs(encoder))
 
 
 def test_an_encoder_moves_to_another_image_size_and_window(tiny, written):
-    state, card = load_encoder(written[0])
+    state, card = read_weights(written[0])
     larger = tiny(img_size=96, window_size=6, seed=2)
     load_into(larger, state, card)
     own = larger.state_dict()
@@ -43,7 +47,7 @@ def test_an_encoder_moves_to_another_image_size_and_window(tiny, written):
 
 
 def test_only_the_mask_token_may_be_missing(tiny, written):
-    state, card = load_encoder(written[0])
+    state, card = read_weights(written[0])
     encoder = tiny(seed=2)
     token = encoder.mask_token.detach().clone()
     del state["mask_token"]
@@ -55,7 +59,7 @@ def test_only_the_mask_token_may_be_missing(tiny, written):
 
 
 def test_a_refused_encoder_is_left_as_it_was(tiny, written):
-    state, card = load_encoder(written[0])
+    state, card = read_weights(written[0])
     encoder = tiny(seed=2)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     with pytest.raises(PretrainedMismatch, match="1 unknown: surprise"):
@@ -73,7 +77,7 @@ def test_a_refused_encoder_is_left_as_it_was(tiny, written):
     ],
 )
 def test_another_architecture_is_refused_with_and_without_a_card(tiny, written, change, told):
-    state, card = load_encoder(written[0])
+    state, card = read_weights(written[0])
     with pytest.raises(PretrainedMismatch, match=told):
         load_into(tiny(**change), state, card)
     with pytest.raises(PretrainedMismatch, match="do not fit the model"):
@@ -82,39 +86,91 @@ def test_another_architecture_is_refused_with_and_without_a_card(tiny, written, 
 
 def test_what_is_not_there_or_of_another_kind_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no encoder weights at"):
-        load_encoder(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"or an official \.pth"):
-        load_encoder(tmp_path / "missing.pth")
+        read_weights(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"an official \.pth, or"):
+        read_weights(tmp_path / "missing.pth")
     (tmp_path / "weights.bin").write_bytes(b"")
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name in ("weights.bin", "other.pth", "other.safetensors"):
+        with pytest.raises(PretrainedMismatch, match="unknown kind; give an encoder"):
+            read_weights(tmp_path / name)
+
+
+def test_an_open_encoder_has_its_weights_its_card_and_its_preprocessing(written):
+    folder, encoder = written
+    opened = open_encoder(folder)
+    assert torch.equal(outputs(opened.encoder), outputs(encoder))
+    assert (opened.img_size, opened.mean, opened.std) == ((64, 64), (0.5,) * 3, (0.5,) * 3)
+    assert opened.card == read_weights(folder)[1]
+    assert opened.missing == opened.resized == ()
+
+
+def test_an_encoder_is_opened_at_another_image_size_and_window(written):
+    opened = open_encoder(written[0], img_size=96, window_size=6, drop_path_rate=0.1)
+    assert opened.img_size == (96, 96)
+    assert set(opened.resized) == set(opened.encoder.position_tables())
+    assert opened.encoder(torch.zeros(1, 3, 96, 96)).isfinite().all()
+
+
+def test_changes_that_the_weights_do_not_allow_are_refused(written):
+    with pytest.raises(PretrainedMismatch, match="embed_dim is 32 in the model and 16"):
+        open_encoder(written[0], embed_dim=32)
+    with pytest.raises(ValueError, match="has no depth"):
+        open_encoder(written[0], depth=3)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"in_chans": 1},
+        {"patch_size": 2, "img_size": 16},
+        {"depths": (2, 1, 2), "num_heads": (1, 2, 4), "img_size": 48, "window_size": 12},
+        {"depths": (1, 2, 1), "num_heads": (1, 2, 4), "img_size": 64, "window_size": (8, 2, 4)},
+    ],
+)
+def test_weights_without_a_card_say_what_encoder_they_are_of(tiny, tmp_path, sizes):
+    sizes = {"img_size": 32} | sizes  # the last stage is one window
+    encoder = tiny(seed=1, **sizes)
+    safetensors.torch.save_file(to_timm(encoder.state_dict()), tmp_path / "timm.safetensors")
+    opened = open_encoder(tmp_path / "timm.safetensors")
+    assert opened.encoder.architecture() == encoder.architecture()
+    assert (opened.card, opened.missing, opened.resized) == (None, ("mask_token",), ())
+    known = encoder.in_chans == 3
+    assert opened.mean == ((0.485, 0.456, 0.406) if known else None)
+    images = torch.randn(1, encoder.in_chans, *encoder.img_size)
+    with torch.no_grad():
+        assert torch.equal(opened.encoder.eval()(images), encoder.eval()(images))
+
+
+def test_a_format_is_one_line_in_the_table(tiny, tmp_path, monkeypatch):
+    encoder = tiny(img_size=32)
+    np.savez(tmp_path / "w.npz", **to_timm(encoder.state_dict()))
     with pytest.raises(PretrainedMismatch, match="unknown kind"):
-        load_encoder(tmp_path / "weights.bin")
+        open_encoder(tmp_path / "w.npz")
+    monkeypatch.setitem(FORMATS, "toy", read_toy)
+    opened = open_encoder(tmp_path / "w.npz", img_size=64)
+    assert opened.missing == ("mask_token",)
+    state = opened.encoder.state_dict()
+    assert all(
+        torch.equal(state[key], value)
+        for key, value in encoder.state_dict().items()
+        if key != "mask_token"
+    )
 
 
-@pytest.fixture
-def theirs():
-    return timm.create_model(
-        "swin_tiny_patch4_window7_224",
-        num_classes=0,
-        img_size=64,
-        window_size=4,
-        embed_dim=16,
-        depths=(2, 2),
-        num_heads=(2, 4),
-    ).eval()
-
-
-def test_timm_takes_our_weights_strictly(tiny, theirs):
-    encoder = tiny().eval()
-    theirs.load_state_dict(to_timm(encoder), strict=True)
-    images = torch.randn(1, 3, 64, 64)
+def test_an_encoder_of_another_kind_goes_through_its_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "toy", ToyEncoder)
+    encoder = ToyEncoder(img_size=32, patch_size=2).eval()
+    card = EncoderCard.of(encoder, (0.5,) * 3, (0.5,) * 3)
+    write_encoder(tmp_path / "encoder.safetensors", encoder, card)
+    opened = open_encoder(tmp_path, img_size=16)
+    images = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
-        assert torch.equal(encoder(images).permute(0, 2, 3, 1), theirs.forward_features(images))
-
-
-def test_we_take_timms_weights(tiny, theirs):
-    theirs.reset_classifier(10)
-    encoder = tiny().eval()
-    assert load_into(encoder, from_timm(theirs.state_dict())) == ("mask_token",)
-    images = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        assert torch.equal(encoder(images).permute(0, 2, 3, 1), theirs.forward_features(images))
+        assert torch.equal(opened.encoder.eval()(images), encoder(images))
+    state, card = read_weights(tmp_path)
+    del state["hidden"]
+    assert load_into(ToyEncoder(patch_size=2), state, card) == ("hidden",)
+    with pytest.raises(PretrainedMismatch, match="patch_size is 4 in the model and 2"):
+        load_into(ToyEncoder(), state, card)

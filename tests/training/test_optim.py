@@ -1,11 +1,11 @@
 import pytest
 import torch
-from torch import nn
 
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.training.optim import adamw, finetune_groups, layer_id, pretrain_groups
+from ssl_swin.training.optim import adamw, finetune_groups, pretrain_groups
+from tests.toys.toy_encoder import ToyEncoder
 
 
 def tiny(depths=(2, 4, 2)):
@@ -46,18 +46,14 @@ def test_position_tables_decay_in_pretraining_and_not_in_fine_tuning():
     assert not any("mask_token" in name or name.endswith("bias") for name in pretrained | finetuned)
 
 
-@pytest.mark.parametrize("depths", [(2, 2), (2, 4, 2), (2, 2, 6, 2)])
-def test_layers_are_counted_from_the_image_to_the_head(depths):
-    names = [name for name, _ in Classifier(tiny(depths), 5).named_parameters()]
-    ids = {name: layer_id(name, depths) for name in names}
-    assert set(ids.values()) == set(range(sum(depths) + 2))
-    assert ids["encoder.backbone.patch_embed.norm.weight"] == 0
-    assert ids["encoder.backbone.norm.weight"] == ids["head.bias"] == sum(depths) + 1
-    for stage in range(1, len(depths)):
-        before = f"encoder.backbone.layers.{stage - 1}.blocks.{depths[stage - 1] - 1}.norm1.weight"
-        downsample = f"encoder.backbone.layers.{stage}.downsample.reduction.weight"
-        after = f"encoder.backbone.layers.{stage}.blocks.0.norm1.weight"
-        assert ids[downsample] == ids[before] == ids[after] - 1
+def test_the_encoder_says_what_does_not_decay_and_in_which_layer_it_is():
+    groups = {g["name"]: g for g in pretrain_groups(SimMIM(ToyEncoder(), 8), 0.05)}
+    assert {"encoder.hidden", "encoder.place"} <= set(groups["no_decay"]["param_names"])
+    groups = {g["name"]: g for g in finetune_groups(Classifier(ToyEncoder(), 5), 0.05, 0.5)}
+    assert groups["layer_0_no_decay"]["param_names"] == ["encoder.place", "encoder.stem.bias"]
+    assert groups["layer_2_decay"]["param_names"] == ["encoder.layers.1.weight"]
+    assert groups["layer_3_decay"]["param_names"] == ["head.weight"]
+    assert groups["layer_3_no_decay"]["lr_scale"] == 1.0
 
 
 def test_the_scale_of_a_layer_is_the_decay_to_the_power_of_its_distance_from_the_head():
@@ -81,18 +77,16 @@ def test_frozen_parameters_are_left_out_but_their_layers_are_counted():
     ]
 
 
-def test_a_parameter_of_no_known_layer_is_refused():
-    with pytest.raises(ValueError, match="belongs to no known layer"):
-        finetune_groups(nn.ModuleDict({"other": nn.Linear(2, 2)}), 0.05, 0.9)
+def test_a_layer_decay_of_nothing_is_refused():
     with pytest.raises(ValueError, match="layer_decay=0"):
-        finetune_groups(nn.Linear(2, 2), 0.05, 0)
+        finetune_groups(Classifier(tiny(), 5), 0.05, 0)
 
 
 def test_the_optimisers_state_survives_a_round_trip_through_a_safe_checkpoint(tmp_path):
     model = SimMIM(tiny(), 16)
     optimizer = adamw(pretrain_groups(model, 0.05), lr=1e-3)
     images, mask = torch.randn(1, 3, 64, 64), torch.ones(1, 4, 4).bool()
-    model(images, mask).loss.backward()
+    model(images, mask).backward()
     optimizer.step()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "c")
     checkpoint = torch.load(tmp_path / "c", weights_only=True)
@@ -102,7 +96,7 @@ def test_the_optimisers_state_survives_a_round_trip_through_a_safe_checkpoint(tm
     optimizer_again.load_state_dict(checkpoint["optimizer"])
     for each, its_optimizer in ((model, optimizer), (again, optimizer_again)):
         its_optimizer.zero_grad()
-        each(images, mask).loss.backward()
+        each(images, mask).backward()
         its_optimizer.step()
     for one, other in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)

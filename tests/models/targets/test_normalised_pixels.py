@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_swin.models.targets import normalized_target, pixel_target
+from ssl_swin.models.targets.normalised_pixels import normalised_pixels
 
 
 def naive(images, size):
@@ -22,25 +22,20 @@ def naive(images, size):
 @pytest.mark.parametrize("size", [3, 7, 23])
 def test_the_normalised_target_is_the_naive_one(size):
     images = torch.randn(2, 3, 12, 16, dtype=torch.float64)
-    torch.testing.assert_close(normalized_target(images, size), naive(images, size))
+    torch.testing.assert_close(normalised_pixels(size)(images), naive(images, size))
 
 
 def test_a_flat_image_has_a_target_of_nothing():
-    target = normalized_target(torch.full((1, 3, 64, 64), 1.7))
+    target = normalised_pixels()(torch.full((1, 3, 64, 64), 1.7))
     assert target.isfinite().all()
     assert target.abs().max() < 0.1
 
 
 def test_the_target_is_float32_for_half_precision_images():
-    assert normalized_target(torch.randn(1, 3, 8, 8).bfloat16(), 3).dtype == torch.float32
-
-
-def test_the_plain_target_is_the_image():
-    images = torch.randn(1, 3, 8, 8)
-    assert pixel_target(images) is images
+    assert normalised_pixels(3)(torch.randn(1, 3, 8, 8).bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 46])
 def test_a_square_without_centre_is_refused(size):
     with pytest.raises(ValueError, match="odd number"):
-        normalized_target(torch.zeros(1, 3, 64, 64), size)
+        normalised_pixels(size)

@@ -1,0 +1,119 @@
+"""Stop "encode" on the route: what the rest of the house knows of an encoder, and which there are.
+
+A new encoder is a file of its own with such a class, and a line in `ENCODERS`.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import timm
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ssl_swin.errors import UserError
+from ssl_swin.models.swin import SwinEncoder
+
+
+class Encoder(Protocol):
+    """An `nn.Module` that encodes images in which some tokens may be hidden.
+
+    Its class takes `name`, `img_size`, `in_chans`, `drop_path_rate`, and sizes of its own; a size
+    that is not given has a default. Names of parameters are those of its `named_parameters()`.
+
+    Attributes:
+        img_size: Rows and columns of an image in pixels.
+        in_chans: Image channels.
+        patch_size: Side of a token in pixels; masks are given in these tokens.
+        stride: Pixels of the image per position of the output, in each axis.
+        num_features: Channels of the output.
+        num_layers: Layers that learn at different rates, not counting the stem and what follows
+            the last of them.
+    """
+
+    img_size: tuple[int, int]
+    in_chans: int
+    patch_size: int
+    stride: int
+    num_features: int
+    num_layers: int
+
+    def __call__(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    ) -> Float[Tensor, "batch num_features out_rows out_cols"]:
+        """Encode normalised images, not seeing hidden tokens; ``out_rows = height / stride``."""
+
+    def stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
+        """Return the map after each stage, from fine to coarse, before the last norm."""
+
+    def layer_of(self, parameter_name: str) -> int:
+        """Return a parameter's layer, counted from the image.
+
+        0 is the stem and `num_layers` the last layer. `num_layers + 1` is what follows it, and
+        learns at the rate of the head.
+        """
+
+    def no_decay(self) -> set[str]:
+        """Return the parameters without weight decay, apart from vectors and biases."""
+
+    def mask_parameters(self) -> set[str]:
+        """Return the parameters that are used only where something is hidden.
+
+        A classifier freezes them, and weights from elsewhere may lack them.
+        """
+
+    def position_tables(self) -> dict[str, tuple[int, int]]:
+        """Return the tables of relative positions, each with the (rows, columns) of its window.
+
+        A table has ``(2 * rows - 1) * (2 * columns - 1)`` rows and a column for each head. Weights
+        of another window size have their tables resized.
+        """
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the arguments of :func:`build_encoder` that build it again, as plain JSON."""
+
+    # What is used of nn.Module:
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
+    def get_parameter(self, target: str) -> nn.Parameter: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...  # noqa: D102
+
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    **dict.fromkeys(timm.list_models("swin_*"), SwinEncoder),
+}
+"""Name of an encoder -> its class."""
+
+
+def build_encoder(
+    name: str, img_size: int | tuple[int, int], in_chans: int, **sizes: Any
+) -> Encoder:
+    """Build an encoder by its name.
+
+    Args:
+        name: Of `ENCODERS`; what follows a dot (timm's tag) is for the class to read.
+        img_size: Side in pixels, or (rows, columns).
+        in_chans: Image channels.
+        **sizes: Arguments of the class; None stands for its default.
+
+    Raises:
+        UserError: If there is no such encoder, it has no such size, or its sizes do not fit.
+    """
+    kind = ENCODERS.get(name.partition(".")[0])
+    if kind is None:
+        nearest = difflib.get_close_matches(name, ENCODERS, n=3, cutoff=0.0)
+        raise UserError(f"name={name!r} is no encoder known here; nearest: {', '.join(nearest)}")
+    given = {key: value for key, value in sizes.items() if value is not None}
+    known = inspect.signature(kind).parameters
+    if unknown := [key for key in given if key not in known]:
+        raise UserError(
+            f"{name} has no {', '.join(unknown)}; it takes {', '.join(known)}; leave the others out"
+        )
+    return kind(name=name, img_size=img_size, in_chans=in_chans, **given)

@@ -1,0 +1,66 @@
+"""The error of a prediction: a table of losses, and their sum and mean over hidden pixels."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Target and prediction -> the error of every element, all three of one shape."""
+
+_EPSILON = 1e-5  # the official code's; keeps the loss finite when nothing is hidden
+
+
+def l1(target: Float[Tensor, "*shape"], prediction: Float[Tensor, "*shape"]) -> Tensor:
+    """Return the absolute error of every element.
+
+    Source:
+        SimMIM, section 3.4 (arXiv:2111.09886).
+    """
+    return (target - prediction).abs()
+
+
+LOSSES: dict[str, Loss] = {"l1": l1}
+"""Name of a loss -> its function."""
+
+
+def masked_error_per_image(
+    target: Float[Tensor, "batch chans height width"],
+    prediction: Float[Tensor, "batch chans height width"],
+    pixel_mask: Bool[Tensor, "batch height width"],
+    loss: Loss = l1,
+) -> Float[Tensor, " batch"]:
+    """Sum the error over each image's hidden pixels and channels.
+
+    Sums of micro-batches add up, which means of means do not: divide by the hidden pixels of the
+    whole global batch with :func:`masked_mean`.
+
+    Args:
+        target: In the units the model sees (normalised).
+        prediction: Of the target.
+        pixel_mask: True where hidden.
+        loss: Gives the error of every element.
+
+    Returns:
+        In float32, or float64 if either input is: also under autocast.
+    """
+    dtype = torch.promote_types(target.dtype, prediction.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
+    error = loss(target.to(dtype), prediction.to(dtype))  # (batch, chans, height, width)
+    return (error * pixel_mask.unsqueeze(1)).sum(dim=(1, 2, 3))
+
+
+def masked_mean(
+    error_sum: Float[Tensor, "*shape"], num_masked_px: Tensor | int, in_chans: int
+) -> Float[Tensor, "*shape"]:
+    """Divide summed errors by the hidden pixels and the channels they were summed over.
+
+    Args:
+        error_sum: From :func:`masked_error_per_image`, or several added up.
+        num_masked_px: Hidden pixels in the same images, not counting channels.
+        in_chans: Image channels.
+    """
+    if isinstance(num_masked_px, Tensor):
+        num_masked_px = num_masked_px.to(error_sum.dtype)
+    return error_sum / (num_masked_px + _EPSILON) / in_chans

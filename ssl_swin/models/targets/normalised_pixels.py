@@ -1,0 +1,60 @@
+"""The target of SwinV2: pixels normalised by their surroundings."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from ssl_swin.errors import UserError
+
+
+def normalised_pixels(norm_size: int = 47, **_others: Any) -> Callable[[Tensor], Tensor]:
+    """Predict each pixel less the mean of its surroundings, over their standard deviation.
+
+    Args:
+        norm_size: Side in pixels of the square that the surroundings are, odd.
+        **_others: Options of other targets.
+
+    Raises:
+        UserError: If norm_size is even, or smaller than 3.
+
+    Source:
+        Swin-Transformer code, models/simmim.py, ``MODEL.SIMMIM.NORM_TARGET`` (47 for SwinV2 there).
+    """
+    if norm_size < 3 or norm_size % 2 == 0:
+        raise UserError(
+            f"norm_size={norm_size} has no centre pixel with neighbours; "
+            "choose an odd number from 3 up"
+        )
+    return partial(normalise_locally, size=norm_size)
+
+
+def normalise_locally(
+    images: Float[Tensor, "batch chans height width"], size: int
+) -> Float[Tensor, "batch chans height width"]:
+    """Normalise each pixel by the part inside the image of a square that is centred on it.
+
+    Channels are apart; the variance is the unbiased one.
+
+    Args:
+        images: Normalised by the channels' mean and standard deviation.
+        size: Side of the square in pixels, odd.
+
+    Returns:
+        In float32, or float64 if the images are.
+    """
+    images = images.to(torch.promote_types(images.dtype, torch.float32))
+
+    def mean_around(x: Tensor, count_outside: bool) -> Tensor:
+        return functional.avg_pool2d(x, size, 1, size // 2, count_include_pad=count_outside)
+
+    mean = mean_around(images, count_outside=False)
+    mean_square = mean_around(images.square(), count_outside=False)
+    inside = torch.ones_like(images[:1, :1])
+    num_px = mean_around(inside, count_outside=True) * size**2  # (1, 1, height, width)
+    variance = (mean_square - mean.square()) * num_px / (num_px - 1)
+    return (images - mean) / (variance.clamp(min=0.0) + 1e-6).sqrt()

@@ -1,0 +1,23 @@
+"""The target of SimMIM: the pixels themselves."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+
+def pixels(**_others: Any) -> Callable[[Tensor], Tensor]:
+    """Predict the normalised pixels as the encoder would have seen them.
+
+    Args:
+        **_others: Options of other targets.
+
+    Source:
+        SimMIM, section 3.4 (arXiv:2111.09886).
+    """
+    return unchanged
+
+
+def unchanged(images: Tensor) -> Tensor:
+    """Return the images."""
+    return images

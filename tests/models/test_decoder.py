@@ -1,0 +1,14 @@
+import torch
+
+from ssl_swin.models.decoder import PixelDecoder
+
+
+def test_each_position_is_rebuilt_as_the_square_of_pixels_below_it():
+    decoder = PixelDecoder(num_features=5, stride=4, in_chans=3)
+    features = torch.randn(2, 5, 3, 2)
+    rebuilt = decoder(features)
+    assert rebuilt.shape == (2, 3, 12, 8)
+    changed = features.clone()
+    changed[:, :, 1, 1] += 1
+    rows, cols = (decoder(changed) != rebuilt).any(dim=(0, 1)).nonzero().unbind(1)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (4, 7, 4, 7)

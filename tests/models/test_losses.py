@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from ssl_swin.models.losses import LOSSES, masked_error_per_image, masked_mean
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    target, prediction = torch.randn(2, 3, 4, 8, 8, generator=generator).unbind(0)
+    return target, prediction, torch.rand(3, 8, 8, generator=generator) < 0.6
+
+
+def mean(target, prediction, mask):
+    return masked_mean(masked_error_per_image(target, prediction, mask).sum(), mask.sum(), 4)
+
+
+def test_the_loss_is_the_mean_error_over_hidden_pixels(batch):
+    target, prediction, mask = batch
+    total = count = 0
+    for image in range(3):
+        for row in range(8):
+            for col in range(8):
+                if mask[image, row, col]:
+                    count += 1
+                    for chan in range(4):
+                        at = (image, chan, row, col)
+                        total += abs(target[at].item() - prediction[at].item())
+    assert mean(*batch).item() == pytest.approx(total / count / 4, rel=1e-6)
+
+
+def test_visible_pixels_cost_nothing(batch):
+    target, prediction, mask = batch
+    changed = torch.where(mask.unsqueeze(1), prediction, prediction + 5)
+    assert torch.equal(mean(target, changed, mask), mean(*batch))
+
+
+def test_errors_of_uneven_micro_batches_add_up_to_the_loss_of_the_batch(batch):
+    target, prediction, mask = (p.double() if p.dtype != torch.bool else p for p in batch)
+    error_sum = sum(
+        masked_error_per_image(target[part], prediction[part], mask[part]).sum()
+        for part in (slice(0, 1), slice(1, 3))
+    )
+    loss = masked_mean(error_sum, int(mask.sum()), in_chans=4)
+    assert loss.item() == pytest.approx(mean(target, prediction, mask).item(), rel=1e-12)
+
+
+def test_the_loss_is_float32_in_half_precision_and_float64_in_double(batch):
+    target, prediction, mask = batch
+    assert mean(target, prediction.bfloat16(), mask).dtype == torch.float32
+    assert mean(target.bfloat16(), prediction.bfloat16(), mask).dtype == torch.float32
+    assert mean(target.double(), prediction, mask).dtype == torch.float64
+
+
+def test_the_loss_is_finite_when_nothing_is_hidden(batch):
+    target, prediction, mask = batch
+    assert mean(target, prediction, torch.zeros_like(mask)).item() == 0.0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_elementwise_and_nothing_for_a_perfect_prediction(name, batch):
+    target, prediction, _ = batch
+    error = LOSSES[name](target, prediction)
+    assert error.shape == target.shape
+    assert torch.equal(error[0, 1, 2], LOSSES[name](target[0, 1, 2], prediction[0, 1, 2]))
+    assert (LOSSES[name](target, target) == 0).all()
