@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_swin.__main__ import COMMANDS, CONFIGS, _parser
+from ssl_swin.__main__ import COMMANDS
+from ssl_swin.command_line import read_config
 
 ROOT = Path(__file__).parents[1]
 YAMLS = sorted(ROOT.glob("configs/*/*.yaml"))
@@ -43,11 +44,7 @@ def name_of(path):
 
 @pytest.mark.parametrize("path", YAMLS, ids=name_of)
 def test_every_config_parses_and_has_no_unknown_key(path):
-    from ssl_swin.config import run as config
-
-    parser = _parser(path.parent.name)
-    parser.add_class_arguments(getattr(config, CONFIGS[path.parent.name]))
-    parser.instantiate(parser.parse_path(path))
+    read_config(path.parent.name, [str(path)])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +10,10 @@ import numpy as np
 
 from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import look_up
-from ssl_swin.config.run import (
-    DataConfig,
-    FinetuneConfig,
-    LabelledDataConfig,
-    RunConfig,
-    differences,
-    flatten,
-)
+from ssl_swin.command_line import read_config
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.settings import differences, flatten
 from ssl_swin.data.open import join, open_shards
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order, rank_lanes
@@ -35,8 +30,6 @@ _SIZES = {
     "swin_large": (192, (2, 2, 18, 2)),
 }
 _BYTES_PER_PARAMETER = 12  # float32 weights and AdamW's two moments
-
-ReadConfig = Callable[[str, Path], RunConfig]
 
 
 @dataclass(frozen=True)
@@ -213,7 +206,7 @@ class FinishedRun(ValueError):
     """A run folder whose run is finished."""
 
 
-def check_folder(config: RunConfig, kind: str, read: ReadConfig, resume_from: Path | None) -> str:
+def check_folder(config: RunConfig, kind: str, resume_from: Path | None) -> str:
     """Refuse a run folder that is another run's, in a job's hands, or finished.
 
     Raises:
@@ -227,10 +220,10 @@ def check_folder(config: RunConfig, kind: str, read: ReadConfig, resume_from: Pa
         raise ValueError(f"--resume-from {resume_from}: there is no such file")
     if folder.config.is_file():
         try:
-            before = read(kind, folder.config)
+            before, _ = read_config(kind, [str(folder.config)])
         except ValueError as error:
             raise ValueError(f"{folder.root} holds another run, no {kind} run: {error}") from error
-        for name, (old, new) in differences(flatten(before), flatten(config)).items():
+        for name, (old, new) in differences(flatten(before), config).items():
             raise ValueError(
                 f"{folder.root} holds a run with {name}={old!r}, this config says {new!r}; give "
                 f"another run_dir, or --resume-from {folder.last} --run_dir NEW"

@@ -1,69 +1,37 @@
 """`ssl-swin status`: where every run stands, from its folder and from SLURM where that answers."""
 
-import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ssl_swin.cluster.options import Parser
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.verdict import Line, first_end
 from ssl_swin.record.lines import read_json, read_lines
+from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
 
 _CLEAR = "\033[H\033[2J"
 
 
-def status(arguments: list[str]) -> int:
-    """Print where runs stand, once or again and again.
+def status(*runs: Path, watch: bool = False, every: float = 10) -> None:
+    """Say of every run where it is, how its lives ended, and how far it got.
 
     Args:
-        arguments: What follows `ssl-swin status`.
+        runs: Runs, or folders above them; left out, `runs`.
+        watch: Say it again and again.
+        every: Seconds between, with --watch.
 
     Raises:
-        ValueError: If there is no run.
+        UserError: If there is no run.
     """
-    parser = Parser(
-        prog="ssl-swin status",
-        description="Say of every run where it is, how its lives ended, and how far it got.",
-    )
-    parser.add_argument(
-        "runs", nargs="*", type=Path, default=[Path("runs")], help="Runs, or folders above them."
-    )
-    parser.add_argument("--watch", action="store_true", help="Say it again and again.")
-    parser.add_argument("--every", type=float, default=10, help="Seconds between, with --watch.")
-    given = parser.parse_args(arguments)
     while True:
-        text = "\n\n".join(describe(folder) for folder in find(given.runs))
-        print(f"{_CLEAR}{time.ctime()}\n\n{text}" if given.watch else text, flush=True)
-        if not given.watch:
-            return 0
-        time.sleep(given.every)
-
-
-def find(places: Iterable[Path]) -> list[RunFolder]:
-    """Return the runs at or below these places, also those that only wait in the queue.
-
-    Raises:
-        ValueError: If one of the places holds none.
-    """
-    found: dict[Path, RunFolder] = {}
-    for place in places:
-        here = []
-        for name, folders, _ in os.walk(place):
-            folder = RunFolder(Path(name))
-            if any(path.is_file() for path in (folder.lives, folder.jobs, folder.summary)):
-                here.append(folder)
-                folders.clear()  # a run holds no runs
-        if not here:
-            raise ValueError(
-                f"no runs in {place}: neither it nor a folder below was submitted or started"
-            )
-        found |= {folder.root.resolve(): folder for folder in here}
-    return [found[root] for root in sorted(found)]
+        text = "\n\n".join(describe(folder) for folder in find_runs(runs or (Path("runs"),)))
+        print(f"{_CLEAR}{time.ctime()}\n\n{text}" if watch else text, flush=True)
+        if not watch:
+            return
+        time.sleep(every)
 
 
 def describe(folder: RunFolder) -> str:

@@ -7,21 +7,20 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_swin.cluster import checks
-from ssl_swin.cluster.options import Options, Stage, read_request
+from ssl_swin.cluster.options import Options, Request, Stage
 from ssl_swin.cluster.script import Script
+from ssl_swin.command_line import read_config
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.shards.names import is_remote
+from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
-
-# (kind, arguments) -> config and what --resume-from says, as the command itself would read them
-Read = Callable[[str, list[str]], tuple[RunConfig, Path | None]]
-CheckModel = Callable[[RunConfig], None]
+from ssl_swin.runs.sizes import check_network
 
 _LEAKED = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|"
@@ -48,64 +47,57 @@ class CheckedStage:
         return self.root / f"{self.kind}.sbatch"
 
 
-def submit(arguments: list[str], read: Read, check_model: CheckModel) -> int:
-    """Submit what a command line asks for; nothing is written or queued if a check fails.
+def submit(request: Request) -> None:
+    """Check runs, write their batch scripts and queue them; do nothing of it if a check fails.
 
     Args:
-        arguments: What follows `ssl-swin submit`.
-        read: Reads the config of a training, as the training itself would.
-        check_model: Raises if the model of a config cannot be built.
+        request: What a command line asks for.
 
     Raises:
-        ValueError: If a check fails, or sbatch does.
+        UserError: If a check fails, or sbatch does.
     """
-    request, before = read_request(arguments), None
+    before: Path | None = None
     prepared: list[CheckedStage] = []
     for stage in request.stages:
-        one = _prepare(stage, read, check_model, before)
+        one = _prepare(stage, before)
         before = one.root
         if one.runs:
             prepared.append(one)
         elif stage is request.stages[-1]:
-            raise ValueError(f"{'; '.join(one.said)}; give another --run_dir")
+            raise UserError(f"{'; '.join(one.said)}; give another --run_dir")
         else:
             print(f"left out: {'; '.join(one.said)}")
     roots = [run.resolve() for one in prepared for run in one.runs]
     if len(set(roots)) < len(roots):
-        raise ValueError("two of the runs have the same run_dir: give each its own --run_dir")
+        raise UserError("two of the runs have the same run_dir: give each its own --run_dir")
     for one in prepared:
         said = [*one.said, _would_start(one.script)]
         print("\n".join([f"{one.kind} {one.root}", *(f"  {line}" for line in said)]))
         if request.dry_run:
             print(f"\n{one.script.render()}")
-    if request.dry_run:
-        return 0
     job: str | None = None
-    for one in prepared:
+    for one in () if request.dry_run else prepared:
         job = _queue(one, after=job)
-    return 0
 
 
-def _prepare(
-    stage: Stage, read: Read, check_model: CheckModel, before: Path | None
-) -> CheckedStage:
+def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     """Check a stage; it has no runs if all of them are finished."""
     arguments = list(stage.arguments)
-    config, resume_from = read(stage.kind, arguments)
+    config, life = read_config(stage.kind, arguments)
     if before is not None and isinstance(config, FinetuneConfig) and config.encoder is None:
         arguments += ["--encoder", str(before)]
-        config, resume_from = read(stage.kind, arguments)
+        config, life = read_config(stage.kind, arguments)
     root = Path(config.run_dir)
     if re.search(r"[%\n\"'\\]", str(root.absolute())):
-        raise ValueError(f"run_dir {root} holds a character that SLURM reads as another: rename it")
+        raise UserError(f"run_dir {root} holds a character that SLURM reads as another: rename it")
     sweep = _sweep(root, stage.options.array)
     said: list[str] = []
     left: list[tuple[str, tuple[str, ...]]] = []
     for run_dir, settings in sweep or ((str(root), ()),):
-        one, _ = read(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
+        one, _ = read_config(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
         try:
-            found = _check(one, stage, read, resume_from, None if before is None else str(before))
-            check_model(one)
+            found = _check(one, stage, life["resume_from"], None if before is None else str(before))
+            check_network(one)
             left.append((run_dir, settings))
         except checks.FinishedRun as finished:
             found = [str(finished)]
@@ -116,17 +108,13 @@ def _prepare(
 
 
 def _check(
-    config: RunConfig, stage: Stage, read: Read, resume_from: Path | None, before: str | None
+    config: RunConfig, stage: Stage, resume_from: Path | None, before: str | None
 ) -> list[str]:
     """Run the checks of one training and return what they found."""
     options, tasks_per_node = stage.options, _tasks_per_node(config, stage.options)
     folder = RunFolder(Path(config.run_dir))
     life_s = checks.check_time(options.time, options.warning)
-    found = [
-        checks.check_folder(
-            config, stage.kind, lambda kind, path: read(kind, [str(path)])[0], resume_from
-        )
-    ]
+    found = [checks.check_folder(config, stage.kind, resume_from)]
     if isinstance(config, FinetuneConfig):
         encoder = checks.check_encoder(config.encoder, before)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
@@ -144,13 +132,13 @@ def _sweep(root: Path, array: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ..
     """Return folder and settings of each combination of the values.
 
     Raises:
-        ValueError: If one is not KEY=VALUE,VALUE.
+        UserError: If one is not KEY=VALUE,VALUE.
     """
     keys = []
     for text in array:
         key, separator, values = text.removeprefix("--").partition("=")
         if not separator or not key or not all(values.split(",")):
-            raise ValueError(f"--array {text}: write KEY=VALUE,VALUE, for example seed=0,1,2")
+            raise UserError(f"--array {text}: write KEY=VALUE,VALUE, for example seed=0,1,2")
         keys.append([(key, value) for value in values.split(",")])
     if not keys:
         return ()
@@ -215,7 +203,7 @@ def _num_nodes(config: RunConfig, options: Options) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= fewest <= most:
-        raise ValueError(f"--nodes {text}: give a number, or MIN-MAX such as 2-4")
+        raise UserError(f"--nodes {text}: give a number, or MIN-MAX such as 2-4")
     return fewest, most
 
 
@@ -229,7 +217,7 @@ def _tasks_per_node(config: RunConfig, options: Options) -> int:
     gpus = _gpus_per_node(config, options)
     tasks = options.tasks_per_node or gpus or config.training.devices
     if gpus and tasks != gpus:
-        raise ValueError(f"--tasks-per-node {tasks} and --gpus-per-node {gpus}: one task each")
+        raise UserError(f"--tasks-per-node {tasks} and --gpus-per-node {gpus}: one task each")
     return tasks
 
 
@@ -285,12 +273,12 @@ def _sbatch(arguments: list[str]) -> str:
             command, env=environment, capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
-        raise ValueError(
+        raise UserError(
             "there is no sbatch here: submit on a login node of the cluster (--dry-run works "
             "everywhere)"
         ) from error
     if answer.returncode:
-        raise ValueError(f"sbatch refused {arguments[-1]}: {' '.join(answer.stderr.split())}")
+        raise UserError(f"sbatch refused {arguments[-1]}: {' '.join(answer.stderr.split())}")
     return answer.stdout.strip().partition(";")[0]
 
 

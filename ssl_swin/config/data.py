@@ -1,36 +1,26 @@
-"""What a run is, first part: where images come from. The line under a field is its `--help`."""
+"""What a run is: where images come from, and what is done to them."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from ssl_swin.config.settings import (
+    LAYOUT,
+    layout_setting,
+    require,
+    require_positive,
+    require_share,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def require(holds: bool, message: str) -> None:
-    """Raise ValueError with the message unless it holds."""
-    if not holds:
-        raise ValueError(message)
-
-
-def require_positive(**values: float) -> None:
-    """Refuse values, named with `__` for a dot, that are not greater than 0."""
-    for name, value in values.items():
-        require(value > 0, f"{name.replace('__', '.')}={value} must be greater than 0")
-
-
-def require_share(**values: float) -> None:
-    """Refuse values, named with `__` for a dot, outside [0, 1]."""
-    for name, value in values.items():
-        require(0 <= value <= 1, f"{name.replace('__', '.')}={value} must lie in [0, 1]")
 
 
 @dataclass(frozen=True)
 class SetConfig:
     """One of several shard sets that are trained on together."""
 
-    shards: str
+    shards: str = field(metadata=LAYOUT)
     """A folder, a tar, a glob, or braces such as train-{000000..000099}.tar."""
     weight: float
     """Its share of the images, relative to the other sets' weights."""
@@ -43,14 +33,14 @@ class SetConfig:
 class DataConfig:
     """Where images come from and what is done to them."""
 
-    shards: str | None = None
+    shards: str | None = layout_setting(None)
     """Training shards: a folder, a tar, a glob, or braces such as train-{000000..000099}.tar; or a
     URL of these (http, https, s3, gs, hf)."""
     sets: tuple[SetConfig, ...] = ()
     """Instead of `shards`: several sets, each `{shards: ..., weight: ...}`."""
     samples_per_epoch: int | None = None
     """With `sets`: images of one epoch; null: as many as the sets hold together."""
-    val_shards: str | None = None
+    val_shards: str | None = layout_setting(None)
     """Held-out shards; without them there is no held-out loss or accuracy."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     """Mean of each channel, of pixels in [0, 1]; its length is the number of channels, 1 or 3."""
@@ -69,18 +59,18 @@ class DataConfig:
     """Probability of a horizontal flip, [0, 1]."""
     crop_pct: float = 0.875
     """Share of the short side that the centre crop of evaluation keeps, (0, 1]."""
-    num_workers: int = 8
+    num_workers: int = layout_setting(8)
     """Loader processes per training process; 0 loads in the training process."""
     num_lanes: int | None = None
     """Lanes the order is dealt in, a divisor of the global batch; null: the largest up to 64."""
     block_size: int = 4096
     """Samples shuffled together inside a lane."""
-    max_bad_share: float = 0.01
+    max_bad_share: float = layout_setting(0.01)
     """Largest share of images that cannot be decoded, [0, 1]; above it the run stops."""
-    cache_dir: str | None = None
+    cache_dir: str | None = layout_setting(None)
     """Folder of this machine for remote shards, and for indexes of shards in read-only places;
     null: the user's cache."""
-    cache_gb: float | None = None
+    cache_gb: float | None = layout_setting(None)
     """Most gigabytes (1e9 bytes) of remote shards kept there; null: 80 % of what is free, with what
     the cache holds counted as free."""
 

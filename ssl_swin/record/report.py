@@ -79,18 +79,22 @@ def report(*runs: Path) -> None:
 def find_runs(places: Iterable[Path]) -> list[RunFolder]:
     """Return the runs at or below these places, each once, by name within each place.
 
+    A run that only waits in the queue is one too.
+
     Raises:
-        UserError: If one of the places holds none.
+        UserError: If there are no places, or one of them holds no run.
     """
     found: dict[Path, RunFolder] = {}
     for place in places:
         here = [place] if _is_run(place) else _runs_below(place)
         if not here:
             raise UserError(
-                f"no runs in {place}: neither it nor a folder below holds a summary.json or a "
-                "lives.jsonl; give the run_dir of a run, or a folder above several"
+                f"no runs in {place}: neither it nor a folder below was submitted or started; give "
+                "the run_dir of a run, or a folder above several"
             )
         found.update({path.resolve(): RunFolder(path) for path in here})
+    if not found:
+        raise ValueError("no runs are named: give the run_dir of a run, or a folder above several")
     return list(found.values())
 
 
@@ -180,7 +184,8 @@ def show(table: Table) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    return RunFolder(path).summary.is_file() or RunFolder(path).lives.is_file()
+    folder = RunFolder(path)
+    return any(file.is_file() for file in (folder.summary, folder.lives, folder.jobs))
 
 
 def _runs_below(place: Path) -> list[Path]:
@@ -194,6 +199,8 @@ def _runs_below(place: Path) -> list[Path]:
 
 def _progress(folder: RunFolder) -> str:
     """Say how far an unfinished run got: its last point, or where its last life began."""
+    if not folder.lives.is_file():
+        return "unfinished, not started"
     life = _last_line(folder.lives)
     point = _last_line(folder.metrics) if folder.metrics.is_file() else life
     try:

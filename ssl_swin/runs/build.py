@@ -1,19 +1,14 @@
 """The composition root: the only file that turns a config into objects."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ssl_swin.config.run import (
-    DataConfig,
-    FinetuneConfig,
-    LabelledDataConfig,
-    OptimConfig,
-    PretrainConfig,
-    RunConfig,
-)
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.optim import OptimConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.data.open import join, open_shards
 from ssl_swin.data.order.mixture import order_of
@@ -21,13 +16,12 @@ from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.models.classifier import Classifier
-from ssl_swin.models.encoder import Encoder, build_encoder
-from ssl_swin.models.masking import grid
+from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.models.simmim import SimMIM
 from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs.network import build_classifier, build_simmim, look_up
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
@@ -71,37 +65,38 @@ class Run:
         return self.images.order
 
 
-def build_pretrain(config: PretrainConfig, resume_from: Path | None = None) -> Run:
-    """Build a pretraining run, from its checkpoint if it has one.
+def build(config: RunConfig, resume_from: Path | None = None) -> Run:
+    """Build a run, from its checkpoint if it has one.
 
     Raises:
-        ValueError: If the config does not fit the data, the model or the run folder.
+        UserError: If the config does not fit the data, the network or the run folder.
     """
-    images = _images(config, "pretrain", resume_from)
-    masking = _masking(config)
-    torch.manual_seed(config.seed)
-    module = PretrainModule(
-        SimMIM(_encoder(config), masking.mask_patch_size),
-        Normalisation(config.data.mean, config.data.std),
-        masking,
-        _schedule(config, images.order),
+    images = _images(config, kind_of(config), resume_from)
+    module = (
+        _pretrain(config, images)
+        if isinstance(config, PretrainConfig)
+        else _finetune(config, images)
     )
     return _run(config, images, module)
 
 
-def build_finetune(config: FinetuneConfig, resume_from: Path | None = None) -> Run:
-    """Build a fine-tuning run, from its checkpoint if it has one.
-
-    Raises:
-        ValueError: If the config does not fit the data, the encoder or the run folder.
-    """
-    images = _images(config, "finetune", resume_from)
+def _pretrain(config: PretrainConfig, images: Images) -> Learner:
+    masking = _masking(config)
     torch.manual_seed(config.seed)
-    encoder = _encoder(config)
-    classifier = Classifier(encoder, config.num_classes)
+    return PretrainModule(
+        build_simmim(config),
+        Normalisation(config.data.mean, config.data.std),
+        masking,
+        _schedule(config, images.order),
+    )
+
+
+def _finetune(config: FinetuneConfig, images: Images) -> Learner:
+    torch.manual_seed(config.seed)
+    classifier = build_classifier(config)
     if config.encoder is not None and images.start.state is None:
-        _hand_off(config, encoder, Path(config.encoder))
-    module = FinetuneModule(
+        _hand_off(config, classifier.encoder, Path(config.encoder))
+    return FinetuneModule(
         classifier,
         Normalisation(config.data.mean, config.data.std),
         Regularisation(
@@ -115,20 +110,6 @@ def build_finetune(config: FinetuneConfig, resume_from: Path | None = None) -> R
         _schedule(config, images.order),
         config.optim.layer_decay,
     )
-    return _run(config, images, module)
-
-
-def check_model(config: RunConfig) -> None:
-    """Build the network without its weights, as a check.
-
-    Raises:
-        ValueError: If there is no such network, or it does not fit the images or the masks.
-    """
-    with torch.device("meta"):
-        if isinstance(config, FinetuneConfig):
-            Classifier(_encoder(config), config.num_classes)
-        elif isinstance(config, PretrainConfig):
-            SimMIM(_encoder(config), _masking(config).mask_patch_size)
 
 
 def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
@@ -195,11 +176,8 @@ def _open(data: DataConfig, pattern: str) -> ShardSet:
 
 def _masking(config: PretrainConfig) -> Masking:
     size, ratio = config.mask.mask_patch_size, config.mask.mask_ratio
-    return Masking(size, grid(config.model.img_size, size), ratio, config.seed)
-
-
-def _encoder(config: RunConfig) -> Encoder:
-    return build_encoder(in_chans=len(config.data.mean), **asdict(config.model))
+    kind = look_up(MASKS, "mask.kind", config.mask.kind)
+    return Masking(size, grid(config.model.img_size, size), ratio, config.seed, kind)
 
 
 def _schedule(config: RunConfig, order: Order) -> Schedule:

@@ -10,10 +10,12 @@ from pathlib import Path
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import errors
-from ssl_swin.config.run import FinetuneConfig, PretrainConfig, TrainingConfig, flatten
+from ssl_swin.config.run import RunConfig
+from ssl_swin.config.settings import flatten
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.summary import read_summary, write_summary
-from ssl_swin.runs.build import Run, build_finetune, build_pretrain
+from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.export import export_encoder, summarise
 from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.training.bad_samples import BadSamples
@@ -35,32 +37,23 @@ DRY_RUN_STEPS = 2
 LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out is set
 
 
-def pretrain(config: PretrainConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
-    """Pretrain an encoder; the same command again goes on where it stopped.
+def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
+    """Live one life of a run; the same command again goes on where it stopped.
+
+    Args:
+        config: The run.
+        resume_from: Checkpoint to change a run on purpose.
+        dry_run: Take two steps, say what would be trained.
 
     Returns:
         0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
         when a newer start has taken it over.
 
     Raises:
-        ValueError: If the config does not fit the data, the model or the run folder.
+        UserError: If the config does not fit the data, the network or the run folder.
     """
-    run = build_pretrain(config, resume_from)
-    return describe(run) if dry_run else train(run)
-
-
-def finetune(config: FinetuneConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
-    """Fine-tune a classifier; the same command again goes on where it stopped.
-
-    Returns:
-        0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
-        when a newer start has taken it over.
-
-    Raises:
-        ValueError: If the config does not fit the data, the encoder or the run folder.
-    """
-    run = build_finetune(config, resume_from)
-    return describe(run) if dry_run else train(run)
+    built = build(config, resume_from)
+    return describe(built) if dry_run else train(built)
 
 
 def train(run: Run) -> int:

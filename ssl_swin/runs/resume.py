@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from ssl_swin.config.run import RunConfig, differences, flatten
+from ssl_swin.config.run import RunConfig
+from ssl_swin.config.settings import differences
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
@@ -58,7 +59,7 @@ def find_start(
     if not has_checkpoint(folder):
         return Start(folder, life, None, {}, shards)
     state, passed_over = _read_newest(folder)
-    changed = differences(state["config"], flatten(config)) | _other_kind(state, kind)
+    changed = differences(state["config"], config) | _other_kind(state, kind)
     if changed:
         name, (before, now) = next(iter(changed.items()))
         raise UserError(
@@ -105,7 +106,7 @@ def _changed_start(
     state = read_checkpoint(resume_from)
     if other := _other_kind(state, kind):
         raise UserError(f"{resume_from} is of a {other['kind'][0]} run; give one of a {kind} run")
-    changes = differences(state["config"], flatten(config))
+    changes = differences(state["config"], config)
     if state["shards"] != shards:
         changes["shard set"] = (state["shards"], shards)
     return Start(folder, count_lives(folder) + 1, state, changes, shards)

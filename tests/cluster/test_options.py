@@ -1,6 +1,6 @@
 import pytest
 
-from ssl_swin.cluster.options import read_request, seconds
+from ssl_swin.cluster.options import Request, seconds
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def cluster(tmp_path):
 
 def test_settings_of_the_run_are_kept_in_order_and_options_are_taken_out():
     words = "pretrain c.yaml --optim.epochs 3 --nodes 1-2 --data.mean [0.5] --dry-run --seed 1"
-    request = read_request(words.split())
+    request = Request.read(words.split())
     (stage,) = request.stages
     assert stage.kind == "pretrain"
     assert stage.arguments == (
@@ -28,7 +28,7 @@ def test_settings_of_the_run_are_kept_in_order_and_options_are_taken_out():
 
 def test_a_chain_starts_with_the_options_of_its_first_step():
     words = "pretrain a.yaml --nodes 4 --time 1:00:00 --then finetune b.yaml --nodes 1 --x 2"
-    first, second = read_request(words.split()).stages
+    first, second = Request.read(words.split()).stages
     assert (first.options.nodes, second.options.nodes) == ("4", "1")
     assert second.options.time == "1:00:00"
     assert second.arguments == ("b.yaml", "--x", "2")
@@ -37,7 +37,7 @@ def test_a_chain_starts_with_the_options_of_its_first_step():
 def test_the_command_line_goes_before_the_clusters_file(cluster):
     path = cluster("partition: gpu\ntime: 12:00:00\ncpus-per-task: 6\nsbatch: [--mem=2G]\n")
     words = ["pretrain", "c.yaml", "--cluster", path, "--partition", "long", "--sbatch=--nice"]
-    options = read_request(words).stages[0].options
+    options = Request.read(words).stages[0].options
     assert (options.partition, options.time, options.cpus_per_task) == ("long", "12:00:00", 6)
     assert options.sbatch == ("--mem=2G", "--nice")
 
@@ -47,14 +47,14 @@ def test_the_command_line_goes_before_the_clusters_file(cluster):
     [
         ("partiton: x\n", "unknown key partiton; did you mean partition?"),
         ("array: seed=1\n", "unknown key array"),
-        ("cpus_per_task: many\n", "cpus_per_task='many' is not a number"),
+        ("cpus_per_task: many\n", "cpus_per_task"),
         ("- a\n", "holds no `key: value` lines"),
         ("a: [\n", "is not YAML"),
     ],
 )
 def test_a_wrong_file_of_the_cluster_is_refused(cluster, text, said):
     with pytest.raises(ValueError, match="slurm") as info:
-        read_request(["pretrain", "c.yaml", "--cluster", cluster(text)])
+        Request.read(["pretrain", "c.yaml", "--cluster", cluster(text)])
     assert said in str(info.value)
 
 
@@ -66,14 +66,14 @@ def test_a_wrong_file_of_the_cluster_is_refused(cluster, text, said):
         ("pretrain", "say what to submit"),
         ("pretrain --nodes 2", "say what to submit"),
         ("pretrain c.yaml --then", "say what to submit"),
-        ("pretrain c.yaml --cpus-per-task x", "invalid int value"),
+        ("pretrain c.yaml --cpus-per-task x", "cpus_per_task.*x"),
         ("pretrain c.yaml --array seed=0,1 --then finetune d.yaml", "cannot be combined"),
         ("pretrain c.yaml --then finetune d.yaml --array seed=0", "go before --then"),
     ],
 )
 def test_an_incomplete_command_is_refused(words, said):
     with pytest.raises(ValueError, match=said):
-        read_request(words.split())
+        Request.read(words.split())
 
 
 @pytest.mark.parametrize(

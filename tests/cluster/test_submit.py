@@ -12,7 +12,9 @@ from ssl_swin.__main__ import run
 from ssl_swin.cluster.checks import checkpoint_bytes, num_parameters
 from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.submit import clean
-from ssl_swin.config.run import DataConfig, ModelConfig, PretrainConfig
+from ssl_swin.config.data import DataConfig
+from ssl_swin.config.model import ModelConfig
+from ssl_swin.config.run import PretrainConfig
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from tests.cluster.bin import write_programs
@@ -145,7 +147,7 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
         (["--warning", "0"], "1 or more"),
         (["--mask.mask_patch_size", "7"], "does not divide img_size"),
         (["--mask.mask_ratio", "0.999"], "leave at least one"),
-        (["--model.name", "swin_huge"], "is no encoder known here"),
+        (["--model.name", "swin_huge"], "swin_huge' is not known"),
         (["--array", "seed"], "write KEY=VALUE,VALUE"),
         (["--array", "sead=1,2"], "unknown option --sead; did you mean seed?"),
         (["--array", "seed=1,-2"], "must be 0 or more"),

@@ -104,6 +104,14 @@ def test_a_run_named_twice_is_shown_once(runs):
     assert [folder.root.name for folder in found] == ["pretrain", "finetune-s0", "stopped"]
 
 
+def test_a_run_that_only_waits_in_the_queue_is_found(runs, capsys):
+    append_line(runs / "queued" / "seed=0" / "jobs.jsonl", {"job": "14"})
+    assert run(["report", str(runs / "queued")]) == 0
+    assert "seed=0   unfinished, not started" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no runs are named"):
+        find_runs([])
+
+
 def test_a_column_that_no_run_fills_is_left_out(runs):
     table = results([RunFolder(runs / "demo" / "pretrain")])
     headers = [column.header for column in table.columns]

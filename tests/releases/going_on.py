@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_swin.config.run import PretrainConfig, RunConfig
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.open import load_into, read_weights
-from ssl_swin.runs.build import build_finetune, build_pretrain
+from ssl_swin.runs.build import build
 
 
 def here() -> dict[str, str]:
@@ -30,7 +30,7 @@ def here() -> dict[str, str]:
 def remaining(config: RunConfig) -> dict[str, np.ndarray]:
     """Return ids and passes of the steps left, int64 (steps, batch), and masks as packed bits."""
     pretraining = isinstance(config, PretrainConfig)
-    run = build_pretrain(config) if pretraining else build_finetune(config)
+    run = build(config)
     draws = [run.order.draw(step) for step in range(run.module.step, run.stop_step)]
     index = np.stack([draw.index for draw in draws])
     epoch = np.stack([np.broadcast_to(draw.epoch, draw.index.shape) for draw in draws])

@@ -13,18 +13,11 @@ import safetensors.torch
 import torch
 
 from ssl_swin import __version__
-from ssl_swin.config.run import (
-    DataConfig,
-    FinetuneConfig,
-    FinetuneOptimConfig,
-    LabelledDataConfig,
-    MaskConfig,
-    ModelConfig,
-    OptimConfig,
-    PretrainConfig,
-    RunConfig,
-    TrainingConfig,
-)
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.model import MaskConfig, ModelConfig
+from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
+from ssl_swin.config.training import TrainingConfig
 from tests.releases.going_on import encode, here, remaining, weights
 from tests.training import launch
 from tests.training.stops import at_step, send

@@ -8,7 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from ssl_swin.__main__ import _read_config, run
+from ssl_swin.__main__ import run
+from ssl_swin.command_line import read_config
 from ssl_swin.record.lines import read_lines
 from tests.releases.going_on import encode, here, remaining, weights
 from tests.training import launch
@@ -42,7 +43,7 @@ def require_same(found, known, release):
 def test_a_run_of_an_earlier_release_goes_on_to_the_weights_it_would_have_had(kept, tmp_path):
     shutil.copytree(kept, tmp_path / "run")
     kind = kept.name.partition("-")[0]
-    config, _ = _read_config(kind, [str(tmp_path / "run" / "config.yaml")])
+    config, _ = read_config(kind, [str(tmp_path / "run" / "config.yaml")])
     config = replace(config, run_dir=str(tmp_path / "run"))
     known = expected(kept)
     left = remaining(config)

@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssl_swin.config.run import DataConfig, OptimConfig, PretrainConfig, TrainingConfig, flatten
+from ssl_swin.config.data import DataConfig
+from ssl_swin.config.optim import OptimConfig
+from ssl_swin.config.run import PretrainConfig
+from ssl_swin.config.settings import flatten
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder

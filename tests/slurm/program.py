@@ -12,6 +12,7 @@ import time
 import warnings
 
 from ssl_swin import __main__
+from ssl_swin.config.run import KINDS
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     find = __main__._function
 
     def disturbed(name):
-        if name in __main__.CONFIGS:
+        if name in KINDS:
             print("imports", flush=True)
             time.sleep(float(os.environ.get("LATE_S", 0)))
             warnings.simplefilter("error")

@@ -10,18 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ssl_swin.config.run import (
-    DataConfig,
-    FinetuneConfig,
-    FinetuneOptimConfig,
-    LabelledDataConfig,
-    MaskConfig,
-    ModelConfig,
-    OptimConfig,
-    PretrainConfig,
-    RunConfig,
-    TrainingConfig,
-)
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.model import MaskConfig, ModelConfig
+from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.record.lines import read_lines
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -147,5 +140,4 @@ def _train(
     signals.watch()
     if prepare is not None:
         prepare(rank)
-    command = life.pretrain if isinstance(config, PretrainConfig) else life.finetune
-    raise SystemExit(command(config, resume_from))
+    raise SystemExit(life.run(config, resume_from))

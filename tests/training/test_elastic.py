@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_swin.config.run import PretrainConfig, SetConfig
+from ssl_swin.config.data import SetConfig
+from ssl_swin.config.run import PretrainConfig
 from ssl_swin.record.lines import read_lines
 from tests.training.conftest import SAMPLE, write_shards
 from tests.training.launch import (

@@ -1,0 +1,251 @@
+"""Words of a command line -> the arguments of a typed function, or the config of a run.
+
+Docstrings are the help. jsonargparse and yaml are imported late, because `ssl-swin --help` needs
+neither and is to be quick.
+"""
+
+import difflib
+import inspect
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from ssl_swin.config.run import KINDS, LifeOptions
+from ssl_swin.errors import UserError
+
+T = TypeVar("T")
+
+
+def call(name: str, function: Callable[..., int | None], words: list[str], **handed: Any) -> int:
+    """Call the typed function of a command with what its words say, and return its exit status.
+
+    A parameter without a default is a positional argument, one with a default is a flag, and each
+    field of a parameter that is a dataclass is a flag. `*runs: Path` takes the positional arguments
+    that are left. A class with a method `read` makes its parameter of all words itself.
+
+    Args:
+        name: Of the command, for its help.
+        function: Returns the exit status, or None for 0.
+        words: What follows the command.
+        **handed: Arguments of the function that are not on the command line.
+
+    Raises:
+        UserError: If the words do not fit.
+    """
+    hints, texts = get_type_hints(function), _function_texts(function)
+    parser = _Parser(name, texts[""])
+    kinds: dict[str, type] = {}
+    signature = inspect.signature(function)
+    for key, parameter in signature.parameters.items():
+        if key in handed:
+            continue
+        if hasattr(hints[key], "read"):
+            return function(hints[key].read(words), **handed) or 0
+        if is_dataclass(hints[key]):
+            kinds[key] = hints[key]
+            parser.add_fields(kinds[key])
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            parser.add_positional(key, hints[key], texts[key], nargs="*")
+        elif parameter.default is inspect.Parameter.empty:
+            parser.add_positional(key, hints[key], texts[key])
+        else:
+            parser.add_flag(key, hints[key], parameter.default, texts[key])
+    values = parser.parse(words)
+    for key, kind in kinds.items():
+        values[key] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
+    bound = inspect.BoundArguments(signature, OrderedDict(values | handed))
+    return function(*bound.args, **bound.kwargs) or 0
+
+
+def take(name: str, about: str, defaults: T, words: Sequence[str]) -> tuple[T, list[str]]:
+    """Read the flags that are the fields of a dataclass, and leave all other words.
+
+    Args:
+        name: Of the command, for its help, with what goes before its flags.
+        about: What its help says first.
+        defaults: An instance of the dataclass. A field that is a tuple of strings may be given
+            several times; each adds one to its default.
+        words: A part of a command line.
+
+    Returns:
+        The dataclass, and the other words in their order.
+
+    Raises:
+        UserError: If a value does not fit its field.
+    """
+    parser = _Parser(name, about)
+    parser.add_fields(type(defaults), defaults, dashes=True)
+    own, others, left = [], [], iter(words)
+    for word in left:
+        flag, equals, _ = word.partition("=")
+        if flag not in parser.flags:
+            others.append(word)
+        else:
+            own += [word, *islice(left, 0 if equals else parser.flags[flag])]
+    return type(defaults)(**parser.parse(own)), others
+
+
+def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """Read the config of a run: `CONFIG [--key value ...]`.
+
+    Args:
+        kind: "pretrain" or "finetune".
+        words: A YAML file, and settings that go before it.
+
+    Returns:
+        The config, and the fields of `LifeOptions`.
+
+    Raises:
+        UserError: If a setting is unknown or does not fit.
+    """
+    config, parser = KINDS[kind], _Parser(kind, str(KINDS[kind].__doc__))
+    parser.add_config(config)
+    parser.add_fields(LifeOptions, dashes=True)
+    words = list(words)
+    if words and not words[0].startswith("-"):
+        words = ["--config", *words]
+    if "--config" in words[:-1]:
+        _refuse_unknown_keys(words[words.index("--config") + 1], [*_setting_names(config)])
+    values = parser.parse(words)
+    settings = config(**{one.name: values[one.name] for one in fields(config)})
+    return settings, {one.name: values[one.name] for one in fields(LifeOptions)}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint: the known name closest to this one, by spelling; or nothing."""
+    by_end = {candidate.rpartition(".")[2]: candidate for candidate in known}
+    close = difflib.get_close_matches(name, known, 1) or [
+        by_end[end] for end in difflib.get_close_matches(name.rpartition(".")[2], by_end, 1)
+    ]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+class _Parser:
+    """jsonargparse's parser of one command.
+
+    Attributes:
+        flags: Each flag, and how many words follow it.
+    """
+
+    def __init__(self, name: str, about: str) -> None:
+        import jsonargparse
+
+        jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+        self.flags = {"-h": 0, "--help": 0}
+        self._parser = jsonargparse.ArgumentParser(
+            prog=f"ssl-swin {name}", description=about, exit_on_error=False, allow_abbrev=False
+        )
+
+    def add_positional(self, name: str, hint: Any, text: str, **how: Any) -> None:
+        """Know an argument by its place."""
+        self._parser.add_argument(name, type=hint, help=text, **how)
+
+    def add_flag(self, name: str, hint: Any, default: Any, text: str, dashes: bool = False) -> None:
+        """Know a flag; MISSING as a default means that it must be given."""
+        how: dict[str, Any] = {"type": hint, "default": default}
+        if default is MISSING:
+            how = {"type": hint, "required": True}
+        elif hint is bool:
+            how = {"action": "store_true", "default": default}
+        elif hint == tuple[str, ...]:
+            how, text = {"action": "append", "default": [*default]}, f"{text} May be repeated."
+        flag = f"--{name.replace('_', '-') if dashes else name}"
+        self.flags[flag] = int(hint is not bool)
+        self._parser.add_argument(flag, help=text, **how)
+
+    def add_fields(self, kind: type, defaults: Any = None, dashes: bool = False) -> None:
+        """Know each field of a dataclass as a flag, with the defaults of an instance or its own."""
+        hints, texts = get_type_hints(kind), _field_texts(kind)
+        for one in fields(kind):
+            default = one.default if defaults is None else getattr(defaults, one.name)
+            self.add_flag(one.name, hints[one.name], default, texts[one.name], dashes)
+
+    def add_config(self, kind: type) -> None:
+        """Know every setting of a run's config, and the file that holds them."""
+        self._parser.add_argument("--config", action="config", help="The run's YAML file.")
+        self._parser.add_class_arguments(kind)
+        self.flags |= {f"--{name}": 1 for name in ("config", *_setting_names(kind))}
+
+    def parse(self, words: Sequence[str]) -> dict[str, Any]:
+        """Return the values by name.
+
+        Raises:
+            UserError: If a word is unknown, or a value does not fit.
+        """
+        import jsonargparse
+
+        for word in words:
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and flag not in self.flags:
+                hint = nearest(flag[2:], [known[2:] for known in self.flags])
+                raise UserError(f"unknown option {flag}{hint}")
+        try:
+            values = self._parser.instantiate(self._parser.parse_args(words)).as_dict()
+        except jsonargparse.ArgumentError as error:
+            raise UserError(" ".join(str(error).split())) from error
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+
+def _refuse_unknown_keys(path: str, known: list[str]) -> None:
+    """Refuse a key of a config file that no setting has, naming the nearest.
+
+    Raises:
+        UserError: If there is one, or the file is no mapping.
+    """
+    import yaml
+
+    if not Path(path).is_file():
+        return  # the parser says so
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a config: it holds no `key: value` lines")
+    for section in {name.partition(".")[0] for name in known if "." in name}:
+        if not isinstance(content.get(section, {}), dict):
+            raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
+    for name in _keys(content):
+        if name not in known:
+            raise UserError(f"{path}: unknown key {name}{nearest(name, known)}")
+
+
+def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        inner = value if isinstance(value, list) else [value]
+        if inner and all(isinstance(one, dict) and one for one in inner):
+            for one in inner:
+                yield from _keys(one, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _setting_names(kind: Any, prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        yield f"{prefix}{one.name}"
+        for inner in (hints[one.name], *get_args(hints[one.name])):
+            if is_dataclass(inner):
+                yield from _setting_names(inner, f"{prefix}{one.name}.")
+
+
+def _function_texts(function: Callable) -> dict[str, str]:
+    """Return what a docstring says of each parameter, and of the function by an empty name."""
+    import docstring_parser
+
+    found = docstring_parser.parse(function.__doc__ or "")
+    texts = {one.arg_name.lstrip("*"): one.description or "" for one in found.params}
+    return defaultdict(str, texts, **{"": found.description or ""})
+
+
+@cache
+def _field_texts(kind: type) -> dict[str, str]:
+    """Return the line under each field."""
+    import docstring_parser
+
+    found = docstring_parser.parse_from_object(kind)
+    return defaultdict(str, {one.arg_name: one.description or "" for one in found.params})

@@ -1,0 +1,56 @@
+"""What a run is: the network, what is hidden from it, and what it predicts."""
+
+from dataclasses import dataclass
+
+from ssl_swin.config.settings import require
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A Swin by its timm name; null keeps what the name says."""
+
+    name: str = "swin_base_patch4_window7_224"
+    """timm's name of a Swin (v1)."""
+    img_size: int = 192
+    """Height and width of the network's input, pixels."""
+    patch_size: int | None = None
+    """Pixels to a side of a token of the first stage."""
+    window_size: int | None = None
+    """Tokens to a side of an attention window."""
+    embed_dim: int | None = None
+    """Channels of the first stage."""
+    depths: tuple[int, ...] | None = None
+    """Blocks of each stage."""
+    num_heads: tuple[int, ...] | None = None
+    """Attention heads of each stage."""
+    drop_path_rate: float = 0.0
+    """Drop path of the last block, rising from 0 at the first; [0, 1)."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.drop_path_rate < 1,
+            f"model.drop_path_rate={self.drop_path_rate} must lie in [0, 1)",
+        )
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """What is hidden."""
+
+    kind: str = "random"
+    """How masks are drawn: random (each mask patch for itself)."""
+    mask_patch_size: int = 32
+    """Pixels to a side of a mask patch; divides img_size, a multiple of patch_size."""
+    mask_ratio: float = 0.6
+    """Share of mask patches hidden, rounded up to whole patches; (0, 1)."""
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What is predicted where the image is hidden."""
+
+    kind: str = "pixels"
+    """pixels, or normalised_pixels: each pixel less the mean of its surroundings, over their
+    standard deviation."""
+    norm_size: int = 47
+    """Side of the square of surroundings, pixels, an odd number; of normalised_pixels only."""

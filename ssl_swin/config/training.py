@@ -1,0 +1,65 @@
+"""What a run is: when, where and how often."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ssl_swin.config.settings import layout_setting, require, require_positive
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """When, where and how often."""
+
+    global_batch_size: int = 2048
+    """Images in one optimiser step over all processes."""
+    micro_batch_size: int = layout_setting(128)
+    """Most images a process puts through the network at once; accumulation is derived."""
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    """bf16 is autocast: weights, loss and optimiser stay float32."""
+    accelerator: Literal["auto", "cpu", "gpu"] = layout_setting("auto")
+    """Where to train; auto takes a GPU if there is one."""
+    devices: int = layout_setting(1)
+    """Training processes on each node."""
+    num_nodes: int = layout_setting(1)
+    """Machines."""
+    num_threads: int | None = layout_setting(None)
+    """CPU threads per training process; null: the cores, shared out."""
+    deterministic: bool = False
+    """Bit-equal repeats on CUDA, slower."""
+    checkpoint_every_steps: int = layout_setting(1000)
+    """Steps between checkpoints; 0 for none."""
+    checkpoint_every_min: float = layout_setting(15.0)
+    """Minutes between checkpoints; 0 for none."""
+    async_checkpoint: bool = layout_setting(False)
+    """Write checkpoints in the background, from a copy in main memory."""
+    keep_every_epochs: int = layout_setting(0)
+    """Keep a checkpoint and its encoder after so many epochs; 0 keeps the last only."""
+    validate_every_epochs: int = layout_setting(1)
+    """Epochs between held-out measurements."""
+    log_every_steps: int = layout_setting(20)
+    """Steps between points in TensorBoard."""
+    panel_every_epochs: int = layout_setting(1)
+    """Epochs between picture panels; 0 for none but the last. Pretraining only."""
+    ledger: bool = layout_setting(False)
+    """Write which images each step used."""
+    step_timeout_s: float = layout_setting(1800.0)
+    """Seconds without a step, held-out batch or save after which a process ends; 0 for none."""
+
+    def __post_init__(self) -> None:
+        require_positive(
+            training__global_batch_size=self.global_batch_size,
+            training__micro_batch_size=self.micro_batch_size,
+            training__devices=self.devices,
+            training__num_nodes=self.num_nodes,
+            training__validate_every_epochs=self.validate_every_epochs,
+            training__log_every_steps=self.log_every_steps,
+            training__num_threads=1 if self.num_threads is None else self.num_threads,
+        )
+        require(
+            self.checkpoint_every_steps >= 0 and self.checkpoint_every_min >= 0,
+            "training.checkpoint_every_steps and training.checkpoint_every_min must be 0 or more",
+        )
+        require(
+            self.step_timeout_s >= 0,
+            f"training.step_timeout_s={self.step_timeout_s} must be 0 or more",
+        )

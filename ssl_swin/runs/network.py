@@ -1,0 +1,61 @@
+"""Config -> network: what a config says of the model, with torch and without Lightning."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TypeVar
+
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
+from ssl_swin.errors import UserError
+from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.losses import LOSSES
+from ssl_swin.models.masking import MASKS, count_hidden, grid
+from ssl_swin.models.simmim import SimMIM
+from ssl_swin.models.targets import TARGETS, Target
+
+Kind = TypeVar("Kind")
+
+
+def build_network(config: RunConfig) -> SimMIM | Classifier:
+    """Build the network of a run, with the weights that training starts with.
+
+    Raises:
+        UserError: If there is no such network, or it does not fit the images or the masks.
+    """
+    if isinstance(config, FinetuneConfig):
+        return build_classifier(config)
+    return build_simmim(config)
+
+
+def build_simmim(config: PretrainConfig) -> SimMIM:
+    """As `build_network`, for pretraining."""
+    mask = config.mask
+    look_up(MASKS, "mask.kind", mask.kind)
+    count_hidden(grid(config.model.img_size, mask.mask_patch_size), mask.mask_ratio)  # may refuse
+    loss = look_up(LOSSES, "loss", config.loss)
+    return SimMIM(_encoder(config), mask.mask_patch_size, _target(config), loss)
+
+
+def build_classifier(config: FinetuneConfig) -> Classifier:
+    """As `build_network`, for fine-tuning."""
+    return Classifier(_encoder(config), config.num_classes)
+
+
+def look_up(table: Mapping[str, Kind], setting: str, name: str) -> Kind:
+    """Return what a setting names in a table of kinds.
+
+    Raises:
+        UserError: If the table has no such kind.
+    """
+    if name not in table:
+        raise UserError(f"{setting}={name} is not known; known are {', '.join(table)}")
+    return table[name]
+
+
+def _target(config: PretrainConfig) -> Target:
+    options = asdict(config.target)
+    return look_up(TARGETS, "target.kind", options.pop("kind"))(**options)
+
+
+def _encoder(config: RunConfig) -> Encoder:
+    return build_encoder(in_chans=len(config.data.mean), **asdict(config.model))

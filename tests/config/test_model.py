@@ -1,0 +1,15 @@
+import pytest
+
+from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.errors import UserError
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.1])
+def test_a_drop_path_rate_that_cannot_be_is_refused(rate):
+    with pytest.raises(UserError, match=f"model.drop_path_rate={rate} must lie in"):
+        ModelConfig(drop_path_rate=rate)
+
+
+def test_masks_and_targets_are_by_default_those_of_the_paper():
+    assert MaskConfig() == MaskConfig("random", 32, 0.6)
+    assert TargetConfig() == TargetConfig("pixels", 47)

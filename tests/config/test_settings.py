@@ -1,0 +1,112 @@
+from dataclasses import asdict, dataclass, field, fields, replace
+
+import pytest
+
+from ssl_swin.config import settings
+from ssl_swin.config.data import DataConfig, LabelledDataConfig, SetConfig
+from ssl_swin.config.model import TargetConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.config.settings import differences, flatten, layout_setting
+
+PRETRAIN = PretrainConfig("runs/a", DataConfig("shards"))
+FINETUNE = FinetuneConfig("runs/a", LabelledDataConfig("shards"), num_classes=10)
+
+# What a run may go on with another value of. A name that is added or taken out here is a decision.
+MAY_DIFFER = {
+    "run_dir",
+    *(f"data.{name}" for name in ("shards", "val_shards", "num_workers", "max_bad_share")),
+    *(f"data.{name}" for name in ("cache_dir", "cache_gb")),
+    *(f"training.{name}" for name in ("micro_batch_size", "accelerator", "devices")),
+    *(f"training.{name}" for name in ("num_nodes", "num_threads", "step_timeout_s")),
+    *(f"training.{name}" for name in ("checkpoint_every_steps", "checkpoint_every_min")),
+    *(f"training.{name}" for name in ("async_checkpoint", "keep_every_epochs", "ledger")),
+    *(f"training.{name}" for name in ("validate_every_epochs", "log_every_steps")),
+    "training.panel_every_epochs",
+}
+
+
+@pytest.mark.parametrize("config", [PRETRAIN, FINETUNE])
+def test_flat_names_are_those_of_the_fields(config):
+    flat = flatten(config)
+    assert flat["data.shards"] == "shards"
+    assert flat["data.crop_scale"] == list(config.data.crop_scale)
+    outer = [f.name for f in fields(config) if not hasattr(getattr(config, f.name), "__dict__")]
+    assert all(flat[name] == getattr(config, name) for name in outer)
+    assert len(flat) == len(outer) + sum(
+        len(value) for value in asdict(config).values() if isinstance(value, dict)
+    )
+
+
+def changed(config, name):
+    """What was stored of a config of which one value was another, whatever its type."""
+    flat = flatten(config)
+    now = flat[name]
+    old = "other" if now is None or isinstance(now, str) else (not now if now is False else None)
+    assert old != now
+    return flat | {name: old}, (old, now)
+
+
+@pytest.mark.parametrize("config", [PRETRAIN, FINETUNE])
+def test_every_value_but_that_of_a_layout_setting_is_a_difference(config):
+    assert set(flatten(config)) > MAY_DIFFER
+    for name in flatten(config):
+        stored, pair = changed(config, name)
+        assert differences(stored, config) == ({} if name in MAY_DIFFER else {name: pair})
+
+
+def test_of_several_sets_the_weights_count_and_the_places_do_not():
+    def mixed(*sets):
+        return replace(PRETRAIN, data=DataConfig(sets=tuple(SetConfig(*one) for one in sets)))
+
+    stored = flatten(mixed(("a", 1.0), ("b", 2.0)))
+    assert stored["data.sets"][1] == {"shards": "b", "weight": 2.0}
+    assert differences(stored, mixed(("x", 1.0), ("y", 2.0))) == {}
+    assert list(differences(stored, mixed(("a", 1.0), ("b", 3.0)))) == ["data.sets"]
+    assert list(differences(stored, mixed(("a", 1.0)))) == ["data.sets"]
+    assert list(differences(stored, PRETRAIN)) == ["data.sets"]
+    assert list(differences(flatten(PRETRAIN), mixed(("a", 1.0)))) == ["data.sets"]
+
+
+def test_a_setting_that_the_run_began_without_had_its_default():
+    stored = {n: v for n, v in flatten(PRETRAIN).items() if not n.startswith(("target", "loss"))}
+    assert differences(stored, PRETRAIN) == {}
+    other = replace(PRETRAIN, target=TargetConfig("normalised_pixels"))
+    assert differences(stored, other) == {"target.kind": ("pixels", "normalised_pixels")}
+
+
+def test_the_default_is_that_of_the_whole_config_where_that_gives_another():
+    stored = {n: v for n, v in flatten(FINETUNE).items() if n != "model.drop_path_rate"}
+    assert FINETUNE.model.drop_path_rate == 0.1
+    assert differences(stored, FINETUNE) == {}
+
+
+def test_a_setting_that_must_be_given_and_is_not_stored_is_a_difference():
+    stored = {n: v for n, v in flatten(FINETUNE).items() if n != "num_classes"}
+    assert differences(stored, FINETUNE) == {"num_classes": (None, 10)}
+
+
+def test_a_stored_setting_that_is_no_more_is_a_difference_unless_it_is_known(monkeypatch):
+    stored = flatten(PRETRAIN) | {"optim.gama": 0.1}
+    assert differences(stored, PRETRAIN) == {"optim.gama": (0.1, None)}
+    monkeypatch.setattr(settings, "REMOVED", frozenset({"optim.gama"}))
+    assert differences(stored, PRETRAIN) == {}
+    monkeypatch.setattr(settings, "REMOVED", frozenset())
+    monkeypatch.setattr(settings, "RENAMED", {"optim.gama": "optim.gamma"})
+    del stored["optim.gamma"]
+    assert differences(stored, PRETRAIN) == {}
+    assert differences(stored | {"optim.gama": 0.2}, PRETRAIN) == {"optim.gamma": (0.2, 0.1)}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A config of its own."""
+
+    a: int
+    b: tuple[int, ...] = (1, 2)
+    c: int = layout_setting(3)
+    d: list = field(default_factory=list)
+
+
+def test_what_a_setting_is_stands_with_its_field():
+    assert flatten(Toy(0)) == {"a": 0, "b": [1, 2], "c": 3, "d": []}
+    assert differences({"a": 1, "b": [2], "c": 4}, Toy(0)) == {"a": (1, 0), "b": ([2], [1, 2])}

@@ -1,0 +1,118 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from ssl_swin.command_line import call, nearest, read_config, take
+from ssl_swin.errors import UserError
+
+PRETRAIN = "configs/pretrain/demo.yaml"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A toy."""
+
+    rows: int
+    """How many, 90 % of them."""
+    kind: Literal["flat", "tall"] = "flat"
+    """Of a shape."""
+
+
+def toy(
+    source: Path, *runs: Path, shape: Shape, times: float = 1.5, num_loops: int = 2
+) -> tuple | int:
+    """Do nothing.
+
+    Not even that.
+
+    Args:
+        source: Where from.
+        runs: Where to.
+        shape: Of what.
+        times: How often, in %.
+        num_loops: Of it.
+    """
+    return source, runs, shape, times, num_loops
+
+
+def test_a_typed_function_is_called_with_what_the_words_say():
+    found = call("toy", toy, ["a", "b", "c", "--rows", "3", "--num_loops=4"])
+    assert found == (Path("a"), (Path("b"), Path("c")), Shape(3), 1.5, 4)
+    found = call("toy", toy, ["a", "--rows=3", "--kind=tall", "--times", "1e-3"])
+    assert found == (Path("a"), (), Shape(3, "tall"), 0.001, 2)
+
+
+def test_what_returns_nothing_has_status_0():
+    assert call("x", lambda: None, []) == 0
+
+
+def test_what_is_handed_is_no_flag():
+    def plain(run: object, seed: int = 0) -> int:
+        """Do it."""
+        return run(seed)
+
+    assert call("x", plain, ["--seed=4"], run=lambda seed: seed + 1) == 5
+    with pytest.raises(UserError, match="unknown option --run"):
+        call("x", plain, ["--run=4"], run=None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rows=3"], "source"),
+        (["a"], "rows"),
+        (["a", "--rows=x"], "rows.*x"),
+        (["a", "--rows"], "expected one argument"),
+        (["a", "--rows=3", "--kind=round"], "kind.*flat.*tall.*round"),
+        (["a", "--rows=3", "--num-loops=1"], "unknown option --num-loops; did you mean num_loops"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused_in_one_line(words, said):
+    with pytest.raises(UserError, match=said) as info:
+        call("toy", toy, words)
+    assert "\n" not in str(info.value)
+
+
+def test_the_help_is_made_of_docstrings(capsys):
+    with pytest.raises(SystemExit):
+        call("toy", toy, ["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    texts = ("Do nothing. Not even that.", "Where from.", "How many, 90 % of them.", "often, in %.")
+    assert all(text in shown for text in texts)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """A toy."""
+
+    num_things: int = 0
+    """How many."""
+    more: tuple[str, ...] = ()
+    """More."""
+    dry_run: bool = False
+    """No."""
+
+
+def test_flags_are_taken_and_other_words_are_left_in_their_order():
+    line = "a --x 1 --num-things 3 --more=--y --b=2 --more z --dry-run --num_things 4"
+    flags, others = take("toy", "", Flags(), line.split())
+    assert flags == Flags(3, ("--y", "z"), True)
+    assert others == ["a", "--x", "1", "--b=2", "--num_things", "4"]
+    assert take("toy", "", flags, ["--more=w"]) == (Flags(3, ("--y", "z", "w"), True), [])
+    with pytest.raises(UserError, match="expected one argument"):
+        take("toy", "", Flags(), ["--more"])
+
+
+def test_a_config_is_read_with_what_goes_before_it():
+    config, options = read_config("pretrain", [PRETRAIN, "--seed=3", "--resume-from", "a.ckpt"])
+    assert (config.seed, config.optim.epochs) == (3, 9)
+    assert options == {"resume_from": Path("a.ckpt"), "dry_run": False}
+    with pytest.raises(UserError, match="unknown key num_classes"):
+        read_config("pretrain", ["configs/finetune/demo.yaml"])
+
+
+def test_the_nearest_name_is_told_by_its_end_too():
+    assert nearest("epoch", ["optim.epochs", "seed"]) == "; did you mean optim.epochs?"
+    assert nearest("xyz", ["seed"]) == ""
