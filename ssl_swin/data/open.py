@@ -78,6 +78,6 @@ def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[I
     """
     if not is_remote(pattern):
         return index_shards(expand(pattern), num_workers, cache_dir)
-    from ssl_swin.data.remote.remote_shards import index_remote  # late, for speed, as above
+    from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above
 
     return index_remote(pattern, num_workers, cache_dir)

@@ -22,7 +22,7 @@ from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
 
 STAGES = ("read", "header and draw", "decode", "resize and write")

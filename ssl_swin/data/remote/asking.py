@@ -37,7 +37,7 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
     """
     options: dict[str, Any] = {"use_listings_cache": False}
     if is_http(url):
-        from aiohttp import ClientTimeout
+        from aiohttp import ClientTimeout  # late, for speed: other storage does without
 
         stalled = retry.stalled_s
         options["timeout"] = ClientTimeout(total=None, sock_connect=stalled, sock_read=stalled)
@@ -50,6 +50,13 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
         raise RemoteError(f"{shown(url)}: {error}") from error
     _kept[id(system)] = system
     return system, path
+
+
+def look_up(url: str, retry: Retry) -> tuple[Any, str, dict[str, Any]]:
+    """Look up a file: its filesystem, its path there, its size and what tells its version."""
+    system, path = filesystem(url, retry)
+    system.invalidate_cache()
+    return system, path, system.info(path)
 
 
 @contextmanager

@@ -37,12 +37,7 @@ def index_beside(tar: Path) -> Path:
 
 
 def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
-    """Where the index of a tar is, or would be: beside it, unless only a cached one exists.
-
-    Args:
-        tar: The tar.
-        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
-    """
+    """Where the index of a tar is, or would be: beside it, unless only a cached one exists."""
     beside = index_beside(tar)
     cached = cache_folder(tar.parent, cache_dir) / beside.name
     return cached if not beside.exists() and cached.exists() else beside

@@ -181,18 +181,7 @@ class LocalShards(Storage):
 def open_local(
     pattern: str, cache_dir: Path | None, index_missing: bool, num_workers: int
 ) -> LocalShards:
-    """Find the tars of a local pattern and what is known of each.
-
-    Args:
-        pattern: A folder, a tar, `train-{000000..000009}.tar`, or a glob.
-        cache_dir: Root of the cache of indexes for folders that cannot be written to.
-        index_missing: Index tars that have none, beside them or in the cache.
-        num_workers: Threads that index, at least 1.
-
-    Raises:
-        ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
-            made, or a tar changed since it was indexed.
-    """
+    """Find the tars of a local pattern and what is known of each; see `open_shards`."""
     paths = tuple(expand(pattern))
     known = known_entries(paths, cache_dir)
     missing = [

@@ -7,13 +7,8 @@ import pytest
 from ssl_swin.__main__ import run
 from ssl_swin.data.order.mixture import Mixture
 from ssl_swin.data.order.one_set import SetOrder, Shares, Stretches
-from ssl_swin.data.remote.ahead import (
-    Needs,
-    TrackedShares,
-    cache_line,
-    largest_stretches,
-    least_cache_bytes,
-)
+from ssl_swin.data.remote.ahead import TrackedShares
+from ssl_swin.data.remote.need import Needs, cache_line, largest_stretches, least_cache_bytes
 from ssl_swin.data.remote.remote_shards import RemoteShards
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.reader import ShardReader

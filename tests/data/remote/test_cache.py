@@ -11,7 +11,9 @@ from multiprocessing import get_context
 import pytest
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.remote.cache import DiskFull, RemoteShard, ShardCache, release
+from ssl_swin.data.remote.cache import ShardCache
+from ssl_swin.data.remote.incoming import RemoteTar
+from ssl_swin.data.remote.room import DiskFull, release
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
@@ -50,15 +52,15 @@ def hold(shards, shard, wait=True):
 
 def disk_use(cache):
     """Bytes of all tars on the disk, whole or not."""
-    with cache._locked():  # else a file may be counted that makes room for the next
-        paths = [p for p in cache.root.glob("*/*") if p.name.endswith((".tar", ".tar.partial"))]
+    with cache.room.locked():  # else a file may be counted that makes room for the next
+        paths = [
+            p for p in cache.room.root.glob("*/*") if p.name.endswith((".tar", ".tar.partial"))
+        ]
         return sum(path.lstat().st_size for path in paths)
 
 
 def wanted_of(server, tmp_path, size, name="0.tar"):
-    return RemoteShard(
-        f"{server.url}/{name}", tmp_path / "shards" / "x" / name, size, lambda _: None
-    )
+    return RemoteTar(f"{server.url}/{name}", tmp_path / "shards" / "x" / name, size, lambda _: None)
 
 
 def read_everything(url, cache, expected, start, results):
@@ -96,7 +98,7 @@ def test_processes_share_a_cache(folder, server, tmp_path, size, num_processes, 
         most = max(most, disk_use(cache))
         time.sleep(0.002)
     assert [results.get(timeout=5) for _ in processes] == [True] * num_processes
-    assert size < most <= cache.limit_bytes
+    assert size < most <= cache.room.limit_bytes
     if num_fitting == NUM:
         assert server.sent["0.tar"] == size
         assert all(server.gets[f"{place}.tar"] == 1 for place in range(NUM))
@@ -124,8 +126,8 @@ def test_the_longest_unused_shard_goes_first_and_one_in_use_never(server, tmp_pa
     assert hold(shards, 4, wait=False) is None
     with pytest.raises(ShardError, match=r"no room for http\S+4\.tar .* is in use; raise data\.ca"):
         hold(shards, 4)
-    assert cache.used_bytes() == disk_use(cache) == 3 * size
-    assert not list(cache.root.glob("*/.4*"))
+    assert cache.room.used_bytes() == disk_use(cache) == 3 * size
+    assert not list(cache.room.root.glob("*/.4*"))
     release(files[0])
     release(hold(shards, 4))
     assert not shards.storage.paths[0].exists()
@@ -192,7 +194,7 @@ def test_a_download_of_a_killed_process_is_taken_over(server, folder, tmp_path):
     while disk_use(shards.storage.cache) < 2.9 * 10**6:
         time.sleep(0.01)
     assert hold(shards, 0, wait=False) is None
-    assert shards.storage.cache.used_bytes() == shards.bytes[0]  # its room is kept
+    assert shards.storage.cache.room.used_bytes() == shards.bytes[0]  # its room is kept
     os.kill(child, 9)
     os.waitpid(child, 0)
     release(hold(shards, 0))
@@ -234,7 +236,7 @@ def test_what_killed_processes_left_is_evicted(server, tmp_path, size):
     folder.mkdir(parents=True)
     (folder / ".gone.tar.partial").write_bytes(b"x" * 100)
     (folder / ".gone.tar.partial.plan").write_text(f"{2 * size} abc")
-    assert shards.storage.cache.used_bytes() == 2 * size
+    assert shards.storage.cache.room.used_bytes() == 2 * size
     release(hold(shards, 0))
     assert not list(folder.glob(".gone*"))
 
@@ -247,7 +249,7 @@ def test_a_plan_that_a_power_failure_has_left_is_no_plan(server, tmp_path, size,
     for name in ("0", "gone"):
         (folder / f".{name}.tar.partial").write_bytes(b"x" * 100)
         (folder / f".{name}.tar.partial.plan").write_bytes(plan)
-    assert ShardCache.open(tmp_path, retry=QUICK).used_bytes() == 200
+    assert ShardCache.open(tmp_path).room.used_bytes() == 200
     release(hold(shards, 0))
     assert server.sent["0.tar"] == size
     release(hold(shards, 1))
@@ -316,7 +318,7 @@ def test_a_disk_without_room_for_a_file_evicts_too(
         release(hold(shards, shard))
         assert shards.storage.paths[shard].exists()
     assert disk_use(cache) == 2 * size
-    for path in cache.root.glob("*/*.npy"):
+    for path in cache.room.root.glob("*/*.npy"):
         path.unlink()
     assert len(remote_set(server.url, cache).storage.rows(2)) == 4
 
@@ -384,14 +386,14 @@ def test_a_cache_that_cannot_be_written_to_is_refused_by_name(tmp_path, kind):
 
 
 def test_the_limit_is_what_was_given_or_a_share_of_what_is_free(tmp_path, monkeypatch):
-    assert ShardCache.open(tmp_path, 0.5).limit_bytes == 500_000_000
+    assert ShardCache.open(tmp_path, 0.5).room.limit_bytes == 500_000_000
     usage = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    assert ShardCache.open(tmp_path).limit_bytes == 800
+    assert ShardCache.open(tmp_path).room.limit_bytes == 800
     folder = tmp_path / "shards" / "x"
     folder.mkdir()
     (folder / "a.tar").write_bytes(b"x" * 500)
-    assert ShardCache.open(tmp_path).limit_bytes == 1200
+    assert ShardCache.open(tmp_path).room.limit_bytes == 1200
 
 
 def test_threads_of_one_process_fetch_a_shard_once(server, tmp_path, size):

@@ -13,7 +13,7 @@ from ssl_swin.data.batches.stream import ImageStream, Labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import SetOrder, Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.remote_shards import index_remote
+from ssl_swin.data.remote.indexes import index_remote
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, write_manifest
 from ssl_swin.data.shards.reader import ShardReader
@@ -80,7 +80,7 @@ def test_a_remote_set_is_the_set_of_a_local_copy(folder, server, tmp_path, patte
     there = open_at(server, tmp_path, pattern)
     assert there.describe() == here.describe()
     assert contents(there) == contents(here)
-    root = there.storage.cache.root
+    root = there.storage.cache.room.root
     assert all(path.parent.parent == root for path in there.storage.paths)
 
 
