@@ -1,7 +1,7 @@
 """Fetches remote shards ahead of need, and holds those that are in use.
 
-A loader worker that finds its shard in the cache never waits. The fetcher runs in the training
-process, as threads; it holds the shards of the blocks in progress, so that none of them is evicted.
+A loader worker that finds its shard in the cache never waits. Shards are fetched by threads of the
+training process. It holds those of the blocks in progress, so that none of them is evicted.
 """
 
 import threading
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ssl_swin.data.order.one_set import Share, Shares
 from ssl_swin.data.remote.room import release
-from ssl_swin.data.shards.storage import Prefetch
+from ssl_swin.data.shards.storage import NeededAt, Prefetch
 from ssl_swin.errors import ShardError
 
 _NUM_THREADS = 4
@@ -19,21 +19,17 @@ _LEAVE_S = 1.0
 
 
 class FetchAhead(Prefetch):
-    """Fetches what a rank needs now and next, and holds it until it has passed.
+    """Fetches the shards that a rank needs now and next, and holds them until they are done.
 
     An error is left to the loader worker that needs the shard: it asks again, and raises it.
 
     Args:
         hold: Opens a shard and keeps it from being evicted until `release`; None if it cannot be
             had now.
-        needed_at: As for `Storage.fetch_ahead`.
+        needed_at: Which shards a step needs.
     """
 
-    def __init__(
-        self,
-        hold: Callable[[int], int | None],
-        needed_at: Callable[[int], tuple[list[int], int]],
-    ) -> None:
+    def __init__(self, hold: Callable[[int], int | None], needed_at: NeededAt) -> None:
         self.hold, self.needed_at = hold, needed_at
         self._changed = threading.Condition()
         self._wanted: list[int] = []
@@ -61,7 +57,7 @@ class FetchAhead(Prefetch):
                 thread.start()
 
     def close(self) -> None:
-        """Let go of every shard; a download that is under way is left where it is."""
+        """Let go of every shard; a download in progress stays as far as it is."""
         with self._changed:
             self._wanted, self._closed = [], True
             while self._held:
@@ -93,17 +89,17 @@ class FetchAhead(Prefetch):
                     release(file)
 
     def _next(self) -> int | None:
-        """Return the shard that is needed first of those nobody has gone for."""
+        """Return the most urgent shard that no thread has tried to fetch."""
         left = (s for s in self._wanted if s not in self._held and s not in self._tried)
         return next(left, None)
 
 
 @dataclass(frozen=True)
 class TrackedShares:
-    """A batch sampler that tells the fetcher how far it is.
+    """A batch sampler that says how far the loader is.
 
-    The loader draws `num_in_flight` batches before it hands on the first, so a batch that is drawn
-    says that the one drawn so many before it has been handed on.
+    The loader takes `num_in_flight` shares before it hands on the first batch. When it takes one
+    more, the batch of the share that it took so many before has been handed on.
     """
 
     shares: Shares
@@ -115,6 +111,6 @@ class TrackedShares:
 
     def __iter__(self) -> Iterator[Share]:
         first = self.shares.start_step
-        for step, draw in enumerate(self.shares, first):
+        for step, share in enumerate(self.shares, first):
             self.ahead.reached(max(first, step + 1 - self.num_in_flight))
-            yield draw
+            yield share

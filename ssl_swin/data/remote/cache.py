@@ -32,8 +32,8 @@ class ShardCache:
     room: Room
     retry: Retry = field(default_factory=Retry)
     room_wait_s: float = 600.0
-    """Seconds to wait until something may be evicted; and for another process that fetches a shard
-    and has lost all patience with the server."""
+    """Seconds to wait until something may be evicted. As long is waited for another process that
+    fetches a tar, after the time in which it should have given up."""
 
     @classmethod
     def open(cls, cache_dir: Path | None, cache_gb: float | None = None) -> "ShardCache":

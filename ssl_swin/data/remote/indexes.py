@@ -26,8 +26,8 @@ from ssl_swin.files import replacing
 
 
 def find_tars(
-    pattern: str, cache: ShardCache, index_missing: bool, num_workers: int
-) -> tuple[dict[Path, str], tuple[Entry, ...]]:
+    pattern: str, cache: ShardCache, index_missing: bool = True, num_workers: int = 8
+) -> tuple[tuple[str, ...], tuple[Path, ...], tuple[Entry, ...]]:
     """Find the tars of a remote pattern and what is known of each.
 
     Args:
@@ -37,7 +37,7 @@ def find_tars(
         num_workers: Threads that fetch indexes and make them.
 
     Returns:
-        The URL of each tar under its place in the cache, and what is known of each.
+        The URLs, the tars' places in the cache, and what is known of each.
 
     Raises:
         ShardError: If nothing matches, or an index is missing and may not be made.
@@ -62,7 +62,7 @@ def find_tars(
             for path in unknown:
                 table = load_index(index_beside(path), f"{shown(urls[path])}.index.npy")
                 known[path] = Entry(len(table) - 1, int(table[-1]["header"]))
-    return urls, tuple(known[path] for path in urls)
+    return tuple(urls.values()), tuple(urls), tuple(known[path] for path in urls)
 
 
 def index_remote(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:

@@ -11,10 +11,10 @@ from ssl_swin.data.shards.shard_set import ShardSet
 
 
 def least_cache_bytes(shards: ShardSet, order: Order, devices: int, num_nodes: int) -> int:
-    """Return how many bytes of shards the lanes of one machine may need at once.
+    """Return how many bytes of shards the lanes of one machine may need at once, in any epoch.
 
-    It is a bound for every epoch: each lane has two of its blocks in hand, a stretch of samples
-    that touches two shards at its edges, and between them at most as many samples as it holds.
+    Each lane has two of its blocks in hand: a stretch of samples. A stretch touches a shard at
+    either end; the shards between hold no more samples than the stretch.
 
     Args:
         shards: The set.
@@ -42,12 +42,12 @@ def largest_stretches(counts: np.ndarray, sizes: np.ndarray, stretches: Stretche
         stretches: How many, and of how many samples; they do not overlap.
     """
     num, window = stretches.num, stretches.num_samples
-    counts, sizes = counts[counts > 0], sizes[counts > 0]
+    counts, sizes = counts[counts > 0], sizes[counts > 0]  # (num_filled,)
     edges = np.sort(sizes)[::-1][: 2 * num].sum()
-    inside = counts <= window - 2  # an edge on either side has a sample at least
-    by_density = np.argsort(-sizes[inside] / counts[inside], kind="stable")
+    inside = counts <= window - 2  # (num_filled,); an edge on either side has a sample at least
+    by_density = np.argsort(-sizes[inside] / counts[inside], kind="stable")  # (num_inside,)
     counts_inside, sizes_inside = counts[inside][by_density], sizes[inside][by_density]
-    taken = np.cumsum(counts_inside) <= num * max(window - 2, 0)
+    taken = np.cumsum(counts_inside) <= num * max(window - 2, 0)  # (num_inside,)
     between = sizes_inside[taken].sum()
     if not taken.all():  # and the part of the next one that would fit
         first = int(np.argmin(taken))
@@ -66,7 +66,7 @@ def cache_line(
 
     Args:
         train: The training shards.
-        least_bytes: Says what `least_cache_bytes` says of them; not called if they are local.
+        least_bytes: What `least_cache_bytes` says of them; not called if they are local.
         heldout: The held-out shards, if there are any; each reader has one of them in hand.
         num_readers: Processes of this machine that read held-out images.
 
@@ -108,10 +108,13 @@ class Needs:
     stop_step: int
 
     def at(self, step: int) -> tuple[list[int], int]:
-        """Return the shards of the blocks at a step, then of those after them; and until when.
+        """Return the shards of a step's blocks, then those of the next blocks, and the next step.
 
-        Nothing is looked up beyond a line's end: what is fetched ahead of it and what is in hand
-        would not fit into the least cache together.
+        Beyond the end of the ring nothing is looked up: the shards there may be any, and need not
+        fit into the least cache together with those in hand.
+
+        Returns:
+            Shards, each once, the most urgent first; the first step that needs others.
         """
         if self.order.places is not None:
             return np.unique(self.shards.locate(self.order.places)[0]).tolist(), self.stop_step

@@ -13,13 +13,13 @@ from ssl_swin.data.remote.ahead import FetchAhead
 from ssl_swin.data.remote.cache import ShardCache
 from ssl_swin.data.remote.files import open_ranged
 from ssl_swin.data.remote.incoming import RemoteTar
-from ssl_swin.data.remote.indexes import fetch_index, find_tars
+from ssl_swin.data.remote.indexes import fetch_index
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.index_file import MappedIndexes, check_rows, index_beside, load_index
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
-from ssl_swin.data.shards.storage import Storage
+from ssl_swin.data.shards.storage import NeededAt, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, sha256_of
 from ssl_swin.errors import ShardError
 
@@ -36,7 +36,7 @@ class RemoteShards(Storage):
     cache: ShardCache
     indexes: MappedIndexes = field(default_factory=MappedIndexes, init=False, repr=False)
     _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
-    """Of each shard, the file in which this process found what its index says."""
+    """Inode of each shard's tar, once this process has found in it what the index says."""
 
     def rows(self, shard: int) -> np.ndarray:
         """Return the index of a shard, mapped into memory, `SAMPLE_DTYPE` (count,)."""
@@ -104,20 +104,18 @@ class RemoteShards(Storage):
     def bring(self, num_samples: int) -> int:
         """Fetch shards, from the first on, until they hold so many samples."""
         num = found = 0
-        while num < len(self.entries) and found < max(num_samples, 1):
-            file = self.hold(num)
-            assert file is not None  # it was waited for
-            release(file)
+        while num < len(self.entries) and found < num_samples:
+            self.read(num, 0, 0)  # no byte, but the tar comes
             found += self.entries[num].num_samples
             num += 1
         return num
 
-    def fetch_ahead(self, needed_at: Callable[[int], tuple[list[int], int]]) -> FetchAhead:
-        """Begin to fetch shards ahead of need."""
+    def fetch_ahead(self, needed_at: NeededAt) -> FetchAhead:
+        """Return what fetches shards ahead of need."""
         return FetchAhead(partial(self.hold, wait=False), needed_at)
 
     def cached_bytes(self, least_bytes: Callable[[], int]) -> int:
-        """Return what these shards take of the cache, which is all of it."""
+        """Return `least_bytes()`: all of it goes through the cache."""
         return least_bytes()
 
     def cache_line(self, least_bytes: int) -> str:
@@ -162,15 +160,3 @@ class RemoteShards(Storage):
             if found != expected:
                 raise changed(self.where(shard), f"sha256 {expected[:12]} then, {found[:12]} now")
         check_headers(path, rows, self.where(shard))
-
-
-def open_remote(
-    pattern: str, cache: ShardCache, index_missing: bool = True, num_workers: int = 8
-) -> RemoteShards:
-    """Find the tars of a remote pattern; the parameters are those of `find_tars`.
-
-    Raises:
-        ShardError: If nothing matches, or an index is missing and may not be made.
-    """
-    urls, entries = find_tars(pattern, cache, index_missing, num_workers)
-    return RemoteShards(tuple(urls.values()), tuple(urls), entries, cache)

@@ -19,7 +19,7 @@ from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.data.shards.storage import Prefetch, Storage
+from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
 from ssl_swin.errors import ShardError
 
@@ -166,7 +166,7 @@ class LocalShards(Storage):
         """Return the number of shards: all are here."""
         return len(self.entries)
 
-    def fetch_ahead(self, needed_at: Callable[[int], tuple[list[int], int]]) -> NoPrefetch:
+    def fetch_ahead(self, needed_at: NeededAt) -> NoPrefetch:
         """Return what does nothing: all are here."""
         return NoPrefetch()
 
