@@ -71,7 +71,7 @@ class Room:
                 if _evict(file.path):
                     excess -= file.num_bytes
             if excess <= 0:
-                _while_full(
+                self._while_full(
                     lambda: write_reservation(path, num_bytes, version),
                     lambda: self._evict_some(path, 1),
                 )
@@ -91,22 +91,35 @@ class Room:
             DiskFull: If nothing more can be evicted.
         """
 
-        def make_room() -> None:
+        def evict() -> int:
             with self.locked():
-                self._evict_some(keep, num_bytes)
+                return self._evict_some(keep, num_bytes)
 
-        return _while_full(write, make_room)
+        return self._while_full(write, evict)
 
-    def _evict_some(self, keep: Path | None, num_bytes: int) -> None:
+    def _while_full(self, write: Callable[[], Answer], evict: Callable[[], int]) -> Answer:
+        freed = 1
+        while True:
+            try:
+                return write()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                if not freed:
+                    raise DiskFull(
+                        f"the disk of {self.root} is full, and all that it holds of shards is in "
+                        "use; free some of it, or set data.cache_gb below "
+                        f"{self.limit_bytes / 1e9:.3g}"
+                    ) from error
+            freed = evict()  # if it is 0, others may still have made room since: one more try
+
+    def _evict_some(self, keep: Path | None, num_bytes: int) -> int:
+        """Evict the longest unused until so many bytes are free; return how many there were."""
         freed = 0
         for file in sorted(self._files()):
             if freed < num_bytes and file.path != keep and _evict(file.path):
                 freed += file.num_bytes
-        if not freed:
-            raise DiskFull(
-                f"the disk of {self.root} is full, and all that it holds of shards is in use; free "
-                f"some of it, or set data.cache_gb below {self.limit_bytes / 1e9:.3g}"
-            )
+        return freed
 
     def _files(self) -> Iterator["_File"]:
         for folder in self.root.iterdir():
@@ -177,14 +190,3 @@ def _evict(path: Path) -> bool:
     finally:
         release(file)
     return True
-
-
-def _while_full(write: Callable[[], Answer], make_room: Callable[[], None]) -> Answer:
-    """Write, and make room for as long as the disk is full."""
-    while True:
-        try:
-            return write()
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-        make_room()

@@ -1,9 +1,10 @@
+import errno
 import os
 
 import pytest
 
 from ssl_swin.data.remote.cache import ShardCache
-from ssl_swin.data.remote.room import DiskFull, release
+from ssl_swin.data.remote.room import DiskFull, Room, release
 from ssl_swin.errors import ShardError
 from tests.data.remote.faulty import cache_in, remote_set
 from tests.data.remote.sets import disk_use, hold
@@ -121,3 +122,18 @@ def test_a_full_disk_with_nothing_to_evict_is_one_clear_error(server, tmp_path, 
     release(file)
     assert not list(shards.storage.paths[1].parent.glob(".1*"))
     release(hold(shards, 1))
+
+
+def test_room_that_others_have_made_meanwhile_is_used(tmp_path):
+    room, errors = Room(tmp_path / "shards", 10**6), [OSError(errno.ENOSPC, "full")]
+
+    def write():
+        if errors:
+            raise errors.pop()
+        return "written"
+
+    assert room.with_room(write) == "written"  # although there was nothing to evict
+    errors += [OSError(errno.ENOSPC, "full")] * 2
+    with pytest.raises(DiskFull):
+        room.with_room(write)
+    assert not errors
