@@ -14,7 +14,7 @@ from ssl_swin.data.open import join, open_shards
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.encoder import Encoder
 from ssl_swin.models.masking import MASKS, grid
