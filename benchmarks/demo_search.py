@@ -18,7 +18,8 @@ import numpy as np
 import webdataset
 
 from ssl_swin.__main__ import run
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
 
@@ -30,7 +31,7 @@ Setting = tuple[str, float, int, int]  # encoder, base_lr, epochs, seed
 
 def split(out: Path) -> None:
     """Write the two halves of the labelled images as shards, 50 of each class in each."""
-    shards = ShardSet.open(LABELLED)
+    shards = open_shards(LABELLED)
     reader = ShardReader(shards)
     shard, row = shards.locate(np.arange(shards.num_samples))
     places = [(int(s), int(r)) for s, r in zip(shard, row, strict=True)]

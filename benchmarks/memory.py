@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import SetOrder, Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.shards.shard_set import ShardSet
 
 GROWN = 1.05  # the last quarter's median over the first's, from which on it counts as growth
 NUM_SHARDS, SHARD_SAMPLES = 300, 40  # more shards than are kept open or mapped
@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         if options.shards is None:
             make_shards(Path(name))
-        shards = ShardSet.open(options.shards or name)
+        shards = open_shards(options.shards or name)
         order = SetOrder(shards.counts, 0, options.batch, num_lanes=options.batch)
         stream = ImageStream(shards, TrainTransform(0, 96, (0.2, 1.0)), 96, in_chans=3)
         loader = DataLoader(

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import EpochOrder, SetOrder, Shares
-from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, end_row, index_beside
-from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, end_row, index_beside
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
 
 SHARD_SAMPLES = 10_000
 NUM_INDEXED = 20  # shards of the set on disk whose indexes are looked into
@@ -103,7 +104,7 @@ def billion(num_shards: int, batch: int) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         make_set(Path(name), num_shards, indexed)
         before, found = peak_mib(), []
-        lines.append(seconds("the set opens", lambda: found.append(ShardSet.open(name))))
+        lines.append(seconds("the set opens", lambda: found.append(open_shards(name))))
         (shards,) = found
         order = SetOrder(shards.counts, 0, batch, 64)
         lines.append(seconds("the fingerprint", shards.fingerprint))
@@ -116,14 +117,14 @@ def billion(num_shards: int, batch: int) -> list[str]:
         lines.append(
             seconds(
                 f"{len(indexed)} indexes are mapped and checked",
-                lambda: [shards.rows(shard) for shard in indexed],
+                lambda: [shards.storage.rows(shard) for shard in indexed],
             )
         )
         lines.append(
             f"- peak memory {peak_mib():.0f} MiB; {start_mib:.0f} MiB at the start, "
             f"{before:.0f} MiB once the set was written"
         )
-        head = f"{shards.num_samples:,} samples in {len(shards.paths):,} shards, batch {batch}:"
+        head = f"{shards.num_samples:,} samples in {len(shards.counts):,} shards, batch {batch}:"
     return [head, *lines]
 
 

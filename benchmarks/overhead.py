@@ -33,6 +33,7 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import preemption
+from ssl_swin.training.agreement import Agreement
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.checkpoint import Checkpoints, SavePolicy
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
@@ -43,7 +44,7 @@ from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.ledger import Ledger
 from ssl_swin.training.loggers import make_loggers
 from ssl_swin.training.measurement import Measurement
-from ssl_swin.training.preemption import Agreement, Meeting
+from ssl_swin.training.preemption import Meeting
 from ssl_swin.training.progress import ProgressBar
 from ssl_swin.training.scalars import Scalars
 from ssl_swin.training.trainer import Hardware, make_trainer

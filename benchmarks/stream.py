@@ -41,9 +41,9 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create
 from ssl_swin.shard_tools.doctor import all_shares
@@ -107,7 +107,7 @@ def prepare(options: argparse.Namespace) -> list[str]:
 
 
 def read_all(folder: Path) -> Iterator[bytes]:
-    shards = ShardSet.open(str(folder))
+    shards = open_shards(str(folder))
     reader = ImageStream(shards, TrainTransform(0, 8, SCALE), 8, 3).reader
     for shard, row in zip(*shards.locate(np.arange(shards.num_samples)), strict=True):
         yield reader.read(int(shard), int(row))
@@ -115,7 +115,7 @@ def read_all(folder: Path) -> Iterator[bytes]:
 
 def ours(folder: Path, img_size: int, decoder: str = "fast") -> ImageStream:
     transform = TrainTransform(0, img_size, SCALE, RATIO)
-    return ImageStream(ShardSet.open(str(folder)), transform, img_size, 3, decoder=decoder)
+    return ImageStream(open_shards(str(folder)), transform, img_size, 3, decoder=decoder)
 
 
 class Cycle:
@@ -256,7 +256,7 @@ def where_the_time_goes(options: argparse.Namespace) -> list[str]:
     lines.append("|---|---|---|---|---|---|")
     for name in ("originals", f"short-side-{SHORT_SIDE}"):
         stream = ours(options.out / name, options.img_size)
-        one = time_stages(stream, all_shares(stream.shards), seconds=3)
+        one = time_stages(stream, all_shares(stream.shards, len(stream.shards.counts)), seconds=3)
         ms = [1e3 * seconds / one.num_images for seconds in one.stages_s.values()]
         lines.append(f"| {name} | {' | '.join(f'{each:.2f}' for each in [*ms, sum(ms)])} |")
     return lines

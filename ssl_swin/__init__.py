@@ -4,8 +4,8 @@
       -> order      data/order.py         (seed, epoch, position) -> sample
       -> stream     data/stream.py        read by offset; data/render.py, decode.py, augment.py
       -> mask       models/masking.py     which patches are hidden
-      -> encode     models/swin.py        timm's Swin with a mask token
-      -> rebuild    models/reconstruction.py   pixels and the masked loss, in models/simmim.py
+      -> encode     models/encoder.py     the table of encoders; swin.py: timm's, with a mask token
+      -> rebuild    models/simmim.py      decoder.py, targets/, losses.py: pixels and the error
       -> learn      optim.py, training/   groups, learning rate, steps, checkpoints
       -> hand off   pretrained/           encoder weights and their card
       -> fine-tune  models/classifier.py, training/finetune.py

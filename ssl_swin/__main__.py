@@ -33,7 +33,7 @@ COMMANDS = {
         "create",
         "pack a folder of images into shards",
     ),
-    "shards index": ("ssl_swin.data.shards.indexing", "index", "index anybody's WebDataset tars"),
+    "shards index": ("ssl_swin.shard_tools.index", "index", "index anybody's WebDataset tars"),
     "shards verify": (
         "ssl_swin.shard_tools.verify",
         "verify",

@@ -1,16 +1,16 @@
-"""What can go wrong, and the exit status that it leads to. Standard library only."""
+"""The errors of this program, and the exit statuses they lead to. Standard library only."""
 
 # Exit statuses of a training, beside 0.
-FAILED = 1  # the machine, the network or the storage, as far as one can tell; or a bug
-USER_ERROR = 2  # of the command or the config; started again, it would fail again
-LOST = 3  # a newer life has taken the run over; started again, they would take turns
-REQUEUE = 75  # it stopped early, saved, and wants to be started again
+FAILED = 1  # machine, network or storage failed, or there is a bug; starting again may help
+USER_ERROR = 2  # the command, the config or the data; starting again would fail again
+LOST = 3  # a newer life has the run folder; if both started again, they would take turns
+REQUEUE = 75  # it was asked to stop, has saved, and wants to be started again
 
 _NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 class UserError(ValueError):
-    """What the user can mend: its text is one line that says what was given and what to do."""
+    """What the user can mend; its text is one line: what was given, what is allowed, what to do."""
 
 
 class ShardError(UserError):
@@ -18,7 +18,7 @@ class ShardError(UserError):
 
 
 class RemoteError(ShardError, OSError):
-    """A remote file that cannot be had: the network's or the storage's fault, not the shard's."""
+    """A remote file that cannot be read, because network or storage fail and not the shard."""
 
 
 def exit_status(error: BaseException) -> int:

@@ -12,8 +12,8 @@ from typing import BinaryIO
 def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `path` when the block ends, and never if it fails.
 
-    The old file stays until the new one is on the disk. Two processes that write the same file at
-    once do not mix: the last one to finish wins.
+    The old file stays until the new one is on the disk. If two processes write the same file at
+    once, the file is whole, and is the one of the process that finished last.
 
     Args:
         path: The file.
@@ -21,17 +21,17 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
             if it raises, the old one stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with partial.open("wb") as file:
+        with unfinished.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if ready is not None:
             ready()
-        partial.replace(path)
+        unfinished.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself

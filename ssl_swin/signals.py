@@ -1,7 +1,7 @@
-"""Sets the stop flag; standard library only, because it must run before anything heavy is imported.
+"""Notes signals that ask a run to stop. Standard library only: it runs before torch is imported.
 
-A handler only sets a flag: the ranks agree on it at a step boundary, save, and leave with code 75.
-A second Ctrl-C stops at once.
+The handler only notes the signal. Between two steps the ranks agree, save, and leave with status
+75. A second Ctrl-C stops at once.
 """
 
 import signal
@@ -17,13 +17,13 @@ def _remember(number: int, frame: FrameType | None) -> None:
 
 
 def watch() -> None:
-    """Turn SIGTERM, SIGUSR1 and the first SIGINT into a flag."""
+    """Note SIGTERM, SIGUSR1 and the first SIGINT from now on."""
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, _remember)
 
 
 def ignore() -> None:
-    """Let the main process decide: for loader workers, which get the same signals."""
+    """Ignore them: for loader workers, which get the same signals as the main process."""
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
@@ -34,5 +34,5 @@ def received() -> int:
 
 
 def forget() -> None:
-    """Clear the flag, for a process that runs more than one training."""
+    """Forget the signals, in a process that runs more than one training."""
     _received.clear()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.reader import ShardReader
 
 DATA = Path(__file__).parents[1] / "data"
 SAMPLE = DATA / "fashion-mnist-sample"
@@ -23,10 +24,10 @@ def recipe():
 
 
 def read(part):
-    shards = ShardSet.open(str(SAMPLE / f"{part}-*.tar"), index_missing=False)
+    shards = open_shards(str(SAMPLE / f"{part}-*.tar"), index_missing=False)
     reader = ShardReader(shards)
     for shard, row in zip(*shards.locate(np.arange(shards.num_samples)), strict=True):
-        kind = shards.rows(shard)[row]["label_kind"]
+        kind = shards.storage.rows(shard)[row]["label_kind"]
         yield reader.read(shard, row), reader.label(shard, row) if kind else None
 
 
@@ -81,7 +82,7 @@ def test_the_recipe_draws_the_same_different_images_again(recipe, source, tmp_pa
         recipe.make_sample(source, out, seed=3)
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert contents[0] == contents[1]
-    shards = ShardSet.open(str(tmp_path / "a"))
+    shards = open_shards(str(tmp_path / "a"))
     assert shards.counts.tolist() == [200, 100, 40, 30, 20]
     reader = ShardReader(shards)
     places = zip(*shards.locate(np.arange(shards.num_samples)), strict=True)

@@ -3,21 +3,24 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 from ssl_swin import signals
 from ssl_swin.__main__ import run
-from ssl_swin.models.encoder import ENCODERS
-from ssl_swin.pretrained.open import open_encoder
+from ssl_swin.models.encoder import ENCODERS, build_encoder
+from ssl_swin.pretrained.open import FORMATS, open_encoder
+from ssl_swin.pretrained.timm import from_timm, to_timm
 from tests.toys.toy_encoder import ToyEncoder
+from tests.toys.toy_foreign_format import read_toy
 
+TINY_MODEL = ["--model.embed_dim=16", "--model.depths=[1,1]", "--model.num_heads=[1,2]"]
 TOY_MODEL = [
     "--model.name=toy",
     *(f"--model.{size}=null" for size in ("window_size", "embed_dim", "depths", "num_heads")),
-    "--training.num_threads=1",
-    "--data.num_workers=0",
 ]
+STANDING_STILL = ["--optim.epochs=1", "--optim.base_lr=1e-9", "--data.num_labels=null"]
 
 
 class ToyThatIsStopped(ToyEncoder):
@@ -51,7 +54,11 @@ def train(tiny_shards, tmp_path):
 
     def train(command, name, *settings):
         ways = [f"--run_dir={tmp_path / name}", f"--data.shards={shards}", "--data.val_shards=null"]
-        numbers = ["--training.global_batch_size=8", "--optim.warmup_epochs=0"]
+        numbers = [
+            "--training.global_batch_size=8",
+            "--optim.warmup_epochs=0",
+            "--training.num_threads=1",
+        ]
         return run([command, f"configs/{command}/demo.yaml", *ways, *numbers, *settings])
 
     return train
@@ -59,6 +66,12 @@ def train(tiny_shards, tmp_path):
 
 def weights(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["model"]
+
+
+def assert_has_weights(folder, encoder):
+    found = weights(folder)
+    for name, value in encoder.items():
+        torch.testing.assert_close(found[f"network.encoder.{name}"], value, rtol=0, atol=1e-6)
 
 
 def test_an_encoder_of_another_kind_pretrains_resumes_and_is_fine_tuned(
@@ -77,8 +90,18 @@ def test_an_encoder_of_another_kind_pretrains_resumes_and_is_fine_tuned(
 
     handed_on = open_encoder(tmp_path / "stopped").encoder.state_dict()
     assert all(torch.equal(stopped[f"network.encoder.{n}"], v) for n, v in handed_on.items())
-    tuning = [*TOY_MODEL, "--optim.epochs=1", "--optim.base_lr=1e-9", "--data.num_labels=null"]
-    assert train("finetune", "tuned", *tuning, f"--encoder={tmp_path / 'stopped'}") == 0
-    tuned = weights(tmp_path / "tuned")  # at so small a rate, where it started
-    for name, value in handed_on.items():
-        torch.testing.assert_close(tuned[f"network.encoder.{name}"], value, rtol=0, atol=1e-6)
+    encoder = f"--encoder={tmp_path / 'stopped'}"
+    assert train("finetune", "tuned", *TOY_MODEL, *STANDING_STILL, encoder) == 0
+    assert_has_weights(tmp_path / "tuned", handed_on)
+
+
+def test_fine_tuning_starts_from_a_format_from_elsewhere(train, tmp_path, monkeypatch):
+    sizes = {"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "window_size": 8}
+    swin = build_encoder("swin_tiny_patch4_window7_224", 32, 1, **sizes)
+    theirs = to_timm(swin.state_dict())
+    np.savez(tmp_path / "theirs.npz", **theirs)
+    start = [*TINY_MODEL, *STANDING_STILL, f"--encoder={tmp_path / 'theirs.npz'}"]
+    assert train("finetune", "refused", *start) == 2
+    monkeypatch.setitem(FORMATS, "toy", read_toy)
+    assert train("finetune", "tuned", *start) == 0
+    assert_has_weights(tmp_path / "tuned", from_timm(theirs))

@@ -16,7 +16,7 @@ from ssl_swin.cluster.options import Options, Request, Stage
 from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
 from ssl_swin.config.run import FinetuneConfig, RunConfig
-from ssl_swin.data.shards.layout import is_remote
+from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_swin.data.remote.cache import ShardCache
-from ssl_swin.data.shards.layout import is_remote
+from ssl_swin.data.shards.indexing import IndexedShard, index_shards
+from ssl_swin.data.shards.local import open_local
+from ssl_swin.data.shards.names import expand, is_remote
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import ShardError
 
 
 def open_shards(
@@ -15,11 +17,67 @@ def open_shards(
     index_missing: bool = True,
     num_workers: int = 8,
 ) -> ShardSet:
-    """Stand-in for the storage room's."""
-    cache = ShardCache.open(cache_dir, cache_gb) if is_remote(pattern) else None
-    return ShardSet.open(pattern, index_missing, cache_dir, num_workers, cache)
+    """Find the shards of a pattern and what is known of each.
+
+    Args:
+        pattern: A folder, a tar, `train-{000000..000009}.tar`, or a glob; or a URL of these.
+        cache_dir: Root of the cache for remote shards, and for indexes that cannot lie beside their
+            tars; None means `~/.cache/ssl_swin`.
+        cache_gb: Most gigabytes (1e9 bytes) of remote shards; None means 80 % of what is free.
+        index_missing: Index tars that have no index.
+        num_workers: Threads that index, at least 1.
+
+    Raises:
+        ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
+            made, a tar changed since it was indexed, or the cache cannot be written to.
+    """
+    if not is_remote(pattern):
+        return ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
+    # Imported late, for speed: fsspec takes longer than all that a local set needs.
+    from ssl_swin.data.remote.cache import ShardCache
+    from ssl_swin.data.remote.remote_shards import open_remote
+
+    cache = ShardCache.open(cache_dir, cache_gb)
+    return ShardSet(open_remote(pattern, cache, index_missing, num_workers))
 
 
 def join(sets: Sequence[ShardSet]) -> ShardSet:
-    """Stand-in for the storage room's."""
-    return ShardSet.join(sets)
+    """Lay several sets end to end.
+
+    Raises:
+        ShardError: If a tar is in two of them, or some are remote and some are not.
+    """
+    if len(sets) == 1:
+        return sets[0]
+    paths = tuple(path for one in sets for path in one.storage.paths)
+    if len(set(paths)) < len(paths):
+        twice = next(path for place, path in enumerate(paths) if path in paths[:place])
+        raise ShardError(f"{twice} is in two of the sets; leave it in one, with more weight")
+    first, *others = (one.storage for one in sets)
+    if any(type(other) is not type(first) for other in others):
+        raise ShardError(
+            "some of the sets are remote and some are local; bring all of them to one side"
+        )
+    return ShardSet(first.join(others), tuple(len(one.storage.paths) for one in sets))
+
+
+def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:
+    """Write the index of every tar that a pattern names, and their folder's manifest.
+
+    Args:
+        pattern: As for `open_shards`; the headers of remote tars are read from afar.
+        num_workers: Threads, each with one tar at a time; at least 1.
+        cache_dir: Root of the cache for indexes that cannot lie beside their tars.
+
+    Returns:
+        What was found, in the pattern's order.
+
+    Raises:
+        ValueError: If `num_workers` is below 1.
+        ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
+    """
+    if not is_remote(pattern):
+        return index_shards(expand(pattern), num_workers, cache_dir)
+    from ssl_swin.data.remote.remote_shards import index_remote  # late, for speed, as above
+
+    return index_remote(pattern, num_workers, cache_dir)

@@ -3,7 +3,6 @@
 A new encoder is a file of its own with such a class, and a line in `ENCODERS`.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
+from ssl_swin.models.lookup import look_up
 from ssl_swin.models.swin import SwinEncoder
 
 
@@ -106,14 +106,11 @@ def build_encoder(
     Raises:
         UserError: If there is no such encoder, it has no such size, or its sizes do not fit.
     """
-    kind = ENCODERS.get(name.partition(".")[0])
-    if kind is None:
-        nearest = difflib.get_close_matches(name, ENCODERS, n=3, cutoff=0.0)
-        raise UserError(f"name={name!r} is no encoder known here; nearest: {', '.join(nearest)}")
+    kind = look_up(ENCODERS, "model.name", name.partition(".")[0])
     given = {key: value for key, value in sizes.items() if value is not None}
-    known = inspect.signature(kind).parameters
-    if unknown := [key for key in given if key not in known]:
-        raise UserError(
-            f"{name} has no {', '.join(unknown)}; it takes {', '.join(known)}; leave the others out"
-        )
-    return kind(name=name, img_size=img_size, in_chans=in_chans, **given)
+    given |= {"name": name, "img_size": img_size, "in_chans": in_chans}
+    try:
+        inspect.signature(kind).bind(**given)
+    except TypeError as error:
+        raise UserError(f"the encoder {name} {error}; leave it out") from error
+    return kind(**given)

@@ -1,7 +1,7 @@
 """The Swin encoder: timm's, by composition, with a mask token."""
 
 import re
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import timm
 import torch
@@ -13,6 +13,21 @@ from ssl_swin.errors import UserError
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _DOWNSAMPLE = re.compile(r"backbone\.layers\.(\d+)\.downsample\.")
 _TABLE = "backbone.layers.{}.blocks.{}.attn.relative_position_bias_table"
+
+
+class SwinSizes(TypedDict, total=False):
+    """Sizes of a Swin; one that is not given, or None, is timm's of the name."""
+
+    patch_size: int | None
+    """Side of a token of the first stage in pixels."""
+    window_size: int | tuple[int, ...] | None
+    """Side of the attention window in tokens; one number, or one per stage."""
+    embed_dim: int | None
+    """Channels of the first stage."""
+    depths: tuple[int, ...] | None
+    """Blocks of each stage."""
+    num_heads: tuple[int, ...] | None
+    """Attention heads of each stage."""
 
 
 class SwinEncoder(nn.Module):
@@ -46,46 +61,31 @@ class SwinEncoder(nn.Module):
         self,
         name: str = "swin_base_patch4_window7_224",
         img_size: int | tuple[int, int] = 192,
-        patch_size: int | None = None,
-        window_size: int | tuple[int, ...] | None = None,
         in_chans: int = 3,
-        embed_dim: int | None = None,
-        depths: tuple[int, ...] | None = None,
-        num_heads: tuple[int, ...] | None = None,
         drop_path_rate: float = 0.0,
+        **sizes: Unpack[SwinSizes],
     ) -> None:
         """Build timm's model and check that its sizes fit.
 
         Args:
             name: A Swin (version 1) of ``timm.list_models("swin_*")``.
             img_size: Side in pixels, or (rows, columns).
-            patch_size: Side of a token of the first stage in pixels.
-            window_size: Side of the attention window in tokens; one number, or one per stage.
             in_chans: Image channels.
-            embed_dim: Channels of the first stage.
-            depths: Blocks of each stage.
-            num_heads: Attention heads of each stage.
             drop_path_rate: Largest chance to skip a block's branch, in [0, 1); grows with depth.
+            **sizes: See :class:`SwinSizes`.
 
         Raises:
-            UserError: If the sizes do not fit each other.
+            UserError: If the sizes do not fit each other, or one of them is no size of a Swin.
         """
         super().__init__()
-        self.name, self.in_chans = name, in_chans
-        self.img_size = _rows_cols(img_size)
-        self.backbone = _timm_swin(
-            name,
-            img_size=self.img_size,
-            patch_size=patch_size,
-            window_size=_per_stage(window_size),
-            in_chans=in_chans,
-            embed_dim=embed_dim,
-            depths=None if depths is None else tuple(depths),
-            num_heads=None if num_heads is None else tuple(num_heads),
-            drop_path_rate=drop_path_rate,
-        )
+        rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.name, self.img_size, self.in_chans = name, (int(rows), int(cols)), in_chans
+        shape = {"img_size": self.img_size, "in_chans": in_chans}
+        self.backbone = _timm_swin(name, sizes, drop_path_rate=drop_path_rate, **shape)
         self.patch_size = int(self.backbone.patch_embed.patch_size[0])
-        self.window_size: int | tuple[int, ...] = _nominal_window(self.backbone, window_size)
+        self.window_size: int | tuple[int, ...] = _nominal_window(
+            self.backbone, sizes.get("window_size")
+        )
         self.num_features = int(self.backbone.num_features)
         self.depths = tuple(len(stage.blocks) for stage in self.backbone.layers)
         self.num_layers = sum(self.depths)
@@ -121,16 +121,8 @@ class SwinEncoder(nn.Module):
     ) -> list[Float[Tensor, "batch _ _ _"]]:
         """Return the map after each stage, as timm's `forward_intermediates` does.
 
-        Args:
-            images: Normalised.
-            token_mask: True where hidden, in tokens of the first stage; None hides nothing.
-
-        Returns:
-            From fine to coarse; the i-th has ``embed_dim * 2**i`` channels and a position for every
-            ``patch_size * 2**i`` pixels. No norm is applied: `forward` is the norm of the last.
-
-        Raises:
-            ValueError: If the images have another size than the encoder was built for.
+        From fine to coarse: the i-th has ``embed_dim * 2**i`` channels and a position for every
+        ``patch_size * 2**i`` pixels. No norm is applied: `forward` is the norm of the last.
         """
         x, maps = self._embed(images, token_mask), []
         for stage in self.backbone.layers:
@@ -227,20 +219,6 @@ class SwinEncoder(nn.Module):
                 )
 
 
-def _rows_cols(img_size: int | tuple[int, int]) -> tuple[int, int]:
-    rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
-    return int(rows), int(cols)
-
-
-def _per_stage(
-    window_size: int | tuple[int, ...] | None,
-) -> int | tuple[tuple[int, int], ...] | None:
-    # One pair per stage: timm would take a bare (7, 7) for the rows and columns of every window.
-    if window_size is None or isinstance(window_size, int):
-        return window_size
-    return tuple((int(side), int(side)) for side in window_size)
-
-
 def _nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int | tuple[int, ...]:
     if given is not None:
         return given if isinstance(given, int) else tuple(given)
@@ -252,25 +230,28 @@ def _nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int |
     return largest if used == shrunk else used
 
 
-def _timm_swin(name: str, **wanted: Any) -> Any:
-    given = {key: value for key, value in wanted.items() if value is not None}
-    _check_stages(given)
-    return timm.create_model(name, num_classes=0, **given)
+def _timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
+    given: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}
+    _check_given(given)
+    if not isinstance(given.get("window_size", 0), int):
+        # One pair per stage: timm would take a bare (7, 7) for rows and columns of every window.
+        given["window_size"] = tuple((side, side) for side in given["window_size"])
+    return timm.create_model(name, num_classes=0, **given, **others)
 
 
-def _check_stages(given: dict[str, Any]) -> None:
-    stages: dict[str, Any] = {key: given[key] for key in ("depths", "num_heads") if key in given}
-    if isinstance(given.get("window_size"), tuple):
-        stages["window_size"] = given["window_size"]
+def _check_given(given: dict[str, Any]) -> None:
+    if unknown := given.keys() - SwinSizes.__annotations__.keys():
+        raise UserError(
+            f"a Swin has no {', '.join(sorted(unknown))}; its sizes are "
+            f"{', '.join(SwinSizes.__annotations__)}"
+        )
+    stages = {key: value for key, value in given.items() if not isinstance(value, int)}
     if len({len(value) for value in stages.values()}) > 1:
         raise UserError(
             "one value per stage is needed, but "
             + ", ".join(f"{key} has {len(value)}" for key, value in stages.items())
             + "; give all of them the same length"
         )
-    for key in ("patch_size", "window_size", "embed_dim"):
-        if isinstance(given.get(key), int) and given[key] < 1:
-            raise UserError(f"{key}={given[key]} must be at least 1")
-    for key in ("depths", "num_heads"):
-        if any(value < 1 for value in given.get(key, ())):
-            raise UserError(f"{key}={given[key]} must be at least 1 each")
+    for key, value in given.items():
+        if min(stages.get(key, [value])) < 1:
+            raise UserError(f"{key}={value} must be at least 1{' each' if key in stages else ''}")

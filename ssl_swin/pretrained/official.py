@@ -29,9 +29,10 @@ def read_official(path: Path) -> Weights | None:
     if path.suffix not in (".pth", ".pt"):
         return None
     state, _ = read_tensors(path)
-    leaves = any(key.removeprefix("encoder.").startswith("layers.0.downsample.") for key in state)
     ours = from_official(state)
-    return swin_weights(ours) if leaves and is_swin(ours) else None
+    # timm has no down-sampling in its first stage.
+    official = any(key.removeprefix("encoder.").startswith("layers.0.downsample.") for key in state)
+    return swin_weights(ours) if official and is_swin(ours) else None
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

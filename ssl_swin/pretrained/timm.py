@@ -62,7 +62,7 @@ def is_swin(state: Mapping[str, Tensor]) -> bool:
 
 
 def swin_weights(state: dict[str, Tensor]) -> Weights:
-    """Describe weights of a Swin that come without a card, trained on ImageNet's colours.
+    """Describe weights of a Swin that have no card; such weights were trained on ImageNet.
 
     Args:
         state: Under our names.
@@ -74,10 +74,10 @@ def swin_weights(state: dict[str, Tensor]) -> Weights:
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the arguments of `build_encoder` that the shapes of a Swin's weights speak of.
+    """Read the arguments of `build_encoder` from the shapes of a Swin's weights.
 
     No weight depends on the image size: the last stage is taken to be one window, as in all
-    published Swins. The name is a Swin of timm's of this width; all that it would say is given.
+    published Swins. The name is that of one of timm's Swins; all that it stands for is given.
 
     Args:
         state: Under our names, with square windows.
@@ -89,7 +89,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     tables = [state[_TABLE.format(stage)].shape for stage in sorted(depths)]
     windows = [(math.isqrt(num_rows) + 1) // 2 for num_rows, _ in tables]
     sides = [windows[-1] * 2**later for later in reversed(range(len(tables)))]  # in tokens
-    shrunk = [min(max(windows), side) for side in sides]  # what one window for all would come to
+    shrunk = [min(max(windows), side) for side in sides]  # a window is never larger than its stage
     return {
         "name": _NAMES.get(embed_dim, "swin_tiny_patch4_window7_224"),
         "img_size": patch_size * sides[0],

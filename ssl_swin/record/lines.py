@@ -1,4 +1,4 @@
-"""Text files, JSON lines and JSON objects of a run folder, which outlive a killed process."""
+"""Reads and writes text and JSON files, so that a killed process spoils none."""
 
 import json
 import os
@@ -15,9 +15,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line and hand it to the system, so that a killed process keeps it.
+    """Append one JSON line; the system has it, even if the process is killed right after.
 
-    A last line that a killed process did not finish stays a line of its own.
+    A line that a killed process has cut off stays a line of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
@@ -29,7 +29,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; what a killed process did not finish, or a missing file, is passed over."""
+    """Read JSON lines; a line that is cut off is left out, and a missing file has none."""
     if not path.is_file():
         return []
     found = []
@@ -44,7 +44,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a file of one JSON object; nothing where there is none, or it is damaged."""
+    """Read a JSON object; it is empty if the file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""What the earlier lives of a run tell the next one: how many, how far, on which shards."""
+"""What earlier lives tell the next one: how many they were, how far they got, on which shards."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def last_step(folder: RunFolder) -> int:
 
 
 def require_same_shards(known: dict[str, Any], shards: dict[str, Any]) -> None:
-    """Refuse to go on with other shards than those a run has begun with.
+    """Refuse to go on with other shards than those a run began with.
 
     Raises:
         UserError: If they are others.

@@ -1,7 +1,7 @@
-"""One life owns a run folder: the one that started last; an older one may write no more.
+"""One life owns a run folder: the one that started last. Older ones may no longer write.
 
-An old life can outlive its job: cut off from the network and given up by SLURM, or started twice
-by mistake. It looks before each file it puts in place, and once in a while from a thread.
+Two lives can run at once: SLURM gives up a node that still runs, or a user starts a run twice. So
+each life looks who the owner is before it puts a file in place, and in between from a thread.
 """
 
 import json
@@ -21,8 +21,8 @@ class LostOwnership(RuntimeError):
 class Ownership:
     """This life's claim to a run folder.
 
-    What remains possible: a newer life may claim the folder between the last look and the rename.
-    Then a checkpoint of the older stands until the newer one's next; it is one of the same run.
+    A newer life may claim the folder between the last look and the rename. Then the older life's
+    checkpoint stays until the newer life saves; it is a right checkpoint of the same run.
 
     Args:
         path: The run folder's `owner.json`.
@@ -33,13 +33,13 @@ class Ownership:
         self._text: str | None = None
 
     def claim(self, facts: dict[str, Any]) -> str:
-        """Take the folder over, on rank 0, and return what the other ranks `follow`.
+        """Claim the folder, on rank 0, and return what the other ranks `follow`.
 
         Args:
             facts: What a reader should know of the owner: life, job, restart.
 
         Raises:
-            LostOwnership: If a later start of the same job owns the folder: this one was given up
+            LostOwnership: If a later start of the same job owns the folder: SLURM gave this one up
                 while it began.
         """
         owner = self._owner()
@@ -54,21 +54,21 @@ class Ownership:
         return text
 
     def follow(self, text: str) -> None:
-        """Belong to the life that rank 0 has made the owner."""
+        """Belong to the life that rank 0 claimed the folder for."""
         self._text = text
 
     def is_lost(self) -> bool:
-        """Whether another life has taken the folder over since the claim, as far as one can see."""
+        """Return whether another life has claimed the folder, as far as can be read."""
         try:
             self.require()
         except LostOwnership:
             return True
         except OSError:
-            pass  # the next look may succeed; a write will not do without
+            pass  # the next look may succeed; before a write, `require` raises this
         return False
 
     def require(self) -> None:
-        """Go on only as the owner; before the claim, and without an owner, everybody may.
+        """Raise unless this life owns the folder, has not claimed it yet, or nobody owns it.
 
         Raises:
             LostOwnership: If a newer life owns the folder.
@@ -78,7 +78,7 @@ class Ownership:
             raise LostOwnership(self.describe_loss())
 
     def describe_loss(self) -> str:
-        """Return one line on who the owner is."""
+        """Return one line that says who the owner is."""
         return (
             f"{self.path.parent} now belongs to a life that started later: {self._read()!s:.300}; "
             "this one leaves and writes nothing more there"

@@ -1,4 +1,4 @@
-"""Last stop of the route: run folders -> one table. It reads summaries alone and needs no torch."""
+"""Last stop of the route: run folders -> one table, from their summaries."""
 
 import os
 from collections import defaultdict
@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary
 
-_WIDE = 1000  # characters; where there is no terminal, lines are as long as the table needs
+_WIDE = 1000  # characters; without a terminal, lines are as long as the table needs
 
-# header -> what a finished run shows there; None where it has nothing to show
+# header -> the cell of a finished run; None if it has nothing to show
 _COLUMNS: dict[str, Callable[[Summary], str | None]] = {
     "kind": lambda run: run.kind,
     "start": lambda run: run.start,
@@ -38,12 +39,12 @@ _COLUMNS: dict[str, Callable[[Summary], str | None]] = {
 
 @dataclass(frozen=True)
 class Group:
-    """Fine-tuning runs that differ in their seed only.
+    """Fine-tuning runs that differ only in their seed.
 
     Attributes:
         num_labels: Labelled training images.
         pretrained: Whether the encoder came from somewhere.
-        seeds: One for each run, rising.
+        seeds: One for each run, sorted.
         top1: Per cent, in the order of the seeds.
     """
 
@@ -59,18 +60,18 @@ class Group:
 
     @property
     def sd(self) -> float | None:
-        """Standard deviation over the seeds (n - 1), points; None of a single run."""
+        """Standard deviation over the seeds (n - 1), points; None for a single run."""
         return stdev(self.top1) if len(self.top1) > 1 else None
 
 
 def report(*runs: Path) -> None:
-    """Print one table of all runs, and how far those got that are not finished.
+    """Print one table of all runs; of unfinished ones, how far they got.
 
     Args:
         runs: Run folders, or folders that hold run folders at any depth.
 
     Raises:
-        ValueError: If there is no run, or a summary cannot be read.
+        UserError: If there is no run, or a summary cannot be read.
     """
     show(results(find_runs(runs)))
 
@@ -81,19 +82,19 @@ def find_runs(places: Iterable[Path]) -> list[RunFolder]:
     A run that only waits in the queue is one too.
 
     Raises:
-        ValueError: If there are no places, or one of them holds no run.
+        UserError: If there are no places, or one of them holds no run.
     """
     found: dict[Path, RunFolder] = {}
     for place in places:
         here = [place] if _is_run(place) else _runs_below(place)
         if not here:
-            raise ValueError(
+            raise UserError(
                 f"no runs in {place}: neither it nor a folder below was submitted or started; give "
                 "the run_dir of a run, or a folder above several"
             )
         found.update({path.resolve(): RunFolder(path) for path in here})
     if not found:
-        raise ValueError("no runs are named: give the run_dir of a run, or a folder above several")
+        raise UserError("no runs are named: give the run_dir of a run, or a folder above several")
     return list(found.values())
 
 
@@ -101,10 +102,10 @@ def results(folders: list[RunFolder]) -> Table:
     """Put runs into a table; a column that no run fills is left out.
 
     Args:
-        folders: At least one; named as from the deepest folder that they share.
+        folders: At least one; each is named by its path below the deepest folder they share.
 
     Raises:
-        ValueError: If a summary, or the record of lives, cannot be read.
+        UserError: If a summary, or the record of lives, cannot be read.
     """
     above = os.path.commonpath([folder.root.resolve().parent for folder in folders])
     summaries = [read_summary(folder) for folder in folders]
@@ -124,13 +125,13 @@ def results(folders: list[RunFolder]) -> Table:
 
 
 def groups(summaries: Iterable[Summary]) -> list[Group]:
-    """Put fine-tuning runs together that differ in their seed, fewest labels and scratch first.
+    """Group fine-tuning runs that differ only in their seed; fewest labels and scratch first.
 
     Args:
         summaries: Runs without a top-1 (pretraining, no held-out images) are left out.
 
     Raises:
-        ValueError: If two runs of a group have the same seed, or no run is left.
+        UserError: If two runs of a group have the same seed, or no run is left.
     """
     members: dict[tuple[int, bool], dict[int, float]] = defaultdict(dict)
     for run in summaries:
@@ -138,13 +139,13 @@ def groups(summaries: Iterable[Summary]) -> list[Group]:
             continue
         group = members[run.num_labels, run.start != "scratch"]
         if run.seed in group:
-            raise ValueError(
+            raise UserError(
                 f"two runs with {run.num_labels} labels and the same start have seed {run.seed}, "
                 f"one of them {run.name}; compare runs that differ in their seed"
             )
         group[run.seed] = run.top1
     if not members:
-        raise ValueError("no fine-tuning run with a top-1 to compare; give them data.val_shards")
+        raise UserError("no fine-tuning run with a top-1 to compare; give them data.val_shards")
     return [
         Group(num_labels, pretrained, *zip(*sorted(top1.items()), strict=True))
         for (num_labels, pretrained), top1 in sorted(members.items())
@@ -152,13 +153,13 @@ def groups(summaries: Iterable[Summary]) -> list[Group]:
 
 
 def compare(summaries: Iterable[Summary]) -> Table:
-    """Put fine-tuning with and without pretraining side by side, over seeds.
+    """Compare fine-tuning with and without pretraining, over seeds.
 
     Args:
         summaries: See :func:`groups`.
 
     Raises:
-        ValueError: See :func:`groups`.
+        UserError: See :func:`groups`.
     """
     table = _table("labels used", "start", "seeds", "top-1 of each", "mean ± sd", "min to max")
     for group in groups(summaries):
@@ -174,7 +175,7 @@ def compare(summaries: Iterable[Summary]) -> Table:
 
 
 def show(table: Table) -> None:
-    """Print a table; where there is no terminal, no line of it is broken."""
+    """Print a table; without a terminal, its lines are not wrapped."""
     console = Console()
     if not console.is_terminal:
         wide = console.options.update(width=_WIDE)
@@ -206,14 +207,14 @@ def _progress(folder: RunFolder) -> str:
         step = max(life["step"], point["step"])
         return f"unfinished, step {step:,d} or later, life {life['life']}"
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder.lives} or {folder.metrics} is damaged: {error!r}") from error
+        raise UserError(f"{folder.lives} or {folder.metrics} is damaged: {error!r}") from error
 
 
 def _last_line(path: Path) -> dict[str, Any]:
-    """Return the last JSON line; one that a killed process did not finish is passed over."""
+    """Return the last JSON line that is not cut off."""
     lines = read_lines(path)
     if not lines:
-        raise ValueError(f"{path} is damaged: no line of it can be read")
+        raise UserError(f"{path} is damaged: no line of it can be read")
     return lines[-1]
 
 

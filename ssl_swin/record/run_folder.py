@@ -27,7 +27,7 @@ class RunFolder:
 
     @property
     def damaged(self) -> Path:
-        """What was the last checkpoint when it turned out to be damaged."""
+        """A last checkpoint that could not be read, kept aside."""
         return self.root / "checkpoints" / "damaged.ckpt"
 
     @property
@@ -83,7 +83,7 @@ class RunFolder:
 
     @property
     def ends(self) -> Path:
-        """One JSON line for each end that was not sudden: life, step, reason, status, seconds."""
+        """One JSON line for each life that was not killed: step, reason, status, seconds."""
         return self.root / "ends.jsonl"
 
     @property
@@ -92,7 +92,7 @@ class RunFolder:
         return self.root / "owner.json"
 
     def stacks(self, rank: int) -> Path:
-        """Return where one rank was when it hung: the stacks of its threads."""
+        """Return the file for the stacks of a rank's threads, if it hangs."""
         return self.root / "stacks" / f"rank-{rank:04d}.txt"
 
     @property
@@ -107,12 +107,12 @@ class RunFolder:
 
     @property
     def shards(self) -> Path:
-        """What the training shard set is: number of shards and samples, fingerprint."""
+        """What the training shards are: how many shards and samples, fingerprint."""
         return self.root / "shards.json"
 
     @property
     def differences(self) -> Path:
-        """What a deliberate change (`--resume-from`) changed."""
+        """The settings that `--resume-from` changed, each with its old and new value."""
         return self.root / "resumed_from.json"
 
     @property

@@ -11,7 +11,7 @@ from ssl_swin.record.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Summary:
-    """The schema of `summary.json`; a field that a run does not have is None."""
+    """The fields of `summary.json`; one that a run does not have is None."""
 
     kind: str
     """"pretrain" or "finetune"."""
@@ -37,7 +37,7 @@ class Summary:
     bad_samples: int = 0
     """Images that could not be decoded and were replaced by others, over all epochs."""
     lives: int = 1
-    """Times the run was started."""
+    """How often the run was started."""
     seconds: float = 0.0
     """Spent training in the last life."""
 
@@ -48,7 +48,7 @@ def write_summary(folder: RunFolder, summary: Summary) -> None:
 
 
 def read_summary(folder: RunFolder) -> Summary | None:
-    """Return the summary of a finished run, or None while there is none.
+    """Return the summary of a finished run; None while there is none.
 
     Raises:
         UserError: If the file is there and is not a summary.

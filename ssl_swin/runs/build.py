@@ -12,15 +12,16 @@ from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.data.open import join
 from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
+from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.network import build_classifier, build_simmim, look_up
+from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sizes import Sizes, count_steps, open_order, open_set, open_sets
 from ssl_swin.training.checkpoint import restore
@@ -229,10 +230,10 @@ def _heldout(config: RunConfig) -> Heldout | None:
 
 def _check_cache(config: RunConfig, images: Images, heldout: Heldout | None) -> None:
     training = config.training
-    least = least_cache_bytes(images.shards, images.order, training.devices, training.num_nodes)
-    line = cache_plan(
+    machines = (training.devices, training.num_nodes)
+    line = cache_line(
         images.shards,
-        least,
+        lambda: least_cache_bytes(images.shards, images.order, *machines),
         heldout.stream.shards if heldout else None,
         training.devices * max(1, config.data.num_workers),
     )

@@ -1,44 +1,40 @@
-"""One life of a run: train or describe it, leave when asked to, hand off what was learned."""
+"""One life of a run: train or describe it, leave when asked to, export what was learned."""
 
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from ssl_swin import __version__, errors
-from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
+from ssl_swin import errors
+from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.owner import LostOwnership, Ownership
-from ssl_swin.record.summary import Summary, read_summary, write_summary
+from ssl_swin.record.summary import read_summary, write_summary
 from ssl_swin.runs.build import Run, build
-from ssl_swin.runs.resume import record_end, record_start
+from ssl_swin.runs.export import export_encoder, summarise
+from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.checkpoint import Checkpoints, SavePolicy
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
-from ssl_swin.training.learner import Learner
 from ssl_swin.training.ledger import Ledger
+from ssl_swin.training.life_record import LifeRecord
 from ssl_swin.training.loggers import make_loggers
 from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.panels import Panels
-from ssl_swin.training.preemption import Meeting, StartAgain, slurm_job
+from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
 from ssl_swin.training.scalars import Scalars
 from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
-LONGEST_S = 7 * 86400.0  # that one rank waits for the others where no time-out is set
+LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out is set
 
 
 def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
@@ -61,7 +57,7 @@ def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = Fals
 
 
 def train(run: Run) -> int:
-    """Train to the end of the run, or until it is asked to stop; write what is left of it."""
+    """Train to the end of the run, or until it is asked to stop; return the exit status."""
     config, module, folder = run.config, run.module, run.folder
     if module.step >= run.stop_step and read_summary(folder) is not None:
         say(f"{folder.root} is finished: {folder.summary}")
@@ -71,7 +67,8 @@ def train(run: Run) -> int:
         run.stop_step, 60 * config.training.checkpoint_every_min, _patience(config.training)
     )
     ownership = Ownership(folder.owner)
-    record = _Record(run, ownership)
+    begin = partial(prepare_folder, run.images.start, config)
+    record = LifeRecord(folder, run.images.start.life, ownership, begin)
     watchdog = Watchdog(config.training.step_timeout_s, folder.stacks, ownership, record.end)
     callbacks = _callbacks(run, meeting, ownership.require)
     trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
@@ -84,15 +81,15 @@ def train(run: Run) -> int:
             return record.end(f"signal {name}", errors.REQUEUE)
         if trainer.is_global_zero:
             ownership.require()
-            _export(run, folder.encoder)
+            export_encoder(run, folder.encoder)
             ownership.require()
-            write_summary(folder, _summary(run, record.seconds))
+            write_summary(folder, summarise(run, record.seconds))
         return record.end("finished", 0)
     except StartAgain as error:
         say(f"stopped before the first step: {error}")
         return record.end("ranks read different checkpoints", errors.REQUEUE)
     except BaseException as error:
-        # An error of another kind may be a consequence.
+        # Any error may be a consequence of it.
         if isinstance(error, LostOwnership) or ownership.is_lost():
             say(f"error: {ownership.describe_loss()}", file=sys.stderr)
             return record.end("lost ownership", errors.LOST)
@@ -116,7 +113,7 @@ def describe(run: Run) -> int:
     say(
         f"{run.images.kind} {run.config.model.name}: {millions:.2f} M parameters, "
         f"{run.config.model.img_size} px, {training.precision}\n"
-        f"data: {run.order.num_samples} images in {len(run.images.shards.paths)} shards, "
+        f"data: {run.order.num_samples} images in {len(run.images.shards.counts)} shards, "
         f"{run.images.shards.bytes.sum() / 1e6:.1f} MB\n"
         f"steps: {first} done, {left} left of {run.stop_step} ({run.config.optim.epochs} epochs of "
         f"{per_epoch}, global batch {training.global_batch_size}: "
@@ -129,9 +126,10 @@ def describe(run: Run) -> int:
 
 
 def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
-    """What happens between two steps, in this order; the checkpoint comes after all that counts.
+    """Return what happens between two steps, in this order.
 
-    Before them comes `meeting`: nothing is written unless all ranks begin at the same step.
+    `Checkpoints` comes after all that belongs to the step. `train` puts the meeting first, so that
+    nothing is written unless all ranks begin at the same step.
     """
     training, folder, module = run.config.training, run.folder, run.module
     per_epoch, clock = run.order.steps_per_epoch, Clock()
@@ -168,52 +166,12 @@ def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) ->
             ),
             meeting,
             facts,
-            partial(_export, run),
+            partial(export_encoder, run),
         ),
         ProgressBar(module.step, run.stop_step),
         DataWait(run.config.data.num_workers),
         clock,
     ]
-
-
-class _Record(Callback):
-    """Takes the run folder over, and writes down when this life begins and ends."""
-
-    def __init__(self, run: Run, ownership: Ownership) -> None:
-        self.run, self.ownership = run, ownership
-        self.life = run.images.start.life
-        self._began_at, self._rank, self._ended = time.monotonic(), -1, False
-
-    @property
-    def seconds(self) -> float:
-        """Since this life began to train."""
-        return time.monotonic() - self._began_at
-
-    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
-        """Own the folder from here on; rank 0 says so for all."""
-        job = slurm_job()
-        claim = ""
-        if trainer.is_global_zero:
-            facts = {"life": self.life, "job": job.job, "restart": job.restart}
-            claim = self.ownership.claim(facts)
-            record_start(
-                self.run.images.start, self.run.config, pl_module.step, trainer.world_size, job
-            )
-        self.ownership.follow(trainer.strategy.broadcast(claim))
-        self._rank = trainer.global_rank
-
-    def end(self, reason: str, status: int) -> int:
-        """Write down why a life that began ends: rank 0 always, others if something went wrong.
-
-        The first reason stays; what comes after it is a consequence.
-        """
-        ended, self._ended = self._ended, True
-        wrong = status not in (0, errors.REQUEUE)
-        if not ended and (self._rank == 0 or (self._rank > 0 and wrong)):
-            said = f"rank {self._rank}: {reason}" if self._rank else reason
-            step = self.run.module.step
-            record_end(self.run.folder, self.life, step, said, status, self.seconds)
-        return status
 
 
 def _first_line(error: BaseException) -> str:
@@ -222,7 +180,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _patience(training: TrainingConfig) -> timedelta:
-    """How long one rank waits for another: longer than the watchdog, which says more."""
+    """Return how long one rank waits for another: longer than the watchdog, which says more."""
     return timedelta(
         seconds=2 * training.step_timeout_s + 60 if training.step_timeout_s else LONGEST_S
     )
@@ -239,63 +197,3 @@ def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
     )
     loggers = make_loggers(run.folder, run.module.step) if log else []
     return make_trainer(hardware, callbacks, loggers, _patience(training))
-
-
-def _export(run: Run, path: Path) -> None:
-    """Write the encoder and its card."""
-    config, module = run.config, run.module
-    encoder: Any = module.network.encoder  # SimMIM's or a classifier's
-    masks: dict[str, Any] = {}
-    if isinstance(config, PretrainConfig):
-        masks["mask_patch_size"] = config.mask.mask_patch_size
-        masks["mask_ratio"] = config.mask.mask_ratio
-    card = EncoderCard.of(
-        encoder,
-        config.data.mean,
-        config.data.std,
-        samples_seen=module.step * config.training.global_batch_size,
-        epoch=module.step // run.order.steps_per_epoch,
-        commit=_commit(),
-        **masks,
-    )
-    write_encoder(path, encoder, card)
-
-
-def _commit() -> str:
-    """Return the commit of the code, or its version where it is no checkout."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return __version__
-    command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return __version__
-    return answer.stdout.strip() or __version__
-
-
-def _summary(run: Run, seconds: float) -> Summary:
-    config, metrics = run.config, run.module.metrics
-    summary = Summary(
-        kind=run.images.kind,
-        name=run.folder.root.name,
-        seed=config.seed,
-        step=run.module.step,
-        epochs=run.module.step / run.order.steps_per_epoch,
-        samples_seen=run.module.step * config.training.global_batch_size,
-        train_loss=metrics.get("train_loss"),
-        heldout_loss=metrics.get("heldout_loss"),
-        bad_samples=int(metrics.get("bad_samples", 0)),
-        lives=run.images.start.life,
-        seconds=seconds,
-    )
-    if not isinstance(config, FinetuneConfig):
-        return summary
-    return replace(
-        summary,
-        top1=metrics.get("top1"),
-        top5=metrics.get("top5"),
-        best_top1=metrics.get("best_top1"),
-        num_labels=run.order.num_samples,
-        start=config.encoder or "scratch",
-    )

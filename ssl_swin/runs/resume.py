@@ -1,19 +1,19 @@
-"""Which checkpoint a run starts from, and whether it may: the one rule for going on."""
+"""The rule for going on: which checkpoint a run starts from, and whether it may."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ssl_swin.config.run import RunConfig
-from ssl_swin.config.settings import differences, flatten
+from ssl_swin.config.settings import differences
+from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
-from ssl_swin.training.preemption import SlurmJob
 from ssl_swin.training.trainer import say
 
 
@@ -27,7 +27,7 @@ class Start:
         state: The checkpoint to go on from; None at the beginning.
         changes: What `--resume-from` changed, name -> (before, now).
         shards: The training shard set, as `ShardSet.describe` says.
-        passed_over: Whether the last checkpoint is damaged, and `state` the previous one.
+        passed_over: Whether the last checkpoint is damaged, so that `state` is the previous one.
     """
 
     folder: RunFolder
@@ -41,7 +41,7 @@ class Start:
 def find_start(
     config: RunConfig, kind: str, shards: dict[str, Any], resume_from: Path | None
 ) -> Start:
-    """Find where to go on; nothing is written.
+    """Find where to go on, and write nothing.
 
     Args:
         config: This run.
@@ -50,7 +50,7 @@ def find_start(
         resume_from: A checkpoint for a deliberate change, in a new run folder.
 
     Raises:
-        ValueError: If the folder holds another run, or the shard set is another.
+        UserError: If the folder holds another run, or a run on other shards.
     """
     folder = RunFolder(Path(config.run_dir))
     if resume_from is not None:
@@ -62,7 +62,7 @@ def find_start(
     changed = differences(state["config"], config) | _other_kind(state, kind)
     if changed:
         name, (before, now) = next(iter(changed.items()))
-        raise ValueError(
+        raise UserError(
             f"{folder.root} holds a run with {name}={before!r}, this config says {now!r}; give "
             "another run_dir, or change the run on purpose with "
             f"--resume-from {folder.last} --run_dir NEW"
@@ -72,15 +72,15 @@ def find_start(
 
 
 def has_checkpoint(folder: RunFolder) -> bool:
-    """Whether there is something to go on from."""
+    """Return whether there is a checkpoint to go on from."""
     return folder.last.is_file() or folder.previous.is_file()
 
 
 def _read_newest(folder: RunFolder) -> tuple[State, bool]:
-    """Read the last checkpoint, or the previous one if that is damaged; whether it was.
+    """Return the last checkpoint and False; if it is damaged, the previous one and True.
 
     Raises:
-        ValueError: If neither can be read.
+        UserError: If neither can be read.
     """
     try:
         return read_checkpoint(folder.last), False
@@ -90,7 +90,7 @@ def _read_newest(folder: RunFolder) -> tuple[State, bool]:
         try:
             state = read_checkpoint(folder.previous)
         except DamagedCheckpoint as other:
-            raise ValueError(
+            raise UserError(
                 f"{damage}; and {other}; give another run_dir, or go on from a kept checkpoint "
                 "with --resume-from"
             ) from damage
@@ -101,57 +101,35 @@ def _read_newest(folder: RunFolder) -> tuple[State, bool]:
 def _changed_start(
     config: RunConfig, kind: str, folder: RunFolder, shards: dict[str, Any], resume_from: Path
 ) -> Start:
-    if has_checkpoint(folder):  # the changed run itself goes on, if it is this one
+    if has_checkpoint(folder):  # the changed run has begun, and goes on as any run does
         return find_start(config, kind, shards, None)
     state = read_checkpoint(resume_from)
     if other := _other_kind(state, kind):
-        raise ValueError(f"{resume_from} is of a {other['kind'][0]} run; give one of a {kind} run")
+        raise UserError(f"{resume_from} is of a {other['kind'][0]} run; give one of a {kind} run")
     changes = differences(state["config"], config)
     if state["shards"] != shards:
         changes["shard set"] = (state["shards"], shards)
     return Start(folder, count_lives(folder) + 1, state, changes, shards)
 
 
-def record_start(
-    start: Start, config: RunConfig, step: int, world_size: int, job: SlurmJob
-) -> None:
-    """Write down, on rank 0, that a life begins: config, differences, and a line in `lives`."""
+def prepare_folder(start: Start, config: RunConfig) -> None:
+    """Write down, on rank 0, what will be trained, and clean up after earlier lives."""
     folder = start.folder
-    if start.passed_over:  # the damaged one must never become the previous one
+    if start.state is not None and start.passed_over:
+        # The damaged checkpoint must never become the previous one.
         if folder.last.is_file():
             folder.last.replace(folder.damaged)
         folder.previous.replace(folder.last)
-        append_line(folder.checkpoints, {"step": step, "reasons": ["the one before is damaged"]})
+        reasons = ["the one before is damaged"]
+        append_line(folder.checkpoints, {"step": start.state["step"], "reasons": reasons})
     for place in (folder.root, folder.last.parent):
-        for partial in place.glob(".*.partial"):
-            partial.unlink(missing_ok=True)  # of a life that was killed while it wrote
+        for unfinished in place.glob(".*.partial"):
+            unfinished.unlink(missing_ok=True)  # its life was killed while it wrote
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
-    write_text(folder.config, yaml.safe_dump(nested(flatten(config)), sort_keys=False))
+    write_text(folder.config, yaml.safe_dump(asdict(config), sort_keys=False))
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")
-    line = {"life": start.life, "step": step, "world_size": world_size, **job._asdict()}
-    append_line(folder.lives, line)
-
-
-def record_end(
-    folder: RunFolder, life: int, step: int, reason: str, status: int, seconds: float
-) -> None:
-    """Write down why a life ends, in a line in `ends`."""
-    line = {"life": life, "step": step, "reason": reason, "status": status}
-    append_line(folder.ends, line | {"seconds": round(seconds, 3)})
-
-
-def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Undo `flatten`: dotted names become nested dicts."""
-    result: dict[str, Any] = {}
-    for name, value in flat.items():
-        *path, last = name.split(".")
-        place = result
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return result
 
 
 def _other_kind(state: State, kind: str) -> dict[str, tuple[Any, Any]]:

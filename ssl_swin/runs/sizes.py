@@ -116,10 +116,9 @@ def count_network(config: RunConfig) -> NetworkSizes:
     Raises:
         UserError: If there is no such network, or it does not fit the images or the masks.
     """
-    # Imported late, for speed: torch takes longer than all other checks of a job.
-    import torch
+    import torch  # late, for speed: it takes longer than all other checks of a job
 
-    from ssl_swin.runs.network import build_network
+    from ssl_swin.runs.network import build_network  # late, for it imports torch
 
     with torch.device("meta"):
         network = build_network(config)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ssl_swin.data.shards.indexing import IMAGE_EXTENSIONS
+from ssl_swin.data.shards.names import IMAGE_EXTENSIONS
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import replacing
 

@@ -13,8 +13,10 @@ from PIL import Image
 from rich.progress import Progress
 
 from ssl_swin.data.pixels.decode import FORMATS, UnreadableImage, decode, upright
-from ssl_swin.data.shards.indexing import index_shard, write_manifest
-from ssl_swin.data.shards.layout import Entry, index_beside, load_index, sha256_of
+from ssl_swin.data.shards.index_file import index_beside, load_index
+from ssl_swin.data.shards.indexing import index_shard
+from ssl_swin.data.shards.manifest import Entry, write_manifest
+from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import replacing
 from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, assign, keep_assignment, list_images

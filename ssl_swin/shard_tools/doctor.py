@@ -13,11 +13,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
-from ssl_swin.data.shards.shard_set import ShardSet, open_shards
+from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
 
@@ -117,10 +118,9 @@ def doctor(settings: DoctorSettings) -> None:
     transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)
     stream = ImageStream(shards, transform, img_size, in_chans=3, decoder=settings.decoder)
     torch.set_num_threads(1)
-    shares = all_shares(shards, settings.num_lanes)
     with Progress(transient=True) as progress:
         task = progress.add_task("fetching shards", total=None)
-        _fetch(shards)
+        shares = all_shares(shards, shards.storage.bring(REMOTE_SAMPLES), settings.num_lanes)
         progress.update(task, description="one core")
         one = time_stages(stream, shares, settings.seconds)
         progress.update(task, description=f"{num_workers} loader processes")
@@ -132,44 +132,32 @@ def doctor(settings: DoctorSettings) -> None:
 
 
 def _tell_cache(shards: ShardSet, need: Need, num_lanes: int | None) -> None:
-    """Print what a run's own global batch and blocks ask of the cache."""
-    if shards.remote is None:
-        return
-    global_batch_size = need.batch * need.processes
-    if global_batch_size > shards.num_samples:  # such a run is refused; a smaller one has all of it
-        least = int(shards.bytes.sum())
-    else:
-        order = order_of((shards.counts,), (), None, 0, global_batch_size, num_lanes, BLOCK_SIZE)
-        least = least_cache_bytes(shards, order, need.processes, 1)
-    print(cache_plan(shards, least, None, 0))
+    """Print what a run's own global batch and blocks ask of the cache, if there is one."""
+
+    def least_bytes() -> int:
+        size = need.batch * need.processes
+        if size > shards.num_samples:  # such a run is refused; a smaller one has all of the set
+            return int(shards.bytes.sum())
+        order = order_of((shards.counts,), (), None, 0, size, num_lanes, BLOCK_SIZE)
+        return least_cache_bytes(shards, order, need.processes, 1)
+
+    line = cache_line(shards, least_bytes)
+    if line is not None:
+        print(line)
 
 
-def _num_measured(shards: ShardSet) -> int:
-    """Return how many shards, from the first on, are measured."""
-    if shards.remote is None:
-        return len(shards.counts)
-    return int(np.searchsorted(shards.starts[1:-1], REMOTE_SAMPLES)) + 1
+def all_shares(shards: ShardSet, num_shards: int, num_lanes: int | None = None) -> Shares:
+    """Return all shares of a run over the first shards of a set, as one process reads them.
 
-
-def _fetch(shards: ShardSet) -> None:
-    """Bring the remote shards that are measured."""
-    if shards.remote is None:
-        return
-    for shard in range(_num_measured(shards)):
-        file = shards.remote.open(shard, shards.rows(shard))
-        assert file is not None  # it was waited for
-        shards.remote.release(file)
-
-
-def all_shares(shards: ShardSet, num_lanes: int | None = None) -> Shares:
-    """Return all shares of a run over these shards, as one process reads them.
-
-    Of remote shards it is only a few, in one lane.
+    Args:
+        shards: The set.
+        num_shards: How many of its shards are read.
+        num_lanes: Lanes of the run; left out, as many as it would take.
     """
     counts = shards.counts.copy()
-    counts[_num_measured(shards) :] = 0
+    counts[num_shards:] = 0
     batch = min(BATCH_SIZE, int(counts.sum()))
-    most = min(batch, num_lanes or MAX_DEFAULT_LANES if shards.remote is None else 1)
+    most = min(batch, num_lanes or MAX_DEFAULT_LANES)
     order = SetOrder(counts, 0, batch, max(n for n in range(1, most + 1) if batch % n == 0))
     return Shares(order, rank=0, world_size=1, start_step=0, stop_step=2**40)
 

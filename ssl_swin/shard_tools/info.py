@@ -9,11 +9,12 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
-from ssl_swin.data.shards.layout import CLS_LABEL, JSON_LABEL, NO_LABEL
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 
-_MANY_SAMPLES = 100_000  # above this, labels are counted among the sampled images only
 _MANY_CLASSES = 20
 
 
@@ -31,7 +32,7 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
     """
     if sample < 1:
         raise UserError(f"sample={sample} shows nothing; give 1 or more")
-    shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
+    shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
     counts, num = shard_set.counts, shard_set.num_samples
     places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
     table = Table("what", "value", title=shards)
@@ -62,14 +63,14 @@ def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
 
 
 def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
-    """Count each class: in all of a small local set, else in the sampled images."""
-    if shards.num_samples <= _MANY_SAMPLES and shards.remote is None:
+    """Count each class: in all images if reading them is cheap, else in the sampled ones."""
+    if shards.num_samples <= shards.storage.num_cheap_reads:
         places = np.arange(shards.num_samples)
     reader = ShardReader(shards, whole=False)
     classes: Counter[int] = Counter()
     kinds: Counter[int] = Counter()
     for shard, row in zip(*shards.locate(places), strict=True):
-        kind = int(shards.rows(int(shard))[row]["label_kind"])
+        kind = int(shards.storage.rows(int(shard))[row]["label_kind"])
         kinds[kind] += 1
         if kind == CLS_LABEL:
             classes[reader.label(int(shard), int(row))] += 1

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from rich.progress import Progress
 
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage, decode
-from ssl_swin.data.shards.layout import CLS_LABEL
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.index_file import CLS_LABEL
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import RemoteError, ShardError
 from ssl_swin.shard_tools.parallel import each
 from ssl_swin.shard_tools.printable import printable
@@ -24,15 +26,15 @@ def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> N
         UserError: If `num_workers` is below 1.
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
-    shard_set = ShardSet.open(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
-    jobs = [(shard_set, shard) for shard in range(len(shard_set.paths))]
+    shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
+    jobs = [(shard_set, shard) for shard in range(len(shard_set.counts))]
     num_broken = 0
     with Progress() as progress:
         task = progress.add_task("verifying shards", total=len(jobs))
         for (_, shard), broken in each(broken_samples, jobs, num_workers):
             for key, why in broken:
                 progress.print(
-                    f"{shard_set.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
+                    f"{shard_set.storage.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
                 )
             num_broken += len(broken)
             progress.advance(task)
@@ -60,7 +62,7 @@ def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
     reader = ShardReader(shards)
     broken = []
     try:
-        for row, entry in enumerate(shards.rows(shard)):
+        for row, entry in enumerate(shards.storage.rows(shard)):
             try:
                 decode(reader.read(shard, row), in_chans=3)
                 if entry["label_kind"] == CLS_LABEL:
@@ -74,5 +76,5 @@ def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
     except ShardError as error:  # the shard itself: changed, or its index is gone
         broken.append(("(whole shard)", str(error)))
     finally:
-        reader.close()
+        shards.storage.close()
     return broken

@@ -1,4 +1,4 @@
-"""Images that could not be decoded: counted, named, and the run stopped when they are too many."""
+"""Counts and names images that could not be decoded, and stops the run when they are too many."""
 
 from typing import Any
 
@@ -7,25 +7,26 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.preemption import Meeting
 
-FEWEST_SAMPLES = 1000  # until so many have been seen, the share is taken of this number
+FEWEST_SAMPLES = 1000  # a run that has seen fewer counts as having seen so many
 
 
 class BadSamples(Callback):
-    """Names what was replaced, once for each epoch, and stops all ranks above a share.
+    """Names each bad sample once for each epoch, and stops all ranks when there are too many.
 
-    Ranks meet where points are logged, where checkpoints are due, and where the run ends or stops;
-    what a life finds after that and never saves is found again by the next one.
+    Ranks add up what they found where points are logged, where checkpoints are due, and where the
+    run ends or stops. What a life finds later, and does not save, the next life finds again.
 
     Args:
         folder: The run's files.
         stream: The training images, for the names.
         max_share: Largest share of bad samples among those seen.
-        every_steps: Numbers of steps on whose multiples ranks meet; 0 for none.
+        every_steps: Ranks add up at each multiple of one of these numbers; 0 for none.
         meeting: Tells all ranks whether a checkpoint is due by the clock.
     """
 
@@ -43,17 +44,17 @@ class BadSamples(Callback):
         self._named: set[tuple[int, int]] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
-        """Remember what the lives before have named."""
+        """Read what earlier lives have named."""
         records = read_lines(self.folder.bad_samples)
         self._named = {(record["epoch"], record["index"]) for record in records}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Collect, and look through the collection if it is time.
+        """Collect what was replaced; add up and name it if it is time.
 
         Raises:
-            ValueError: If there are too many; every rank sees the same sum.
+            UserError: If there are too many; every rank sees the same sum.
         """
         self._pending.append(torch.stack([batch["epoch"], batch["replaced"]], dim=1))
         step = pl_module.step
@@ -74,7 +75,7 @@ class BadSamples(Callback):
                 self._name(step, everywhere)
         seen = step * pl_module.schedule.global_batch_size
         if total > self.max_share * max(seen, FEWEST_SAMPLES):
-            raise ValueError(
+            raise UserError(
                 f"{total:.0f} of {seen} images could not be decoded, data.max_bad_share="
                 f"{self.max_share} allows fewer; {self.folder.bad_samples} names them: mend or "
                 "repack the shards (ssl-swin shards verify), or allow more"

@@ -1,4 +1,4 @@
-"""What of a run is saved, when, and how it comes back."""
+"""What of a run is saved, and when; and how it is put back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ def restore(module: Learner, state: State) -> None:
 
 @dataclass(frozen=True)
 class SavePolicy:
-    """When checkpoints are written, beside when the clock or a signal says so.
+    """When checkpoints are due; the clock and signals may ask for more.
 
     Attributes:
-        stop_step: The step the run ends at; there is always one.
+        stop_step: The step the run ends at; its checkpoint is always written.
         every_steps: Steps between checkpoints; 0 for none.
         keep_every_steps: Steps between checkpoints that are kept, with their encoders; 0 for none.
     """
@@ -53,7 +53,7 @@ class SavePolicy:
 
 
 class Checkpoints(Callback):
-    """Saves at the step boundary, after everything else that belongs to the step.
+    """Saves between two steps, after all callbacks that belong to the step.
 
     Args:
         writer: Puts them in their places.
@@ -76,7 +76,7 @@ class Checkpoints(Callback):
         self._best: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
-        """Remember the best result of the lives before."""
+        """Take the best result of earlier lives."""
         self._best = pl_module.metrics.get("best_top1")
 
     def on_train_batch_end(
@@ -101,8 +101,8 @@ class Checkpoints(Callback):
             self._save(trainer, pl_module, state, reasons)
             if leaving:
                 self.writer.finish()
-        if leaving:
-            trainer.strategy.barrier()  # who leaves first may have the others killed
+        if leaving:  # when one process leaves, SLURM may kill the others
+            trainer.strategy.barrier()
         self._best = pl_module.metrics.get("best_top1")
         self.meeting.saved()
         beat()

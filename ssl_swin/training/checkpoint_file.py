@@ -1,4 +1,4 @@
-"""A checkpoint on the disk: written whole or not at all, read without executing anything."""
+"""A checkpoint on the disk: written whole or not at all, and nothing in it is executed."""
 
 import errno
 import pickle
@@ -18,7 +18,7 @@ FORMAT = 1
 
 State = dict[str, Any]
 
-# What zipfile and torch.load say to bytes that are no checkpoint, or were one.
+# What zipfile and torch.load raise for a file that is no checkpoint or is damaged.
 _BROKEN = (
     EOFError,
     LookupError,
@@ -30,7 +30,7 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-# Errors of the system that are the file's fault: it is not there, or sends zipfile to a wild place.
+# System errors that are the file's fault: it is not there, or holds an offset that makes no sense.
 _WRONG_FILE = (errno.ENOENT, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW, None)
 
 
@@ -44,24 +44,24 @@ def write_checkpoint(path: Path, state: State, ready: Callable[[], None] | None 
     Args:
         path: The file.
         state: Its content.
-        ready: Called right before the new file takes the old one's place, which it can forbid by
-            raising.
+        ready: Called right before the new file takes the old one's place; if it raises, the old
+            one stays.
     """
     with replacing(path, ready) as file:
         torch.save(state, file)
 
 
 def read_checkpoint(path: Path) -> State:
-    """Read a checkpoint of ours; nothing in it is executed.
+    """Read a checkpoint, and check each byte of it; nothing in it is executed.
 
     Raises:
         DamagedCheckpoint: If it is not there, or a byte is not what was written.
         UserError: If it is of another format.
-        OSError: If the storage does not give it, which it may do later.
+        OSError: If the storage fails; it may work later.
         MemoryError: If there is no room for it.
     """
     try:
-        with zipfile.ZipFile(path) as file:  # torch writes check sums and never looks at them
+        with zipfile.ZipFile(path) as file:  # torch writes checksums and never checks them
             damaged = file.testzip()
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> State:
         reason = error.strerror or error
         raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint: {reason}") from error
     except _BROKEN as error:
-        if "allocate memory" in str(error):  # torch's word for it
+        if "allocate memory" in str(error):  # torch raises a RuntimeError
             raise MemoryError(f"no memory to read {path} into") from error
         raise DamagedCheckpoint(
             f"{path} cannot be read as a checkpoint: it is damaged, or is not of this program"

@@ -1,4 +1,4 @@
-"""Puts a run's checkpoints where they belong, one at a time, also while training goes on."""
+"""Writes checkpoints into a run folder, in the background if asked to."""
 
 import os
 import secrets
@@ -31,25 +31,25 @@ class CheckpointWriter:
         self._writing: Future[None] | None = None
 
     def write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
-        """Write a checkpoint as the last one, and before that to other places.
+        """Write `copies` of a checkpoint, then the last checkpoint.
 
         Args:
-            state: Its content; the next step may change it when this returns.
-            copies: Other files that get the same content.
-            reasons: Why it is written, for the record.
+            state: Its content; may change once this returns.
+            copies: Files that get the same content.
+            reasons: Why it is written.
 
         Raises:
             LostOwnership: If a newer life owns the folder.
             OSError: If this checkpoint, or the one before it, cannot be written.
         """
-        self.finish()  # one at a time: there is one copy in memory, and the order is kept
+        self.finish()  # one at a time, so that memory holds one copy and the order is kept
         if self.background:
             self._writing = self._thread.submit(self._write, _copied(state), copies, reasons)
         else:
             self._write(state, copies, reasons)
 
     def check(self) -> None:
-        """Raise what a checkpoint in the background met, if it is done; wait for nothing."""
+        """Raise the error of a checkpoint in the background, if it failed; do not wait."""
         if self._writing is not None and self._writing.done():
             self.finish()
 
@@ -77,7 +77,7 @@ class CheckpointWriter:
 
 
 def keep_previous(folder: RunFolder) -> None:
-    """Give `last` the name `previous` too; at every moment one of the names is a whole file."""
+    """Name the last checkpoint `previous`, too; at any moment one of the two is a whole file."""
     last, previous = folder.last, folder.previous
     if not last.is_file():
         return  # there is no checkpoint yet
@@ -88,11 +88,11 @@ def keep_previous(folder: RunFolder) -> None:
     except OSError:  # a file system without links
         last.replace(previous)
     finally:
-        spare.unlink(missing_ok=True)  # still there if both were one file
+        spare.unlink(missing_ok=True)  # where both names were one file already, it is left
 
 
 def _copied(value: Any) -> Any:
-    """Copy what the next step would change into main memory."""
+    """Copy tensors, which the next step changes, into main memory."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

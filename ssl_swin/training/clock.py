@@ -1,4 +1,4 @@
-"""How long steps take, how much of it is waiting for data, and a warning if it is much."""
+"""How long steps take, and how much of it is waiting for data."""
 
 import os
 import time
@@ -11,13 +11,13 @@ from ssl_swin.training.trainer import say
 
 
 class Clock(Callback):
-    """Times steps and the waiting for data; last of all callbacks, so that it sees only the loader.
+    """Times steps and the wait for data; the last callback, so that it times only the loader.
 
     Attributes:
         step_s: Seconds since the last reset.
-        wait_s: Of these, seconds the loader was waited for.
+        wait_s: How many of these were spent waiting for the loader.
         num_steps: Steps since the last reset.
-        last_step_s: Seconds of the last step, with its wait.
+        last_step_s: Seconds of the last step and its wait.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Clock(Callback):
         self.reset()
 
     def reset(self) -> None:
-        """Start counting anew."""
+        """Count from 0 again."""
         self.wait_s, self.num_steps = 0.0, 0
         self._began = self._mark = time.perf_counter()
 
@@ -35,31 +35,31 @@ class Clock(Callback):
         return time.perf_counter() - self._began
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
-        """Start with the first wait."""
+        """The first wait begins."""
         self.reset()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Learner, batch: Any, batch_idx: int
     ) -> None:
-        """End of a wait."""
+        """A wait ends."""
         self.wait_s += time.perf_counter() - self._mark
         self.num_steps += 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Start of a wait."""
+        """A wait begins."""
         self._mark = time.perf_counter()
         self.last_step_s, self._last = self._mark - self._last, self._mark
 
 
 class DataWait(Clock):
-    """Says in words, once in a life, that training waits for data, and what to change.
+    """Says once in a life that training waits for data, and what to change.
 
     Args:
         num_workers: Loader processes of each training process.
-        num_steps: Steps that are looked at together; those of the start are passed over.
-        share: Of their time, waiting from which on there is something to say.
+        num_steps: Steps that are timed together; the first ones of a life are left out.
+        share: Share of their time that may be waiting.
     """
 
     def __init__(self, num_workers: int, num_steps: int = 100, share: float = 0.25) -> None:
@@ -70,7 +70,7 @@ class DataWait(Clock):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the last steps when there are enough of them."""
+        """Look at the last steps if there are enough of them."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if self._said or self.num_steps < self.window:
             return

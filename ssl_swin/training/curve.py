@@ -57,7 +57,7 @@ class LearningRateCurve:
     warmup_prefix: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a curve that cannot be drawn.
+        """Refuse settings that contradict each other.
 
         Raises:
             UserError: If the schedule is unknown, the warmup does not fit, or milestones are

@@ -14,7 +14,8 @@ from ssl_swin.data.batches.batch import Batch, collate
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import EvaluationShares, Order, Share, Shares
 from ssl_swin.data.pixels import on_device
-from ssl_swin.data.remote.ahead import FetchAhead, Needs, TrackedShares
+from ssl_swin.data.remote.ahead import Needs, TrackedShares
+from ssl_swin.data.shards.storage import Prefetch
 
 _PREFETCH = 2  # batches that each loader process draws ahead
 
@@ -61,7 +62,7 @@ class StreamModule(LightningDataModule):
         super().__init__()
         self.stream, self.order = stream, order
         self.heldout, self.steps, self.num_workers = heldout, steps, num_workers
-        self._ahead: FetchAhead | None = None
+        self._ahead: Prefetch | None = None
         self._on_cpu = stream.on_cpu()
 
     def train_dataloader(self) -> DataLoader:
@@ -69,11 +70,8 @@ class StreamModule(LightningDataModule):
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         shares = Shares(self.order, rank, world_size, *self.steps)
-        shards = self.stream.shards
-        if shards.remote is None:
-            return self._loader(self.stream, shares)
-        needs = Needs(shards, self.order, rank, world_size, self.steps[1])
-        self._ahead = FetchAhead(shards, needs.at)
+        needs = Needs(self.stream.shards, self.order, rank, world_size, self.steps[1])
+        self._ahead = self.stream.shards.storage.fetch_ahead(needs.at)
         in_flight = max(1, _PREFETCH * self.num_workers)
         return self._loader(self.stream, TrackedShares(shares, self._ahead, in_flight))
 
@@ -113,9 +111,7 @@ class StreamModule(LightningDataModule):
         (draw,) = EvaluationShares(index, len(index), rank=0, world_size=1)
         return stream.__getitems__(draw)
 
-    def _loader(
-        self, stream: ImageStream, shares: Shares | EvaluationShares | TrackedShares
-    ) -> DataLoader:
+    def _loader(self, stream: ImageStream, shares: TrackedShares | EvaluationShares) -> DataLoader:
         return DataLoader(
             stream,
             batch_sampler=shares,  # type: ignore[arg-type]  # a draw is no list, and need not be

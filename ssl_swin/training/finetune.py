@@ -15,7 +15,7 @@ from ssl_swin.training.regularise import Regularisation
 
 
 class FinetuneModule(Learner):
-    """A classifier over global batches; `layer_decay` scales the rate from layer to layer."""
+    """A classifier; `layer_decay` scales the learning rate from each layer to the one before."""
 
     network: Classifier
 

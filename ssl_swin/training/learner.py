@@ -18,27 +18,27 @@ from ssl_swin.training.optim import adamw
 
 
 class StepResult(NamedTuple):
-    """What a step leaves for the log; on the device, so that nothing waits for it."""
+    """What a step tells the callbacks; on the device, so that the step waits for nothing."""
 
     loss: Tensor
-    """This rank's part of the loss; the parts of all ranks add up to it."""
+    """This rank's part of the loss; the parts of all ranks add up to the loss."""
     grad_norm: Tensor
     """Norm of the whole gradient before clipping, the same on every rank."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the run's images become optimiser steps.
+    """How a run is cut into steps, and how each step is taken.
 
     Attributes:
         seed: The run's seed.
         global_batch_size: Images of one step over all ranks.
         steps_per_epoch: Steps of one epoch.
-        num_micro_batches: Parts a rank's share is put through in; the same on every rank.
+        num_micro_batches: Micro-batches that a rank's share is cut into, as many on every rank.
         curve: Learning rate of every step.
         weight_decay: AdamW's.
         betas: AdamW's.
-        clip_grad: Largest norm of the gradient.
+        clip_grad: Largest norm of the gradient; a longer one is scaled down.
     """
 
     seed: int
@@ -52,10 +52,15 @@ class Schedule:
 
 
 class Learner(LightningModule, ABC):
-    """A network that learns from global batches; a batch is this rank's share of one.
+    """A network that learns from global batches; Lightning's batch is this rank's share of one.
 
-    Optimisation is manual, so that a step, and all that is counted in steps, means the same on any
-    number of ranks. `step` counts the steps done over all lives of the run.
+    Lightning's own optimisation is off, so that a step means the same on any number of ranks.
+
+    Attributes:
+        step: Steps done over all lives of the run.
+        result: Of the last step; None before the first.
+        metrics: Last known numbers, by name; kept in checkpoints.
+        optimizer_state: Of the checkpoint, until the optimiser is made.
     """
 
     def __init__(self, network: nn.Module, normalise: Normalisation, schedule: Schedule) -> None:
@@ -64,8 +69,8 @@ class Learner(LightningModule, ABC):
         self.network, self.normalise, self.schedule = network, normalise, schedule
         self.step = 0
         self.result: StepResult | None = None
-        self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
-        self.optimizer_state: dict[str, Any] | None = None  # of the life before, until it is used
+        self.metrics: dict[str, float] = {}
+        self.optimizer_state: dict[str, Any] | None = None
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -80,11 +85,11 @@ class Learner(LightningModule, ABC):
         """Return sums over held-out images, float64 scalars by name."""
 
     def prepare(self, batch: Batch) -> Batch:
-        """Return the share as it is cut into micro-batches."""
+        """Change a rank's share before it is cut into micro-batches."""
         return batch
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW, as it was when the run goes on."""
+        """Return AdamW, with its state from the checkpoint if there is one."""
         rate = self.schedule.curve.at(self.step)
         optimizer = adamw(self.parameter_groups(), lr=rate, betas=self.schedule.betas)
         if self.optimizer_state is not None:
@@ -106,18 +111,18 @@ class Learner(LightningModule, ABC):
         self.step += 1
 
     def _backward(self, share: Batch) -> Tensor:
-        """Add up gradients over micro-batches; under DDP, ranks meet at the last one."""
+        """Add up gradients over micro-batches; under DDP, ranks exchange them at the last one."""
         bounds = micro_batch_bounds(len(share["index"]), self.schedule.num_micro_batches)
         total = torch.zeros((), device=self.device)
         for micro, (start, stop) in enumerate(bounds):
             if start == stop:
                 continue
-            # Drop path and dropout draw from here: bit-equal when the run goes on, on this layout.
+            # Drop path draws from this seed, so a run that goes on draws what it would have drawn.
             key = (self.schedule.seed, self.step, self.global_rank, micro)
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
             with nullcontext() if stop == bounds[-1][1] else self._no_sync():
                 loss = self.loss({name: value[start:stop] for name, value in share.items()})
-                # DDP takes the mean over ranks of what are parts of a sum.
+                # DDP takes the mean over the ranks; the gradient is their sum.
                 self.manual_backward(loss * self.trainer.world_size)
             total = total + loss.detach()
         return total

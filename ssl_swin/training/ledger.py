@@ -1,4 +1,4 @@
-"""Which images each step used: one file of JSON lines for each rank."""
+"""Writes down which images each step used: one file of JSON lines for each rank."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ssl_swin.training.learner import Learner
 
 
 class Ledger(Callback):
-    """Writes which images each step used, after the step."""
+    """Appends a line after each step."""
 
     def __init__(self, folder: RunFolder, life: int) -> None:
         self.folder, self.life = folder, life

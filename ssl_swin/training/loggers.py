@@ -14,7 +14,7 @@ from ssl_swin.record.run_folder import RunFolder
 class MetricsFile(Logger):
     """TensorBoard's points once more, in full precision, for programs.
 
-    A step may stand in two lives of a run that was killed: the numbers are the same.
+    After a kill some steps come again in the next life, with the same numbers.
     """
 
     name, version = "metrics", ""
@@ -24,7 +24,7 @@ class MetricsFile(Logger):
         self.path = folder.metrics
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: they are in the run folder's config."""
+        """Do nothing: the run folder has the config."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -33,7 +33,7 @@ class MetricsFile(Logger):
 
 
 def make_loggers(folder: RunFolder, start_step: int) -> list[Logger]:
-    """Return TensorBoard, which takes back what was drawn after `start_step`, and a file."""
+    """Return TensorBoard, which hides older points after `start_step`, and a file."""
     tensorboard = TensorBoardLogger(
         folder.tensorboard.parent,
         name="",

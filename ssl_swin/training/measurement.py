@@ -1,4 +1,4 @@
-"""Measures held-out images between two steps; each rank reads its part of them."""
+"""Measures held-out images between two steps, each rank its share of them."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from ssl_swin.training.watchdog import beat
 
 
 class Measurement(Callback):
-    """Measures held-out images, keeps the means in the module's `metrics`, and logs them."""
+    """Measures held-out images, keeps the means in the module's `metrics` and logs them."""
 
     def __init__(self, every_steps: int, stop_step: int) -> None:
         self.every_steps, self.stop_step = every_steps, stop_step

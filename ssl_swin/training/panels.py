@@ -1,4 +1,4 @@
-"""Pictures of what the network sees and makes of it, in TensorBoard and as PNG files."""
+"""Pictures of what the network sees and what it reconstructs, as PNG files and in TensorBoard."""
 
 from typing import Any
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ssl_swin.models.masking import to_pixels
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.pretrain import PretrainModule
 
 TITLES = ("input", "masked", "reconstruction", "pasted")
@@ -21,7 +20,7 @@ TITLE_PX = 16
 
 
 class Panels(Callback):
-    """Draws a fixed set of images with fixed masks; rank 0 alone."""
+    """Makes a panel of the same images with the same masks each time, on rank 0."""
 
     def __init__(
         self, folder: RunFolder, every_steps: int, stop_step: int, num_images: int = 8
@@ -32,20 +31,18 @@ class Panels(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: PretrainModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw if it is time, or if the run ends here."""
+        """Make a panel if it is time, or if the run ends here."""
         step = pl_module.step
         due = self.every_steps and step % self.every_steps == 0
         if not trainer.is_global_zero or not (due or step == self.stop_step):
             return
-        datamodule = trainer.datamodule
-        assert isinstance(datamodule, StreamModule)
-        fixed = datamodule.fixed_images(self.num_images)
+        fixed = trainer.datamodule.fixed_images(self.num_images)
         images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
         pl_module.eval()
         with torch.no_grad(), trainer.precision_plugin.val_step_context():
             reconstruction, mask = pl_module.reconstruct(images, index)
         pl_module.train()
-        panel = draw_panel(images, reconstruction, mask, pl_module.masking.mask_patch_size)
+        panel = make_panel(images, reconstruction, mask, pl_module.masking.mask_patch_size)
         path = self.folder.panel(step)
         path.parent.mkdir(parents=True, exist_ok=True)
         panel.save(path)
@@ -54,10 +51,10 @@ class Panels(Callback):
             writer.add_image("reconstruction", np.asarray(panel), step, dataformats="HWC")
 
 
-def draw_panel(
+def make_panel(
     images: Tensor, reconstruction: Tensor, mask: Tensor, mask_patch_size: int
 ) -> Image.Image:
-    """Lay out one row an image: input, masked input, reconstruction, hidden patches pasted back.
+    """Put an image in each row: input, masked input, reconstruction, hidden patches pasted back.
 
     Args:
         images: uint8 (batch, chans, height, width).
@@ -73,7 +70,7 @@ def draw_panel(
         reconstruction,
         torch.where(hidden, reconstruction, images),
     ]
-    zoom = -(-MIN_SIDE_PX // images.shape[-1])
+    zoom = -(-MIN_SIDE_PX // images.shape[-1])  # rounded up
     side = images.shape[-1] * zoom + GAP_PX
     size = len(columns) * side + GAP_PX, len(images) * side + GAP_PX + TITLE_PX
     panel = Image.new("RGB", size, "white")

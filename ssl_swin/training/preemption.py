@@ -1,82 +1,32 @@
-"""Leaves at a step boundary when a signal asked for it: the ranks agree, save, and stop."""
+"""Stops a run between two steps when a signal asks for it: the ranks agree, save, and leave."""
 
-import os
 import time
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-import torch.distributed as dist
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import signals
+from ssl_swin.training.agreement import Agreement
 from ssl_swin.training.learner import Learner
 
-# Where steps are long, ranks start to agree after each, and know the answer one step later: a run
-# leaves within 2 steps of a signal. Short steps share an exchange among AGREE_EVERY: it leaves
-# within AGREE_EVERY + 1. One process needs none, and leaves after the step the signal came in.
+# Where steps are long, ranks exchange their wishes after each step and know the answer one step
+# later, so a run leaves within 2 steps of a signal. Where steps are short, AGREE_EVERY steps share
+# an exchange, so it leaves within AGREE_EVERY + 1. One process needs no exchange.
 LONG_STEP_S = 0.1
 AGREE_EVERY = 4
 
 
-class SlurmJob(NamedTuple):
-    """What SLURM says of this life; all None outside of it."""
-
-    job: str | None
-    restart: int | None
-    """Times the job was put back in the queue."""
-    nodes: str | None
-    """SLURM's list of node names."""
-
-
-def slurm_job() -> SlurmJob:
-    """Return the job this process runs in."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
-        return SlurmJob(None, None, None)
-    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))  # not set in a job's first life
-    return SlurmJob(job, restart, os.environ.get("SLURM_JOB_NODELIST"))
-
-
-class Agreement:
-    """Agrees on the largest of all ranks' integers, while they go on with the next step.
-
-    It has a gloo group of its own: the exchange runs on the CPU, and no device is waited for.
-
-    Args:
-        world_size: Ranks; all of them make this object at the same time.
-        timeout: How long one waits for the others.
-    """
-
-    def __init__(self, world_size: int, timeout: timedelta) -> None:
-        self._group: Any = None
-        if world_size > 1:
-            self._group = dist.new_group(backend="gloo", timeout=timeout)
-        self._values = torch.zeros(0, dtype=torch.int64)
-        self._work: dist.Work | None = None
-
-    def start(self, values: Sequence[int]) -> None:
-        """Hand in this rank's integers; as many on every rank."""
-        self._values = torch.tensor(values, dtype=torch.int64)
-        if self._group is not None:
-            highest = dist.ReduceOp.MAX
-            self._work = dist.all_reduce(self._values, highest, self._group, async_op=True)
-
-    def wait(self) -> list[int]:
-        """Return the largest of what all ranks have handed in."""
-        if self._work is not None:
-            self._work.wait()
-            self._work = None
-        return self._values.tolist()
+class StartAgain(RuntimeError):
+    """This life cannot begin; another start of the same command can."""
 
 
 class Meeting(Callback):
-    """Where all ranks learn the same: whether to stop and save now; stands before `Checkpoints`.
+    """Tells all ranks the same: whether to stop now, and whether to save; before `Checkpoints`.
 
     Args:
         stop_step: The step the run ends at.
-        save_every_s: Seconds between checkpoints, on the clock of rank 0; 0 for none.
+        save_every_s: Seconds between checkpoints by the clock of rank 0; 0 for none.
         timeout: How long one rank waits for the others.
 
     Attributes:
@@ -97,7 +47,7 @@ class Meeting(Callback):
         Raises:
             StartAgain: If a checkpoint was replaced while the ranks read it.
         """
-        signals.watch()  # once more, should a library have set its own
+        signals.watch()  # again, in case a library has set its own handlers
         self._agreement = Agreement(trainer.world_size, self.timeout)
         self._agreement.start([pl_module.step, -pl_module.step])
         last, first = self._agreement.wait()
@@ -110,7 +60,7 @@ class Meeting(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the answer of the step before, and ask again."""
+        """Take the answer to the last exchange, and begin the next."""
         now = time.monotonic()
         self._step_s, self._met_at = now - self._met_at, now
         alone, step = trainer.world_size == 1, pl_module.step
@@ -127,7 +77,7 @@ class Meeting(Callback):
             self._pending = True
 
     def saved(self) -> None:
-        """Start the time between checkpoints anew."""
+        """Begin the time to the next checkpoint: one was written."""
         self._saved_at = time.monotonic()
 
     def _own_wish(self, trainer: Trainer) -> list[int]:
@@ -135,11 +85,7 @@ class Meeting(Callback):
         due = (
             trainer.is_global_zero
             and self.save_every_s > 0
-            and not self.save_due  # it is about to be written
+            and not self.save_due  # that one is about to be written
             and time.monotonic() - self._saved_at >= self.save_every_s
         )
         return [signals.received(), int(due), int(self._step_s >= LONG_STEP_S)]
-
-
-class StartAgain(RuntimeError):
-    """This life cannot begin; another start of the same command can."""

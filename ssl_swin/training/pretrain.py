@@ -43,7 +43,7 @@ class Masking:
 
 
 class PretrainModule(Learner):
-    """SimMIM over global batches."""
+    """SimMIM; its loss is divided by the hidden pixels of the whole global batch."""
 
     network: SimMIM
 

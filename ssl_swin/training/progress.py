@@ -1,4 +1,4 @@
-"""How far the run is: a bar in a terminal, lines elsewhere."""
+"""Shows how far the run is: a bar in a terminal, lines elsewhere."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ PLAIN_EVERY_S = 30.0  # between lines of progress where there is no terminal
 
 
 class ProgressBar(Callback):
-    """Loss, images per second and time left; lines instead of a bar where there is no terminal."""
+    """Shows loss, images per second and time left, on rank 0."""
 
     def __init__(self, start_step: int, stop_step: int) -> None:
         self.start_step, self.stop_step = start_step, stop_step
@@ -29,7 +29,7 @@ class ProgressBar(Callback):
         self._plain_at = self._began = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
-        """Draw the bar on rank 0."""
+        """Show the bar."""
         if not trainer.is_global_zero:
             return
         self._began = self._plain_at = time.monotonic()
@@ -73,7 +73,7 @@ class ProgressBar(Callback):
             print(line, file=sys.stderr, flush=True)
 
     def teardown(self, trainer: Trainer, pl_module: Learner, stage: str) -> None:
-        """Take the bar away, also after an error."""
+        """Remove the bar, also after an error."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,4 +1,4 @@
-"""The curves: loss, learning rates and speed, at every so many steps."""
+"""The curves: loss, learning rates and speed."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from ssl_swin.training.loggers import log
 
 
 class Scalars(Callback):
-    """TensorBoard's curves; a point's step is the number of steps done, over all lives."""
+    """Logs points; the step of a point is the number of steps done over all lives."""
 
     def __init__(self, every_steps: int, clock: Clock) -> None:
         self.every_steps, self.clock = every_steps, clock

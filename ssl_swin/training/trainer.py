@@ -1,7 +1,7 @@
-"""The Trainer: devices, processes and precision. Steps count, not Lightning's epochs.
+"""The Trainer: devices, processes and precision.
 
-Lightning sees a run as one epoch of the steps that are left, so none of its own rules for resuming,
-validating or checkpointing apply; what happens between two steps is the list of callbacks.
+Lightning sees a run as one epoch of the steps that are left. So none of its own rules for resuming,
+validating or saving apply: the list of callbacks says what happens between two steps.
 """
 
 import inspect
@@ -24,8 +24,8 @@ from ssl_swin.errors import UserError
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 
-# Lightning's advice on choices that are the config's; and DDP's on the decoder's 1x1 convolution,
-# whose gradient differs from its bucket in the strides of axes of length 1 alone.
+# Advice that does not apply: Lightning's on choices that the config makes, and DDP's on the
+# decoder's 1x1 convolution: gradient and bucket differ only in strides of axes of length 1.
 _ADVICE = (
     "Grad strides do not match bucket view strides.*",
     ".*does not have many workers.*",
@@ -34,19 +34,19 @@ _ADVICE = (
     "The `srun` command is available.*",  # a login node may train without it
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
-# Swin's buffers never change; torch 2.15 renamed the switch for sending them at every step.
+# Our buffers never change, so DDP need not send them at each step. torch 2.15 renamed the option.
 _SYNC_BUFFERS = (
     "forward_sync_buffers"
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
 )
 
-say = rank_zero_only(print)  # one line, whatever the number of processes
+say = rank_zero_only(print)
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run is computed on, and with which numbers; all of it as in the config.
+    """What a run is computed on, and how exactly; as in the config.
 
     Attributes:
         accelerator: `auto` takes a GPU if there is one.
@@ -85,7 +85,7 @@ def make_trainer(
     loggers: list[Logger],
     timeout: timedelta = timedelta(minutes=30),
 ) -> Trainer:
-    """Return a Trainer on which only our callbacks decide what happens between steps.
+    """Return a Trainer that leaves all that happens between two steps to the callbacks.
 
     Args:
         hardware: Where to train.
@@ -118,11 +118,11 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=loggers or False,
-        log_every_n_steps=1,  # only silences advice: we log ourselves
+        log_every_n_steps=1,  # silences advice; our callbacks log
         callbacks=callbacks,
     )
-    # Lightning's handler for SIGTERM broadcasts in mid-step, which deadlocks (issue 21406), and its
-    # loop broadcasts at every step, which waits for the device (21487). `Meeting` does both jobs.
+    # Lightning's handler for SIGTERM broadcasts within a step, which deadlocks (issue 21406). Its
+    # loop broadcasts at each step, which waits for the device (21487). `Meeting` does both jobs.
     trainer._signal_connector.register_signal_handlers = _nothing
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
     return trainer
@@ -140,5 +140,5 @@ def _nothing() -> None:
 
 
 def limit_threads(num_threads: int | None, devices: int) -> None:
-    """Share the cores out among the training processes of this machine."""
+    """Set the CPU threads of this process; None shares the cores among the `devices`."""
     torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // devices))

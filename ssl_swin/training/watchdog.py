@@ -1,7 +1,7 @@
-"""Ends a process that hangs, or whose run a newer life has taken: stacks on the disk, and out.
+"""Ends a process that hangs, or whose run folder a newer life has claimed.
 
-The thread cannot run while something keeps Python's lock, and stands still when the file system
-does. So it winds up a timer of faulthandler's, which needs neither, again and again.
+A thread watches. It cannot run while a library keeps Python's lock, and it hangs with the file
+system. So it sets a timer of faulthandler, which needs neither, again and again.
 """
 
 import faulthandler
@@ -19,24 +19,24 @@ from ssl_swin import errors
 from ssl_swin.record.owner import Ownership
 from ssl_swin.training.learner import Learner
 
-LOOK_EVERY_S = 10.0  # at the owner; a life that lost its run ends within so many seconds
+LOOK_EVERY_S = 10.0  # a life that lost its run folder ends within so many seconds
 STDERR = 2
 
 _beaten_at = time.monotonic()
 
 
 def beat() -> None:
-    """Say that the process does not hang: a step, a held-out batch or a save is done."""
+    """Tell the watchdog that a step, a held-out batch or a save is done."""
     global _beaten_at
     _beaten_at = time.monotonic()
 
 
 class Watchdog(Callback):
-    """Ends the process when nothing is done for too long, or the run folder is lost.
+    """Ends the process when nothing gets done for too long, or the run folder is lost.
 
     Args:
-        timeout_s: Longest time between two beats, seconds; 0 for any.
-        stacks: Rank -> file for the stacks of its threads.
+        timeout_s: Longest time between two beats in seconds; 0 for no limit.
+        stacks: Rank -> file that gets the stacks of its threads.
         ownership: The claim to the run folder.
         record: Writes down why this life ends: reason and exit status.
     """
@@ -55,9 +55,9 @@ class Watchdog(Callback):
         self._thread: threading.Thread | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
-        """Start to watch."""
+        """Begin to watch."""
         beat()
-        self._wind_up(self.timeout_s)
+        self._set_timer(self.timeout_s)
         self._thread = threading.Thread(
             target=self._watch, args=(trainer.global_rank,), name="watchdog", daemon=True
         )
@@ -84,7 +84,7 @@ class Watchdog(Callback):
 
     def _watch(self, rank: int) -> None:
         while not self._over.wait(self.every_s):
-            self._wind_up(self.timeout_s)
+            self._set_timer(self.timeout_s)
             if self.ownership.is_lost():
                 print(f"error: {self.ownership.describe_loss()}", file=sys.stderr, flush=True)
                 self.record("lost ownership", errors.LOST)
@@ -94,14 +94,14 @@ class Watchdog(Callback):
                 self._time_out(rank, idle_s)
         faulthandler.cancel_dump_traceback_later()
 
-    def _wind_up(self, seconds: float) -> None:
+    def _set_timer(self, seconds: float) -> None:
         if self.timeout_s:
             faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
 
     def _time_out(self, rank: int, idle_s: float) -> None:
         faulthandler.dump_traceback(file=STDERR)
         grace_s = 4 * self.every_s
-        self._wind_up(2 * grace_s)  # the disk may hang
+        self._set_timer(2 * grace_s)  # the disk may hang
         path = self.stacks(rank)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
@@ -114,5 +114,5 @@ class Watchdog(Callback):
             flush=True,
         )
         self.record("step time-out", 1)
-        time.sleep(grace_s)  # the others wait for this one, and shall say where
+        time.sleep(grace_s)  # the other ranks wait for this one; let them write their stacks, too
         os._exit(1)

@@ -142,7 +142,7 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
         (["--warning", "0"], "1 or more"),
         (["--mask.mask_patch_size", "7"], "does not divide img_size"),
         (["--mask.mask_ratio", "0.999"], "leave at least one"),
-        (["--model.name", "swin_huge"], "is no encoder known"),
+        (["--model.name", "swin_huge"], "model.name='swin_huge' is not known"),
         (["--array", "seed"], "write KEY=VALUE,VALUE"),
         (["--array", "sead=1,2"], "unknown option --sead; did you mean seed?"),
         (["--array", "seed=1,-2"], "must be 0 or more"),

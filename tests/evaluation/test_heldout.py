@@ -11,10 +11,8 @@ from ssl_swin.data.order.one_set import EvaluationShares
 from ssl_swin.evaluation.heldout import measure
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
-from ssl_swin.runs.build import build_finetune, build_pretrain
 from tests.training.launch import finetune_config, pretrain_config, train
-
-BUILD = {pretrain_config: build_pretrain, finetune_config: build_finetune}
+from tests.training.tiny import built
 
 
 class Brightness(nn.Module):
@@ -70,7 +68,7 @@ def test_a_module_is_left_in_the_mode_it_was_in(training):
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("configure", BUILD)
+@pytest.mark.parametrize("configure", [pretrain_config, finetune_config])
 def test_without_a_trainer_the_numbers_are_those_of_the_run_s_summary(
     tmp_path, tiny_shards, configure
 ):
@@ -81,7 +79,7 @@ def test_without_a_trainer_the_numbers_are_those_of_the_run_s_summary(
     config = replace(config, data=data, optim=replace(config.optim, epochs=2, warmup_epochs=1))
     summary = read_summary(RunFolder(train(config)))
 
-    run = BUILD[configure](config)
+    run = built(config)
     heldout = run.datamodule.heldout
     shares = EvaluationShares(np.arange(len(heldout.stream)), heldout.batch_size, 0, 1)
     found = measure(

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import ENCODERS, build_encoder
 from ssl_swin.models.simmim import SimMIM
@@ -27,7 +28,7 @@ def test_the_tag_behind_timms_name_does_not_matter():
     [
         ("swinv2_tiny_window8_256", "nearest: swin_"),
         ("swin_tiny", "swin_tiny_patch4_window7_224"),
-        ("resnet50", "'resnet50' is no encoder known here"),
+        ("resnet50", r"model\.name='resnet50' is not known"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_known(name, told):
@@ -35,9 +36,17 @@ def test_an_unknown_name_is_refused_with_the_nearest_known(name, told):
         build_encoder(name, 64, 3)
 
 
-def test_a_size_that_the_encoder_does_not_have_is_refused():
-    with pytest.raises(ValueError, match="has no depth; it takes name, img_size"):
-        build_encoder("swin_tiny_patch4_window7_224", 64, 3, depth=3)
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("swin_tiny_patch4_window7_224", "a Swin has no depth; its sizes are patch_size, window"),
+        ("toy", "the encoder toy got an unexpected keyword argument 'depth'; leave it out"),
+    ],
+)
+def test_a_size_that_the_encoder_does_not_have_is_refused(name, told, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "toy", ToyEncoder)
+    with pytest.raises(UserError, match=told):
+        build_encoder(name, 64, 3, depth=3)
 
 
 def test_every_swin_of_timm_is_known():

@@ -34,12 +34,9 @@ def test_a_new_kind_is_a_line_in_its_table(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"loss": "l3"}, "loss=l3 is not known; known are l1"),
-        ({"mask": MaskConfig("block", 8)}, "mask.kind=block is not known; known are random"),
-        (
-            {"target": TargetConfig("words")},
-            "target.kind=words is not known; known are pixels, normalised_pixels",
-        ),
+        ({"loss": "l3"}, "loss='l3' is not known; nearest: l1"),
+        ({"mask": MaskConfig("block", 8)}, "mask.kind='block' is not known; nearest: random"),
+        ({"target": TargetConfig("pixel")}, "target.kind='pixel' is not known; nearest: pixels"),
         ({"target": TargetConfig("normalised_pixels", 4)}, "norm_size=4"),
         ({"mask": MaskConfig(mask_patch_size=8, mask_ratio=1.0)}, "leave at least one"),
         ({"mask": MaskConfig(mask_patch_size=6)}, "does not divide img_size=32"),

@@ -10,11 +10,11 @@ from ssl_swin.config.optim import OptimConfig
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.record.lives import count_lives
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.resume import find_start, nested, record_end, record_start
-from ssl_swin.training.checkpoint_file import FORMAT, write_checkpoint
-from ssl_swin.training.preemption import SlurmJob
+from ssl_swin.runs.resume import find_start, prepare_folder
+from ssl_swin.training.checkpoint_file import FORMAT, read_checkpoint, write_checkpoint
 
 SHARDS = {"num_shards": 2, "num_samples": 9, "num_bytes": 100, "fingerprint": "abc"}
 
@@ -74,7 +74,8 @@ def test_a_deliberate_change_starts_in_a_new_folder_and_is_written_down(config, 
     start = find_start(other, "pretrain", shards, folder.last)
     assert start.state["step"] == 7
     assert start.changes == {"seed": (0, 3), "shard set": (SHARDS, shards)}
-    record_start(start, other, 7, 1, SlurmJob(None, None, None))
+    prepare_folder(start, other)
+    append_line(start.folder.lives, {"life": 1})
     assert json.loads(start.folder.differences.read_text())["seed"] == [0, 3]
     # Started again before its first checkpoint, it begins there again; then it goes on by itself.
     again = find_start(other, "pretrain", shards, folder.last)
@@ -90,22 +91,34 @@ def test_a_run_of_the_other_kind_is_no_start(config, folder, tmp_path):
         find_start(other, "finetune", SHARDS, folder.last)
 
 
-def test_lives_are_counted_and_the_config_is_kept_whole(config):
-    for life in (1, 2, 3):
-        start = find_start(config, "pretrain", SHARDS, None)
-        assert start.life == life == count_lives(start.folder) + 1
-        record_start(start, config, 5 * life, 2, SlurmJob("17", life - 1, "n[1-2]"))
-        record_end(start.folder, life, 9 * life, "signal SIGUSR1", 75, 1.23456)
-    lines = [json.loads(line) for line in start.folder.lives.read_text().splitlines()]
-    job = {"job": "17", "nodes": "n[1-2]"}
-    begun = [{"life": n, "step": 5 * n, "world_size": 2, "restart": n - 1} for n in (1, 2, 3)]
-    assert lines == [line | job for line in begun]
-    ends = [json.loads(line) for line in start.folder.ends.read_text().splitlines()]
-    end = {"reason": "signal SIGUSR1", "status": 75, "seconds": 1.235}
-    assert ends == [{"life": n, "step": 9 * n} | end for n in (1, 2, 3)]
-    assert yaml.safe_load(start.folder.config.read_text()) == nested(flatten(config))
+def test_the_config_is_kept_whole_and_as_plain_yaml(config):
+    start = find_start(config, "pretrain", SHARDS, None)
+    prepare_folder(start, config)
+    text = start.folder.config.read_text()
+    assert yaml.safe_load(text) == json.loads(json.dumps(dataclasses.asdict(config)))
+    assert not {"&", "*", "!"} & set(text)  # no references, no types of Python
+    assert list(yaml.safe_load(text)) == [field.name for field in dataclasses.fields(config)]
+    assert json.loads(start.folder.shards.read_text()) == SHARDS
     assert not start.folder.differences.exists()
 
 
-def test_nesting_undoes_flattening():
-    assert nested({"a": 1, "b.c": 2, "b.d.e": [3]}) == {"a": 1, "b": {"c": 2, "d": {"e": [3]}}}
+def test_what_a_killed_life_left_unfinished_is_swept_up(config, folder):
+    left = [folder.root / ".config.yaml.1a.partial", folder.last.with_name(".last.ckpt.2b.partial")]
+    for path in left:
+        path.write_text("half")
+    prepare_folder(find_start(config, "pretrain", SHARDS, None), config)
+    assert not any(path.exists() for path in left)
+    assert folder.last.exists()
+
+
+def test_a_damaged_checkpoint_never_becomes_the_previous_one(config, folder, capsys):
+    folder.last.rename(folder.previous)
+    folder.last.write_text("no checkpoint")
+    start = find_start(config, "pretrain", SHARDS, None)
+    assert "going on from" in capsys.readouterr().out
+    assert (start.passed_over, start.state["step"]) == (True, 7)
+    prepare_folder(start, config)
+    assert folder.damaged.read_text() == "no checkpoint"
+    assert read_checkpoint(folder.last)["step"] == 7
+    assert not folder.previous.exists()
+    assert last_step(folder) == 7

@@ -131,7 +131,7 @@ def test_what_is_frozen_has_no_moments(shards):
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ({"name": "swin_huge"}, "no encoder known"),
+        ({"name": "swin_huge"}, "model.name='swin_huge' is not known"),
         ({"embed_dim": 15, "num_heads": (2, 2)}, "num_heads=2 does not divide"),
         ({"img_size": 36}, "does not divide"),
     ],

@@ -12,7 +12,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create, encode
@@ -25,7 +26,7 @@ def content(out):
 
 def test_every_image_is_packed_once_as_it_was_with_its_class(source, packed_names, tmp_path):
     create(source, tmp_path / "out", PackOptions(samples_per_shard=4), num_workers=1)
-    shards = ShardSet.open(str(tmp_path / "out"), index_missing=False)
+    shards = open_shards(str(tmp_path / "out"), index_missing=False)
     reader = ShardReader(shards)
     places = list(zip(*shards.locate(np.arange(shards.num_samples)), strict=True))
     packed = [(reader.read(s, r), reader.label(s, r)) for s, r in places]
@@ -47,7 +48,7 @@ def test_plain_webdataset_code_reads_the_shards(source, tmp_path):
         (int(sample["cls"]), next(sample[kind] for kind in sample if kind in "png jpg webp tif"))
         for sample in webdataset.WebDataset(paths, shardshuffle=False)
     ]
-    reader = ShardReader(ShardSet.open(str(tmp_path / "out")))
+    reader = ShardReader(open_shards(str(tmp_path / "out")))
     ours = [
         (reader.label(shard, row), reader.read(shard, row))
         for shard, count in enumerate(reader.shards.counts)
@@ -62,8 +63,8 @@ def test_plain_webdataset_code_reads_the_shards(source, tmp_path):
 
 def test_images_without_folders_are_packed_without_labels(source, tmp_path):
     create(source / "cat", tmp_path / "out", PackOptions(), num_workers=1)
-    shards = ShardSet.open(str(tmp_path / "out"))
-    assert shards.rows(0)["label_kind"].tolist() == [0] * 4
+    shards = open_shards(str(tmp_path / "out"))
+    assert shards.storage.rows(0)["label_kind"].tolist() == [0] * 4
     assert not (tmp_path / "out" / "classes.json").exists()
 
 
@@ -177,7 +178,7 @@ def test_unreadable_files_are_all_named_and_left_out(source, packed_names, tmp_p
     assert all(line.split("\t")[1] for line in lines)
     printed = capsys.readouterr().out
     assert all(f"left out: {name}" in printed for name in named)
-    assert ShardSet.open(str(tmp_path / "out")).num_samples == len(packed_names)
+    assert open_shards(str(tmp_path / "out")).num_samples == len(packed_names)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -9,13 +8,13 @@ from ssl_swin.__main__ import run
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
+from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.remote.remote_shards import RemoteShards
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.doctor import (
     DoctorSettings,
     Need,
-    _fetch,
     _tell_cache,
     advice,
     all_shares,
@@ -23,8 +22,8 @@ from ssl_swin.shard_tools.doctor import (
 )
 from ssl_swin.shard_tools.timing import STAGES, OneCore, time_stages
 from tests.data.pixels.test_decode import encoded, photograph
-from tests.data.remote.faulty import cache_in, serving
-from tests.data.shards.tars import write_tar
+from tests.data.remote.faulty import cache_in, remote_set, serving
+from tests.data.shards.tars import plain_entries, plain_set, write_tar
 
 
 def one_core(ms=(0.1, 0.1, 1.0, 0.3), short_side=256, jpegs=1.0):
@@ -90,12 +89,12 @@ def test_the_least_cache_of_remote_shards_is_told_and_a_smaller_one_refused(
 def test_the_cache_is_told_for_the_batch_and_the_blocks_of_the_run(
     tmp_path, capsys, batch, processes, lanes
 ):
-    remote = type("Remote", (), {"cache": cache_in(tmp_path, 10**13)})()
     counts = np.full(400, 10_000)
-    shards = replace(ShardSet((), counts, np.full(400, 10**9)), remote=remote)
+    entries = plain_entries(counts, np.full(400, 10**9))
+    shards = ShardSet(RemoteShards((), (), entries, cache_in(tmp_path, 10**13)))
     _tell_cache(shards, Need(batch, 1.0, processes), lanes)
     order = SetOrder(counts, 7, batch * processes, lanes or 64)
-    expected = cache_plan(shards, least_cache_bytes(shards, order, processes, 1), None, 0)
+    expected = cache_line(shards, lambda: least_cache_bytes(shards, order, processes, 1))
     assert capsys.readouterr().out == f"{expected}\n"
     with pytest.raises(ValueError, match="does not divide"):
         _tell_cache(shards, Need(batch, 1.0, processes), 7)
@@ -103,7 +102,8 @@ def test_the_cache_is_told_for_the_batch_and_the_blocks_of_the_run(
 
 @pytest.mark.parametrize(("num_lanes", "expected"), [(None, 64), (64, 64), (10, 8), (1, 1)])
 def test_local_shards_are_read_in_as_many_lanes_as_fit_the_run(num_lanes, expected):
-    shares = all_shares(ShardSet((), np.full(400, 10_000), np.full(400, 10**9)), num_lanes)
+    shards = plain_set(np.full(400, 10_000), np.full(400, 10**9))
+    shares = all_shares(shards, shards.storage.bring(20), num_lanes)
     assert (shares.order.num_lanes, shares.order.global_batch_size) == (expected, 64)
 
 
@@ -116,11 +116,10 @@ def test_of_remote_shards_a_few_are_fetched_before_the_clock_starts(tmp_path, ca
     monkeypatch.setattr("ssl_swin.shard_tools.doctor.REMOTE_SAMPLES", 20)
     options = {"img_size": 32, "seconds": 0.05, "num_workers": 1, "batch": 8, "num_lanes": 4}
     with serving(folder) as server:
-        shards = ShardSet.open(server.url, cache=cache_in(tmp_path))
-        shares = all_shares(shards)
+        shards = remote_set(server.url, cache_in(tmp_path))
+        shares = all_shares(shards, shards.storage.bring(20))
         read = [shards.locate(share.index)[0] for share in islice(shares, 40)]
         assert np.unique(read).tolist() == [0, 1]
-        _fetch(shards)
         sent = server.sent.copy()
         stream = ImageStream(shards, TrainTransform(0, 32, (0.67, 1.0)), 32, in_chans=3)
         assert time_stages(stream, shares, 0.05).num_images

@@ -1,6 +1,6 @@
 import pytest
 
-from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.data.open import open_shards
 from ssl_swin.shard_tools.info import info
 from tests.data.shards.tars import image_bytes, write_tar
 
@@ -19,7 +19,7 @@ def test_info_counts_samples_classes_and_sizes(folder, capsys):
     assert (rows["class 0"], rows["class 1"]) == ("5", "4")
     assert rows["width, 5/50/95 %"] == "10 / 12 / 14 pixels"
     assert rows["height, 5/50/95 %"] == "20 / 40 / 40 pixels"
-    assert rows["fingerprint"] == ShardSet.open(str(folder)).fingerprint()[:16]
+    assert rows["fingerprint"] == open_shards(str(folder)).fingerprint()[:16]
 
 
 def test_info_needs_neither_labels_nor_readable_images(tmp_path, capsys):

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.data.open import open_shards
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.verify import verify
 from tests.data.shards.tars import image_bytes, write_tar
@@ -34,8 +34,8 @@ def test_what_is_broken_is_named_by_shard_and_key(folder, capsys, monkeypatch):
 
 
 def test_a_shard_that_changed_counts_as_broken(folder, capsys):
-    shards = ShardSet.open(str(folder))
-    shutil.copy(shards.paths[0], shards.paths[1])
+    shards = open_shards(str(folder))
+    shutil.copy(shards.storage.paths[0], shards.storage.paths[1])
     assert shards.bytes[0] == shards.bytes[1]  # so the size does not tell
     with pytest.raises(ShardError, match="1 of 9 samples"):
         verify(str(folder), num_workers=1)

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.reader import ShardReader
 
 SAMPLE = Path(__file__).parents[2] / "data" / "fashion-mnist-sample"
 
 
 def write_shards(folder: Path, counts: list[int]) -> Path:
     """Write labelled images of the shipped sample into shards of these sizes."""
-    source = ShardSet.open(str(SAMPLE / "test-{000000..000001}.tar"))
+    source = open_shards(str(SAMPLE / "test-{000000..000001}.tar"))
     reader, place = ShardReader(source), 0
     folder.mkdir(parents=True, exist_ok=True)
     for number, count in enumerate(counts):

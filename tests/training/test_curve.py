@@ -62,7 +62,7 @@ def test_multistep_drops_at_each_milestone():
         ({"schedule": "multistep", "milestones": (5, 3)}, "sorted"),
     ],
 )
-def test_a_curve_that_cannot_be_drawn_is_refused(change, told):
+def test_settings_that_contradict_each_other_are_refused(change, told):
     with pytest.raises(ValueError, match=told):
         LearningRateCurve(**(CURVE | change))
 

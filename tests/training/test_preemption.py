@@ -14,7 +14,7 @@ import torch
 
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.record.lines import read_lines
-from ssl_swin.training.preemption import AGREE_EVERY, SlurmJob, slurm_job
+from ssl_swin.training.preemption import AGREE_EVERY
 from tests.training import stops
 from tests.training.launch import (
     PATIENCE_S,
@@ -167,22 +167,6 @@ def test_ranks_that_read_two_checkpoints_do_not_start(tmp_path, shards, straight
     before = content(run)
     assert finish(start(config, prepare=prepare)) == {75}
     assert content(run) == before
-
-
-@pytest.mark.parametrize(
-    ("environment", "job"),
-    [
-        ({}, SlurmJob(None, None, None)),
-        ({"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]"}, SlurmJob("7", 0, "n[1-2]")),
-        ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "3"}, SlurmJob("7", 3, None)),
-    ],
-)
-def test_the_job_is_what_slurm_says(monkeypatch, environment, job):
-    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_JOB_NODELIST"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert slurm_job() == job
 
 
 @pytest.mark.slow

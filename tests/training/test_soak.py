@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import SetOrder, Shares
-from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.record.lines import read_lines
 from tests.training.conftest import write_shards
 from tests.training.launch import PATIENCE_S, PROCESSES, finish
@@ -103,7 +103,7 @@ def test_killed_workers_end_a_run_cleanly_and_it_goes_on_exactly(tmp_path):
         assert errors[0].startswith("error: DataLoader worker ")
         assert errors[0].endswith("The same command goes on from the last save.")
     assert finish([process]) == {0}, told.read_text()
-    counts = ShardSet.open(str(shards)).counts
+    counts = open_shards(str(shards)).counts
     expected = Shares(SetOrder(counts, SEED, BATCH, LANES, BLOCK), 0, 1, 0, STEPS)
     found = defaultdict(list)
     lines = read_lines(run_dir / "ledger" / "rank-0000.jsonl")

@@ -14,7 +14,8 @@ from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.render import Plan, Renderer
 from ssl_swin.data.pixels.transforms import Transform
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.draw import Purpose, permutation
 from ssl_swin.errors import ShardError
 
@@ -117,10 +118,8 @@ class ImageStream(Dataset):
         Little is fetched and nothing is waited for long; if the storage fails, that is the reason.
         """
         shard, row = (int(place[0]) for place in self.shards.locate(np.array([index])))
-        shards, remote = self.shards, self.shards.remote
-        if remote is not None:
-            shards = replace(shards, remote=remote.hurried())
-        reader, key = ShardReader(shards, whole=False), "?"
+        storage = self.shards.storage.impatient()
+        reader, key = ShardReader(replace(self.shards, storage=storage), whole=False), "?"
         try:
             key = reader.key(shard, row)
             self.renderer.decode(self.renderer.plan(reader.read(shard, row), 0, index))
@@ -128,8 +127,8 @@ class ImageStream(Dataset):
         except (UnreadableImage, ShardError, OSError) as error:
             reason = str(error)
         finally:
-            reader.close()
-        return self.shards.paths[shard].name, key, reason
+            storage.close()
+        return storage.paths[shard].name, key, reason
 
     def _plans(self, shard: int, row: int, epoch: int) -> Iterator[tuple[int, Plan]]:
         """Yield row and plan of the sample asked for, then of those that may stand in for it."""
@@ -137,7 +136,8 @@ class ImageStream(Dataset):
         for found in ((row + step) % count for step in range(count)):
             data = self.reader.read(shard, found)
             yield found, self.renderer.plan(data, epoch, first + found)
-        raise ShardError(f"{self.shards.where(shard)}: none of its {count} images can be decoded")
+        where = self.shards.storage.where(shard)
+        raise ShardError(f"{where}: none of its {count} images can be decoded")
 
     def _write(self, plans: Iterator[tuple[int, Plan]], slot: np.ndarray) -> int:
         """Write the pixels of the first readable sample, and return its row."""
@@ -153,7 +153,7 @@ class ImageStream(Dataset):
     def _label(self, shard: int, row: int) -> int:
         assert self.labels is not None
         label = self.reader.label(shard, row, self.labels.field)
-        return self.labels.check(label, f"{self.shards.where(shard)}, sample {row}")
+        return self.labels.check(label, f"{self.shards.storage.where(shard)}, sample {row}")
 
 
 def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
@@ -167,7 +167,7 @@ def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int
     shard, row = shards.locate(np.arange(shards.num_samples))
     label = np.array(
         [
-            labels.check(reader.label(s, r, labels.field), f"{shards.where(s)}, sample {r}")
+            labels.check(reader.label(s, r, labels.field), f"{shards.storage.where(s)}, sample {r}")
             for s, r in zip(shard.tolist(), row.tolist(), strict=True)
         ]
     )

@@ -7,11 +7,14 @@ process, as threads; it holds the shards of the blocks in progress, so that none
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ssl_swin.data.order.one_set import Order, Share, Shares, Stretches, rank_lanes
+from ssl_swin.data.remote.incoming import release
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.data.shards.storage import Prefetch
 from ssl_swin.errors import ShardError
 
 _NUM_THREADS = 4
@@ -65,14 +68,17 @@ def largest_stretches(counts: np.ndarray, sizes: np.ndarray, stretches: Stretche
     return int(min(edges + between, sizes.sum()))
 
 
-def cache_plan(
-    train: ShardSet, least_bytes: int, heldout: ShardSet | None, num_readers: int
+def cache_line(
+    train: ShardSet,
+    least_bytes: Callable[[], int],
+    heldout: ShardSet | None = None,
+    num_readers: int = 0,
 ) -> str | None:
     """Say in one line how much cache a run needs and has.
 
     Args:
         train: The training shards.
-        least_bytes: What `least_cache_bytes` says of them.
+        least_bytes: Says what `least_cache_bytes` says of them; not called if they are local.
         heldout: The held-out shards, if there are any; each reader has one of them in hand.
         num_readers: Processes of this machine that read held-out images.
 
@@ -82,29 +88,17 @@ def cache_plan(
     Raises:
         ShardError: If the limit is smaller than what is needed.
     """
-    remote, least = None, 0
-    if heldout is not None and heldout.remote is not None:
-        remote = heldout.remote
-        least += int(np.sort(heldout.bytes)[::-1][:num_readers].sum())
-    if train.remote is not None:
-        remote = train.remote
-        least += least_bytes
-    if remote is None:
-        return None
-    need, limit = f"{_round_up(least)} GB", f"{remote.cache.limit_bytes / 1e9:.3g} GB"
-    if least > remote.cache.limit_bytes:
-        raise ShardError(
-            f"the remote shards of this run need at least {need} of cache at once, and "
-            f"{remote.cache.root} may hold {limit}; set data.cache_gb to that or more, choose "
-            "another data.cache_dir, or use fewer data.num_lanes, smaller shards or more machines"
-        )
-    return f"remote shards: at least {need} of cache, limit {limit}, in {remote.cache.root}"
+    needs = [(train, least_bytes)]
+    if heldout is not None:
+        needs.append((heldout, partial(_largest_bytes, heldout, num_readers)))
+    least = sum(shards.storage.cached_bytes(need) for shards, need in needs)
+    lines = (shards.storage.cache_line(least) for shards, _ in needs)
+    return next((line for line in lines if line is not None), None)
 
 
-def _round_up(num_bytes: int) -> str:
-    """Gigabytes that suffice, to three digits."""
-    step = 10.0 ** (len(str(num_bytes)) - 3)
-    return f"{np.ceil(num_bytes / step) * step / 1e9:.3g}"
+def _largest_bytes(shards: ShardSet, num: int) -> int:
+    """Bytes of so many of the largest shards."""
+    return int(np.sort(shards.bytes)[::-1][:num].sum())
 
 
 @dataclass(frozen=True)
@@ -140,15 +134,23 @@ class Needs:
         return list(dict.fromkeys(found)), after
 
 
-class FetchAhead:
+class FetchAhead(Prefetch):
     """Fetches what a rank needs now and next, and holds it until it has passed.
 
-    An error is left for whoever needs the shard: a loader worker tries it again, and tells.
+    An error is left to the loader worker that needs the shard: it asks again, and raises it.
+
+    Args:
+        hold: Opens a shard and keeps it from being evicted until `release`; None if it cannot be
+            had now.
+        needed_at: As for `Storage.fetch_ahead`.
     """
 
-    def __init__(self, shards: ShardSet, at: Callable[[int], tuple[list[int], int]]) -> None:
-        assert shards.remote is not None
-        self.shards, self.remote, self.at = shards, shards.remote, at
+    def __init__(
+        self,
+        hold: Callable[[int], int | None],
+        needed_at: Callable[[int], tuple[list[int], int]],
+    ) -> None:
+        self.hold, self.needed_at = hold, needed_at
         self._changed = threading.Condition()
         self._wanted: list[int] = []
         self._held: dict[int, int] = {}
@@ -163,12 +165,12 @@ class FetchAhead:
         """Say that no step before this one is being read any more."""
         if step < self._until:
             return
-        wanted, until = self.at(step)
+        wanted, until = self.needed_at(step)
         with self._changed:
             self._wanted, self._until = wanted, until
             self._tried.clear()
             for shard in [shard for shard in self._held if shard not in wanted]:
-                self.remote.release(self._held.pop(shard))
+                release(self._held.pop(shard))
             self._changed.notify_all()
         for thread in self._threads:
             if thread.ident is None:
@@ -179,7 +181,7 @@ class FetchAhead:
         with self._changed:
             self._wanted, self._closed = [], True
             while self._held:
-                self.remote.release(self._held.popitem()[1])
+                release(self._held.popitem()[1])
             self._changed.notify_all()
         for thread in self._threads:
             if thread.ident is not None:
@@ -194,7 +196,7 @@ class FetchAhead:
                     return
                 self._tried.add(shard)
             try:
-                file = self.remote.open(shard, self.shards.rows(shard), wait=False)
+                file = self.hold(shard)
             except (ShardError, OSError):
                 continue
             with self._changed:
@@ -204,7 +206,7 @@ class FetchAhead:
                 elif shard in self._wanted and shard not in self._held:
                     self._held[shard] = file
                 else:
-                    self.remote.release(file)
+                    release(file)
 
     def _next(self) -> int | None:
         """Return the shard that is needed first of those nobody has gone for."""
@@ -221,7 +223,7 @@ class TrackedShares:
     """
 
     shares: Shares
-    ahead: FetchAhead
+    ahead: Prefetch
     num_in_flight: int
 
     def __len__(self) -> int:

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from fsspec.core import url_to_fs
 
 from ssl_swin.data.remote.urls import is_http, shown
-from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.retry import Answer, Retry
 from ssl_swin.errors import RemoteError
 
 _TRANSIENT = (408, 425, 429)  # client errors that pass by themselves
@@ -17,7 +16,9 @@ _TRANSIENT = (408, 425, 429)  # client errors that pass by themselves
 # the event loop that it shares with its parent, which then waits on them in vain. Ours stay.
 _kept: dict[int, Any] = {}
 
-Answer = TypeVar("Answer")
+
+class NotThere(RemoteError):
+    """Nothing is at a URL, or nothing that may be read."""
 
 
 class FailedTry(Exception):
@@ -55,8 +56,8 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
 def asking(url: str) -> Iterator[None]:
     """Turn whatever a filesystem raises into `FailedTry`.
 
-    Each filesystem has errors of its own, with no base in common that could be named here; none is
-    passed over: it is asked again a few times, and then told.
+    Each filesystem has errors of its own, and they have no base in common that could be named here.
+    None is lost: the place is asked again a few times, and then the last error is raised.
     """
     try:
         yield
@@ -98,33 +99,29 @@ def _status(error: Exception) -> int | None:
     return None
 
 
-def until_it_works(url: str, ask: Callable[[], Answer], retry: Retry) -> Answer:
+def until_it_works(
+    url: str, ask: Callable[[], Answer], retry: Retry, moved: Callable[[], bool] = lambda: False
+) -> Answer:
     """Ask a few times.
 
+    Args:
+        url: What is asked for, for the error.
+        ask: One try; raises `FailedTry`.
+        retry: How patiently to ask.
+        moved: Whether a try that failed brought something all the same.
+
     Raises:
-        FileNotFoundError: If nothing is there, or nothing that may be read.
+        NotThere: If nothing is there, or nothing that may be read.
         RemoteError: If no answer comes.
     """
-    for failed in count(1):
-        try:
-            return ask()
-        except FailedTry as error:
-            if error.missing:
-                raise FileNotFoundError(str(error)) from error
-            wait_or_stop(url, error, failed, retry)
-    raise AssertionError  # count has no end
 
-
-def wait_or_stop(url: str, error: FailedTry, failed: int, retry: Retry) -> None:
-    """Wait for the next try.
-
-    Raises:
-        RemoteError: If there is none, after so many that failed in a row.
-    """
-    if error.final or failed >= retry.num_tries:
-        tries = "1 try" if failed == 1 else f"{failed} tries in a row"
-        raise RemoteError(
+    def final(error: FailedTry, num_failed: int) -> RemoteError:
+        if error.missing:
+            return NotThere(str(error))
+        tries = "1 try" if num_failed == 1 else f"{num_failed} tries in a row"
+        return RemoteError(
             f"{shown(url)} cannot be fetched after {tries}: {error}; once it can be, the same "
             "command goes on"
-        ) from error
-    retry.wait(failed)
+        )
+
+    return retry.run(ask, FailedTry, lambda error: not error.final, moved, final)

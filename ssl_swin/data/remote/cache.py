@@ -7,12 +7,13 @@ the longest unused first. Locks belong to the open file: a process forked meanwh
 """
 
 import fcntl
+import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from ssl_swin.data.remote.incoming import (
     with_room,
 )
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.data.shards.layout import cache_root
+from ssl_swin.data.shards.names import cache_root
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.errors import RemoteError, ShardError
 
@@ -127,6 +128,21 @@ class ShardCache:
         """Remove a tar that turned out to be another than the index says."""
         path.unlink(missing_ok=True)
 
+    def line(self, least_bytes: int) -> str:
+        """Say in one line how much of the cache a run needs at once, and what it may hold.
+
+        Raises:
+            ShardError: If it may hold less.
+        """
+        need, limit = f"{_round_up(least_bytes)} GB", f"{self.limit_bytes / 1e9:.3g} GB"
+        if least_bytes > self.limit_bytes:
+            raise ShardError(
+                f"the remote shards of this run need at least {need} of cache at once, and "
+                f"{self.root} may hold {limit}; set data.cache_gb to that or more, choose another "
+                "data.cache_dir, or use fewer data.num_lanes, smaller shards or more machines"
+            )
+        return f"remote shards: at least {need} of cache, limit {limit}, in {self.root}"
+
     def used_bytes(self) -> int:
         """Bytes of all tars, those that are still being fetched counted whole."""
         return sum(file.num_bytes for file in self._files())
@@ -141,7 +157,8 @@ class ShardCache:
 
     def _fetch(self, wanted: RemoteShard, began: "IncomingFile") -> None:
         """Fetch a shard; one that comes whole and wrong is fetched once more from its start."""
-        for last in (False, True):
+
+        def fetch() -> None:
             try:
                 download(wanted.url, began, self.retry)
                 os.fsync(began.file)
@@ -150,13 +167,12 @@ class ShardCache:
                 raise
             except ShardError:
                 began.start_anew("")
-                if last:
-                    raise
-                self.retry.wait(1)
-            else:
-                with self._locked():  # whoever counts bytes sees it under one name
-                    began.finish()
-                return
+                raise
+
+        twice = replace(self.retry, num_tries=2)
+        twice.run(fetch, ShardError, lambda error: not isinstance(error, RemoteError))
+        with self._locked():  # whoever counts bytes sees it under one name
+            began.finish()
 
     def _reserve(self, began: "IncomingFile") -> bool:
         """Make room for a whole shard and keep it; false if too much is in use."""
@@ -220,6 +236,12 @@ class ShardCache:
             yield
         finally:
             release(file)
+
+
+def _round_up(num_bytes: int) -> str:
+    """Gigabytes that suffice, to three digits."""
+    step = 10.0 ** (len(str(num_bytes)) - 3)
+    return f"{math.ceil(num_bytes / step) * step / 1e9:.3g}"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import hashlib
 import io
 from typing import Any, BinaryIO, Protocol, cast
 
-from ssl_swin.data.remote.asking import FailedTry, asking, filesystem, until_it_works, wait_or_stop
+from ssl_swin.data.remote.asking import FailedTry, NotThere, asking, filesystem, until_it_works
 from ssl_swin.data.remote.urls import is_http, path_of, shown
-from ssl_swin.data.shards.layout import changed, expand_braces
+from ssl_swin.data.shards.names import expand_braces
 from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.tar import changed
 from ssl_swin.errors import RemoteError
 
 _PIECE_BYTES = 2**20  # handed on at once
@@ -94,7 +95,7 @@ def read_small(url: str, retry: Retry) -> bytes | None:
 
     try:
         return until_it_works(url, ask, retry)
-    except FileNotFoundError:
+    except NotThere:
         return None
 
 
@@ -115,10 +116,7 @@ def open_ranged(url: str, retry: Retry) -> tuple[BinaryIO, int]:
             raise FailedTry("the server does not tell its size", final=True)
         return int(size)
 
-    try:
-        size = until_it_works(url, ask, retry)
-    except FileNotFoundError as error:
-        raise RemoteError(str(error)) from error
+    size = until_it_works(url, ask, retry)
     file = io.BufferedReader(_RangedFile(url, size, retry), _HEADER_BYTES)
     return cast(BinaryIO, file), size
 
@@ -172,17 +170,16 @@ def download(url: str, partial: IncomingFile, retry: Retry) -> None:
         ShardError: If it is not as long as it should be.
         OSError: If it cannot be written.
     """
-    failed, furthest = 0, partial.size
-    while True:
-        try:
-            return _go_on(url, partial, retry)
-        except FailedTry as error:
-            if partial.size >= furthest + _PROGRESS_BYTES:
-                failed, furthest = 0, partial.size
-            failed += 1
-            if error.missing:
-                raise RemoteError(str(error)) from error
-            wait_or_stop(url, error, failed, retry)
+    furthest = partial.size
+
+    def moved() -> bool:
+        nonlocal furthest
+        if partial.size < furthest + _PROGRESS_BYTES:
+            return False
+        furthest = partial.size
+        return True
+
+    until_it_works(url, lambda: _go_on(url, partial, retry), retry, moved)
 
 
 def _go_on(url: str, partial: IncomingFile, retry: Retry) -> None:
@@ -246,6 +243,6 @@ def _list(pattern: str, how: str, retry: Retry) -> list[str]:
 
     try:
         found = until_it_works(pattern, ask, retry)
-    except FileNotFoundError:
+    except NotThere:
         return []
     return sorted(url for url in found if path_of(url).endswith(".tar"))

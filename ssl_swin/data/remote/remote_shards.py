@@ -7,63 +7,50 @@ if there is one, else made from the tar's headers, read from afar.
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 
+from ssl_swin.data.remote.ahead import FetchAhead
 from ssl_swin.data.remote.cache import RemoteShard, ShardCache, release
 from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
 from ssl_swin.data.remote.urls import beside, folder_of, name_of, shown
+from ssl_swin.data.shards.index_file import MappedIndexes, check_rows, index_beside, load_index
 from ssl_swin.data.shards.indexing import IndexedShard, index_opened, index_shards
-from ssl_swin.data.shards.layout import (
-    MANIFEST_NAME,
-    Entry,
-    changed,
-    check_headers,
-    check_rows,
-    index_beside,
-    load_index,
-    load_manifest,
-    parse_manifest,
-    sha256_of,
-)
+from ssl_swin.data.shards.local import read_at
+from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, parse_manifest
 from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.storage import Storage
+from ssl_swin.data.shards.tar import changed, check_headers, sha256_of
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 
 
-@dataclass(frozen=True)
-class RemoteShards:
-    """Where the shards of a set come from, in the set's order."""
+@dataclass(frozen=True, eq=False)
+class RemoteShards(Storage):
+    """Tars that URLs name, read from a cache of this machine into which they are fetched."""
+
+    num_cheap_reads: ClassVar[int] = 0  # each is a request
 
     urls: tuple[str, ...]
     paths: tuple[Path, ...]
-    """Where the tars lie in the cache, when they do."""
     entries: tuple[Entry, ...]
     cache: ShardCache
+    indexes: MappedIndexes = field(default_factory=MappedIndexes, init=False, repr=False)
     _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     """Of each shard, the file in which this process found what its index says."""
 
-    def where(self, shard: int) -> str:
-        """The URL of a shard, as it may be printed."""
-        return shown(self.urls[shard])
+    def rows(self, shard: int) -> np.ndarray:
+        """Return the index of a shard, mapped into memory, `SAMPLE_DTYPE` (count,)."""
+        return self.indexes.rows(shard, self._load)
 
-    def hurried(self) -> "RemoteShards":
-        """Return the same shards, asked for twice at most."""
-        retry = replace(self.cache.retry, num_tries=min(2, self.cache.retry.num_tries))
-        return replace(self, cache=replace(self.cache, retry=retry))
-
-    def index(self, shard: int) -> np.ndarray:
-        """Return the index of a shard with its last row, mapped into memory.
-
-        Raises:
-            ShardError: If there is none, or it is not the one that the set was opened with.
-        """
+    def _load(self, shard: int) -> np.ndarray:
         path, url = index_beside(self.paths[shard]), self.urls[shard]
         if not self._fits(path, shard):
             if not _fetch_index(url, path, self.cache):
@@ -84,12 +71,72 @@ class RemoteShards:
         entry = self.entries[shard]
         return (len(table) - 1, table[-1]["header"]) == (entry.num_samples, entry.num_bytes)
 
-    def open(self, shard: int, rows: np.ndarray, wait: bool = True) -> int | None:
-        """Open a tar, fetching it if it is not in the cache.
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """Read bytes of a tar, fetched whole; fewer only where it ends.
+
+        The tar is held for this read only, so that the cache may evict it afterwards.
+        """
+        file = self.hold(shard)
+        assert file is not None  # it was waited for
+        try:
+            return read_at(file, offset, size)
+        finally:
+            release(file)
+
+    def read_piece(self, shard: int, offset: int, size: int) -> bytes:
+        """Read bytes of a tar without fetching the rest; fewer only where it ends."""
+        file, _ = open_ranged(self.urls[shard], self.cache.retry)
+        with file:
+            file.seek(offset)
+            return file.read(size)
+
+    def where(self, shard: int) -> str:
+        """Return the URL of a shard, as it may be printed."""
+        return shown(self.urls[shard])
+
+    def close(self) -> None:
+        """Do nothing: no tar stays open."""
+
+    def join(self, others: Sequence[Self]) -> Self:
+        """Return these tars and, after them, those of others, all in this cache."""
+        urls = sum((one.urls for one in others), self.urls)
+        paths = sum((one.paths for one in others), self.paths)
+        entries = sum((one.entries for one in others), self.entries)
+        return type(self)(urls, paths, entries, self.cache)
+
+    def impatient(self) -> "RemoteShards":
+        """Return the same tars, asked for twice at most."""
+        retry = replace(self.cache.retry, num_tries=min(2, self.cache.retry.num_tries))
+        return replace(self, cache=replace(self.cache, retry=retry))
+
+    def bring(self, num_samples: int) -> int:
+        """Fetch shards, from the first on, until they hold so many samples."""
+        num = found = 0
+        while num < len(self.entries) and found < max(num_samples, 1):
+            file = self.hold(num)
+            assert file is not None  # it was waited for
+            release(file)
+            found += self.entries[num].num_samples
+            num += 1
+        return num
+
+    def fetch_ahead(self, needed_at: Callable[[int], tuple[list[int], int]]) -> FetchAhead:
+        """Begin to fetch shards ahead of need."""
+        return FetchAhead(partial(self.hold, wait=False), needed_at)
+
+    def cached_bytes(self, least_bytes: Callable[[], int]) -> int:
+        """Return what these shards take of the cache, which is all of it."""
+        return least_bytes()
+
+    def cache_line(self, least_bytes: int) -> str:
+        """Say in one line how much cache a run needs and has."""
+        return self.cache.line(least_bytes)
+
+    def hold(self, shard: int, wait: bool = True) -> int | None:
+        """Open a tar, fetching it if it is not in the cache, and keep it from being evicted.
 
         Args:
             shard: Its place in the set.
-            rows: Its index, without the last row.
             wait: Wait for room, and for others that fetch the same shard.
 
         Returns:
@@ -99,7 +146,7 @@ class RemoteShards:
         Raises:
             ShardError: If the tar cannot be had, or is not what its index says.
         """
-        path = self.paths[shard]
+        path, rows = self.paths[shard], self.rows(shard)
         check = partial(self._check, shard, rows)
         wanted = RemoteShard(self.urls[shard], path, self.entries[shard].num_bytes, check)
         while (file := self.cache.get(wanted, wait)) is not None:
@@ -116,10 +163,6 @@ class RemoteShards:
             return file
         return None
 
-    def release(self, file: int) -> None:
-        """Close what `open` returned, so that the tar may be evicted."""
-        release(file)
-
     def _check(self, shard: int, rows: np.ndarray, path: Path) -> None:
         expected = self.entries[shard].sha256
         if expected is not None:
@@ -128,24 +171,17 @@ class RemoteShards:
                 raise changed(self.where(shard), f"sha256 {expected[:12]} then, {found[:12]} now")
         check_headers(path, rows, self.where(shard))
 
-    def read_range(self, shard: int, offset: int, size: int) -> bytes:
-        """Read some bytes of a tar without fetching the rest."""
-        file, _ = open_ranged(self.urls[shard], self.cache.retry)
-        with file:
-            file.seek(offset)
-            return file.read(size)
-
 
 def open_remote(
-    pattern: str, index_missing: bool, num_workers: int, cache: ShardCache
+    pattern: str, cache: ShardCache, index_missing: bool = True, num_workers: int = 8
 ) -> RemoteShards:
     """Find the shards of a remote pattern and what is known of each.
 
     Args:
         pattern: URL of a folder or a tar, with braces or a glob.
+        cache: Where tars and indexes go.
         index_missing: Index tars whose place has no index.
         num_workers: Threads that fetch indexes and make them.
-        cache: Where tars and indexes go.
 
     Raises:
         ShardError: If nothing matches, or an index is missing and may not be made.

@@ -1,15 +1,8 @@
-"""Makes the indexes of shards: one pass over a tar's headers, payloads are seeked over.
-
-Members are grouped as WebDataset groups them; what an index holds is in `layout.py`.
-"""
+"""Makes the indexes of tars: one pass over the headers of each; payloads are skipped."""
 
 import errno
-import json
-import os
-import re
 import sys
-import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -19,42 +12,21 @@ from typing import BinaryIO
 import numpy as np
 from rich.progress import Progress
 
-from ssl_swin.data.shards.layout import (
+from ssl_swin.data.shards.index_file import (
     CLS_LABEL,
     JSON_LABEL,
-    MANIFEST_NAME,
     NO_LABEL,
     SAMPLE_DTYPE,
-    Entry,
-    cache_folder,
     end_row,
-    expand,
     index_beside,
-    is_remote,
-    load_manifest,
-    sample_key,
 )
-from ssl_swin.data.shards.tar import DAMAGED, open_headers
+from ssl_swin.data.shards.manifest import Entry, load_manifest, write_manifest
+from ssl_swin.data.shards.names import IMAGE_EXTENSIONS, cache_folder
+from ssl_swin.data.shards.tar import Member, read_samples
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "tif", "tiff"})
-_BLOCK_BYTES = tarfile.BLOCKSIZE
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One file in a tar."""
-
-    key: str
-    extension: str
-    header: int
-    """Byte of the first header that belongs to it, long-name and pax headers included."""
-    offset: int
-    """Byte of its payload."""
-    size: int
-    """Bytes of its payload."""
 
 
 @dataclass(frozen=True)
@@ -71,34 +43,6 @@ class IndexedShard:
     files, names without an extension, second images of a key."""
     path: Path
     """Where the index was written."""
-
-
-def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> None:
-    """Write the index of every shard, and their folder's index.json, anew.
-
-    Args:
-        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of
-            these, whose headers are then read from afar.
-        num_workers: Threads, each with one tar at a time; at least 1.
-        cache_dir: Where indexes go that cannot lie beside their tars; left out, the user's cache.
-
-    Raises:
-        ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
-    """
-    cache = None if cache_dir is None else Path(cache_dir)
-    if is_remote(shards):
-        from ssl_swin.data.remote.remote_shards import index_remote
-
-        found = index_remote(shards, num_workers, cache)
-    else:
-        found = index_shards(expand(shards), num_workers, cache)
-    without = sum(shard.num_without_image for shard in found)
-    ignored = sum(shard.num_ignored for shard in found)
-    print(
-        f"{sum(shard.num_samples for shard in found)} samples in {len(found)} shards"
-        + (f"; {without} keys without an image were left out" if without else "")
-        + (f"; {ignored} members that are in no sample were left out" if ignored else "")
-    )
 
 
 def index_shards(
@@ -212,77 +156,6 @@ def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> I
     return IndexedShard(len(rows), num_bytes, without, ignored, out_path)
 
 
-def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
-    """Group the members of a tar by key; members of one key stand next to each other.
-
-    Args:
-        file: An uncompressed tar.
-        name: Its path or URL, for errors.
-
-    Yields:
-        The members of one key, in tar order; an empty list for each one that is in no sample.
-
-    Raises:
-        ShardError: If the tar is cut off, compressed or otherwise damaged, packed sparse, or holds
-            a name twice in one sample.
-    """
-    group: list[Member] = []
-    num_whole = 0
-    try:
-        for member in _read_members(file):
-            if member is None:
-                yield []
-                continue
-            if group and member.key != group[0].key:
-                yield group
-                group, num_whole = [], num_whole + 1
-            if any(member.extension == other.extension for other in group):
-                twice = f"{member.key}.{member.extension}"
-                raise tarfile.TarError(f"{twice!r} is there twice at byte {member.header}")
-            group.append(member)
-    except DAMAGED as error:
-        raise ShardError(
-            f"{name} is cut off or damaged after {num_whole} whole samples ({error}); "
-            "a shard is an uncompressed tar with its end mark: write or copy it again"
-        ) from error
-    if group:
-        yield group
-
-
-def _read_members(file: BinaryIO) -> Iterator[Member | None]:
-    """Yield every file that may be part of a sample, and None for all else but folders."""
-    num_bytes = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    with open_headers(file) as tar:
-        while (info := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
-            if info.issparse() or any(name.startswith("GNU.sparse") for name in info.pax_headers):
-                raise tarfile.TarError(f"{info.name!r} is stored sparse, pack without --sparse")
-            # Over a size that cannot be, tarfile goes back (and round in circles) or into nothing.
-            padding = tar.offset - info.offset_data - info.size if info.isreg() else 0
-            if info.size < 0 or not 0 <= padding < _BLOCK_BYTES or tar.offset > num_bytes:
-                raise tarfile.TarError(f"{info.name!r} cannot have {info.size} bytes")
-            key, extension = sample_key(info.name)
-            base = info.name.rpartition("/")[2]
-            hidden = base.startswith(".") or re.match(r"__[^/]*__(/|$)", info.name)
-            if info.isreg() and extension and not hidden:
-                yield Member(key, extension, info.offset, info.offset_data, info.size)
-            elif not info.isdir():
-                yield None
-        _check_end(file, tar.offset)
-
-
-def _check_end(file: BinaryIO, end: int) -> None:
-    """Raise unless there is nothing but zeros: tarfile stops in silence at a damaged header."""
-    file.seek(end)
-    mark = file.read(_BLOCK_BYTES)
-    if mark != bytes(_BLOCK_BYTES):
-        raise tarfile.TarError(f"no header and no end mark at byte {end}")
-    while rest := file.read(2**20):
-        if rest.count(0) != len(rest):
-            raise tarfile.TarError(f"there is more behind the end mark at byte {end}")
-
-
 def _is_image(member: Member) -> bool:
     return member.extension in IMAGE_EXTENSIONS
 
@@ -314,22 +187,3 @@ def _write_manifests(found: dict[Path, IndexedShard]) -> None:
         entries[path.name] = Entry(shard.num_samples, shard.num_bytes)
     for folder, entries in folders.items():
         write_manifest(folder, load_manifest(folder) | entries)
-
-
-def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
-    """Write a folder's `index.json`.
-
-    Args:
-        folder: Where the indexes are.
-        entries: What is known of each tar, under its name.
-
-    Raises:
-        OSError: If the place cannot be written to.
-    """
-    lines = [
-        f"{json.dumps(name)}: {json.dumps([value for value in entry if value is not None])}"
-        for name, entry in sorted(entries.items())
-    ]
-    text = '{"format": 1, "shards": {\n' + ",\n".join(lines) + "\n}}\n"
-    with replacing(folder / MANIFEST_NAME) as file:
-        file.write(text.encode())

@@ -1,4 +1,4 @@
-"""Local files read by offset, few of them open at once. Standard library only.
+"""Tars of this machine or of a network file system, read by offset.
 
 Shared storage stumbles: a read that fails for a reason that may pass is tried again, on a file that
 is opened anew.
@@ -7,25 +7,38 @@ is opened anew.
 import errno
 import os
 from collections import OrderedDict
-from itertools import count
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
+import numpy as np
+
+from ssl_swin.data.shards.index_file import MappedIndexes, check_rows, index_path, load_index
+from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.manifest import Entry, known_entries
+from ssl_swin.data.shards.names import expand
 from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.storage import Prefetch, Storage
+from ssl_swin.data.shards.tar import changed, check_headers, check_size
+from ssl_swin.errors import ShardError
 
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 PATIENCE = Retry(num_tries=5, first_wait_s=0.5, longest_wait_s=4.0)
+_CHECKED_AT_OPEN = 1000  # shards whose present size is looked up when a set opens
 
 
 class LocalFiles:
-    """Files that are read by offset; may be pickled, and used after a fork.
+    """Files that are read by offset, few of them open at once.
+
+    They may be pickled, and used after a fork.
 
     Args:
         max_open: Files kept open at once.
         retry: How patiently to read.
     """
 
-    def __init__(self, max_open: int, retry: Retry = PATIENCE) -> None:
+    def __init__(self, max_open: int = 64, retry: Retry = PATIENCE) -> None:
         self.max_open, self.retry = max_open, retry
         self._files: OrderedDict[Path, int] = OrderedDict()
         self._pid = os.getpid()
@@ -36,16 +49,16 @@ class LocalFiles:
         Raises:
             OSError: If the storage fails, a few times if that may pass.
         """
-        for failed in count(1):
+
+        def ask() -> bytes:
             try:
                 return read_at(self._open(path), offset, size)
             except OSError as error:
-                if error.errno not in _PASSING or failed >= self.retry.num_tries:
-                    error.filename = str(path)
-                    raise
+                error.filename = str(path)
                 self._forget(path)
-                self.retry.wait(failed)
-        raise AssertionError  # count has no end
+                raise
+
+        return self.retry.run(ask, OSError, lambda error: error.errno in _PASSING)
 
     def close(self) -> None:
         """Close every file; they are opened again when they are read again."""
@@ -84,3 +97,118 @@ def read_at(file: int, offset: int, size: int) -> bytes:
         parts.append(part)
         offset, size = offset + len(part), size - len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class NoPrefetch(Prefetch):
+    """What tars need that are here already: nothing."""
+
+    def reached(self, step: int) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalShards(Storage):
+    """Tars that this machine reads by their path."""
+
+    num_cheap_reads: ClassVar[int] = 100_000
+
+    paths: tuple[Path, ...]
+    entries: tuple[Entry, ...]
+    cache_dir: Path | None = None
+    """Root of the cache of indexes for folders that cannot be written to."""
+    files: LocalFiles = field(default_factory=LocalFiles, repr=False)
+    indexes: MappedIndexes = field(default_factory=MappedIndexes, repr=False)
+
+    def rows(self, shard: int) -> np.ndarray:
+        """Return the index of a shard, mapped into memory, `SAMPLE_DTYPE` (count,)."""
+        return self.indexes.rows(shard, self._load)
+
+    def _load(self, shard: int) -> np.ndarray:
+        path, entry = self.paths[shard], self.entries[shard]
+        table = load_index(index_path(path, self.cache_dir))  # (count + 1,)
+        check_size(path, int(table[-1]["header"]))
+        if (len(table) - 1, table[-1]["header"]) != (entry.num_samples, entry.num_bytes):
+            raise changed(path, "its index and the set's index.json differ")
+        check_rows(str(path), table)
+        check_headers(path, table[:-1])
+        return table
+
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """Read bytes of a tar; fewer only where it ends."""
+        return self.files.read(self.paths[shard], offset, size)
+
+    def read_piece(self, shard: int, offset: int, size: int) -> bytes:
+        """Read bytes of a tar; fewer only where it ends."""
+        return self.read(shard, offset, size)
+
+    def where(self, shard: int) -> str:
+        """Return the path of a shard."""
+        return str(self.paths[shard])
+
+    def close(self) -> None:
+        """Close every tar; they are opened again when they are read again."""
+        self.files.close()
+
+    def join(self, others: Sequence[Self]) -> Self:
+        """Return these tars and, after them, those of others."""
+        paths = sum((one.paths for one in others), self.paths)
+        entries = sum((one.entries for one in others), self.entries)
+        return type(self)(paths, entries, self.cache_dir)
+
+    def impatient(self) -> "LocalShards":
+        """Return the same tars, opened anew."""
+        return LocalShards(self.paths, self.entries, self.cache_dir)
+
+    def bring(self, num_samples: int) -> int:
+        """Return the number of shards: all are here."""
+        return len(self.entries)
+
+    def fetch_ahead(self, needed_at: Callable[[int], tuple[list[int], int]]) -> NoPrefetch:
+        """Return what does nothing: all are here."""
+        return NoPrefetch()
+
+    def cached_bytes(self, least_bytes: Callable[[], int]) -> int:
+        """Return 0: they need no cache."""
+        return 0
+
+    def cache_line(self, least_bytes: int) -> None:
+        """Say nothing: they need no cache."""
+
+
+def open_local(
+    pattern: str, cache_dir: Path | None, index_missing: bool, num_workers: int
+) -> LocalShards:
+    """Find the tars of a local pattern and what is known of each.
+
+    Args:
+        pattern: A folder, a tar, `train-{000000..000009}.tar`, or a glob.
+        cache_dir: Root of the cache of indexes for folders that cannot be written to.
+        index_missing: Index tars that have none, beside them or in the cache.
+        num_workers: Threads that index, at least 1.
+
+    Raises:
+        ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
+            made, or a tar changed since it was indexed.
+    """
+    paths = tuple(expand(pattern))
+    known = known_entries(paths, cache_dir)
+    missing = [
+        path for path in paths if path not in known and not index_path(path, cache_dir).exists()
+    ]
+    if missing and not index_missing:
+        raise ShardError(
+            f"{len(missing)} of {len(paths)} shards have no index, the first is {missing[0]}; "
+            f"run: ssl-swin shards index {pattern}"
+        )
+    if missing:
+        index_shards(missing, num_workers=num_workers, cache_dir=cache_dir)
+    for path in paths:
+        if path not in known:
+            table = load_index(index_path(path, cache_dir))
+            known[path] = Entry(len(table) - 1, int(table[-1]["header"]))
+    for path in paths[:_CHECKED_AT_OPEN]:
+        check_size(path, known[path].num_bytes)
+    return LocalShards(paths, tuple(known[path] for path in paths), cache_dir)

@@ -1,8 +1,12 @@
-"""How patiently storage is asked again when it fails. Standard library only."""
+"""Asks storage again when it fails: how patiently, and the one loop. Standard library only."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+Failure = TypeVar("Failure", bound=Exception)
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,39 @@ class Retry:
     """Seconds without a byte until an HTTP connection is dead; other storage has its own."""
     sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, num_failed: int) -> None:
-        """Wait as long as is due after so many failures in a row."""
-        self.sleep(self._wait_s(num_failed))
+    def run(
+        self,
+        ask: Callable[[], Answer],
+        kind: type[Failure],
+        passes: Callable[[Failure], bool],
+        moved: Callable[[], bool] = lambda: False,
+        final: Callable[[Failure, int], Exception] | None = None,
+    ) -> Answer:
+        """Ask until an answer comes.
+
+        Args:
+            ask: One try.
+            kind: The errors that mean that a try failed; others are raised at once.
+            passes: Whether another try may do better after such an error.
+            moved: Whether a try that failed brought something all the same; the failures in a row
+                are then counted anew.
+            final: Makes the error to raise of the last one and of the number of failures in a row;
+                None means the last one itself.
+
+        Raises:
+            Failure: The last error, or what `final` makes of it.
+        """
+        num_failed = 0
+        while True:
+            try:
+                return ask()
+            except kind as error:
+                num_failed = 1 if moved() else num_failed + 1
+                if not passes(error) or num_failed >= self.num_tries:
+                    if final is None:
+                        raise
+                    raise final(error, num_failed) from error
+            self.sleep(self._wait_s(num_failed))
 
     @property
     def patience_s(self) -> float:

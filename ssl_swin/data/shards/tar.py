@@ -1,12 +1,38 @@
-"""Reads a tar's headers, whatever stands in them: what they claim is never taken into memory."""
+"""Reads tars: their headers, their members in samples, and whether one is what its index says."""
 
+import hashlib
+import os
+import re
 import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+
+from ssl_swin.data.shards.names import is_remote, sample_key
+from ssl_swin.errors import ShardError
 
 DAMAGED = (tarfile.TarError, EOFError, ValueError, OverflowError, IndexError, RecursionError)
 """What tarfile raises over headers that are not what they say."""
 
 _MAX_HEADER_BYTES = 2**16  # of a long name, or of pax records; real ones have a few hundred
+_LARGE = 8 * 2**30  # bytes of a member, from which on a pax header may hold its size instead
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file in a tar."""
+
+    key: str
+    extension: str
+    header: int
+    """Byte of the first header that belongs to it, long-name and pax headers included."""
+    offset: int
+    """Byte of its payload."""
+    size: int
+    """Bytes of its payload."""
 
 
 def open_headers(file: BinaryIO) -> tarfile.TarFile:
@@ -21,11 +47,14 @@ def open_headers(file: BinaryIO) -> tarfile.TarFile:
     Raises:
         tarfile.TarError: Or another of `DAMAGED`, if the first header is damaged.
     """
-    return tarfile.open(fileobj=_Bounded(file), mode="r:")  # type: ignore[call-overload]
+    return tarfile.open(fileobj=_HeaderFile(file), mode="r:")  # type: ignore[call-overload]
 
 
-class _Bounded:
-    """A file of which tarfile reads blocks and extended headers, of a size that is one's."""
+class _HeaderFile:
+    """A file from which no more can be read at once than a header has.
+
+    tarfile reads as many bytes as a damaged header claims, which may be more than fit in memory.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.seek, self.tell, self._file = file.seek, file.tell, file
@@ -34,3 +63,127 @@ class _Bounded:
         if not 0 <= num_bytes <= _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {num_bytes} bytes before byte {self.tell()}")
         return self._file.read(num_bytes)
+
+
+def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
+    """Group the members of a tar by key; members of one key stand next to each other.
+
+    Args:
+        file: An uncompressed tar.
+        name: Its path or URL, for errors.
+
+    Yields:
+        The members of one key, in tar order; an empty list for each one that is in no sample.
+
+    Raises:
+        ShardError: If the tar is cut off, compressed or otherwise damaged, packed sparse, or holds
+            a name twice in one sample.
+    """
+    group: list[Member] = []
+    num_whole = 0
+    try:
+        for member in _read_members(file):
+            if member is None:
+                yield []
+                continue
+            if group and member.key != group[0].key:
+                yield group
+                group, num_whole = [], num_whole + 1
+            if any(member.extension == other.extension for other in group):
+                twice = f"{member.key}.{member.extension}"
+                raise tarfile.TarError(f"{twice!r} is there twice at byte {member.header}")
+            group.append(member)
+    except DAMAGED as error:
+        raise ShardError(
+            f"{name} is cut off or damaged after {num_whole} whole samples ({error}); "
+            "a shard is an uncompressed tar with its end mark: write or copy it again"
+        ) from error
+    if group:
+        yield group
+
+
+def _read_members(file: BinaryIO) -> Iterator[Member | None]:
+    """Yield every file that may be part of a sample, and None for all else but folders."""
+    num_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with open_headers(file) as tar:
+        while (info := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
+            if info.issparse() or any(name.startswith("GNU.sparse") for name in info.pax_headers):
+                raise tarfile.TarError(f"{info.name!r} is stored sparse, pack without --sparse")
+            # A size that cannot be leads tarfile back, and round in circles, or beyond the end.
+            padding = tar.offset - info.offset_data - info.size if info.isreg() else 0
+            if info.size < 0 or not 0 <= padding < tarfile.BLOCKSIZE or tar.offset > num_bytes:
+                raise tarfile.TarError(f"{info.name!r} cannot have {info.size} bytes")
+            key, extension = sample_key(info.name)
+            base = info.name.rpartition("/")[2]
+            hidden = base.startswith(".") or re.match(r"__[^/]*__(/|$)", info.name)
+            if info.isreg() and extension and not hidden:
+                yield Member(key, extension, info.offset, info.offset_data, info.size)
+            elif not info.isdir():
+                yield None
+        _check_end(file, tar.offset)
+
+
+def _check_end(file: BinaryIO, end: int) -> None:
+    """Raise unless there is nothing but zeros: tarfile stops in silence at a damaged header."""
+    file.seek(end)
+    mark = file.read(tarfile.BLOCKSIZE)
+    if mark != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.TarError(f"no header and no end mark at byte {end}")
+    while rest := file.read(2**20):
+        if rest.count(0) != len(rest):
+            raise tarfile.TarError(f"there is more behind the end mark at byte {end}")
+
+
+def check_size(path: Path, indexed_bytes: int) -> None:
+    """Refuse a tar that is not as long as when it was indexed.
+
+    Raises:
+        ShardError: If it is not.
+    """
+    present = os.stat(path).st_size
+    if present != indexed_bytes:
+        raise changed(path, f"{indexed_bytes} bytes then, {present} now")
+
+
+def check_headers(path: Path, rows: np.ndarray, where: Path | str | None = None) -> None:
+    """Refuse a tar that has no image where its first and its last row say.
+
+    Tars are often of the same size, so their size alone does not tell them apart.
+
+    Args:
+        path: The tar.
+        rows: Its index, `SAMPLE_DTYPE` (count,), without the last row.
+        where: What the error calls it; None means its path.
+
+    Raises:
+        ShardError: If there is no header, or one of another size.
+    """
+    where = path if where is None else where
+    with path.open("rb", buffering=0) as file:
+        for row in rows[[0, -1]] if len(rows) else []:
+            file.seek(int(row["offset"]) - tarfile.BLOCKSIZE)
+            try:
+                info = tarfile.TarInfo.frombuf(
+                    file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape"
+                )
+            except tarfile.TarError as error:
+                raise changed(where, f"no image at {row['offset']}") from error
+            if info.size != row["size"] < _LARGE:
+                how = f"{row['size']} bytes at {row['offset']} then, {info.size} now"
+                raise changed(where, how)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a whole file; hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def changed(where: Path | str, how: str) -> ShardError:
+    """Make the error for a tar that is not what its index says."""
+    remedy = f"ssl-swin shards index {str(where).rpartition('/')[0]}"
+    if is_remote(str(where)):
+        remedy += ", where the shards lie if they have an index.json there; or put the old one back"
+    return ShardError(f"{where} changed since it was indexed ({how}); run: {remedy}")

@@ -1,4 +1,4 @@
-"""What is to be predicted of an image: a table of targets. A new one is a file here and a line."""
+"""What is predicted of an image: a table of targets. A new one is a file here, and a line."""
 
 from collections.abc import Callable
 
@@ -14,4 +14,4 @@ TARGETS: dict[str, Callable[..., Target]] = {
     "pixels": pixels,
     "normalised_pixels": normalised_pixels,
 }
-"""Name -> a function of the options of all targets, which takes its own and returns a target."""
+"""Name -> a function that makes the target. It is given the options of all, and uses its own."""

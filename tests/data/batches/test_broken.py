@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.decode import UnreadableImage, decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
-from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.shard_tools.verify import broken_samples
 from tests.data.shards.tars import image_bytes, write_tar
 
@@ -182,7 +182,7 @@ def test_a_shard_of_odd_and_broken_files_is_read_to_the_end(tmp_path):
         "last.webp": b"RIFF\xff\xff\xff\xffWEBP",
     }
     write_tar(tmp_path / "a.tar", members.items())
-    shards = ShardSet.open(str(tmp_path))
+    shards = open_shards(str(tmp_path))
     bad = ["empty", "cut", "half", "text", "last"]
     assert [key for key, _ in broken_samples((shards, 0))] == bad
     stream = ImageStream(shards, EvaluationTransform(16), 16, in_chans=3)

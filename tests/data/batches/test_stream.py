@@ -10,23 +10,24 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import EvaluationShares, SetOrder, Share, Shares
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.cache import release
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
-from tests.data.remote.faulty import cache_in, serving
+from tests.data.remote.faulty import cache_in, remote_set, serving
 
 PLAIN = EvaluationTransform(28, crop_pct=1.0)
 
 
 def stream_of(folder, in_chans=1, labels=None, transform=PLAIN):
-    return ImageStream(ShardSet.open(str(folder)), transform, 28, in_chans, labels)
+    return ImageStream(open_shards(str(folder)), transform, 28, in_chans, labels)
 
 
 def pixels(folder, place):
-    shards = ShardSet.open(str(folder))
+    shards = open_shards(str(folder))
     (shard,), (row,) = shards.locate(np.array([place]))
     return np.asarray(Image.open(io.BytesIO(ShardReader(shards).read(shard, row))))
 
@@ -82,16 +83,16 @@ def test_a_bad_image_is_named_although_the_cache_is_full(tiny_shards, tmp_path):
     size = (folder / "tiny-000000.tar").stat().st_size
     with serving(folder) as server:
         cache = cache_in(tmp_path, 1.1 * size, room_wait_s=20)
-        shards = ShardSet.open(server.url, cache=cache)
+        shards = remote_set(server.url, cache)
         stream = ImageStream(shards, PLAIN, 28, 1)
-        held = shards.remote.open(0, shards.rows(0))
+        held = shards.storage.hold(0)
         began = time.monotonic()
         name, key, reason = stream.explain(6)
         assert time.monotonic() - began < 10
         release(held)
         assert (name, key) == ("tiny-000001.tar", "000006")
         assert "cannot identify image file" in reason
-        assert not shards.paths[1].exists()
+        assert not shards.storage.paths[1].exists()
         assert stream.explain(5)[1:] == ("000005", "it can be decoded now")
 
 
@@ -99,7 +100,7 @@ def test_a_server_that_fails_is_the_reason_and_is_asked_twice(tiny_shards, tmp_p
     waits = []
     retry = Retry(stalled_s=0.5, sleep=waits.append)
     with serving(tiny_shards([4], broken={2})) as server:
-        shards = ShardSet.open(server.url, cache=cache_in(tmp_path, retry=retry))
+        shards = remote_set(server.url, cache_in(tmp_path, retry=retry))
         server.faults["tiny-000000.tar"] = [503]
         name, key, reason = ImageStream(shards, PLAIN, 28, 1).explain(2)
     assert (name, key) == ("tiny-000000.tar", "?")
@@ -110,7 +111,7 @@ def test_a_server_that_fails_is_the_reason_and_is_asked_twice(tiny_shards, tmp_p
 def test_a_local_shard_that_is_gone_is_the_reason(tiny_shards):
     folder = tiny_shards([4], broken={2})
     stream = stream_of(folder)
-    stream.shards.rows(0)
+    stream.shards.storage.rows(0)
     (folder / "tiny-000000.tar").unlink()
     assert "No such file" in stream.explain(2)[2]
 
@@ -145,7 +146,7 @@ def test_epochs_show_other_crops_of_the_same_image(tiny_shards):
 
 @pytest.mark.parametrize("num_labels", [10, 25, 37])
 def test_a_subset_is_balanced_sorted_and_depends_on_the_seed(tiny_shards, num_labels):
-    shards, labels = ShardSet.open(str(tiny_shards([31, 29]))), Labels(10)
+    shards, labels = open_shards(str(tiny_shards([31, 29]))), Labels(10)
     places = balanced_subset(shards, labels, num_labels, seed=0)
     assert sorted(set(places.tolist())) == places.tolist()
     counts = np.bincount(places % 10, minlength=10)  # sample i is of class i % 10
@@ -156,7 +157,7 @@ def test_a_subset_is_balanced_sorted_and_depends_on_the_seed(tiny_shards, num_la
 
 
 def test_a_subset_that_is_not_there_is_refused(tiny_shards):
-    shards = ShardSet.open(str(tiny_shards([15])))
+    shards = open_shards(str(tiny_shards([15])))
     with pytest.raises(ValueError, match=r"num_labels=20 needs 2 images of class 5; .* hold 1;"):
         balanced_subset(shards, Labels(10), 20, seed=0)
     with pytest.raises(ShardError, match="label 9 is not a class"):

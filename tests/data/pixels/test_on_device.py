@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 from ssl_swin.__main__ import run
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import SetOrder, Share
 from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.training.datamodule import StreamModule
 from tests.data.pixels.test_decode import encoded, photograph
 from tests.data.shards.tars import write_tar
@@ -38,7 +38,7 @@ def shards(tmp_path_factory):
     members.append(("c.jpg", whole[: whole.index(b"\xff\xda") + 40]))  # little behind its header
     members.append(("d.jpg", whole))
     write_tar(folder / "a.tar", members)
-    return ShardSet.open(str(folder))
+    return open_shards(str(folder))
 
 
 def module_of(shards, transform, decoder, in_chans=3):

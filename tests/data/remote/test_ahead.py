@@ -1,6 +1,5 @@
 import json
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,25 +8,22 @@ from ssl_swin.__main__ import run
 from ssl_swin.data.order.mixture import Mixture
 from ssl_swin.data.order.one_set import SetOrder, Shares, Stretches
 from ssl_swin.data.remote.ahead import (
-    FetchAhead,
     Needs,
     TrackedShares,
-    cache_plan,
+    cache_line,
     largest_stretches,
     least_cache_bytes,
 )
+from ssl_swin.data.remote.remote_shards import RemoteShards
 from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from tests.conftest import TINY_MODEL
-from tests.data.remote.faulty import cache_in, serving
-from tests.data.shards.tars import samples, write_tar
+from tests.data.remote.faulty import cache_in, remote_set, serving
+from tests.data.shards.tars import plain_entries, plain_set, samples, write_tar
 
 GB = 10**9
-
-
-def plain_set(counts, sizes):
-    return ShardSet((), np.array(counts), np.array(sizes))
 
 
 ORDERS = [
@@ -115,17 +111,17 @@ def test_no_order_of_the_shards_touches_more_than_the_bound(seed):
 
 
 def test_a_limit_below_the_need_is_refused_with_the_figure(tmp_path):
-    remote = type("Remote", (), {"cache": cache_in(tmp_path, 5 * GB)})()
+    entries = plain_entries([9] * 9, [GB] * 9)
     local = plain_set([9] * 9, [GB] * 9)
-    far = replace(local, remote=remote)
-    assert cache_plan(local, 4 * GB, None, 2) is None
+    far = ShardSet(RemoteShards((), (), entries, cache_in(tmp_path, 5 * GB)))
+    assert cache_line(local, lambda: 4 * GB, None, 2) is None
     text = f"remote shards: at least 4.01 GB of cache, limit 5 GB, in {tmp_path}/shards"
-    assert cache_plan(far, 4_000_000_001, None, 2) == text
-    assert "at least 2 GB" in cache_plan(local, 4 * GB, far, 2)
+    assert cache_line(far, lambda: 4_000_000_001) == text
+    assert "at least 2 GB" in cache_line(local, lambda: 4 * GB, far, 2)
     with pytest.raises(
         ShardError, match=r"at least 6 GB of cache .* hold 5 GB; set data\.cache_gb"
     ):
-        cache_plan(far, 4 * GB, far, 2)
+        cache_line(far, lambda: 4 * GB, far, 2)
 
 
 @pytest.fixture
@@ -147,12 +143,12 @@ def until(holds):
 
 
 def followed(shards, order, stop_step, num_in_flight=1):
-    ahead = FetchAhead(shards, Needs(shards, order, 0, 1, stop_step).at)
+    ahead = shards.storage.fetch_ahead(Needs(shards, order, 0, 1, stop_step).at)
     return ahead, TrackedShares(Shares(order, 0, 1, 0, stop_step), ahead, num_in_flight)
 
 
 def test_shards_are_there_before_they_are_needed_and_let_go_afterwards(there, tmp_path):
-    shards = ShardSet.open(there.url, cache=cache_in(tmp_path))
+    shards = remote_set(there.url, cache_in(tmp_path))
     order = SetOrder(shards.counts, 0, 4, 1, block_size=8)
     ahead, sampler = followed(shards, order, 12)
     try:
@@ -160,40 +156,41 @@ def test_shards_are_there_before_they_are_needed_and_let_go_afterwards(there, tm
         assert len(sampler) == 12
         for step in range(12):
             next(draws)
-            wanted = set(ahead.at(step - step % 2)[0])
+            wanted = set(ahead.needed_at(step - step % 2)[0])
             assert set(order.shards_at(step).tolist()) <= wanted
             until(lambda wanted=wanted: set(ahead._held) == wanted)
-            assert all(shards.paths[shard].exists() for shard in wanted)
-        assert set(ahead.at(10)[0]) == set(order.shards_at(10).tolist())  # the run ends there
+            assert all(shards.storage.paths[shard].exists() for shard in wanted)
+        last = ahead.needed_at(10)[0]  # the run ends there
+        assert sorted(last) == order.shards_at(10).tolist()
     finally:
         ahead.close()
     assert not ahead._held
     assert not any(thread.is_alive() for thread in ahead._threads)
-    assert all(there.gets[path.name] == 1 for path in shards.paths)
+    assert all(there.gets[path.name] == 1 for path in shards.storage.paths)
 
 
 def test_what_is_in_flight_is_held(there, tmp_path):
-    shards = ShardSet.open(there.url, cache=cache_in(tmp_path))
+    shards = remote_set(there.url, cache_in(tmp_path))
     order = SetOrder(shards.counts, 0, 4, 1, block_size=8)
     ahead, sampler = followed(shards, order, 12, num_in_flight=4)
     try:
         draws = iter(sampler)
         for _ in range(5):
             next(draws)
-        until(lambda: set(ahead._held) == set(ahead.at(0)[0]))
+        until(lambda: set(ahead._held) == set(ahead.needed_at(0)[0]))
         next(draws)
-        until(lambda: set(ahead._held) == set(ahead.at(2)[0]))
+        until(lambda: set(ahead._held) == set(ahead.needed_at(2)[0]))
     finally:
         ahead.close()
 
 
 @pytest.mark.parametrize("num_lanes", [1, 2])
 def test_a_run_goes_through_the_least_cache_without_a_double_download(there, tmp_path, num_lanes):
-    shards = ShardSet.open(there.url, cache=cache_in(tmp_path))
+    shards = remote_set(there.url, cache_in(tmp_path))
     order = SetOrder(shards.counts, 0, 4, num_lanes, block_size=4)
     least = least_cache_bytes(shards, order, 1, 1)
     assert least < shards.bytes.sum()
-    shards = ShardSet.open(there.url, cache=cache_in(tmp_path, least, room_wait_s=20))
+    shards = remote_set(there.url, cache_in(tmp_path, least, room_wait_s=20))
     ahead, sampler = followed(shards, order, 3 * order.steps_per_epoch)
     reader, before, most, num_fetches = ShardReader(shards), set(), 0, 0
     try:
@@ -209,12 +206,12 @@ def test_a_run_goes_through_the_least_cache_without_a_double_download(there, tmp
     finally:
         ahead.close()
     assert 0.5 * least < most <= least
-    assert 0 < sum(there.gets[path.name] for path in shards.paths) <= num_fetches
+    assert 0 < sum(there.gets[path.name] for path in shards.storage.paths) <= num_fetches
 
 
 def test_an_error_is_left_for_whoever_needs_the_shard(there, tmp_path):
-    shards = ShardSet.open(there.url, cache=cache_in(tmp_path))
-    for path in shards.paths[1:]:
+    shards = remote_set(there.url, cache_in(tmp_path))
+    for path in shards.storage.paths[1:]:
         there.faults[path.name] = [404]
     order = SetOrder(shards.counts, 0, 4, 1, block_size=64)
     ahead, sampler = followed(shards, order, 12)

@@ -10,12 +10,13 @@ from multiprocessing import get_context
 
 import pytest
 
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.remote.cache import DiskFull, RemoteShard, ShardCache, release
 from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import RemoteError, ShardError
-from tests.data.remote.faulty import QUICK, cache_in, serving
+from tests.data.remote.faulty import QUICK, cache_in, remote_set, serving
 from tests.data.shards.tars import samples, write_tar
 
 NUM = 6
@@ -44,7 +45,7 @@ def size(folder):
 
 
 def hold(shards, shard, wait=True):
-    return shards.remote.open(shard, shards.rows(shard), wait)
+    return shards.storage.hold(shard, wait)
 
 
 def disk_use(cache):
@@ -63,12 +64,12 @@ def wanted_of(server, tmp_path, size, name="0.tar"):
 def read_everything(url, cache, expected, start, results):
     """Body of a process: read the whole set again and again in another order than the others."""
     start.wait(30)
-    shards = ShardSet.open(url, cache=cache)
+    shards = remote_set(url, cache)
     reader = ShardReader(shards)
     ok = True
     for turn in range(3):
-        for place in range(len(shards.paths)):
-            shard = (place * (1 + 4 * (os.getpid() % 2)) + turn) % len(shards.paths)
+        for place in range(len(shards.storage.paths)):
+            shard = (place * (1 + 4 * (os.getpid() % 2)) + turn) % len(shards.storage.paths)
             found = [reader.read(shard, row) for row in range(int(shards.counts[shard]))]
             ok = ok and found == expected[shard]
     results.put(ok)
@@ -77,7 +78,7 @@ def read_everything(url, cache, expected, start, results):
 @pytest.mark.parametrize("num_processes", [2, 4])
 @pytest.mark.parametrize("num_fitting", [NUM, 3])
 def test_processes_share_a_cache(folder, server, tmp_path, size, num_processes, num_fitting):
-    local = ShardReader(ShardSet.open(str(folder)))
+    local = ShardReader(open_shards(str(folder)))
     expected = [[local.read(shard, row) for row in range(4)] for shard in range(NUM)]
     cache = cache_in(tmp_path, num_fitting * size, room_wait_s=30)
     context = get_context("forkserver")
@@ -103,15 +104,22 @@ def test_processes_share_a_cache(folder, server, tmp_path, size, num_processes, 
 
 def test_the_longest_unused_shard_goes_first_and_one_in_use_never(server, tmp_path, size):
     cache = cache_in(tmp_path, 3 * size)
-    shards = ShardSet.open(server.url, cache=cache)
+    shards = remote_set(server.url, cache)
     files = {}
     for shard in range(3):
         files[shard] = hold(shards, shard)
-        os.utime(shards.paths[shard], (shard, shard))
+        os.utime(shards.storage.paths[shard], (shard, shard))
     release(files.pop(1))
     release(files.pop(2))
     release(hold(shards, 3))  # in the place of 1, because 0 is held
-    assert [path.exists() for path in shards.paths] == [True, False, True, True, False, False]
+    assert [path.exists() for path in shards.storage.paths] == [
+        True,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
     files |= {2: hold(shards, 2), 3: hold(shards, 3)}
     assert hold(shards, 4, wait=False) is None
     with pytest.raises(ShardError, match=r"no room for http\S+4\.tar .* is in use; raise data\.ca"):
@@ -120,17 +128,17 @@ def test_the_longest_unused_shard_goes_first_and_one_in_use_never(server, tmp_pa
     assert not list(cache.root.glob("*/.4*"))
     release(files[0])
     release(hold(shards, 4))
-    assert not shards.paths[0].exists()
+    assert not shards.storage.paths[0].exists()
 
 
 def test_a_shard_larger_than_the_limit_is_refused_at_once(server, tmp_path, size):
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, size - 1, room_wait_s=60))
+    shards = remote_set(server.url, cache_in(tmp_path, size - 1, room_wait_s=60))
     with pytest.raises(ShardError, match="no room"):
         hold(shards, 0)
 
 
 def test_one_that_is_waited_for_comes_when_another_is_let_go(server, tmp_path, size):
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, size, room_wait_s=30))
+    shards = remote_set(server.url, cache_in(tmp_path, size, room_wait_s=30))
     file = hold(shards, 0)
     timer = threading.Timer(0.2, release, [file])
     timer.start()
@@ -151,7 +159,7 @@ def forked(child):
 
 
 def test_what_a_forked_process_inherits_holds_nothing(server, tmp_path, size):
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, size))
+    shards = remote_set(server.url, cache_in(tmp_path, size))
     file = hold(shards, 0)
     child = forked(lambda: time.sleep(30))
     release(file)
@@ -162,12 +170,12 @@ def test_what_a_forked_process_inherits_holds_nothing(server, tmp_path, size):
 
 def test_a_forked_process_leaves_the_connections_of_its_parent_alone(server, tmp_path):
     retry = type(QUICK)(stalled_s=5)
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, retry=retry))
+    shards = remote_set(server.url, cache_in(tmp_path, retry=retry))
     for shard in range(NUM // 2):
         release(hold(shards, shard))  # connections are kept open for the next one
     child = forked(lambda: (release(hold(shards, NUM - 1)), gc.collect()))
     os.waitpid(child, 0)
-    assert shards.paths[NUM - 1].exists()
+    assert shards.storage.paths[NUM - 1].exists()
     began = time.monotonic()
     release(hold(shards, NUM - 2))
     assert time.monotonic() - began < 4
@@ -178,17 +186,17 @@ def test_a_download_of_a_killed_process_is_taken_over(server, folder, tmp_path):
     index_shards([big])
     server.faults["big.tar"] = [("stall", 3 * 10**6), None]
     retry = type(QUICK)(stalled_s=8)
-    shards = ShardSet.open(f"{server.url}/big.tar", cache=cache_in(tmp_path, retry=retry))
-    shards.rows(0)
+    shards = remote_set(f"{server.url}/big.tar", cache_in(tmp_path, retry=retry))
+    shards.storage.rows(0)
     child = forked(lambda: hold(shards, 0))
-    while disk_use(shards.remote.cache) < 2.9 * 10**6:
+    while disk_use(shards.storage.cache) < 2.9 * 10**6:
         time.sleep(0.01)
     assert hold(shards, 0, wait=False) is None
-    assert shards.remote.cache.used_bytes() == shards.bytes[0]  # its room is kept
+    assert shards.storage.cache.used_bytes() == shards.bytes[0]  # its room is kept
     os.kill(child, 9)
     os.waitpid(child, 0)
     release(hold(shards, 0))
-    assert shards.paths[0].read_bytes() == big.read_bytes()
+    assert shards.storage.paths[0].read_bytes() == big.read_bytes()
     assert server.sent["big.tar"] < shards.bytes[0] + 10**6
 
 
@@ -196,8 +204,8 @@ def test_a_download_of_a_process_that_hangs_is_waited_for_no_longer_than_for_roo
     retry = Retry(num_tries=3, first_wait_s=0.01, stalled_s=0.1)
     assert retry.patience_s == pytest.approx(0.33)
     assert 1800 > Retry().patience_s + ShardCache.room_wait_s > 600  # before a watchdog ends it
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, room_wait_s=0.5, retry=retry))
-    partial = shards.paths[0].with_name(".0.tar.partial")
+    shards = remote_set(server.url, cache_in(tmp_path, room_wait_s=0.5, retry=retry))
+    partial = shards.storage.paths[0].with_name(".0.tar.partial")
     partial.parent.mkdir(parents=True)
     with partial.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -221,20 +229,20 @@ def test_a_download_of_a_process_that_hangs_is_waited_for_no_longer_than_for_roo
 
 
 def test_what_killed_processes_left_is_evicted(server, tmp_path, size):
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, 2 * size))
-    folder = shards.paths[0].parent
+    shards = remote_set(server.url, cache_in(tmp_path, 2 * size))
+    folder = shards.storage.paths[0].parent
     folder.mkdir(parents=True)
     (folder / ".gone.tar.partial").write_bytes(b"x" * 100)
     (folder / ".gone.tar.partial.plan").write_text(f"{2 * size} abc")
-    assert shards.remote.cache.used_bytes() == 2 * size
+    assert shards.storage.cache.used_bytes() == 2 * size
     release(hold(shards, 0))
     assert not list(folder.glob(".gone*"))
 
 
 @pytest.mark.parametrize("plan", [b"", b"\0" * 30, b"12", b"x y", b"\xff\xfe 3"])
 def test_a_plan_that_a_power_failure_has_left_is_no_plan(server, tmp_path, size, plan):
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, 2 * size))
-    folder = shards.paths[0].parent
+    shards = remote_set(server.url, cache_in(tmp_path, 2 * size))
+    folder = shards.storage.paths[0].parent
     folder.mkdir(parents=True)
     for name in ("0", "gone"):
         (folder / f".{name}.tar.partial").write_bytes(b"x" * 100)
@@ -302,25 +310,25 @@ def test_a_disk_without_room_for_a_file_evicts_too(
         (folder / "index.json").unlink()
         (folder / "5.tar.index.npy").unlink()
     cache = cache_in(tmp_path, NUM * size)
-    shards = ShardSet.open(server.url, cache=cache)
+    shards = remote_set(server.url, cache)
     small_disk["bytes"] = 2 * size  # full to the last byte
     for shard in range(NUM):
         release(hold(shards, shard))
-        assert shards.paths[shard].exists()
+        assert shards.storage.paths[shard].exists()
     assert disk_use(cache) == 2 * size
     for path in cache.root.glob("*/*.npy"):
         path.unlink()
-    assert len(ShardSet.open(server.url, cache=cache).rows(2)) == 4
+    assert len(remote_set(server.url, cache).storage.rows(2)) == 4
 
 
 def test_a_disk_without_room_for_a_plan_evicts_too(server, tmp_path, size, small_disk):
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, NUM * size))
+    shards = remote_set(server.url, cache_in(tmp_path, NUM * size))
     small_disk["bytes"] = size + 100
-    shards.rows(1)
+    shards.storage.rows(1)
     release(hold(shards, 0))
-    shards.paths[1].with_name(".1.tar.partial").write_bytes(b"x" * 100)
+    shards.storage.paths[1].with_name(".1.tar.partial").write_bytes(b"x" * 100)
     release(hold(shards, 1))
-    assert [path.exists() for path in shards.paths[:2]] == [False, True]
+    assert [path.exists() for path in shards.storage.paths[:2]] == [False, True]
 
 
 def test_what_had_come_before_the_disk_was_full_is_taken_up_again(
@@ -329,36 +337,36 @@ def test_what_had_come_before_the_disk_was_full_is_taken_up_again(
     big = write_tar(folder / "big.tar", [(f"{place}.png", b"x" * 10**6) for place in range(4)])
     index_shards([big])
     small_disk["bytes"] = 3 * 10**6
-    shards = ShardSet.open(f"{server.url}/big.tar", cache=cache_in(tmp_path))
+    shards = remote_set(f"{server.url}/big.tar", cache_in(tmp_path))
     with pytest.raises(DiskFull, match=r"^the disk of \S+ is full"):
         hold(shards, 0)
     assert server.gets["big.tar"] == 1
-    assert 10**6 < disk_use(shards.remote.cache) <= 3 * 10**6
+    assert 10**6 < disk_use(shards.storage.cache) <= 3 * 10**6
     small_disk["bytes"] = 10**7
-    there = disk_use(shards.remote.cache)
+    there = disk_use(shards.storage.cache)
     sent = server.sent["big.tar"]
     release(hold(shards, 0))
     assert server.sent["big.tar"] - sent == shards.bytes[0] - there
-    assert shards.paths[0].read_bytes() == big.read_bytes()
+    assert shards.storage.paths[0].read_bytes() == big.read_bytes()
 
 
 def test_a_full_disk_evicts_what_is_not_in_use(server, tmp_path, size, small_disk):
     small_disk["bytes"] = 2.5 * size
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, NUM * size))
+    shards = remote_set(server.url, cache_in(tmp_path, NUM * size))
     for shard in range(NUM):
         release(hold(shards, shard))
-        assert shards.paths[shard].exists()
-    assert disk_use(shards.remote.cache) == 2 * size
+        assert shards.storage.paths[shard].exists()
+    assert disk_use(shards.storage.cache) == 2 * size
 
 
 def test_a_full_disk_with_nothing_to_evict_is_one_clear_error(server, tmp_path, size, small_disk):
     small_disk["bytes"] = 1.5 * size
-    shards = ShardSet.open(server.url, cache=cache_in(tmp_path, NUM * size))
+    shards = remote_set(server.url, cache_in(tmp_path, NUM * size))
     file = hold(shards, 0)
     with pytest.raises(DiskFull, match=r"^the disk of \S+ is full, and .* data\.cache_gb"):
         hold(shards, 1)
     release(file)
-    assert not list(shards.paths[1].parent.glob(".1*"))
+    assert not list(shards.storage.paths[1].parent.glob(".1*"))
     release(hold(shards, 1))
 
 

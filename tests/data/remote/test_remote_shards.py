@@ -10,15 +10,17 @@ from torch.utils.data import DataLoader
 from ssl_swin.__main__ import _told_by_worker, run
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream, Labels
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import SetOrder, Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.remote_shards import index_remote
-from ssl_swin.data.shards.indexing import index_shards, write_manifest
-from ssl_swin.data.shards.layout import MANIFEST_NAME, Entry, load_manifest, sha256_of
+from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, write_manifest
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import RemoteError, ShardError
-from tests.data.remote.faulty import cache_in, serving, serving_s3
+from tests.data.remote.faulty import cache_in, remote_set, serving, serving_s3
 from tests.data.shards.tars import samples, write_tar
 
 COUNTS = (3, 0, 5, 4)
@@ -57,7 +59,7 @@ def contents(shards, **options):
 
 
 def open_at(server, tmp_path, pattern="/", **options):
-    return ShardSet.open(server.url + pattern, cache=cache_in(tmp_path / "cache"), **options)
+    return remote_set(server.url + pattern, cache_in(tmp_path / "cache"), **options)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +76,12 @@ def open_at(server, tmp_path, pattern="/", **options):
     ],
 )
 def test_a_remote_set_is_the_set_of_a_local_copy(folder, server, tmp_path, pattern, local):
-    here = ShardSet.open(str(folder / local))
+    here = open_shards(str(folder / local))
     there = open_at(server, tmp_path, pattern)
     assert there.describe() == here.describe()
     assert contents(there) == contents(here)
-    root = there.remote.cache.root
-    assert all(path.parent.parent == root for path in there.paths)
+    root = there.storage.cache.root
+    assert all(path.parent.parent == root for path in there.storage.paths)
 
 
 @pytest.mark.parametrize("pattern", ["/nothing/", "/val-*.tar", "/train-000001.tar.index.npy"])
@@ -100,12 +102,12 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_that_pass_leave_the_batches_as_from_disk(tiny_shards, tmp_path, fault):
     folder = tiny_shards([5, 3, 6, 2], {4})
-    here = ShardSet.open(str(folder))
+    here = open_shards(str(folder))
     order = SetOrder(here.counts, 0, 4, 2, block_size=4)
     loader = partial(DataLoader, batch_sampler=Shares(order, 0, 1, 0, 7), collate_fn=collate)
     stream = partial(ImageStream, transform=TrainTransform(0, 28, (0.3, 1)), img_size=28)
     with serving(folder) as server:
-        for path in here.paths:
+        for path in here.storage.paths:
             server.faults[path.name] = list(FAULTS[fault])
         there = open_at(server, tmp_path)
         streams = [stream(shards, in_chans=1, labels=Labels(10)) for shards in (here, there)]
@@ -125,14 +127,14 @@ def test_a_broken_download_goes_on_where_it_broke(folder, server, tmp_path):
     ShardReader(shards).read(0, 0)
     assert server.gets["big.tar"] == 3
     assert server.sent["big.tar"] < shards.bytes[0] + 8 * 10**6  # aiohttp drops what it buffers
-    assert shards.paths[0].read_bytes() == big.read_bytes()
+    assert shards.storage.paths[0].read_bytes() == big.read_bytes()
 
 
 def test_a_server_without_ranges_is_read_from_the_start(folder, tmp_path):
     with serving(folder, ranges=False) as server:
         server.faults[THIRD] = [("cut", 1000), None]
         shards = open_at(server, tmp_path)
-        assert contents(shards) == contents(ShardSet.open(str(folder)))
+        assert contents(shards) == contents(open_shards(str(folder)))
         assert server.sent[THIRD] == 1000 + shards.bytes[2]
 
 
@@ -151,7 +153,7 @@ def test_a_shard_that_is_replaced_while_it_comes_is_not_mixed(folder, server, tm
     shards = open_at(server, tmp_path, "/big.tar")
     ShardReader(shards).read(0, 3)
     assert server.gets["big.tar"] == 3
-    assert shards.paths[0].read_bytes() == whole
+    assert shards.storage.paths[0].read_bytes() == whole
 
 
 @pytest.mark.parametrize("num", [5, 50])
@@ -166,14 +168,14 @@ def test_a_replaced_shard_is_refused_after_two_looks(folder, server, tmp_path, n
         ShardReader(shards).read(2, 0)
     assert not isinstance(error.value, RemoteError)
     assert server.gets[THIRD] == (2 if num == 5 else 0)  # another length is seen beforehand
-    assert not list(shards.paths[2].parent.glob(".train*"))
+    assert not list(shards.storage.paths[2].parent.glob(".train*"))
     assert ShardReader(shards).read(3, 0)
 
 
 def test_a_hash_finds_what_size_and_headers_do_not(folder, server, tmp_path):
     content = bytearray((folder / THIRD).read_bytes())
     shards = open_at(server, tmp_path)
-    content[int(shards.rows(2)[2]["offset"])] ^= 1
+    content[int(shards.storage.rows(2)[2]["offset"])] ^= 1
     add_hashes(folder)
     shards = open_at(server, tmp_path)
     (folder / THIRD).write_bytes(content)
@@ -184,11 +186,11 @@ def test_a_hash_finds_what_size_and_headers_do_not(folder, server, tmp_path):
 def test_a_tar_in_the_cache_that_is_of_an_older_index_is_fetched_again(folder, server, tmp_path):
     shards = open_at(server, tmp_path)
     before = contents(shards)
-    shards.paths[2].write_bytes(other_tar(tmp_path, 5))  # of the same size
+    shards.storage.paths[2].write_bytes(other_tar(tmp_path, 5))  # of the same size
     assert contents(open_at(server, tmp_path)) == before
     (folder / THIRD).write_bytes(other_tar(tmp_path, 6))
     index_shards([folder / THIRD])
-    assert contents(open_at(server, tmp_path)) == contents(ShardSet.open(str(folder)))
+    assert contents(open_at(server, tmp_path)) == contents(open_shards(str(folder)))
     assert server.gets[THIRD] == 3
 
 
@@ -207,8 +209,8 @@ def test_what_is_final_is_said_after_few_tries(server, tmp_path, fault, tries, m
     waits = []
     retry = Retry(5, 1.0, 3.0, 0.2, sleep=waits.append)
     cache = cache_in(tmp_path / "cache", retry=retry)
-    shards = ShardSet.open(f"{server.url}/train-{{000000..000003}}.tar?key=secret", cache=cache)
-    shards.rows(2)
+    shards = remote_set(f"{server.url}/train-{{000000..000003}}.tar?key=secret", cache)
+    shards.storage.rows(2)
     server.faults[THIRD] = [fault]
     with pytest.raises(RemoteError, match=message) as error:
         ShardReader(shards).read(2, 0)
@@ -221,7 +223,7 @@ def test_what_is_final_is_said_after_few_tries(server, tmp_path, fault, tries, m
 def test_an_outage_of_two_minutes_is_waited_for(server, tmp_path):
     waits = []
     cache = cache_in(tmp_path / "cache", retry=Retry(sleep=waits.append))
-    shards = ShardSet.open(server.url, cache=cache)
+    shards = remote_set(server.url, cache)
     server.faults[THIRD] = [503] * 9 + [None]
     assert ShardReader(shards).read(2, 0)
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30, 30]
@@ -242,7 +244,7 @@ def test_a_loader_worker_says_it_in_one_line(server, tmp_path):
     assert line.endswith(".tar does not exist")
 
 
-@pytest.mark.parametrize("ask", [ShardSet.open, partial(index_remote, num_workers=1)])
+@pytest.mark.parametrize("ask", [open_shards, partial(index_remote, num_workers=1)])
 def test_urls_that_differ_only_in_their_query_are_refused(server, tmp_path, ask):
     pattern = f"{server.url}/train-00000{{0..2}}.tar?version={{1,2secret}}"
     message = rf"the shards 1 and 2 that {server.url}\S+ names are both "
@@ -258,9 +260,11 @@ def test_what_is_known_of_a_shard_does_not_grow_with_each_download(server, tmp_p
     for turn in range(5):
         contents(shards)
         for shard in (0, 2, 3):
-            assert shards.remote._checked[shard] == shards.paths[shard].stat().st_ino
-            shards.paths[shard].rename(tmp_path / f"{shard}-{turn}")  # its inode stays taken
-    assert len(shards.remote._checked) == 3
+            assert shards.storage._checked[shard] == shards.storage.paths[shard].stat().st_ino
+            shards.storage.paths[shard].rename(
+                tmp_path / f"{shard}-{turn}"
+            )  # its inode stays taken
+    assert len(shards.storage._checked) == 3
     assert server.gets[THIRD] == 5
 
 
@@ -278,7 +282,7 @@ def test_what_lies_there_without_an_index_is_indexed_from_afar(tmp_path):
         assert server.sent["a.tar"] < 0.4 * shards.bytes[0]
         reader = ShardReader(shards, whole=False)
         assert reader.read(0, 3) == b"3" * 10**6
-        assert not shards.paths[0].exists()
+        assert not shards.storage.paths[0].exists()
         assert ShardReader(shards).read(0, 3) == b"3" * 10**6
         gets = server.gets["a.tar"]
         again = open_at(server, tmp_path, index_missing=False)
@@ -288,7 +292,7 @@ def test_what_lies_there_without_an_index_is_indexed_from_afar(tmp_path):
 
 
 def test_index_files_without_a_manifest_are_taken(folder, server, tmp_path):
-    expected = ShardSet.open(str(folder)).describe()
+    expected = open_shards(str(folder)).describe()
     (folder / MANIFEST_NAME).unlink()
     assert open_at(server, tmp_path, index_missing=False).describe() == expected
     assert not server.sent[THIRD]
@@ -310,11 +314,11 @@ def test_damaged_remote_manifests_and_indexes_are_refused(folder, server, tmp_pa
     (folder / f"{THIRD}.index.npy").write_bytes((folder / f"{THIRD}.index.npy").read_bytes()[:-48])
     for _ in range(2):
         with pytest.raises(ShardError, match=r"its index and the set's index\.json differ"):
-            open_at(server, tmp_path).rows(2)
+            open_at(server, tmp_path).storage.rows(2)
         shutil.copy(folder / "train-000000.tar.index.npy", folder / f"{THIRD}.index.npy")
     (folder / f"{THIRD}.index.npy").unlink()
     with pytest.raises(ShardError, match=rf"{THIRD} has no index; run: ssl-swin shards index http"):
-        open_at(server, tmp_path).rows(2)
+        open_at(server, tmp_path).storage.rows(2)
     (folder / f"{THIRD}.index.npy").write_bytes(b"nothing")
     (folder / MANIFEST_NAME).write_text("{")
     with pytest.raises(ShardError, match=r"^http\S+index\.json is not a manifest"):
@@ -333,7 +337,7 @@ def test_damaged_remote_manifests_and_indexes_are_refused(folder, server, tmp_pa
 )
 def test_places_that_cannot_be_reached_are_named(tmp_path, pattern, message):
     with pytest.raises(RemoteError, match=f"^{message}"):
-        ShardSet.open(pattern, cache=cache_in(tmp_path))
+        remote_set(pattern, cache_in(tmp_path))
 
 
 def test_the_commands_take_urls(folder, server, tmp_path, capsys):
@@ -362,7 +366,7 @@ def test_s3_gives_the_same_set_and_the_same_bytes_in_spite_of_faults(folder, tmp
     import boto3
 
     add_hashes(folder)
-    expected = contents(ShardSet.open(str(folder)))
+    expected = contents(open_shards(str(folder)))
     with serving_s3(monkeypatch) as faults:
         client = boto3.client("s3")
         client.create_bucket(Bucket="images")
@@ -371,18 +375,18 @@ def test_s3_gives_the_same_set_and_the_same_bytes_in_spite_of_faults(folder, tmp
         for name in ("train-000000.tar", THIRD, "index.json"):
             faults[name] += [500, ("cut", 100)]
         for pattern in ("set/", "set/train-{000000..000003}.tar", "set/*-00000?.tar"):
-            shards = ShardSet.open(f"s3://images/{pattern}", cache=cache_in(tmp_path / "cache"))
-            assert shards.fingerprint() == ShardSet.open(str(folder)).fingerprint()
+            shards = remote_set(f"s3://images/{pattern}", cache_in(tmp_path / "cache"))
+            assert shards.fingerprint() == open_shards(str(folder)).fingerprint()
             assert contents(shards) == expected
         assert not any(faults.values())
         client.upload_file(str(folder / "train-000000.tar"), "images", f"set/{THIRD}")
-        shards = ShardSet.open("s3://images/set/", cache=cache_in(tmp_path / "new"))
+        shards = remote_set("s3://images/set/", cache_in(tmp_path / "new"))
         with pytest.raises(ShardError, match=rf"^s3://images/set/{THIRD} changed since"):
             ShardReader(shards).read(2, 0)
         with pytest.raises(RemoteError, match=r"matches no tar"):
-            ShardSet.open("s3://images/other/", cache=cache_in(tmp_path / "new"))
+            remote_set("s3://images/other/", cache_in(tmp_path / "new"))
         with pytest.raises(RemoteError, match=r"set/x\.tar does not exist"):
-            ShardSet.open("s3://images/set/x.tar", cache=cache_in(tmp_path / "new"))
+            remote_set("s3://images/set/x.tar", cache_in(tmp_path / "new"))
         client.close()
 
 
@@ -390,7 +394,7 @@ def test_hashes_are_in_the_manifest_and_may_be_missing(folder):
     add_hashes(folder)
     manifest = json.loads((folder / MANIFEST_NAME).read_text())
     assert [len(entry) for entry in manifest["shards"].values()] == [3] * 4
-    before = ShardSet.open(str(folder)).describe()
+    before = open_shards(str(folder)).describe()
     index_shards([folder / THIRD])
     assert load_manifest(folder)[THIRD].sha256 is None
-    assert ShardSet.open(str(folder)).describe() == before
+    assert open_shards(str(folder)).describe() == before

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ssl_swin.data.shards.local import LocalShards
+from ssl_swin.data.shards.manifest import Entry
+from ssl_swin.data.shards.shard_set import ShardSet
+
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
@@ -40,3 +44,13 @@ def samples(num: int, first: int = 0, labelled: bool = True):
         if labelled:
             members.append((f"s{place:04d}.cls", b"%d" % (place % 10)))
     return members
+
+
+def plain_entries(counts, sizes) -> tuple[Entry, ...]:
+    """What is known of tars that nobody opens."""
+    return tuple(map(Entry, map(int, counts), map(int, sizes)))
+
+
+def plain_set(counts, sizes) -> ShardSet:
+    """A set of local tars that nobody opens."""
+    return ShardSet(LocalShards((), plain_entries(counts, sizes)))

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.decode import UnreadableImage, decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.layout import sample_key
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.names import sample_key
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.verify import broken_samples, verify
 from tests.data.shards.limits import Hang, limits, told
@@ -42,13 +44,13 @@ def read_rows(shards: ShardSet, raw: bytes) -> list[bytes]:
     """Every row's bytes, which must be those of one whole file of the tar, under its key."""
     files = {file.offset: file for file in payloads_in(raw) if file.is_file}
     reader, rows = ShardReader(shards), []
-    for row, entry in enumerate(shards.rows(0)):
+    for row, entry in enumerate(shards.storage.rows(0)):
         file, data = files[int(entry["offset"])], reader.read(0, row)
         assert data == file.data
         assert reader.key(0, row) == sample_key(file.name)[0]
         check_label(reader, row, file, list(files.values()))
         rows.append(data)
-    reader.close()
+    shards.storage.close()
     return rows
 
 
@@ -85,9 +87,9 @@ def check_stream(shards: ShardSet, rows: list[bytes]) -> None:
             stream.__getitems__(Share(0, np.arange(len(rows))))
     if named:
         with pytest.raises(ShardError, match="are broken"):
-            verify(str(shards.paths[0]), num_workers=1)
+            verify(str(shards.storage.paths[0]), num_workers=1)
     else:
-        verify(str(shards.paths[0]), num_workers=1)
+        verify(str(shards.storage.paths[0]), num_workers=1)
 
 
 def outcomes(images: dict[str, bytes], path: Path) -> Counter:
@@ -98,9 +100,9 @@ def outcomes(images: dict[str, bytes], path: Path) -> Counter:
     except ShardError as error:
         told(error)
         with pytest.raises(ShardError):
-            ShardSet.open(str(path), num_workers=1)
+            open_shards(str(path), num_workers=1)
         return Counter({REFUSED: len(images)})
-    shards = ShardSet.open(str(path), index_missing=False)
+    shards = open_shards(str(path), index_missing=False)
     rows = read_rows(shards, raw)
     check_stream(shards, rows)
     payloads = payloads_in(raw)

@@ -8,9 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, index_beside
 from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, index_beside
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError
 from tests.data.shards.limits import limits, told
 from tests.data.shards.mutations import Target, build, flipped_anywhere, good_members
@@ -76,13 +78,13 @@ def replace(path, content):
 
 def content_of(tar):
     """Bytes, label and key of every sample."""
-    shards = ShardSet.open(str(tar), index_missing=False)
+    shards = open_shards(str(tar), index_missing=False)
     reader = ShardReader(shards)
-    rows = range(len(shards.rows(0)))
+    rows = range(len(shards.storage.rows(0)))
     try:
         return [(reader.read(0, row), reader.label(0, row), reader.key(0, row)) for row in rows]
     finally:
-        reader.close()
+        shards.storage.close()
 
 
 def outcome(tar, expected):
@@ -164,7 +166,7 @@ def test_a_tar_that_was_damaged_after_indexing_is_refused_or_read_as_it_stands(t
         raw = bytes(flipped_anywhere(target))
         replace(tar, raw)
         spans = [raw[row["offset"] : row["offset"] + row["size"]] for row in index[:-1]]
-        reader = ShardReader(ShardSet.open(str(tar), index_missing=False))
+        reader = ShardReader(open_shards(str(tar), index_missing=False))
         for row in range(NUM_SAMPLES):
             for read in (reader.read, reader.label, reader.key):
                 with limits():
@@ -176,5 +178,5 @@ def test_a_tar_that_was_damaged_after_indexing_is_refused_or_read_as_it_stands(t
                         continue
                 assert read != reader.read or value == spans[row]
                 counts["read"] += 1
-        reader.close()
+        reader.storage.close()
     assert min(counts.values()) > NUM_CASES // 10, counts

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import webdataset
 
-from ssl_swin.data.shards.indexing import index, index_shard, index_shards
-from ssl_swin.data.shards.layout import MANIFEST_NAME, SAMPLE_DTYPE, index_beside, sample_key
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, index_beside
+from ssl_swin.data.shards.indexing import index_shard, index_shards
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
+from ssl_swin.data.shards.names import sample_key
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError
+from ssl_swin.shard_tools.index import index
 from tests.data.shards.tars import FORMATS, samples, write_tar
 
 HOSTILE = [
@@ -31,7 +35,7 @@ LONG = ["l" * 150 + ".png", "f" * 120 + "/" + "n" * 120 + ".jpg", "日" * 90 + "
 
 
 def read_all(path):
-    reader = ShardReader(ShardSet.open(str(path)))
+    reader = ShardReader(open_shards(str(path)))
     count = int(reader.shards.counts[0])
     return [(reader.key(0, row), reader.read(0, row)) for row in range(count)]
 
@@ -167,12 +171,12 @@ def test_payloads_are_not_read(tmp_path):
         file.write(info.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + size + 1024)
     assert index_shard(path) == 1
-    assert ShardSet.open(str(path)).rows(0)["size"].tolist() == [size]
+    assert open_shards(str(path)).storage.rows(0)["size"].tolist() == [size]
 
 
 def test_an_empty_tar_has_no_samples(tmp_path):
     write_tar(tmp_path / "a.tar", [])
-    assert ShardSet.open(str(tmp_path)).num_samples == 0
+    assert open_shards(str(tmp_path)).num_samples == 0
 
 
 def test_one_damaged_shard_does_not_keep_the_others_from_their_index(tmp_path):

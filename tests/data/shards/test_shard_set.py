@@ -9,11 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.index_file import MappedIndexes
 from ssl_swin.data.shards.indexing import index_shards
-from ssl_swin.data.shards.layout import MANIFEST_NAME, cache_folder
-from ssl_swin.data.shards.shard_set import ShardReader, ShardSet, expand
+from ssl_swin.data.shards.local import LocalFiles, LocalShards
+from ssl_swin.data.shards.manifest import MANIFEST_NAME
+from ssl_swin.data.shards.names import cache_folder, expand
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
-from tests.data.shards.tars import FORMATS, samples, write_tar
+from tests.data.shards.tars import FORMATS, plain_set, samples, write_tar
 
 COUNTS = (3, 0, 5, 1)
 
@@ -36,7 +41,7 @@ def test_members_of_a_sample_are_found_in_any_order(tmp_path, order, format):
     around = [("w.png", b"before")], [("y.PNG", b"after"), ("y.json", b'{"kind": 7}')]
     middle = [(name, MEMBERS[name]) for name in order]
     path = write_tar(tmp_path / "a.tar", [*around[0], *middle, *around[1]], format)
-    reader = ShardReader(ShardSet.open(str(path)))
+    reader = ShardReader(open_shards(str(path)))
     assert [reader.read(0, row) for row in range(3)] == [b"before", b"pixels", b"after"]
     assert [reader.key(0, row) for row in range(3)] == ["w", "x", "y"]
     assert (reader.label(0, 1), reader.label(0, 2, field="kind")) == (3, 7)
@@ -47,8 +52,7 @@ def test_members_of_a_sample_are_found_in_any_order(tmp_path, order, format):
 def test_locate_counts_every_sample_once_in_order(num_shards, empty):
     counts = np.arange(num_shards) % 3 + (0 if empty else 1)
     counts[-1] += 1
-    paths = tuple(Path(f"{place}.tar") for place in range(num_shards))
-    shards = ShardSet(paths, counts, counts * 100)
+    shards = plain_set(counts, counts * 100)
     shard, row = shards.locate(np.arange(shards.num_samples).reshape(-1, 1))
     expected = [(s, r) for s, count in enumerate(counts) for r in range(count)]
     assert list(zip(shard.ravel(), row.ravel(), strict=True)) == expected
@@ -58,13 +62,14 @@ def test_locate_counts_every_sample_once_in_order(num_shards, empty):
 
 
 def test_every_sample_of_a_set_is_read_back_by_its_id(folder):
-    shards = ShardSet.open(str(folder))
-    reader = ShardReader(shards, max_open=1)
+    shards = open_shards(str(folder))
+    few = LocalShards(shards.storage.paths, shards.storage.entries, files=LocalFiles(1))
+    reader = ShardReader(ShardSet(few))
     places = zip(*shards.locate(np.arange(9)), strict=True)
     read = [(reader.read(s, r), reader.label(s, r)) for s, r in places]
     assert read == [(b"image %d" % i * (1 + i % 3), i % 10) for i in range(9)]
     assert shards.counts.tolist() == list(COUNTS)
-    assert shards.bytes.tolist() == [path.stat().st_size for path in shards.paths]
+    assert shards.bytes.tolist() == [path.stat().st_size for path in shards.storage.paths]
 
 
 @pytest.mark.parametrize(
@@ -107,98 +112,99 @@ def test_shards_that_are_not_there_are_named(folder, pattern, message):
 
 
 def test_a_set_with_a_manifest_opens_without_its_index_files(folder):
-    recorded = ShardSet.open(str(folder)).describe()
+    recorded = open_shards(str(folder)).describe()
     for index in folder.glob("*.index.npy"):
         index.unlink()
-    shards = ShardSet.open(str(folder), index_missing=False)
+    shards = open_shards(str(folder), index_missing=False)
     assert shards.describe() == recorded
     with pytest.raises(ShardError, match=r"there is no index .*run: ssl-swin shards index"):
-        shards.rows(0)
+        shards.storage.rows(0)
 
 
 def test_a_set_without_a_manifest_reads_the_index_files(folder):
-    recorded = ShardSet.open(str(folder)).describe()
+    recorded = open_shards(str(folder)).describe()
     (folder / MANIFEST_NAME).unlink()
-    assert ShardSet.open(str(folder), index_missing=False).describe() == recorded
+    assert open_shards(str(folder), index_missing=False).describe() == recorded
 
 
 def test_a_missing_index_may_be_refused(folder):
     with pytest.raises(ShardError, match="4 of 4 shards have no index"):
-        ShardSet.open(str(folder), index_missing=False)
+        open_shards(str(folder), index_missing=False)
     assert not list(folder.glob("*.npy"))
 
 
 @pytest.mark.parametrize("when", ["before it opens", "after"])
 def test_a_tar_that_changed_since_it_was_indexed_is_refused(folder, when):
-    shards = ShardSet.open(str(folder))
+    shards = open_shards(str(folder))
     write_tar(folder / "train-000002.tar", samples(50))
     with pytest.raises(ShardError, match=r"train-000002.tar changed .*ssl-swin shards index"):
-        (ShardSet.open(str(folder)) if when.startswith("before") else shards).rows(2)
+        (open_shards(str(folder)) if when.startswith("before") else shards).storage.rows(2)
     index_shards([folder / "train-000002.tar"])
-    assert ShardSet.open(str(folder)).rows(2).shape == (50,)
+    assert open_shards(str(folder)).storage.rows(2).shape == (50,)
 
 
 def test_a_tar_of_the_same_size_with_other_content_is_refused(folder):
-    shards = ShardSet.open(str(folder))
+    shards = open_shards(str(folder))
     changed = [(name, data + b"!") for name, data in samples(5)]
     size = write_tar(folder / "train-000002.tar", changed).stat().st_size
     assert size == shards.bytes[2]
     with pytest.raises(ShardError, match=r"changed since .* \(7 bytes at 512 then, 8 now\)"):
-        shards.rows(2)
+        shards.storage.rows(2)
 
 
 def test_an_index_that_contradicts_the_manifest_is_refused(folder):
-    shards = ShardSet.open(str(folder))
+    shards = open_shards(str(folder))
     shutil.copy(folder / "train-000000.tar", folder / "train-000003.tar")
     index_shards([folder / "train-000003.tar"])
     with pytest.raises(ShardError, match=r"its index and the set's index\.json differ"):
-        shards.rows(3)
+        shards.storage.rows(3)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY"])
 def test_a_damaged_index_is_refused_in_words(folder, content):
-    shards = ShardSet.open(str(folder))
+    shards = open_shards(str(folder))
     (folder / "train-000000.tar.index.npy").write_bytes(content)
     with pytest.raises(ShardError, match=r"is damaged, or no index .*run: ssl-swin shards index"):
-        shards.rows(0)
+        shards.storage.rows(0)
     np.save(folder / "train-000000.tar.index.npy", np.zeros(4))
     with pytest.raises(ShardError, match="no index of this version"):
-        shards.rows(0)
+        shards.storage.rows(0)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"format": 2, "shards": {}}', '{"format": 1}'])
 def test_a_damaged_manifest_is_refused_in_words(folder, text):
     (folder / MANIFEST_NAME).write_text(text)
     with pytest.raises(ShardError, match=r"index\.json is not a manifest"):
-        ShardSet.open(str(folder))
+        open_shards(str(folder))
 
 
 def test_the_fingerprint_is_of_names_counts_and_sizes_not_of_the_place(folder):
-    shards = ShardSet.open(str(folder))
+    shards = open_shards(str(folder))
     copy = shutil.copytree(folder, folder / "copy", ignore=shutil.ignore_patterns("copy"))
-    assert ShardSet.open(str(copy)).fingerprint() == shards.fingerprint()
+    assert open_shards(str(copy)).fingerprint() == shards.fingerprint()
     os.rename(copy / "train-000003.tar", copy / "train-000004.tar")
-    renamed = ShardSet.open(str(copy))
+    renamed = open_shards(str(copy))
     assert renamed.fingerprint() != shards.fingerprint()
     write_tar(copy / "train-000005.tar", samples(2))
-    assert ShardSet.open(str(copy)).describe()["num_shards"] == 5
+    assert open_shards(str(copy)).describe()["num_shards"] == 5
 
 
 def test_few_indexes_and_files_stay_open(folder):
-    shards = ShardSet.open(str(folder))
-    shards = ShardSet(shards.paths, shards.counts, shards.bytes, max_mapped=2)
-    reader = ShardReader(shards, max_open=2)
+    shards = open_shards(str(folder))
+    few = {"files": LocalFiles(2), "indexes": MappedIndexes(2)}
+    storage = LocalShards(shards.storage.paths, shards.storage.entries, **few)
+    reader = ShardReader(ShardSet(storage))
     before = len(os.listdir("/proc/self/fd"))
     for shard in (0, 2, 3, 0, 2, 3):
         reader.read(shard, 0)
     assert len(os.listdir("/proc/self/fd")) == before + 2 + 2
-    reader.close()
+    storage.close()
     assert len(os.listdir("/proc/self/fd")) == before + 2
     assert reader.read(3, 0)
 
 
 def test_a_reader_goes_on_in_another_process(folder):
-    reader = ShardReader(ShardSet.open(str(folder)))
+    reader = ShardReader(open_shards(str(folder)))
     expected = reader.read(2, 4)
     pickled = pickle.dumps(reader)
     assert len(pickled) < 3000
@@ -207,7 +213,8 @@ def test_a_reader_goes_on_in_another_process(folder):
         warnings.simplefilter("ignore")  # newer Pythons warn of threads when they fork
         child = os.fork()
     if not child:
-        os._exit(0 if reader.read(2, 4) == expected and reader._local._pid == os.getpid() else 1)
+        same = reader.read(2, 4) == expected
+        os._exit(0 if same and reader.storage.files._pid == os.getpid() else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert reader.read(2, 4) == expected
 
@@ -229,7 +236,7 @@ def test_a_label_that_is_no_class_is_named_with_its_key(tmp_path, label, message
     members = [("a/x.png", b"")] + ([(f"a/x.{label[0]}", label[1])] if label else [])
     path = write_tar(tmp_path / "a.tar", members)
     with pytest.raises(ShardError, match=rf"sample 'a/x' of .*a\.tar .*{message}"):
-        ShardReader(ShardSet.open(str(path))).label(0, 0)
+        ShardReader(open_shards(str(path))).label(0, 0)
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs Unix users")
@@ -245,8 +252,8 @@ def test_a_read_only_place_is_answered_with_a_cache_folder():
         try:
             if user == 0:  # root may write anywhere
                 os.seteuid(65534)
-            shards = ShardSet.open(str(place), cache_dir=cache)
-            again = ShardSet.open(str(place), index_missing=False, cache_dir=cache)
+            shards = open_shards(str(place), cache_dir=cache)
+            again = open_shards(str(place), index_missing=False, cache_dir=cache)
         finally:
             os.seteuid(user)
             os.chmod(place, 0o755)

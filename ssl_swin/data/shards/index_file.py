@@ -1,0 +1,155 @@
+"""The index file of a tar: one row a sample, which says where its image and its label are."""
+
+import io
+import os
+import tarfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_swin.data.shards.names import cache_folder
+from ssl_swin.errors import ShardError
+
+SAMPLE_DTYPE = np.dtype(
+    [
+        ("header", "<i8"),
+        ("offset", "<i8"),
+        ("size", "<i8"),
+        ("label_offset", "<i8"),
+        ("label_size", "<i4"),
+        ("label_kind", "<i4"),
+    ]
+)
+"""One row a sample, in tar order. A last row holds the tar's size in bytes in `header`, and in
+`offset` the CRC-32 of all rows before it; 0 if a version wrote it that made none."""
+
+NO_LABEL, CLS_LABEL, JSON_LABEL = 0, 1, 2
+_NPY_PREFIX = 10  # bytes: magic, version, length of the header
+
+
+def index_beside(tar: Path) -> Path:
+    """The index file next to a tar, whether it exists or not."""
+    return tar.with_name(f"{tar.name}.index.npy")
+
+
+def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
+    """Where the index of a tar is, or would be: beside it, unless only a cached one exists.
+
+    Args:
+        tar: The tar.
+        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
+    """
+    beside = index_beside(tar)
+    cached = cache_folder(tar.parent, cache_dir) / beside.name
+    return cached if not beside.exists() and cached.exists() else beside
+
+
+def load_index(path: Path, where: str | None = None) -> np.ndarray:
+    """Map one index file into memory.
+
+    Args:
+        path: The index file.
+        where: What the error calls it; None means its path.
+
+    Returns:
+        `SAMPLE_DTYPE` (count + 1,): the rows and the last row, which holds the tar's size.
+
+    Raises:
+        ShardError: If there is no such file, or it is damaged or of another version.
+    """
+    where = where or str(path)
+    remedy = f"run: ssl-swin shards index {where.rpartition('/')[0]}"
+    try:
+        with path.open("rb") as file:
+            head = file.read(_NPY_PREFIX)
+            head += file.read(int.from_bytes(head[8:], "little"))
+            num_bytes = os.fstat(file.fileno()).st_size - len(head)
+    except FileNotFoundError:
+        raise ShardError(f"there is no index {where}; {remedy}") from None
+    num_rows, rest = divmod(num_bytes, SAMPLE_DTYPE.itemsize)
+    # Compared, not parsed: numpy evaluates what stands there, and fails in many ways.
+    if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
+        raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
+    return np.memmap(path, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
+
+
+def _npy_header(num_rows: int) -> bytes:
+    """What numpy writes before that many rows."""
+    header = np.lib.format.header_data_from_array_1_0(np.empty(0, SAMPLE_DTYPE))
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, header | {"shape": (num_rows,)})
+    return buffer.getvalue()
+
+
+def end_row(rows: np.ndarray, num_bytes: int) -> np.ndarray:
+    """Make the last row of an index.
+
+    Args:
+        rows: `SAMPLE_DTYPE` (count,), the rows before it.
+        num_bytes: Size of the tar.
+
+    Returns:
+        `SAMPLE_DTYPE` (1,).
+    """
+    return np.array([(num_bytes, zlib.crc32(rows.tobytes()), 0, 0, 0, NO_LABEL)], SAMPLE_DTYPE)
+
+
+def check_rows(where: str, table: np.ndarray) -> None:
+    """Refuse an index that is damaged, or points outside its tar.
+
+    Args:
+        where: The tar's path or URL, for the error.
+        table: `SAMPLE_DTYPE` (count + 1,), as `load_index` returns it.
+
+    Raises:
+        ShardError: If a row is not as it was written, or of no tar of the size in the last row.
+    """
+    rows, num_bytes, crc = table[:-1], table[-1]["header"], table[-1]["offset"]
+    header, offset = rows["header"], rows["offset"]  # (count,)
+    good = _inside(num_bytes, offset, rows["size"])
+    good &= _inside(num_bytes, rows["label_offset"], rows["label_size"])
+    good &= (header >= 0) & (header <= offset - tarfile.BLOCKSIZE)
+    if crc not in (0, zlib.crc32(rows.tobytes())) or not good.all():
+        raise ShardError(
+            f"the index of {where} is damaged; run: ssl-swin shards index "
+            f"{where.rpartition('/')[0]}"
+        )
+
+
+def _inside(num_bytes: int, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
+    # Not by the sum of both, which may be too large for int64.
+    return (offset >= 0) & (offset <= num_bytes) & (size >= 0) & (size <= num_bytes - offset)
+
+
+class MappedIndexes:
+    """Indexes that are mapped into memory, those used last; they are not pickled.
+
+    Args:
+        max_mapped: Indexes kept mapped at once; each is an open file too.
+    """
+
+    def __init__(self, max_mapped: int = 128) -> None:
+        self.max_mapped = max_mapped
+        self._tables: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def rows(self, shard: int, load: Callable[[int], np.ndarray]) -> np.ndarray:
+        """Return the index of a shard without its last row, `SAMPLE_DTYPE` (count,).
+
+        Args:
+            shard: Place of the shard in its set.
+            load: Maps and checks the index of a shard; called if it is not mapped.
+        """
+        table = self._tables.pop(shard, None)
+        table = load(shard) if table is None else table  # (count + 1,)
+        while len(self._tables) >= self.max_mapped:
+            self._tables.popitem(last=False)
+        self._tables[shard] = table
+        return table[:-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A memory map would be pickled as its content, for every worker.
+        return {**self.__dict__, "_tables": OrderedDict()}

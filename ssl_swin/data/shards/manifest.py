@@ -1,0 +1,107 @@
+"""The manifest of a folder of tars, `index.json`: samples and bytes of each tar, in one file."""
+
+import json
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ssl_swin.data.shards.names import cache_folder
+from ssl_swin.errors import ShardError
+from ssl_swin.files import replacing
+
+MANIFEST_NAME = "index.json"
+_MAX_TAR_BYTES = 2**50  # so that sums over all shards fit into int64
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+class Entry(NamedTuple):
+    """What is known of one tar."""
+
+    num_samples: int
+    num_bytes: int
+    sha256: str | None = None
+    """Of the whole tar, in hex; None where nobody has computed it."""
+
+
+def load_manifest(folder: Path) -> dict[str, Entry]:
+    """Read a folder's `index.json`.
+
+    Args:
+        folder: The folder of the tars, or of their cached indexes.
+
+    Returns:
+        What it says under each tar's name; empty where there is no manifest.
+
+    Raises:
+        ShardError: If the file is not a manifest of format 1.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return parse_manifest(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return {}
+
+
+def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
+    """Read what is in an `index.json`.
+
+    Args:
+        content: The file's bytes.
+        where: Its path or URL, for the error.
+
+    Raises:
+        ShardError: If it is not a manifest of format 1.
+    """
+    try:
+        manifest = json.loads(content)
+        if manifest["format"] != 1:
+            raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
+        entries = {
+            name: Entry(int(count), int(size), *map(str, digest))
+            for name, (count, size, *digest) in manifest["shards"].items()
+        }
+        for name, entry in entries.items():
+            # A sample takes one header at least.
+            if not 0 <= entry.num_samples * tarfile.BLOCKSIZE <= entry.num_bytes < _MAX_TAR_BYTES:
+                raise ValueError(f"{name}: {entry.num_samples} samples in {entry.num_bytes} bytes")
+        return entries
+    except _DAMAGED as error:
+        raise ShardError(
+            f"{where} is not a manifest of shards ({error!r}); move it away and run: "
+            f"ssl-swin shards index {where.rpartition('/')[0]}"
+        ) from error
+
+
+def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
+    """Write a folder's `index.json`.
+
+    Args:
+        folder: Where the indexes are.
+        entries: What is known of each tar, under its name.
+
+    Raises:
+        OSError: If the place cannot be written to.
+    """
+    lines = [
+        f"{json.dumps(name)}: {json.dumps([value for value in entry if value is not None])}"
+        for name, entry in sorted(entries.items())
+    ]
+    text = '{"format": 1, "shards": {\n' + ",\n".join(lines) + "\n}}\n"
+    with replacing(folder / MANIFEST_NAME) as file:
+        file.write(text.encode())
+
+
+def known_entries(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, Entry]:
+    """What manifests say of these tars; the one beside them goes before the cached one."""
+    known: dict[Path, Entry] = {}
+    manifests: dict[str, dict[str, Entry]] = {}
+    for path in paths:
+        folder, name = os.path.split(path)  # several times faster than `parent` and `name`
+        if folder not in manifests:
+            cached = load_manifest(cache_folder(Path(folder), cache_dir))
+            manifests[folder] = cached | load_manifest(Path(folder))
+        if name in manifests[folder]:
+            known[path] = manifests[folder][name]
+    return known

@@ -1,0 +1,125 @@
+"""Names: the tars that a pattern names, the keys of samples, and places in the user's cache.
+
+Standard library only. The contract in words is in the top-level `data/README.md`.
+"""
+
+import glob
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from ssl_swin.errors import ShardError
+
+IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "tif", "tiff"})
+
+
+def is_remote(pattern: str) -> bool:
+    """Whether a pattern names shards by URL."""
+    return "://" in pattern
+
+
+def expand(pattern: str) -> list[Path]:
+    """Find the tars that a local pattern names; `remote/files.py` does the same for URLs.
+
+    Args:
+        pattern: A folder (all its `*.tar`, sorted), a tar, a brace pattern
+            (`train-{000000..000009}.tar`, `{a,b}`), or a glob (sorted).
+
+    Returns:
+        The tars in the pattern's order, none twice.
+
+    Raises:
+        ShardError: If nothing is found, or a tar that the pattern names is not there.
+    """
+    # A name that exists is taken as it stands, whatever characters are in it.
+    whole = os.path.expanduser(pattern)
+    pieces = [whole] if os.path.exists(whole) else expand_braces(whole)
+    listings: dict[str, set[str]] = {}  # one listing a folder instead of one look-up a shard
+    found: list[Path] = []
+    missing = []
+    for piece in pieces:
+        folder, name = os.path.split(piece)
+        if name.endswith(".tar") and folder not in listings:
+            listings[folder] = _names_in(folder or ".")
+        if name in listings.get(folder, ()) or os.path.isfile(piece):
+            found.append(Path(piece))
+        elif glob.has_magic(piece) and not os.path.isdir(piece):
+            found += [Path(match) for match in sorted(glob.glob(piece))]
+        elif os.path.isdir(piece):
+            # By name: paths compare ten times as slowly, which counts for 100,000 shards.
+            tars = (path for path in Path(piece).iterdir() if path.name.endswith(".tar"))
+            found += sorted(tars, key=lambda path: path.name)
+        else:
+            missing.append(piece)
+    if missing and len(pieces) > 1:
+        raise ShardError(
+            f"{len(missing)} of the {len(pieces)} shards in {pattern} do not exist, "
+            f"the first is {missing[0]}"
+        )
+    if not found:
+        raise ShardError(
+            f"shards={pattern} matches no tar (looked in {Path(whole).absolute()}); give a folder "
+            "of *.tar files, one tar, a pattern like train-{000000..000009}.tar, or a glob"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Spell out `{000..009}` and `{a,b}`, the leftmost slowest; other braces stay as they are."""
+    for group in re.finditer(r"\{([^{}]*)\}", pattern):
+        body = group.group(1)
+        bounds = re.fullmatch(r"(\d+)\.\.(\d+)", body)
+        if bounds:
+            first, last = bounds.groups()
+            padded = first.startswith("0") or last.startswith("0")
+            width = max(len(first), len(last)) if padded else 0
+            step = 1 if int(first) <= int(last) else -1
+            numbers = range(int(first), int(last) + step, step)
+            choices = [f"{number:0{width}d}" for number in numbers]
+        elif "," in body:
+            choices = body.split(",")
+        else:
+            continue
+        head, tails = pattern[: group.start()], expand_braces(pattern[group.end() :])
+        return [head + choice + tail for choice in choices for tail in tails]
+    return [pattern]
+
+
+def sample_key(name: str) -> tuple[str, str]:
+    """Split a member's name as WebDataset does, at the first dot after the last slash.
+
+    Args:
+        name: The member's name in the tar.
+
+    Returns:
+        Key with its folders, and lower-case extension: `("a.b/x", "seg.png")` for `a.b/x.seg.PNG`.
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    return folder + slash + stem, extension.lower()
+
+
+def cache_root(cache_dir: Path | None) -> Path:
+    """The folder that was given, or `~/.cache/ssl_swin`."""
+    return Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
+
+
+def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
+    """Where the indexes of a folder go that cannot be written to.
+
+    Args:
+        folder: The folder of the tars.
+        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
+
+    Returns:
+        A folder of its own for each folder of tars; it need not exist yet.
+    """
+    return cache_root(cache_dir) / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]

@@ -1,0 +1,98 @@
+"""Reads one sample of a set: the bytes of its image, its label, its key."""
+
+import io
+import json
+
+from ssl_swin.data.shards.index_file import CLS_LABEL, NO_LABEL
+from ssl_swin.data.shards.names import sample_key
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.data.shards.tar import DAMAGED, changed, open_headers
+from ssl_swin.errors import ShardError
+
+
+class ShardReader:
+    """Reads samples by their shard and their row in it; may be pickled, and used after a fork.
+
+    Args:
+        shards: The set.
+        whole: Fetch remote shards whole into the cache; without, only the bytes that are asked for.
+    """
+
+    def __init__(self, shards: ShardSet, whole: bool = True) -> None:
+        self.shards, self.storage = shards, shards.storage
+        self._read = self.storage.read if whole else self.storage.read_piece
+
+    def read(self, shard: int, row: int) -> bytes:
+        """The image member's bytes.
+
+        Args:
+            shard: Place of the shard in the set.
+            row: Place of the sample in the shard.
+
+        Raises:
+            ShardError: If the tar changed since it was indexed, or a remote one cannot be had.
+            OSError: If the storage fails again and again.
+        """
+        entry = self.storage.rows(shard)[row]
+        return self._bytes(shard, int(entry["offset"]), int(entry["size"]))
+
+    def label(self, shard: int, row: int, field: str | None = None) -> int:
+        """The class of one sample, from its `.cls` member or a field of its `.json`.
+
+        Args:
+            shard: Place of the shard in the set.
+            row: Place of the sample in the shard.
+            field: Field of the `.json` that holds the class; None means `label`.
+
+        Raises:
+            ShardError: If the sample has no label, or it is not a whole number of 0 or more.
+            OSError: If the storage fails again and again.
+        """
+        entry = self.storage.rows(shard)[row]
+        kind = int(entry["label_kind"])
+        if kind == NO_LABEL:
+            raise self._bad_label(shard, row, "it has neither a .cls nor a .json member")
+        text = self._bytes(shard, int(entry["label_offset"]), int(entry["label_size"]))
+        try:
+            value = int(text) if kind == CLS_LABEL else json.loads(text)[field or "label"]
+        except (ValueError, KeyError, TypeError) as error:
+            what = ".cls" if kind == CLS_LABEL else f"field {field or 'label'!r} of its .json"
+            raise self._bad_label(shard, row, f"{what}: {error!r}") from error
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._bad_label(shard, row, f"the class is {value!r}")
+        return value
+
+    def key(self, shard: int, row: int) -> str:
+        """WebDataset's key of one sample, as its member's header names it.
+
+        Args:
+            shard: Place of the shard in the set.
+            row: Place of the sample in the shard.
+
+        Raises:
+            ShardError: If the tar changed since it was indexed, or a remote one cannot be had.
+            OSError: If the storage fails again and again.
+        """
+        entry = self.storage.rows(shard)[row]
+        header = int(entry["header"])
+        head = self._bytes(shard, header, int(entry["offset"]) - header)
+        try:
+            with open_headers(io.BytesIO(head)) as tar:
+                member = tar.next()
+        except DAMAGED as error:
+            raise changed(self.storage.where(shard), f"no header at {header}") from error
+        if member is None:
+            raise changed(self.storage.where(shard), f"no header at {header}")
+        return sample_key(member.name)[0]
+
+    def _bytes(self, shard: int, offset: int, size: int) -> bytes:
+        found = self._read(shard, offset, size)
+        if len(found) < size:
+            raise changed(self.storage.where(shard), f"it ends at {offset + len(found)}")
+        return found
+
+    def _bad_label(self, shard: int, row: int, why: str) -> ShardError:
+        return ShardError(
+            f"sample {self.key(shard, row)!r} of {self.storage.where(shard)} has no usable label: "
+            f"{why}; a label is a whole number of 0 or more in .cls, or in a field of .json"
+        )

@@ -1,0 +1,115 @@
+"""The interface to the tars of a set, wherever they are: on this machine or far away."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from ssl_swin.data.shards.manifest import Entry
+
+
+class Prefetch(ABC):
+    """Brings the shards that a run needs next, while it reads those it needs now."""
+
+    @abstractmethod
+    def reached(self, step: int) -> None:
+        """Say that no step before this one is being read any more."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every shard."""
+
+
+class Storage(ABC):
+    """The tars of a set, in the set's order. May be pickled, and used after a fork.
+
+    A shard is named by its place in `paths`, counted from 0.
+    """
+
+    paths: tuple[Path, ...]
+    """The tars; of remote ones, their places in the cache of this machine."""
+    entries: tuple[Entry, ...]
+    """What is known of each tar: samples, bytes, perhaps a hash."""
+    num_cheap_reads: ClassVar[int]
+    """Most pieces that a report reads; of a larger set it reads some samples only."""
+
+    @abstractmethod
+    def rows(self, shard: int) -> np.ndarray:
+        """Return the index of a shard, mapped into memory.
+
+        Returns:
+            `SAMPLE_DTYPE` (count,), one row a sample, in tar order.
+
+        Raises:
+            ShardError: If the index is missing, or the tar changed since it was indexed.
+        """
+
+    @abstractmethod
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """Read bytes of a tar; fewer only where it ends. A remote tar is fetched whole.
+
+        Raises:
+            ShardError: If the tar is not what its index says, or cannot be had.
+            OSError: If the storage fails again and again.
+        """
+
+    @abstractmethod
+    def read_piece(self, shard: int, offset: int, size: int) -> bytes:
+        """Do what `read` does, but fetch no more of the tar than these bytes."""
+
+    @abstractmethod
+    def where(self, shard: int) -> str:
+        """Return the path or the URL of a shard, for people to read."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every tar; they are opened again when they are read again."""
+
+    @abstractmethod
+    def join(self, others: Sequence[Self]) -> Self:
+        """Return these tars and, after them, those of others of the same kind."""
+
+    @abstractmethod
+    def impatient(self) -> "Storage":
+        """Return the same tars, opened anew and not waited for long; for reports."""
+
+    @abstractmethod
+    def bring(self, num_samples: int) -> int:
+        """Bring shards to this machine, from the first on, until they hold so many samples.
+
+        Returns:
+            How many shards, from the first on, are here now.
+
+        Raises:
+            ShardError: If one cannot be had.
+        """
+
+    @abstractmethod
+    def fetch_ahead(self, needed_at: Callable[[int], tuple[list[int], int]]) -> Prefetch:
+        """Begin to bring shards ahead of need.
+
+        Args:
+            needed_at: Returns the shards that a step needs, the most urgent first, and the next
+                step at which they are others.
+        """
+
+    @abstractmethod
+    def cached_bytes(self, least_bytes: Callable[[], int]) -> int:
+        """Return how much of the cache shards take, of which so many bytes are needed at once.
+
+        Args:
+            least_bytes: The bytes; only called if these shards go through the cache.
+        """
+
+    @abstractmethod
+    def cache_line(self, least_bytes: int) -> str | None:
+        """Say in one line how much cache a run needs and has; None if there is no cache.
+
+        Args:
+            least_bytes: What `cached_bytes` says of all sets of the run together.
+
+        Raises:
+            ShardError: If the cache may hold less.
+        """

@@ -1,0 +1,26 @@
+"""A name that a user writes -> what a table has under it."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+from ssl_swin.errors import UserError
+
+T = TypeVar("T")
+
+
+def look_up(table: Mapping[str, T], setting: str, name: str) -> T:
+    """Return the entry of a table.
+
+    Args:
+        table: Such as `ENCODERS` or `MASKS`.
+        setting: What the user set, for the error.
+        name: What the user set it to.
+
+    Raises:
+        UserError: If the table has no such entry.
+    """
+    if name not in table:
+        nearest = difflib.get_close_matches(name, table, n=3, cutoff=0.0)
+        raise UserError(f"{setting}={name!r} is not known; nearest: {', '.join(nearest)}")
+    return table[name]

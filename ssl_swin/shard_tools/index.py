@@ -1,0 +1,28 @@
+"""The command that indexes anybody's tars."""
+
+from pathlib import Path
+
+from ssl_swin.data.open import index_anew
+
+
+def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> None:
+    """Write the index of every shard, and their folder's index.json, anew.
+
+    Args:
+        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of
+            these, whose headers are then read from afar.
+        num_workers: Threads, each with one tar at a time; at least 1.
+        cache_dir: Where indexes go that cannot lie beside their tars; left out, the user's cache.
+
+    Raises:
+        ValueError: If `num_workers` is below 1.
+        ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
+    """
+    found = index_anew(shards, num_workers, None if cache_dir is None else Path(cache_dir))
+    without = sum(shard.num_without_image for shard in found)
+    ignored = sum(shard.num_ignored for shard in found)
+    print(
+        f"{sum(shard.num_samples for shard in found)} samples in {len(found)} shards"
+        + (f"; {without} keys without an image were left out" if without else "")
+        + (f"; {ignored} members that are in no sample were left out" if ignored else "")
+    )

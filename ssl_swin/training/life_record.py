@@ -1,0 +1,97 @@
+"""Claims a run folder for one life, and writes down when that life begins and why it ends."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pytorch_lightning import Callback, Trainer
+
+from ssl_swin import errors
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.owner import Ownership
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.learner import Learner
+
+
+class SlurmJob(NamedTuple):
+    """What SLURM says of this life; all None outside of it."""
+
+    job: str | None
+    restart: int | None
+    """Times the job was put back in the queue."""
+    nodes: str | None
+    """SLURM's list of node names."""
+
+
+def slurm_job() -> SlurmJob:
+    """Return the job this process runs in."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return SlurmJob(None, None, None)
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))  # not set in a job's first life
+    return SlurmJob(job, restart, os.environ.get("SLURM_JOB_NODELIST"))
+
+
+class LifeRecord(Callback):
+    """Writes down one life; the callbacks that write into the run folder come after it.
+
+    Args:
+        folder: The run's files.
+        life: Counted from 1.
+        ownership: The claim to the folder.
+        prepare: Called on rank 0 after the claim, before the life is written down.
+    """
+
+    def __init__(
+        self, folder: RunFolder, life: int, ownership: Ownership, prepare: Callable[[], None]
+    ) -> None:
+        self.folder, self.life = folder, life
+        self.ownership, self.prepare = ownership, prepare
+        self._began_at = time.monotonic()
+        self._begun: tuple[int, Learner] | None = None  # rank and module
+        self._ended = False
+
+    @property
+    def seconds(self) -> float:
+        """Since this life began to train."""
+        return time.monotonic() - self._began_at
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Claim the folder: rank 0 for all ranks."""
+        claim = ""
+        if trainer.is_global_zero:
+            job = slurm_job()
+            claim = self.ownership.claim(
+                {"life": self.life, "job": job.job, "restart": job.restart}
+            )
+            self.prepare()
+            begun = {"life": self.life, "step": pl_module.step, "world_size": trainer.world_size}
+            append_line(self.folder.lives, begun | job._asdict())
+        self.ownership.follow(trainer.strategy.broadcast(claim))
+        self._begun = trainer.global_rank, pl_module
+
+    def end(self, reason: str, status: int) -> int:
+        """Write down why a life that began ends: rank 0 always, others if something went wrong.
+
+        The first reason stays; what comes after it is a consequence.
+
+        Returns:
+            The status.
+        """
+        ended, self._ended = self._ended, True
+        if self._begun is None or ended:
+            return status
+        rank, module = self._begun
+        if rank == 0 or status not in (0, errors.REQUEUE):
+            append_line(
+                self.folder.ends,
+                {
+                    "life": self.life,
+                    "step": module.step,
+                    "reason": f"rank {rank}: {reason}" if rank else reason,
+                    "status": status,
+                    "seconds": round(self.seconds, 3),
+                },
+            )
+        return status

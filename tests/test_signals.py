@@ -1,0 +1,59 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ssl_swin import signals
+
+WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {number: signal.getsignal(number) for number in WATCHED}
+    signals.forget()
+    yield
+    signals.forget()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+def test_the_first_signal_counts_until_it_is_forgotten():
+    signals.watch()
+    assert signals.received() == 0
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):
+        send(number)
+    assert signals.received() == signal.SIGUSR1
+    signals.forget()
+    assert signals.received() == 0
+
+
+def test_only_a_second_ctrl_c_stops_at_once():
+    signals.watch()
+    send(signal.SIGTERM)
+    send(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+
+
+def test_a_loader_worker_leaves_signals_to_the_main_process():
+    signals.watch()
+    signals.ignore()
+    for number in (*WATCHED, signal.SIGINT):
+        send(number)
+    assert signals.received() == 0
+
+
+def test_watching_needs_the_standard_library_only():
+    code = "import sys; before = set(sys.modules); import ssl_swin.signals as s; s.watch(); " + (
+        "print([n for n in set(sys.modules) - before if n.partition('.')[0] in "
+        "('torch', 'numpy', 'pytorch_lightning')])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

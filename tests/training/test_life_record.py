@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from ssl_swin.record.lines import read_lines
+from ssl_swin.record.lives import count_lives
+from ssl_swin.record.owner import LostOwnership, Ownership
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.life_record import LifeRecord, SlurmJob, slurm_job
+from tests.training.tiny import fit, learner
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def record(folder, life=1, prepare=lambda: None):
+    return LifeRecord(folder, life, Ownership(folder.owner), prepare)
+
+
+def test_each_life_writes_down_its_beginning_and_its_end(folder, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    for life in (1, 2):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(life - 1))
+        module, kept = learner(), record(folder, life)
+        module.step = 5 * life
+        fit(module, 2, kept)
+        assert kept.end("signal SIGUSR1", 75) == 75
+        assert count_lives(folder) == life
+    lives = read_lines(folder.lives)
+    where = {"world_size": 1, "job": "17", "nodes": "n[1-2]"}
+    assert lives == [{"life": n, "step": 5 * n, "restart": n - 1} | where for n in (1, 2)]
+    ends = read_lines(folder.ends)
+    assert all(end.pop("seconds") >= 0 for end in ends)
+    told = {"reason": "signal SIGUSR1", "status": 75}
+    assert ends == [{"life": n, "step": 5 * n + 2} | told for n in (1, 2)]
+    assert json.loads(folder.owner.read_text())["restart"] == 1
+
+
+def test_only_the_first_reason_is_kept(folder):
+    kept = record(folder)
+    fit(learner(), 1, kept)
+    kept.end("step time-out", 1)
+    assert kept.end("finished", 0) == 0
+    assert [line["reason"] for line in read_lines(folder.ends)] == ["step time-out"]
+
+
+def test_a_life_that_never_began_writes_nothing(folder):
+    assert record(folder).end("KeyError", 1) == 1
+    assert not folder.root.exists()
+
+
+def test_the_folder_is_claimed_before_it_is_prepared_and_written_to(folder):
+    def prepare():
+        assert json.loads(folder.owner.read_text())["life"] == 3
+        assert not folder.lives.exists()
+
+    fit(learner(), 1, record(folder, 3, prepare))
+    assert count_lives(folder) == 1
+
+
+def test_a_life_that_comes_too_late_leaves_the_folder_as_it_is(folder, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    Ownership(folder.owner).claim({"job": "17", "restart": 4})
+    before = folder.owner.read_bytes()
+    kept = record(folder, prepare=lambda: pytest.fail("the folder is another's"))
+    with pytest.raises(LostOwnership):
+        fit(learner(), 1, kept)
+    kept.end("lost ownership", 3)
+    assert [path.name for path in folder.root.iterdir()] == ["owner.json"]
+    assert folder.owner.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "job"),
+    [
+        ({}, SlurmJob(None, None, None)),
+        ({"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]"}, SlurmJob("7", 0, "n[1-2]")),
+        ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "3"}, SlurmJob("7", 3, None)),
+    ],
+)
+def test_the_job_is_what_slurm_says(monkeypatch, environment, job):
+    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_JOB_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert slurm_job() == job

@@ -1,0 +1,75 @@
+import os
+import signal
+
+import pytest
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.strategies import DDPStrategy
+
+from ssl_swin.errors import UserError
+from ssl_swin.training.trainer import PRECISION, Hardware, limit_threads, make_trainer
+from tests.training.tiny import fit, learner
+
+
+def test_what_we_override_in_lightning_is_still_there():
+    plain = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert callable(plain._signal_connector.register_signal_handlers)
+    assert callable(plain.fit_loop.epoch_loop._broadcast_sigterm_tensor)
+    assert callable(plain.precision_plugin.val_step_context)
+    assert callable(DDPStrategy.block_backward_sync)
+
+
+def test_lightning_leaves_signals_to_us():
+    seen = []
+
+    class Look(Callback):
+        def on_train_batch_end(self, *_):
+            seen.append([signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)])
+
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
+    fit(learner(), 1, Look())
+    assert seen == [before]
+
+
+@pytest.mark.parametrize("precision", PRECISION)
+def test_weights_keep_their_type_in_every_precision(precision):
+    module = learner()
+    module = module.double() if precision == "fp64" else module.float()
+    before = {p.dtype for p in module.parameters()}
+    fit(module, 2, precision=precision)
+    assert {p.dtype for p in module.parameters()} == before
+    assert torch.isfinite(module.result.loss)
+
+
+def test_callbacks_are_called_in_the_order_they_are_given():
+    called = []
+
+    class Note(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_train_batch_end(self, *_):
+            called.append(self.name)
+
+    fit(learner(), 2, Note("a"), Note("b"), Note("c"))
+    assert called == ["a", "b", "c"] * 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_more_gpus_than_there_are_are_refused():
+    with pytest.raises(UserError, match="shows 0 GPUs; use fewer devices"):
+        make_trainer(Hardware("gpu", devices=2), [], [])
+    assert Hardware("auto").resolve() == "cpu"
+
+
+def test_processes_share_the_cores_unless_told_otherwise():
+    before, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    try:
+        limit_threads(None, devices=1)
+        assert torch.get_num_threads() == cores
+        limit_threads(None, devices=10 * cores)
+        assert torch.get_num_threads() == 1
+        limit_threads(3, devices=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
