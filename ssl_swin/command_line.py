@@ -1,7 +1,6 @@
 """Words of a command line -> the arguments of a typed function, or the config of a run.
 
-Docstrings are the help. jsonargparse and yaml are imported late, because `ssl-swin --help` needs
-neither and is to be quick.
+Docstrings are the help.
 """
 
 import difflib
@@ -132,7 +131,7 @@ class _Parser:
     """
 
     def __init__(self, name: str, about: str) -> None:
-        import jsonargparse
+        import jsonargparse  # late, for speed: `ssl-swin --help` does without it
 
         jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
         self.flags = {"-h": 0, "--help": 0}
@@ -176,7 +175,7 @@ class _Parser:
         Raises:
             UserError: If a word is unknown, or a value does not fit.
         """
-        import jsonargparse
+        import jsonargparse  # late, for speed
 
         for word in words:
             flag = word.partition("=")[0]
@@ -196,7 +195,7 @@ def _refuse_unknown_keys(path: str, known: list[str]) -> None:
     Raises:
         UserError: If there is one, or the file is no mapping.
     """
-    import yaml
+    import yaml  # late, for speed
 
     if not Path(path).is_file():
         return  # the parser says so
@@ -235,7 +234,7 @@ def _setting_names(kind: Any, prefix: str = "") -> Iterator[str]:
 
 def _function_texts(function: Callable) -> dict[str, str]:
     """Return what a docstring says of each parameter, and of the function by an empty name."""
-    import docstring_parser
+    import docstring_parser  # late, for speed
 
     found = docstring_parser.parse(function.__doc__ or "")
     texts = {one.arg_name.lstrip("*"): one.description or "" for one in found.params}
@@ -245,7 +244,7 @@ def _function_texts(function: Callable) -> dict[str, str]:
 @cache
 def _field_texts(kind: type) -> dict[str, str]:
     """Return the line under each field."""
-    import docstring_parser
+    import docstring_parser  # late, for speed
 
     found = docstring_parser.parse_from_object(kind)
     return defaultdict(str, {one.arg_name: one.description or "" for one in found.params})

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ssl_swin.errors import UserError
 from ssl_swin.record.report import compare, show
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary
@@ -31,10 +32,10 @@ def demo(
         num_seeds: Fine-tunings of each kind, each with other labels, order and head.
 
     Raises:
-        ValueError: If this is no checkout of the repository, which holds images and configs.
+        UserError: If this is no checkout of the repository, which holds images and configs.
     """
     if not (ROOT / PRETRAIN).is_file() or not Path(PRETRAIN).is_file():
-        raise ValueError(
+        raise UserError(
             f"no {PRETRAIN} here; the demo needs a checkout of the repository, run it from there"
         )
     began = time.monotonic()

@@ -20,7 +20,7 @@ from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import check_network
+from ssl_swin.runs.sizes import count_network
 
 _LEAKED = re.compile(
     r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|"
@@ -97,7 +97,6 @@ def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
         one, _ = read_config(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
         try:
             found = _check(one, stage, life["resume_from"], None if before is None else str(before))
-            check_network(one)
             left.append((run_dir, settings))
         except checks.FinishedRun as finished:
             found = [str(finished)]
@@ -114,17 +113,18 @@ def _check(
     options, tasks_per_node = stage.options, _tasks_per_node(config, stage.options)
     folder = RunFolder(Path(config.run_dir))
     life_s = checks.check_time(options.time, options.warning)
-    found = [checks.check_folder(config, stage.kind, resume_from)]
+    found = [checks.check_folder(config, resume_from)]
     if isinstance(config, FinetuneConfig):
         encoder = checks.check_encoder(config.encoder, before)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
-    plan = checks.open_plan(config)
+    fewest, most = (nodes * tasks_per_node for nodes in _num_nodes(config, options))
+    sizes = checks.open_sizes(config, most)
     return [
         *found,
-        f"data: {plan.order.num_samples:,d} images",
-        checks.check_world(plan, _num_nodes(config, options), tasks_per_node),
-        checks.estimate_hours(plan, options.images_per_s, folder, life_s),
-        checks.check_disk(config, plan),
+        f"data: {sizes.num_images:,d} images",
+        checks.describe_world(sizes, fewest),
+        checks.estimate_hours(sizes, folder, options.images_per_s, life_s),
+        checks.check_disk(config, sizes, count_network(config)),
     ]
 
 

@@ -94,7 +94,7 @@ def find_runs(places: Iterable[Path]) -> list[RunFolder]:
             )
         found.update({path.resolve(): RunFolder(path) for path in here})
     if not found:
-        raise ValueError("no runs are named: give the run_dir of a run, or a folder above several")
+        raise UserError("no runs are named: give the run_dir of a run, or a folder above several")
     return list(found.values())
 
 

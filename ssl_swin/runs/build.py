@@ -3,26 +3,27 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.data import LabelledDataConfig
 from ssl_swin.config.optim import OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
-from ssl_swin.data.open import join, open_shards
-from ssl_swin.data.order.mixture import order_of
+from ssl_swin.data.open import join
 from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.network import build_classifier, build_simmim, look_up
+from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
+from ssl_swin.runs.sizes import Sizes, count_steps, open_order, open_set, open_sets
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -50,9 +51,14 @@ class Run:
 
     config: RunConfig
     images: Images
+    sizes: Sizes
     module: Learner
     datamodule: StreamModule
-    stop_step: int
+
+    @property
+    def stop_step(self) -> int:
+        """The step the run ends at."""
+        return self.sizes.stop_step
 
     @property
     def folder(self) -> RunFolder:
@@ -68,58 +74,39 @@ class Run:
 def build(config: RunConfig, resume_from: Path | None = None) -> Run:
     """Build a run, from its checkpoint if it has one.
 
+    Args:
+        config: The run.
+        resume_from: Checkpoint to change a run on purpose.
+
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    images = _images(config, kind_of(config), resume_from)
-    module = (
-        _pretrain(config, images)
-        if isinstance(config, PretrainConfig)
-        else _finetune(config, images)
+    training = config.training
+    images = _images(config, resume_from)
+    sizes = count_steps(config, images.order, training.devices * training.num_nodes)
+    module = _module(config, _schedule(config, sizes), images.start)
+    heldout = _heldout(config)
+    _check_cache(config, images, heldout)
+    datamodule = StreamModule(
+        images.stream,
+        images.order,
+        heldout,
+        (module.step, sizes.stop_step),
+        config.data.num_workers,
     )
-    return _run(config, images, module)
+    return Run(config, images, sizes, module, datamodule)
 
 
-def _pretrain(config: PretrainConfig, images: Images) -> Learner:
-    masking = _masking(config)
-    torch.manual_seed(config.seed)
-    return PretrainModule(
-        build_simmim(config),
-        Normalisation(config.data.mean, config.data.std),
-        masking,
-        _schedule(config, images.order),
-    )
-
-
-def _finetune(config: FinetuneConfig, images: Images) -> Learner:
-    torch.manual_seed(config.seed)
-    classifier = build_classifier(config)
-    if config.encoder is not None and images.start.state is None:
-        _hand_off(config, classifier.encoder, Path(config.encoder))
-    return FinetuneModule(
-        classifier,
-        Normalisation(config.data.mean, config.data.std),
-        Regularisation(
-            seed=config.seed,
-            num_classes=config.num_classes,
-            erasing=config.data.erasing,
-            mixup=config.optim.mixup,
-            cutmix=config.optim.cutmix,
-            label_smoothing=config.optim.label_smoothing,
-        ),
-        _schedule(config, images.order),
-        config.optim.layer_decay,
-    )
-
-
-def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
-    data, img_size = config.data, config.model.img_size
+def _images(config: RunConfig, resume_from: Path | None) -> Images:
+    data, img_size, kind = config.data, config.model.img_size, kind_of(config)
     if data.decoder == "gpu" and not torch.cuda.is_available():
-        raise ValueError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
-    sets = [_open(data, pattern) for pattern in data.patterns]
+        raise UserError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
+    sets = open_sets(data)
     shards = join(sets)
     start = find_start(config, kind, shards.describe(), resume_from)
-    labels = _labels(config)
+    labels, places = _labels(config), None
+    if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
+        places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
     transform = TrainTransform(
         seed=config.seed,
         img_size=img_size,
@@ -130,27 +117,54 @@ def _images(config: RunConfig, kind: str, resume_from: Path | None) -> Images:
         rand_augment=data.rand_augment if isinstance(data, LabelledDataConfig) else "",
         mean=data.mean,
     )
-    order = _order(config, sets, labels)
     stream = ImageStream(shards, transform, img_size, len(data.mean), labels, data.decoder)
-    return Images(kind, start, shards, stream, order)
+    return Images(kind, start, shards, stream, open_order(config, sets, places))
 
 
-def _order(config: RunConfig, sets: list[ShardSet], labels: Labels | None) -> Order:
-    data = config.data
-    counts, places = tuple(shards.counts for shards in sets), None
-    if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
-        places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
-        counts = (np.array([len(places)]),)
-    return order_of(
-        counts,
-        tuple(one.weight for one in data.sets),
-        data.samples_per_epoch,
+def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
+    """Build what learns, with the weights that this life starts with."""
+    torch.manual_seed(config.seed)
+    if isinstance(config, FinetuneConfig):
+        module = _finetune_module(config, schedule, is_new=start.state is None)
+    else:
+        module = _pretrain_module(config, schedule)
+    if config.training.precision == "fp64":
+        module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
+    if start.state is not None:
+        restore(module, start.state)
+    for name, (before, now) in start.changes.items():
+        say(f"changed: {name} was {before!r}, is {now!r}")
+    return module
+
+
+def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
+    mask = config.mask
+    simmim = build_simmim(config)
+    masking = Masking(
+        mask.mask_patch_size,
+        grid(config.model.img_size, mask.mask_patch_size),
+        mask.mask_ratio,
         config.seed,
-        config.training.global_batch_size,
-        data.num_lanes,
-        data.block_size,
-        places,
+        look_up(MASKS, "mask.kind", mask.kind),
     )
+    normalise = Normalisation(config.data.mean, config.data.std)
+    return PretrainModule(simmim, normalise, masking, schedule)
+
+
+def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -> Learner:
+    classifier = build_classifier(config)
+    if config.encoder is not None and is_new:
+        _hand_off(config, classifier.encoder, Path(config.encoder))
+    regularisation = Regularisation(
+        seed=config.seed,
+        num_classes=config.num_classes,
+        erasing=config.data.erasing,
+        mixup=config.optim.mixup,
+        cutmix=config.optim.cutmix,
+        label_smoothing=config.optim.label_smoothing,
+    )
+    normalise = Normalisation(config.data.mean, config.data.std)
+    return FinetuneModule(classifier, normalise, regularisation, schedule, config.optim.layer_decay)
 
 
 def _labels(config: RunConfig) -> Labels | None:
@@ -169,42 +183,30 @@ def _hand_off(config: FinetuneConfig, encoder: Encoder, source: Path) -> None:
         )
 
 
-def _open(data: DataConfig, pattern: str) -> ShardSet:
-    folder = None if data.cache_dir is None else Path(data.cache_dir)
-    return open_shards(pattern, folder, data.cache_gb)
-
-
-def _masking(config: PretrainConfig) -> Masking:
-    size, ratio = config.mask.mask_patch_size, config.mask.mask_ratio
-    kind = look_up(MASKS, "mask.kind", config.mask.kind)
-    return Masking(size, grid(config.model.img_size, size), ratio, config.seed, kind)
-
-
-def _schedule(config: RunConfig, order: Order) -> Schedule:
-    training, optim = config.training, config.optim
-    world_size = training.devices * training.num_nodes
+def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:
     return Schedule(
         seed=config.seed,
-        global_batch_size=training.global_batch_size,
-        steps_per_epoch=order.steps_per_epoch,
-        num_micro_batches=order.num_micro_batches(training.micro_batch_size, world_size),
-        curve=_curve(optim, order.steps_per_epoch, training.global_batch_size),
-        weight_decay=optim.weight_decay,
-        betas=optim.betas,
-        clip_grad=optim.clip_grad,
+        global_batch_size=sizes.global_batch_size,
+        steps_per_epoch=sizes.steps_per_epoch,
+        num_micro_batches=sizes.num_micro_batches,
+        curve=_curve(config.optim, sizes),
+        weight_decay=config.optim.weight_decay,
+        betas=config.optim.betas,
+        clip_grad=config.optim.clip_grad,
     )
 
 
-def _curve(optim: OptimConfig, steps_per_epoch: int, global_batch_size: int) -> LearningRateCurve:
+def _curve(optim: OptimConfig, sizes: Sizes) -> LearningRateCurve:
+    batch, per_epoch = sizes.global_batch_size, sizes.steps_per_epoch
     multistep = optim.schedule == "multistep"
     return LearningRateCurve(
-        total_steps=optim.epochs * steps_per_epoch,
-        base_lr=scaled_lr(optim.base_lr, global_batch_size),
+        total_steps=sizes.stop_step,
+        base_lr=scaled_lr(optim.base_lr, batch),
         schedule=optim.schedule,
-        warmup_steps=int(optim.warmup_epochs * steps_per_epoch),
-        warmup_lr=scaled_lr(optim.warmup_lr, global_batch_size),
-        min_lr=scaled_lr(optim.min_lr, global_batch_size),
-        milestones=tuple(m * steps_per_epoch for m in optim.milestones) if multistep else (),
+        warmup_steps=int(optim.warmup_epochs * per_epoch),
+        warmup_lr=scaled_lr(optim.warmup_lr, batch),
+        min_lr=scaled_lr(optim.min_lr, batch),
+        milestones=tuple(epoch * per_epoch for epoch in optim.milestones) if multistep else (),
         gamma=optim.gamma,
         warmup_prefix=optim.warmup_prefix,
     )
@@ -216,7 +218,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
         return None
     size = config.model.img_size
     stream = ImageStream(
-        _open(config.data, config.data.val_shards),
+        open_set(config.data, config.data.val_shards),
         EvaluationTransform(size, config.data.crop_pct),
         size,
         len(config.data.mean),
@@ -237,23 +239,3 @@ def _check_cache(config: RunConfig, images: Images, heldout: Heldout | None) -> 
     )
     if line is not None:
         say(line)
-
-
-def _run(config: RunConfig, images: Images, module: Learner) -> Run:
-    if config.training.precision == "fp64":
-        module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
-    if images.start.state is not None:
-        restore(module, images.start.state)
-    for name, (before, now) in images.start.changes.items():
-        say(f"changed: {name} was {before!r}, is {now!r}")
-    stop_step = config.optim.epochs * images.order.steps_per_epoch
-    heldout = _heldout(config)
-    _check_cache(config, images, heldout)
-    datamodule = StreamModule(
-        images.stream,
-        images.order,
-        heldout,
-        (module.step, stop_step),
-        config.data.num_workers,
-    )
-    return Run(config, images, module, datamodule, stop_step)

@@ -1,19 +1,15 @@
 """Config -> network: what a config says of the model, with torch and without Lightning."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TypeVar
 
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
-from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS, count_hidden, grid
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS, Target
-
-Kind = TypeVar("Kind")
 
 
 def build_network(config: RunConfig) -> SimMIM | Classifier:
@@ -39,17 +35,6 @@ def build_simmim(config: PretrainConfig) -> SimMIM:
 def build_classifier(config: FinetuneConfig) -> Classifier:
     """As `build_network`, for fine-tuning."""
     return Classifier(_encoder(config), config.num_classes)
-
-
-def look_up(table: Mapping[str, Kind], setting: str, name: str) -> Kind:
-    """Return what a setting names in a table of kinds.
-
-    Raises:
-        UserError: If the table has no such kind.
-    """
-    if name not in table:
-        raise UserError(f"{setting}={name} is not known; known are {', '.join(table)}")
-    return table[name]
 
 
 def _target(config: PretrainConfig) -> Target:

@@ -1,18 +1,130 @@
-"""What a config amounts to."""
+"""What a config amounts to, in plain numbers: for the run, and for the checks before it is queued.
 
+torch is imported only to count the network.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import RunConfig
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.order.mixture import order_of
+from ssl_swin.data.order.one_set import Order
+from ssl_swin.data.shards.shard_set import ShardSet
 
 
-def check_network(config: RunConfig) -> None:
-    """Build the network without its weights, as a check.
+@dataclass(frozen=True)
+class Sizes:
+    """How the images of a run become steps."""
+
+    num_images: int
+    """Training images there are to draw from."""
+    num_lanes: int
+    shares: tuple[int, ...]
+    """Images of each process at each step."""
+    num_micro_batches: int
+    """Parts that a process puts its share through the network in."""
+    global_batch_size: int
+    steps_per_epoch: int
+    stop_step: int
+    """The step the run ends at."""
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """How large the network of a run is."""
+
+    num_parameters: int
+    checkpoint_bytes: int
+    """Weights and AdamW's two moments, in the precision trained; a file has a little more."""
+
+
+def open_sets(data: DataConfig, index_missing: bool = True) -> list[ShardSet]:
+    """Open the training sets, of which there is one without `data.sets`.
+
+    Args:
+        data: Where they are.
+        index_missing: Index tars that have no index.
+
+    Raises:
+        ShardError: If shards are missing, or an index is and may not be made.
+    """
+    return [open_set(data, pattern, index_missing) for pattern in data.patterns]
+
+
+def open_set(data: DataConfig, pattern: str, index_missing: bool = True) -> ShardSet:
+    """Open one of the sets of a run, as `open_sets` does."""
+    cache_dir = None if data.cache_dir is None else Path(data.cache_dir)
+    return open_shards(pattern, cache_dir, data.cache_gb, index_missing)
+
+
+def open_order(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:
+    """Return which images a run reads at which step.
+
+    Args:
+        config: The run.
+        sets: Its training sets.
+        places: With `data.num_labels`: the labelled images, int64 (num_labels,). Without them the
+            order has the right sizes and no images.
+
+    Raises:
+        UserError: If the images do not fit the global batch and its lanes.
+    """
+    data, counts = config.data, tuple(one.counts for one in sets)
+    if isinstance(data, LabelledDataConfig) and data.num_labels is not None:
+        counts = (np.array([data.num_labels]),)
+    return order_of(
+        counts,
+        tuple(one.weight for one in data.sets),
+        data.samples_per_epoch,
+        config.seed,
+        config.training.global_batch_size,
+        data.num_lanes,
+        data.block_size,
+        places,
+    )
+
+
+def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:
+    """Count what a run does at each step, and how many steps there are.
+
+    Args:
+        config: The run.
+        order: From `open_order`.
+        world_size: Training processes on all nodes.
+
+    Raises:
+        UserError: If there are more processes than lanes.
+    """
+    return Sizes(
+        num_images=order.num_samples,
+        num_lanes=order.num_lanes,
+        shares=tuple(order.share_size(rank, world_size) for rank in range(world_size)),
+        num_micro_batches=order.num_micro_batches(config.training.micro_batch_size, world_size),
+        global_batch_size=order.global_batch_size,
+        steps_per_epoch=order.steps_per_epoch,
+        stop_step=config.optim.epochs * order.steps_per_epoch,
+    )
+
+
+def count_network(config: RunConfig) -> NetworkSizes:
+    """Build the network without memory for its weights, and count them.
 
     Raises:
         UserError: If there is no such network, or it does not fit the images or the masks.
     """
-    # Imported late, for speed: torch takes longer than all other checks of a job.
-    import torch
+    import torch  # late, for speed: it takes longer than all other checks of a job
 
-    from ssl_swin.runs.network import build_network
+    from ssl_swin.runs.network import build_network  # late, for it imports torch
 
     with torch.device("meta"):
-        build_network(config)
+        network = build_network(config)
+    if config.training.precision == "fp64":
+        network.double()
+    parameters = list(network.parameters())
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    moments = 2 * sum(one.nbytes for one in parameters if one.requires_grad)
+    return NetworkSizes(sum(one.numel() for one in parameters), weights + moments)

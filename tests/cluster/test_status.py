@@ -5,7 +5,6 @@ import time
 import pytest
 
 from ssl_swin.__main__ import run
-from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.status import describe
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
@@ -25,26 +24,6 @@ def folder(tmp_path):
 
 def began(folder, number, step, **more):
     append_line(folder.lives, {"life": number, "step": step, "world_size": 2, **more})
-
-
-@pytest.mark.parametrize(
-    ("job", "found", "alive"),
-    [
-        ("12", JobState("RUNNING", "n[1-2]", "1:00:00"), True),
-        ("13", JobState("COMPLETED", "n1"), False),
-        ("14", JobState("PENDING", "", "1:00:00", "Resources"), True),
-        ("15", JobState("CANCELLED", "n3"), False),
-    ],
-)
-def test_a_job_is_looked_up_where_it_is_still_known(job, found, alive):
-    assert look_up(job) == found
-    assert found.alive == alive
-
-
-def test_a_job_nobody_knows_is_none(monkeypatch, tmp_path):
-    assert look_up("99") is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert look_up("12") is None  # no SLURM here
 
 
 def test_a_running_run_is_told_whole(folder):

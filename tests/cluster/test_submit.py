@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from ssl_swin.__main__ import run
-from ssl_swin.cluster.checks import checkpoint_bytes, num_parameters
 from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.submit import clean
-from ssl_swin.config.data import DataConfig
-from ssl_swin.config.model import ModelConfig
-from ssl_swin.config.run import PretrainConfig
 from ssl_swin.record.lines import append_line
-from ssl_swin.record.run_folder import RunFolder
 from tests.cluster.bin import write_programs
 from tests.data.remote.faulty import serving
 
@@ -147,7 +142,7 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
         (["--warning", "0"], "1 or more"),
         (["--mask.mask_patch_size", "7"], "does not divide img_size"),
         (["--mask.mask_ratio", "0.999"], "leave at least one"),
-        (["--model.name", "swin_huge"], "swin_huge' is not known"),
+        (["--model.name", "swin_huge"], "model.name='swin_huge' is not known"),
         (["--array", "seed"], "write KEY=VALUE,VALUE"),
         (["--array", "sead=1,2"], "unknown option --sead; did you mean seed?"),
         (["--array", "seed=1,-2"], "must be 0 or more"),
@@ -175,7 +170,7 @@ def test_an_encoder_that_is_not_there_is_refused(refused, tmp_path):
 
 
 def test_a_disk_that_is_too_small_is_refused(refused, tmp_path):
-    words = ["--model.embed_dim", 2**19, "--run_dir", tmp_path / "run"]
+    words = ["--model.embed_dim", 3 * 2**18, "--run_dir", tmp_path / "run"]
     assert "the disk is too small" in refused("pretrain", PRETRAIN, *words)
 
 
@@ -259,21 +254,6 @@ def test_without_sbatch_it_says_so(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr()
     assert "SLURM is not here and was not asked" in told.out
     assert "there is no sbatch here" in told.err
-
-
-def test_the_size_of_a_checkpoint_is_near_the_truth(two_step_run):
-    _, folder = two_step_run
-    known, _ = checkpoint_bytes(_config(folder, embed_dim=16, depths=(1, 1)), RunFolder(folder))
-    guess = 12 * num_parameters(_config(folder, embed_dim=16, depths=(1, 1)))
-    assert 0.3 < guess / known < 1.5  # a tiny network's file is mostly names
-    base = num_parameters(_config(folder, name="swin_base_patch4_window7_224", mean=3))
-    assert 86e6 < base < 91e6  # 86.7 M and the head of 3.1 M
-    assert num_parameters(_config(folder, name="swin_huge")) is None
-
-
-def _config(folder, name="swin_tiny_patch4_window7_224", mean=1, **sizes):
-    data = DataConfig("shards", mean=(0.5,) * mean, std=(0.5,) * mean)
-    return PretrainConfig(str(folder), data, model=ModelConfig(name, 32, **sizes))
 
 
 def test_the_help_names_every_option(capsys):

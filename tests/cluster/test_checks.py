@@ -1,0 +1,109 @@
+import shutil
+
+import pytest
+
+from ssl_swin.cluster.checks import (
+    check_disk,
+    check_encoder,
+    check_folder,
+    check_time,
+    describe_world,
+    estimate_hours,
+)
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.config.training import TrainingConfig
+from ssl_swin.errors import UserError
+from ssl_swin.record.lines import append_line
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs.sizes import NetworkSizes, Sizes
+
+
+def sizes(*shares):
+    return Sizes(1000, 8, shares, 1, sum(shares), 10, 100)
+
+
+@pytest.mark.parametrize(
+    ("fewest", "shares", "said"),
+    [
+        (2, (4, 4), "2 processes, 8 lanes: with 2, 4 images each of a global batch of 8"),
+        (1, (2, 2, 4), "1 to 3 processes, 8 lanes: with 3, 2 or 4 images each of a global batch"),
+    ],
+)
+def test_the_world_is_described(fewest, shares, said):
+    found = describe_world(sizes(*shares), fewest)
+    assert found.startswith(said)
+    assert ("uneven" in found) == (len(set(shares)) > 1)
+
+
+@pytest.mark.parametrize(
+    ("time", "warning", "said"),
+    [("2", 90, "a life would hardly train"), ("1:00", 0, "1 or more"), ("soon", 9, "as SLURM")],
+)
+def test_a_life_too_short_for_its_warning_is_refused(time, warning, said):
+    with pytest.raises(UserError, match=said):
+        check_time(time, warning)
+
+
+def test_a_life_is_what_is_before_the_warning():
+    assert check_time("1:00:00", 120) == 3480
+
+
+def test_hours_are_estimated_at_the_stated_speed_or_the_last_one(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert "give --images-per-s" in estimate_hours(sizes(36, 36), folder, None, 3600)
+    for step, speed in ((10, 1.0), (20, 2.0)):
+        append_line(folder.metrics, {"step": step, "speed/images_per_s": speed})
+    append_line(folder.metrics, {"step": 20, "heldout/heldout_loss": 0.4})
+    append_line(folder.checkpoints, {"step": 50})
+    assert estimate_hours(sizes(36, 36), folder, None, 3600) == (
+        "100 steps, 50 of them to do, about 0.5 h at 2 images/s (of the run so far): "
+        "1 life of the time limit or a little more"
+    )
+    assert "about 1.0 h at 1 images/s (stated): 2 lives" in estimate_hours(
+        sizes(36, 36), folder, 1.0, 2000
+    )
+
+
+def pretrain(folder, **training):
+    return PretrainConfig(str(folder), DataConfig("x"), training=TrainingConfig(**training))
+
+
+def test_the_disk_must_hold_what_is_kept_and_one_more(tmp_path):
+    network = NetworkSizes(1, 10**6)
+    assert check_disk(pretrain(tmp_path / "run"), sizes(8), network).startswith(
+        "3 checkpoints of 1.0 MB (counted from the network)"
+    )
+    kept = pretrain(tmp_path / "run", keep_every_epochs=10)
+    assert check_disk(kept, sizes(8), network).startswith("13 checkpoints")
+    tuned = FinetuneConfig(str(tmp_path / "run"), LabelledDataConfig("x"), num_classes=2)
+    assert check_disk(tuned, sizes(8), network).startswith("4 checkpoints")
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(UserError, match="the disk is too small: 3 checkpoints"):
+        check_disk(pretrain(tmp_path / "run"), sizes(8), NetworkSizes(1, free // 2))
+
+
+def test_the_last_checkpoint_tells_the_size_of_the_next(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir()
+    folder.last.write_bytes(b"x" * 2000)
+    append_line(folder.checkpoints, {"step": 50})  # after 5 epochs
+    found = check_disk(pretrain(tmp_path, keep_every_epochs=1), sizes(8), NetworkSizes(1, 1))
+    assert found.startswith("97 checkpoints of 2.0 kB (the size of the last one)")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written to"):
+        check_folder(pretrain(tmp_path / "file" / "run"), None)
+
+
+def test_an_encoder_is_there_or_comes_from_the_stage_before(tmp_path):
+    assert check_encoder(None, None) is None
+    assert check_encoder("runs/p", "runs/p") == "runs/p, which the step before makes"
+    with pytest.raises(UserError, match="no such run folder"):
+        check_encoder(str(tmp_path / "x"), "runs/p")
+    with pytest.raises(UserError, match=r"no encoder.safetensors yet"):
+        check_encoder(str(tmp_path), None)
+    RunFolder(tmp_path).encoder.touch()
+    assert check_encoder(str(tmp_path), None) == str(tmp_path)

@@ -1,0 +1,32 @@
+import os
+
+import pytest
+
+from ssl_swin.cluster.queue import JobState, look_up
+from tests.cluster.bin import write_programs
+
+
+@pytest.fixture(autouse=True)
+def slurm(monkeypatch, tmp_path):
+    """SLURM's commands replaced: job 12 runs, 13 is completed, 14 waits, 15 was cancelled."""
+    monkeypatch.setenv("PATH", f"{write_programs(tmp_path / 'bin')}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("job", "found", "alive"),
+    [
+        ("12", JobState("RUNNING", "n[1-2]", "1:00:00"), True),
+        ("13", JobState("COMPLETED", "n1"), False),
+        ("14", JobState("PENDING", "", "1:00:00", "Resources"), True),
+        ("15", JobState("CANCELLED", "n3"), False),
+    ],
+)
+def test_a_job_is_looked_up_where_it_is_still_known(job, found, alive):
+    assert look_up(job) == found
+    assert found.alive == alive
+
+
+def test_a_job_nobody_knows_is_none(monkeypatch, tmp_path):
+    assert look_up("99") is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert look_up("12") is None  # no SLURM here

@@ -1,0 +1,123 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.config.training import TrainingConfig
+from ssl_swin.errors import UserError
+from ssl_swin.models.masking import MASKS
+from ssl_swin.pretrained.open import read_weights
+from ssl_swin.runs.build import build
+
+GREY = {"mean": (0.5,), "std": (0.5,), "num_workers": 0}
+MODEL = ModelConfig(
+    "swin_tiny_patch4_window7_224", 32, 4, 4, embed_dim=16, depths=(1, 1), num_heads=(1, 2)
+)
+TRAINING = TrainingConfig(global_batch_size=8, micro_batch_size=3)
+
+
+@pytest.fixture
+def pretrain(tiny_shards, tmp_path):
+    return PretrainConfig(
+        str(tmp_path / "run"),
+        DataConfig(str(tiny_shards([9, 10])), **GREY),
+        model=MODEL,
+        mask=MaskConfig(mask_patch_size=8),
+        optim=OptimConfig(epochs=5, warmup_epochs=1, base_lr=0.1),
+        training=TRAINING,
+    )
+
+
+@pytest.fixture
+def finetune(tiny_shards, tmp_path):
+    return FinetuneConfig(
+        str(tmp_path / "run"),
+        LabelledDataConfig(str(tiny_shards([40])), rand_augment="", **GREY),
+        num_classes=10,
+        model=MODEL,
+        optim=FinetuneOptimConfig(epochs=5, warmup_epochs=1),
+        training=TRAINING,
+    )
+
+
+def test_all_parts_of_a_run_agree_on_its_steps(pretrain):
+    run = build(pretrain)
+    schedule, sizes = run.module.schedule, run.sizes
+    assert (sizes.steps_per_epoch, run.stop_step) == (2, 10)
+    assert run.datamodule.steps == (0, 10)
+    assert run.order.steps_per_epoch == schedule.steps_per_epoch == 2
+    assert schedule.num_micro_batches == sizes.num_micro_batches == 3
+    assert schedule.curve.total_steps == 10
+    assert schedule.curve.warmup_steps == 2
+    assert schedule.curve.base_lr == pytest.approx(0.1 * 8 / 512)
+
+
+def test_nothing_is_written_before_training_begins(pretrain):
+    assert not build(pretrain).folder.root.exists()
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_does(pretrain):
+    first, again = build(pretrain), build(pretrain)
+    other = build(replace(pretrain, seed=1))
+    weights = [run.module.network.encoder.mask_token for run in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_masks_and_targets_are_those_that_the_config_names(pretrain, monkeypatch):
+    def first(index, _epoch, _seed, grid, num_hidden):
+        mask = torch.zeros(len(index), grid[0] * grid[1], dtype=torch.bool)
+        mask[:, :num_hidden] = True
+        return mask.view(-1, *grid)
+
+    monkeypatch.setitem(MASKS, "first", first)
+    mask, target = MaskConfig("first", 8, 0.5), TargetConfig("normalised_pixels", 5)
+    module = build(replace(pretrain, mask=mask, target=target)).module
+    hidden = module.masking.draw(torch.arange(3), 0)
+    assert hidden.tolist() == 3 * [[[True] * 4] * 2 + [[False] * 4] * 2]
+    images = torch.rand(2, 1, 32, 32)
+    assert not torch.equal(module.network.target(images), images)
+
+
+def test_float64_is_of_the_whole_module(pretrain):
+    module = build(replace(pretrain, training=replace(TRAINING, precision="fp64"))).module
+    assert {one.dtype for one in module.parameters()} == {torch.float64}
+
+
+def test_few_labels_are_drawn_balanced_over_the_classes(finetune):
+    few = replace(finetune, data=replace(finetune.data, num_labels=20))
+    order = build(few).order
+    assert order.num_samples == 20
+    assert np.bincount(order.places % 10).tolist() == [2] * 10  # sample i is of class i % 10
+
+
+def test_an_encoder_is_handed_on_and_other_colours_are_told(finetune, two_step_run, capsys):
+    _, folder = two_step_run
+    model = replace(MODEL, window_size=8)
+    given = replace(finetune, model=model, encoder=str(folder))
+    network = build(given).module.network
+    state, _ = read_weights(folder)
+    assert torch.equal(network.encoder.state_dict()["mask_token"], state["mask_token"])
+    assert "the encoder was trained with data.mean=(0.286,)" in capsys.readouterr().out
+    assert not torch.equal(
+        build(replace(given, encoder=None)).module.network.encoder.mask_token, state["mask_token"]
+    )
+
+
+def test_a_machine_without_a_gpu_cannot_decode_on_one(pretrain, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="this machine shows no GPU; use fast or pil"):
+        build(replace(pretrain, data=replace(pretrain.data, decoder="gpu")))
+
+
+def test_without_held_out_images_it_says_so(pretrain, capsys):
+    assert build(pretrain).datamodule.heldout is None
+    assert "no data.val_shards" in capsys.readouterr().out
+    data = replace(pretrain.data, val_shards=pretrain.data.shards)
+    heldout = build(replace(pretrain, data=data)).datamodule.heldout
+    assert (len(heldout.stream), heldout.batch_size) == (19, 3)

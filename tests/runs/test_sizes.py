@@ -1,0 +1,156 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from ssl_swin.command_line import read_config
+from ssl_swin.config.data import DataConfig, LabelledDataConfig, SetConfig
+from ssl_swin.config.model import MaskConfig, ModelConfig
+from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.config.training import TrainingConfig
+from ssl_swin.errors import UserError
+from ssl_swin.runs.sizes import Sizes, count_network, count_steps, open_order, open_set, open_sets
+from ssl_swin.training.checkpoint_file import read_checkpoint
+
+GREY = {"mean": (0.5,), "std": (0.5,)}
+TINY = ModelConfig(
+    "swin_tiny_patch4_window7_224", 32, 4, 4, embed_dim=16, depths=(1, 1), num_heads=(1, 2)
+)
+TRAINING = TrainingConfig(global_batch_size=8, micro_batch_size=3)
+
+
+def pretrain(shards, **data):
+    return PretrainConfig(
+        "run",
+        DataConfig(shards, **GREY, **data),
+        model=TINY,
+        mask=MaskConfig(mask_patch_size=8),
+        optim=OptimConfig(epochs=5, warmup_epochs=1),
+        training=TRAINING,
+    )
+
+
+def finetune(shards, **data):
+    return FinetuneConfig(
+        "run",
+        LabelledDataConfig(shards, rand_augment="", **GREY, **data),
+        num_classes=10,
+        model=TINY,
+        optim=FinetuneOptimConfig(epochs=5, warmup_epochs=1),
+        training=TRAINING,
+    )
+
+
+def sizes(config, world_size=1):
+    return count_steps(config, open_order(config, open_sets(config.data)), world_size)
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_shards):
+    return str(tiny_shards([9, 10]))
+
+
+def test_images_become_steps_by_plain_arithmetic(shards):
+    assert sizes(pretrain(shards)) == Sizes(19, 8, (8,), 3, 8, 2, 10)
+    assert sizes(pretrain(shards), 2) == Sizes(19, 8, (4, 4), 2, 8, 2, 10)
+    assert sizes(pretrain(shards, num_lanes=4), 3) == Sizes(19, 4, (2, 2, 4), 2, 8, 2, 10)
+
+
+@pytest.mark.parametrize("world_size", range(1, 9))
+def test_the_shares_of_all_processes_are_the_global_batch(shards, world_size):
+    found = sizes(pretrain(shards), world_size)
+    assert sum(found.shares) == found.global_batch_size
+    assert max(found.shares) <= found.num_micro_batches * 3 < max(found.shares) + 3
+
+
+def test_more_processes_than_lanes_are_refused(shards):
+    with pytest.raises(ValueError, match="9 processes cannot share"):
+        sizes(pretrain(shards), 9)
+
+
+def test_a_mixture_has_the_epoch_that_the_config_says(tiny_shards, shards):
+    sets = (SetConfig(shards, 1.0), SetConfig(str(tiny_shards([30])), 3.0))
+    config = replace(pretrain("x"), data=DataConfig(sets=sets, samples_per_epoch=100, **GREY))
+    assert [one.num_samples for one in open_sets(config.data)] == [19, 30]
+    found = sizes(config)
+    assert (found.steps_per_epoch, found.stop_step) == (12, 60)
+
+
+def test_few_labels_are_counted_before_they_are_drawn(shards):
+    assert sizes(finetune(shards)).num_images == 19
+    assert sizes(finetune(shards, num_labels=10)) == Sizes(10, 8, (8,), 3, 8, 1, 5)
+
+
+def test_an_index_that_is_missing_may_be_refused(tiny_shards):
+    config = pretrain(str(tiny_shards([9])))
+    with pytest.raises(ValueError, match="ssl-swin shards index"):
+        open_sets(config.data, index_missing=False)
+    assert open_set(config.data, config.data.shards).num_samples == 9
+    open_sets(config.data, index_missing=False)
+
+
+def test_the_published_network_has_the_published_size():
+    base = count_network(PretrainConfig("run", DataConfig("x")))
+    swin_b = 86_743_224  # timm's, without its head
+    tables = 2 * 32 * (13**2 - 11**2)  # the last stage of 192 pixels has a window of 6, not 7
+    decoder, mask_token = (1024 + 1) * 3 * 32**2, 128
+    assert base.num_parameters == swin_b - tables + decoder + mask_token
+    assert base.checkpoint_bytes == 12 * base.num_parameters
+
+
+def test_a_checkpoint_is_as_large_as_is_counted(two_step_run):
+    _, folder = two_step_run
+    path = folder / "checkpoints" / "last.ckpt"
+    state = read_checkpoint(path)
+    network = [value for name, value in state["model"].items() if name.startswith("network.")]
+    of_each = state["optimizer"]["state"].values()
+    moments = [one[name] for one in of_each for name in ("exp_avg", "exp_avg_sq")]
+    config, _ = read_config("pretrain", [str(folder / "config.yaml")])
+    counted = count_network(config)
+    assert counted.num_parameters == sum(one.numel() for one in network)
+    assert counted.checkpoint_bytes == sum(one.nbytes for one in [*network, *moments])
+    assert 0 < path.stat().st_size - counted.checkpoint_bytes < 1e5  # names, config, few numbers
+
+
+def test_float64_takes_twice_as_much(shards):
+    config = pretrain(shards)
+    double = replace(config, training=replace(TRAINING, precision="fp64"))
+    bf16 = replace(config, training=replace(TRAINING, precision="bf16"))
+    once = count_network(config).checkpoint_bytes
+    assert count_network(double).checkpoint_bytes == 2 * once
+    assert count_network(bf16).checkpoint_bytes == once  # autocast: weights stay float32
+
+
+def test_what_is_frozen_has_no_moments(shards):
+    found = count_network(finetune(shards))
+    assert found.checkpoint_bytes == 4 * (3 * found.num_parameters - 2 * 16)  # the mask token
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"name": "swin_huge"}, "model.name='swin_huge' is not known"),
+        ({"embed_dim": 15, "num_heads": (2, 2)}, "num_heads=2 does not divide"),
+        ({"img_size": 36}, "does not divide"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(model, said):
+    config = replace(pretrain("x"), model=replace(TINY, **model))
+    with pytest.raises(UserError, match=said):
+        count_network(config)
+
+
+def test_torch_is_imported_for_the_network_alone(shards):
+    code = f"""
+import sys
+from ssl_swin.config.data import DataConfig
+from ssl_swin.config.run import PretrainConfig
+from ssl_swin.config.training import TrainingConfig
+from ssl_swin.runs.sizes import count_steps, open_order, open_sets
+config = PretrainConfig("x", DataConfig({shards!r}), training=TrainingConfig(global_batch_size=8))
+assert count_steps(config, open_order(config, open_sets(config.data)), 2).steps_per_epoch == 2
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
