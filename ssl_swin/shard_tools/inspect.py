@@ -1,16 +1,15 @@
 """Looks into shards: is every image readable, and what is in them."""
 
-import io
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ssl_swin.data.pixels.decode import UnreadableImage, decode
+from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.formats import decode, open_image
 from ssl_swin.data.shards.layout import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import RemoteError, ShardError
@@ -123,8 +122,8 @@ def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
     for shard, row in zip(*shards.locate(places), strict=True):
         data = reader.read(int(shard), int(row))
         try:
-            sizes.append(Image.open(io.BytesIO(data)).size)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+            sizes.append(open_image(data).size)
+        except UnreadableImage:
             num_broken += 1
     rows = [("images looked at", f"{len(places)}, {num_broken} of them unreadable")]
     if sizes:

@@ -6,6 +6,8 @@ goes through `decode`, so that the same files are unreadable on both ways.
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
@@ -16,9 +18,6 @@ from PIL import Image, UnidentifiedImageError
 
 MODES = {1: "L", 3: "RGB"}
 COLOURS = {1: "GRAY", 3: "RGB"}  # simplejpeg's names of them
-
-# Those of the shard contract and their likes; Pillow also knows formats that start other programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 
 ORIENTATION = 0x0112  # EXIF's tag
 UPRIGHT = {
@@ -63,7 +62,7 @@ class UnreadableImage(ValueError):
     """The bytes are no image that can be decoded; the caller puts another sample in its place."""
 
 
-_BROKEN = (
+BROKEN = (
     UnidentifiedImageError,
     OSError,
     SyntaxError,  # Pillow's word for a broken PNG
@@ -76,25 +75,14 @@ _BROKEN = (
 )
 
 
-def decode(data: bytes, in_chans: int) -> Image.Image:
-    """Decode an image, turn it upright by its EXIF orientation and convert its colours.
-
-    Args:
-        data: The member's bytes, of one of `FORMATS`.
-        in_chans: 1 for grey, 3 for RGB.
-
-    Raises:
-        UnreadableImage: If the bytes are broken, cut short, a decompression bomb, or fractions.
-    """
-    if not data:
-        raise UnreadableImage("empty file")
+@contextmanager
+def naming_what_is_broken() -> Iterator[None]:
+    """Turn all that decoders raise over broken bytes into `UnreadableImage`."""
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        image.load()
-        image = upright(image)
-        plain = image.mode == MODES[in_chans] and "transparency" not in image.info
-        return image if plain else _converted(image, MODES[in_chans])
-    except _BROKEN as error:
+        yield
+    except UnreadableImage:
+        raise
+    except BROKEN as error:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 
@@ -182,14 +170,22 @@ def open_jpeg(data: bytes) -> Jpeg | None:
     try:
         image = Image.open(io.BytesIO(data), formats=("JPEG",))
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1), Turn())
-    except _BROKEN:
+    except BROKEN:
         return None
     if image.mode not in MODES.values():  # CMYK
         return None
     return Jpeg(data, image.size[::-1] if turn.sideways else image.size, turn)
 
 
-def _converted(image: Image.Image, mode: str) -> Image.Image:
+def in_colours(image: Image.Image, in_chans: int) -> Image.Image:
+    """Convert an image to grey (1 channel) or RGB (3); what is transparent becomes white.
+
+    Raises:
+        ValueError: If its pixels are fractions.
+    """
+    mode = MODES[in_chans]
+    if image.mode == mode and "transparency" not in image.info:
+        return image
     if image.mode == "F":
         raise ValueError("its pixels are fractions, with no number agreed for white; use integers")
     if image.mode.startswith("I"):  # 16 bits a pixel: scaled, where Pillow would clip

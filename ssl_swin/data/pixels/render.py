@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ssl_swin.data.pixels.decode import Jpeg, Region, decode, open_jpeg
+from ssl_swin.data.pixels.decode import Jpeg, Region, open_jpeg
+from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.transforms import Crop, Transform, cut_region
 
 DECODERS = ("fast", "pil", "gpu")

@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from rich.progress import Progress
 
+from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.data.shards.layout import (
     CLS_LABEL,
     JSON_LABEL,
@@ -38,7 +39,6 @@ from ssl_swin.data.shards.tar import DAMAGED, open_headers
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "tif", "tiff"})
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -284,7 +284,7 @@ def _check_end(file: BinaryIO, end: int) -> None:
 
 
 def _is_image(member: Member) -> bool:
-    return member.extension in IMAGE_EXTENSIONS
+    return member.extension in by_extension()
 
 
 def _image_of(members: list[Member]) -> Member | None:
@@ -293,7 +293,7 @@ def _image_of(members: list[Member]) -> Member | None:
         if _is_image(member):
             return member
     for member in members:
-        if member.extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+        if member.extension.rpartition(".")[2] in by_extension():
             return member
     return None
 

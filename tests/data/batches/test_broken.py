@@ -10,7 +10,8 @@ from PIL import Image, ImageCms
 
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import Share
-from ssl_swin.data.pixels.decode import UnreadableImage, decode
+from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.shard_tools.inspect import broken_samples

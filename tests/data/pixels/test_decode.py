@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_swin.data.pixels.decode import TURNS, UPRIGHT, UnreadableImage, decode, open_jpeg
+from ssl_swin.data.pixels.decode import TURNS, UPRIGHT, UnreadableImage, open_jpeg
+from ssl_swin.data.pixels.formats import decode
 
 
 def encoded(image, kind="PNG", **options):
