@@ -16,7 +16,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import PLANNED_TOGETHER, ImageStream
+from ssl_swin.data.batches.stream import PREPARED_TOGETHER, ImageStream
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
 from ssl_swin.data.pixels.decode import UnreadableImage
@@ -208,8 +208,8 @@ def measure_stages(stream: ImageStream, draws: Shares, seconds: float) -> OneCor
         if number > 1 and time.perf_counter() - began > seconds:
             break
         epoch = np.broadcast_to(draw.epoch, draw.index.shape)
-        for start in range(0, len(draw.index), PLANNED_TOGETHER):
-            together = slice(start, start + PLANNED_TOGETHER)
+        for start in range(0, len(draw.index), PREPARED_TOGETHER):
+            together = slice(start, start + PREPARED_TOGETHER)
             _measure(stream, epoch[together], draw.index[together], one)
     return one
 
@@ -220,24 +220,24 @@ def _measure(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, one: One
     times = [time.perf_counter()]
     data = [stream.reader.read(shard, row) for shard, row in places]
     times.append(time.perf_counter())
-    plans = [
-        stream.renderer.plan(*each)
+    samples = [
+        stream.renderer.prepare(*each)
         for each in zip(data, epoch.tolist(), index.tolist(), strict=True)
     ]
     times.append(time.perf_counter())
     _add(one, STAGES[:2], times)
-    for plan in plans:
+    for sample in samples:
         times = [time.perf_counter()]
         try:
-            decoded = stream.renderer.decode(plan)
+            decoded = stream.renderer.decode(sample)
         except UnreadableImage:
             continue
         times.append(time.perf_counter())
-        stream.renderer.write(plan, decoded, slot)
+        stream.renderer.write(sample, decoded, slot)
         times.append(time.perf_counter())
         _add(one, STAGES[2:], times)
-    jpegs = [plan.jpeg for plan in plans if plan.jpeg is not None]
-    one.num_images += len(plans)
+    jpegs = [sample.jpeg for sample in samples if sample.jpeg is not None]
+    one.num_images += len(samples)
     one.num_jpegs += len(jpegs)
     one.num_bytes += sum(map(len, data))
     one.short_sides += [min(jpeg.size) for jpeg in jpegs]

@@ -23,7 +23,7 @@ from ssl_swin.shard_tools.doctor import (
     measure_stages,
     measure_workers,
 )
-from tests.data.pixels.test_decode import encoded, photograph
+from tests.data.pixels.pictures import encoded, photograph
 from tests.data.remote.faulty import cache_in, serving
 from tests.data.shards.tars import write_tar
 

@@ -12,7 +12,7 @@ from ssl_swin.data.batches.batch import Batch, Layout, empty
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.decode import UnreadableImage
-from ssl_swin.data.pixels.render import Plan, Renderer
+from ssl_swin.data.pixels.render import EncodedSample, Renderer
 from ssl_swin.data.pixels.transforms import Transform
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.draw import Purpose, permutation
@@ -20,7 +20,7 @@ from ssl_swin.errors import ShardError
 
 # Samples whose bytes are read and whose crops are drawn in one go. Between two decodes, which sweep
 # the caches, headers and draws take three times as long: 0.16 instead of 0.06 ms.
-PLANNED_TOGETHER = 16
+PREPARED_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,16 @@ class ImageStream(Dataset):
         index, epoch, replaced, *labels, images = (tensor.numpy() for tensor in batch.values())
         epoch[:], replaced[:] = draw.epoch, -1
         shard, row = self.shards.locate(draw.index)
-        deferred: list[tuple[int, Plan]] = []
-        for start in range(0, num, PLANNED_TOGETHER):
-            places = range(start, min(start + PLANNED_TOGETHER, num))
-            plans = [self._plans(int(shard[i]), int(row[i]), int(epoch[i])) for i in places]
-            first = [next(rest) for rest in plans]
-            for place, plan, rest in zip(places, first, plans, strict=True):
-                if self.renderer.defers(plan[1]):
-                    found = plan[0]
-                    deferred.append((place, plan[1]))
+        deferred: list[tuple[int, EncodedSample]] = []
+        for start in range(0, num, PREPARED_TOGETHER):
+            places = range(start, min(start + PREPARED_TOGETHER, num))
+            candidates = [self._candidates(*map(int, (shard[i], row[i], epoch[i]))) for i in places]
+            first = [next(rest) for rest in candidates]
+            for place, (found, sample), rest in zip(places, first, candidates, strict=True):
+                if self.renderer.defers(sample):
+                    deferred.append((place, sample))
                 else:
-                    found = self._write(chain([plan], rest), images[place])
+                    found = self._write(chain([(found, sample)], rest), images[place])
                 index[place] = draw.index[place] + (found - row[place])
                 if found != row[place]:
                     replaced[place] = draw.index[place]
@@ -123,7 +122,7 @@ class ImageStream(Dataset):
         reader, key = ShardReader(shards, whole=False), "?"
         try:
             key = reader.key(shard, row)
-            self.renderer.decode(self.renderer.plan(reader.read(shard, row), 0, index))
+            self.renderer.decode(self.renderer.prepare(reader.read(shard, row), 0, index))
             reason = "it can be decoded now"
         except (UnreadableImage, ShardError, OSError) as error:
             reason = str(error)
@@ -131,23 +130,23 @@ class ImageStream(Dataset):
             reader.close()
         return self.shards.paths[shard].name, key, reason
 
-    def _plans(self, shard: int, row: int, epoch: int) -> Iterator[tuple[int, Plan]]:
-        """Yield row and plan of the sample asked for, then of those that may stand in for it."""
+    def _candidates(self, shard: int, row: int, epoch: int) -> Iterator[tuple[int, EncodedSample]]:
+        """Yield the sample asked for and its row, then those that may stand in for it."""
         count, first = int(self.shards.counts[shard]), int(self.shards.starts[shard])
         for found in ((row + step) % count for step in range(count)):
             data = self.reader.read(shard, found)
-            yield found, self.renderer.plan(data, epoch, first + found)
+            yield found, self.renderer.prepare(data, epoch, first + found)
         raise ShardError(f"{self.shards.where(shard)}: none of its {count} images can be decoded")
 
-    def _write(self, plans: Iterator[tuple[int, Plan]], slot: np.ndarray) -> int:
+    def _write(self, candidates: Iterator[tuple[int, EncodedSample]], slot: np.ndarray) -> int:
         """Write the pixels of the first readable sample, and return its row."""
-        while True:  # `plans` end with an error
-            found, plan = next(plans)
+        while True:  # `candidates` end with an error
+            found, sample = next(candidates)
             try:
-                decoded = self.renderer.decode(plan)
+                decoded = self.renderer.decode(sample)
             except UnreadableImage:
                 continue
-            self.renderer.write(plan, decoded, slot)
+            self.renderer.write(sample, decoded, slot)
             return found
 
     def _label(self, shard: int, row: int) -> int:

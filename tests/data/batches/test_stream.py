@@ -16,7 +16,9 @@ from ssl_swin.data.remote.cache import release
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
+from ssl_swin.shard_tools.inspect import broken_samples
 from tests.data.remote.faulty import cache_in, serving
+from tests.data.shards.tars import image_bytes, write_tar
 
 PLAIN = EvaluationTransform(28, crop_pct=1.0)
 
@@ -169,3 +171,26 @@ def test_the_sample_set_is_read_to_the_end():
     batches = [stream.__getitems__(draw) for draw in draws]
     assert torch.bincount(torch.cat([b["label"] for b in batches])).tolist() == [200] * 10
     assert all((b["replaced"] == -1).all() for b in batches)
+
+
+def test_a_shard_of_odd_and_broken_files_is_read_to_the_end(tmp_path):
+    whole, jpeg = image_bytes(0, size=(50, 40)), image_bytes(1, "JPEG", (50, 40))
+    members = {
+        "good.png": whole,
+        "empty.png": b"",
+        "cut.png": whole[: len(whole) // 2],
+        "half.jpg": jpeg[: len(jpeg) // 2],
+        "text.jpg": b"<html>404</html>",
+        "named_png.png": jpeg,
+        "named_jpg.jpg": whole,
+        "NAMED_TIF.TIF": image_bytes(2, "WEBP"),
+        "last.webp": b"RIFF\xff\xff\xff\xffWEBP",
+    }
+    write_tar(tmp_path / "a.tar", members.items())
+    shards = ShardSet.open(str(tmp_path))
+    bad = ["empty", "cut", "half", "text", "last"]
+    assert [key for key, _ in broken_samples((shards, 0))] == bad
+    stream = ImageStream(shards, EvaluationTransform(16), 16, in_chans=3)
+    batch = stream.__getitems__(Share(0, np.arange(len(members))))
+    assert batch["index"].tolist() == [0, 5, 5, 5, 5, 5, 6, 7, 0]
+    assert batch["replaced"].tolist() == [-1, 1, 2, 3, 4, -1, -1, -1, 8]

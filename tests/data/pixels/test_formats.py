@@ -1,5 +1,8 @@
 """The table of formats: one line adds one, from the tar to the batch."""
 
+import io
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +14,7 @@ from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import FORMATS, ImageFormat, by_extension, decode, open_image
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
+from tests.data.pixels.pictures import encoded, noise, png
 from tests.data.shards.tars import image_bytes, write_tar
 
 
@@ -111,3 +115,65 @@ def test_files_with_the_name_of_another_format_are_read(kind):
 def test_pillow_is_not_asked_about_formats_that_are_not_in_the_table(kind):
     with pytest.raises(UnreadableImage):
         decode(image_bytes(0, kind, (16, 16)), in_chans=3)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of broken metadata
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF"])
+def test_broken_images_are_unreadable_and_nothing_else(kind):
+    data = encoded(noise("RGB", (40, 40)), kind)
+    for size in (1, 10, 40, len(data) // 2):
+        with pytest.raises(UnreadableImage):
+            decode(data[:size], in_chans=3)
+    draw = np.random.default_rng(0)
+    for _ in range(100):
+        mutated = bytearray(data)
+        for place in draw.integers(0, min(len(data), 200), 3):
+            mutated[place] = draw.integers(256)
+        try:
+            assert decode(bytes(mutated), in_chans=3).mode == "RGB"
+        except UnreadableImage:
+            continue
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"no image", bytes(1000)])
+def test_what_is_no_image_is_unreadable(data):
+    with pytest.raises(UnreadableImage):
+        decode(data, in_chans=3)
+
+
+def test_a_decompression_bomb_is_unreadable(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UnreadableImage, match="DecompressionBomb"):
+        decode(encoded(noise("RGB")), in_chans=3)
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 1), (1, 2**31 - 1)])
+def test_a_small_file_that_claims_a_huge_picture_is_left_out(size):
+    with pytest.raises(UnreadableImage):
+        decode(png(*size, 8, 2, bytes(1000)), in_chans=3)
+
+
+def test_text_that_unpacks_to_a_gigabyte_is_left_out():
+    bomb = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**27)))
+    with pytest.raises(UnreadableImage, match="Decompressed data too large"):
+        decode(png(1, 1, 8, 2, bytes(4), bomb), in_chans=3)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_of_several_pictures_the_first_is_taken(kind):
+    first, *others = (
+        Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    )
+    data = encoded(first, kind, save_all=True, append_images=others)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.n_frames == 3
+    found = np.asarray(decode(data, in_chans=3)).astype(int)
+    assert abs(found - (255, 0, 0)).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_progressive_jpeg_is_the_same_picture(mode):
+    image = Image.open(io.BytesIO(image_bytes(0, size=(40, 30)))).convert(mode)
+    baseline, progressive = (encoded(image, "JPEG", progressive=p) for p in (False, True))
+    assert baseline != progressive
+    assert decode(baseline, 3).tobytes() == decode(progressive, 3).tobytes()
