@@ -14,7 +14,8 @@ from ssl_swin.config.run import (
     PretrainConfig,
     RunConfig,
 )
-from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
+from ssl_swin.data.batches.labels import Labels, balanced_subset
+from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform

@@ -13,9 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from torch.utils.data import DataLoader
 
-from ssl_swin.data.batches.batch import collate
+from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.batches.stream import PREPARED_TOGETHER, ImageStream
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
@@ -250,14 +249,7 @@ def _add(one: OneCore, stages: tuple[str, ...], times: list[float]) -> None:
 
 def measure_workers(stream: ImageStream, draws: Shares, num_workers: int, seconds: float) -> float:
     """Images per second that so many loader processes bring together, once they run evenly."""
-    loader = DataLoader(
-        stream,
-        batch_sampler=draws,  # type: ignore[arg-type]  # a draw is no list, and need not be
-        collate_fn=collate,  # type: ignore[arg-type]
-        num_workers=num_workers,
-        worker_init_fn=_one_thread,
-    )
-    batches = iter(loader)
+    batches = iter(loader(stream, draws, num_workers))
     for _ in islice(batches, WARM_UP * num_workers):
         pass
     began, num = time.perf_counter(), 0
@@ -266,10 +258,6 @@ def measure_workers(stream: ImageStream, draws: Shares, num_workers: int, second
         if time.perf_counter() - began > seconds:
             break
     return num / (time.perf_counter() - began)
-
-
-def _one_thread(worker: int) -> None:  # noqa: ARG001
-    torch.set_num_threads(1)
 
 
 def _table(data: str, one: OneCore, together: float, num_workers: int, need: Need) -> Table:

@@ -1,16 +1,14 @@
 import io
 import time
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
-from ssl_swin.data.order.one_set import EvaluationShares, SetOrder, Share, Shares
+from ssl_swin.data.batches.labels import Labels
+from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.order.one_set import EvaluationShares, Share
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.cache import release
 from ssl_swin.data.shards.retry import Retry
@@ -126,43 +124,10 @@ def test_a_label_that_is_no_class_of_the_model_is_refused(tiny_shards):
         stream.__getitems__(Share(0, np.array([5])))
 
 
-def test_any_number_of_workers_gives_the_same_batches(tiny_shards):
-    stream = stream_of(tiny_shards([9, 0, 14], {3}), 3, Labels(10), TrainTransform(0, 28, (0.3, 1)))
-    order = SetOrder(stream.shards.counts, 0, 8, 4)
-    make = partial(DataLoader, stream, batch_sampler=Shares(order, 0, 2, 0, 5), collate_fn=collate)
-    alone, two = list(make(num_workers=0)), list(make(num_workers=2))
-    assert len(alone) == len(two) == 5
-    for first, second in zip(alone, two, strict=True):
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[name], second[name]) for name in first)
-        assert len({value.untyped_storage().data_ptr() for value in second.values()}) == 1
-        assert second["image"].is_shared()
-
-
 def test_epochs_show_other_crops_of_the_same_image(tiny_shards):
     stream = stream_of(tiny_shards([1]), transform=TrainTransform(0, 28, (0.3, 1.0)))
     first, second = (stream.__getitems__(Share(epoch, np.array([0]))) for epoch in (0, 1))
     assert not torch.equal(first["image"], second["image"])
-
-
-@pytest.mark.parametrize("num_labels", [10, 25, 37])
-def test_a_subset_is_balanced_sorted_and_depends_on_the_seed(tiny_shards, num_labels):
-    shards, labels = ShardSet.open(str(tiny_shards([31, 29]))), Labels(10)
-    places = balanced_subset(shards, labels, num_labels, seed=0)
-    assert sorted(set(places.tolist())) == places.tolist()
-    counts = np.bincount(places % 10, minlength=10)  # sample i is of class i % 10
-    assert counts.sum() == num_labels
-    assert counts.max() - counts.min() <= 1
-    assert (places == balanced_subset(shards, labels, num_labels, seed=0)).all()
-    assert (places != balanced_subset(shards, labels, num_labels, seed=1)).any()
-
-
-def test_a_subset_that_is_not_there_is_refused(tiny_shards):
-    shards = ShardSet.open(str(tiny_shards([15])))
-    with pytest.raises(ValueError, match=r"num_labels=20 needs 2 images of class 5; .* hold 1;"):
-        balanced_subset(shards, Labels(10), 20, seed=0)
-    with pytest.raises(ShardError, match="label 9 is not a class"):
-        balanced_subset(shards, Labels(9), 9, seed=0)
 
 
 def test_the_sample_set_is_read_to_the_end():
