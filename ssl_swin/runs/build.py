@@ -8,7 +8,8 @@ import torch
 from ssl_swin.config.data import LabelledDataConfig
 from ssl_swin.config.optim import OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
-from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
+from ssl_swin.data.batches.labels import Labels, balanced_subset
+from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import join
 from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ssl_swin.data.shards.names import IMAGE_EXTENSIONS
+from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import replacing
 
@@ -88,7 +88,7 @@ def list_images(source: Path) -> tuple[list[ImageFile], list[str]]:
     """
     found = sorted(_walk(source))
     if not found:
-        kinds = ", ".join(sorted(IMAGE_EXTENSIONS))
+        kinds = ", ".join(sorted(by_extension()))
         raise ShardError(f"source={source} holds no image; give a folder with {kinds} files")
     inside = [name.partition("/")[0] if "/" in name else None for name, _ in found]
     classes = sorted({name for name in inside if name is not None})
@@ -119,7 +119,7 @@ def _walk(source: Path) -> list[tuple[str, int]]:
         for name in names:
             path = Path(folder, name)
             extension = name.rpartition(".")[2].lower()
-            if extension in IMAGE_EXTENSIONS and not name.startswith(".") and path.is_file():
+            if extension in by_extension() and not name.startswith(".") and path.is_file():
                 found.append((path.relative_to(source).as_posix(), path.stat().st_size))
     return found
 

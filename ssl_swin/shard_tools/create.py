@@ -12,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 from rich.progress import Progress
 
-from ssl_swin.data.pixels.decode import FORMATS, UnreadableImage, decode, upright
+from ssl_swin.data.pixels.decode import UnreadableImage, upright
+from ssl_swin.data.pixels.formats import by_extension, decode, open_image
 from ssl_swin.data.shards.index_file import index_beside, load_index
 from ssl_swin.data.shards.indexing import index_shard
 from ssl_swin.data.shards.manifest import Entry, write_manifest
@@ -26,7 +27,6 @@ from ssl_swin.shard_tools.printable import printable
 BAD_NAME = "bad_files.txt"
 _DEFAULT_BYTES_PER_SHARD = 256 * 2**20
 _DEFAULT_QUALITY = 90
-_LOSSLESS = frozenset({"png", "tif", "tiff"})
 _PNG_MODES = frozenset({"L", "LA", "RGB", "RGBA", "I;16"})  # that PNG keeps and Pillow can scale
 
 
@@ -169,12 +169,12 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     """
     decode(data, in_chans=3)
     extension = name.rpartition(".")[2].lower()
-    image = upright(Image.open(io.BytesIO(data), formats=FORMATS))
+    image = upright(open_image(data))
     shorter = min(image.size)
     resized = options.short_side is not None and shorter > options.short_side
     if not resized and options.quality is None:
         return extension, data
-    lossless = options.quality is None and extension in _LOSSLESS
+    lossless = options.quality is None and by_extension()[extension].lossless
     if not lossless or image.mode not in _PNG_MODES:
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
         image = decode(data, in_chans=1 if grey else 3)

@@ -1,15 +1,15 @@
 """Counts what is in some shards: samples, bytes, classes, and the sizes of images."""
 
-import io
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.formats import open_image
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -51,8 +51,8 @@ def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
     for shard, row in zip(*shards.locate(places), strict=True):
         data = reader.read(int(shard), int(row))
         try:
-            sizes.append(Image.open(io.BytesIO(data)).size)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+            sizes.append(open_image(data).size)
+        except UnreadableImage:
             num_broken += 1
     rows = [("images looked at", f"{len(places)}, {num_broken} of them unreadable")]
     if sizes:

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader
 
-from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import PLANNED_TOGETHER, ImageStream
+from ssl_swin.data.batches.loader import loader
+from ssl_swin.data.batches.stream import PREPARED_TOGETHER, ImageStream
 from ssl_swin.data.order.one_set import Shares
 from ssl_swin.data.pixels.decode import UnreadableImage
 
@@ -55,8 +53,8 @@ def time_stages(stream: ImageStream, shares: Shares, seconds: float) -> OneCore:
         if number > 1 and time.perf_counter() - began > seconds:
             break
         epoch = np.broadcast_to(share.epoch, share.index.shape)
-        for start in range(0, len(share.index), PLANNED_TOGETHER):
-            together = slice(start, start + PLANNED_TOGETHER)
+        for start in range(0, len(share.index), PREPARED_TOGETHER):
+            together = slice(start, start + PREPARED_TOGETHER)
             _time_together(stream, epoch[together], share.index[together], one)
     return one
 
@@ -68,7 +66,7 @@ def _time_together(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, on
     data = [stream.reader.read(shard, row) for shard, row in places]
     times.append(time.perf_counter())
     samples = [
-        stream.renderer.plan(*each)
+        stream.renderer.prepare(*each)
         for each in zip(data, epoch.tolist(), index.tolist(), strict=True)
     ]
     times.append(time.perf_counter())
@@ -100,14 +98,7 @@ def time_workers(stream: ImageStream, shares: Shares, num_workers: int, seconds:
 
     The first batches of each worker are not counted: while workers start, they run unevenly.
     """
-    loader = DataLoader(
-        stream,
-        batch_sampler=shares,  # type: ignore[arg-type]  # a share is no list, and need not be
-        collate_fn=collate,  # type: ignore[arg-type]
-        num_workers=num_workers,
-        worker_init_fn=_one_thread,
-    )
-    batches = iter(loader)
+    batches = iter(loader(stream, shares, num_workers))
     for _ in islice(batches, _WARM_UP * num_workers):
         pass
     began, num = time.perf_counter(), 0
@@ -116,7 +107,3 @@ def time_workers(stream: ImageStream, shares: Shares, num_workers: int, seconds:
         if time.perf_counter() - began > seconds:
             break
     return num / (time.perf_counter() - began)
-
-
-def _one_thread(worker: int) -> None:  # noqa: ARG001
-    torch.set_num_threads(1)

@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.progress import Progress
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.decode import UnreadableImage, decode
+from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.index_file import CLS_LABEL
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet

@@ -1,36 +1,20 @@
 """Loaders for the Trainer: knows ranks and workers, and passes integers down."""
 
-import sys
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from ssl_swin import signals
-from ssl_swin.data.batches.batch import Batch, collate
+from ssl_swin.data.batches.batch import Batch
+from ssl_swin.data.batches.loader import loader, num_in_flight
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import EvaluationShares, Order, Share, Shares
 from ssl_swin.data.pixels import on_device
 from ssl_swin.data.remote.ahead import TrackedShares
 from ssl_swin.data.remote.need import Needs
 from ssl_swin.data.shards.storage import Prefetch
-
-_PREFETCH = 2  # batches that each loader process draws ahead
-
-
-def _quiet_worker(worker: int) -> None:  # noqa: ARG001
-    signals.ignore()
-    torch.set_num_threads(1)
-    sys.excepthook = _report
-
-
-def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Leave it to the main process to say that it is gone while a batch is handed over."""
-    if not issubclass(kind, (ConnectionError, EOFError)):
-        sys.__excepthook__(kind, error, trace)
 
 
 @dataclass(frozen=True)
@@ -73,8 +57,8 @@ class StreamModule(LightningDataModule):
         shares = Shares(self.order, rank, world_size, *self.steps)
         needs = Needs(self.stream.shards, self.order, rank, world_size, self.steps[1])
         self._ahead = self.stream.shards.storage.fetch_ahead(needs.at)
-        in_flight = max(1, _PREFETCH * self.num_workers)
-        return self._loader(self.stream, TrackedShares(shares, self._ahead, in_flight))
+        tracked = TrackedShares(shares, self._ahead, num_in_flight(self.num_workers))
+        return loader(self.stream, tracked, self.num_workers)
 
     def teardown(self, stage: str) -> None:
         """Let go of the remote shards."""
@@ -103,22 +87,10 @@ class StreamModule(LightningDataModule):
         shares = EvaluationShares(
             index, self.heldout.batch_size, self.trainer.global_rank, self.trainer.world_size
         )
-        return self._loader(self.heldout.stream, shares)
+        return loader(self.heldout.stream, shares, self.num_workers)
 
     def fixed_images(self, num: int) -> Batch:
         """Return `num` images spread over the held-out set, or else the training set."""
         stream = self.heldout.stream if self.heldout else self._on_cpu
         index = np.linspace(0, len(stream) - 1, min(num, len(stream))).astype(np.int64)
-        (draw,) = EvaluationShares(index, len(index), rank=0, world_size=1)
-        return stream.__getitems__(draw)
-
-    def _loader(self, stream: ImageStream, shares: TrackedShares | EvaluationShares) -> DataLoader:
-        return DataLoader(
-            stream,
-            batch_sampler=shares,  # type: ignore[arg-type]  # a draw is no list, and need not be
-            collate_fn=collate,  # type: ignore[arg-type]
-            num_workers=self.num_workers,
-            prefetch_factor=_PREFETCH if self.num_workers else None,
-            worker_init_fn=_quiet_worker,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return stream.__getitems__(Share(0, index))

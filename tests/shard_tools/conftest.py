@@ -1,6 +1,6 @@
 import pytest
 
-from tests.data.pixels.test_decode import encoded, photograph
+from tests.data.pixels.pictures import encoded, photograph
 from tests.data.shards.tars import image_bytes, write_tar
 
 NAMES = [

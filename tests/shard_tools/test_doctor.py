@@ -21,7 +21,7 @@ from ssl_swin.shard_tools.doctor import (
     doctor,
 )
 from ssl_swin.shard_tools.timing import STAGES, OneCore, time_stages
-from tests.data.pixels.test_decode import encoded, photograph
+from tests.data.pixels.pictures import encoded, photograph
 from tests.data.remote.faulty import cache_in, remote_set, serving
 from tests.data.shards.tars import plain_entries, plain_set, write_tar
 

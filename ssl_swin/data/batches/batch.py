@@ -1,7 +1,7 @@
 """A batch: named tensors in one piece of memory, which a loader process hands over as one.
 
-Each tensor that changes processes costs a file descriptor, a handshake over a socket and two
-context switches; the five of a batch of 32 images cost as much as decoding one of them.
+Each tensor that goes to another process costs a file descriptor, a handshake over a socket and two
+context switches. The five tensors of a batch of 32 images cost as much as decoding one image.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,26 +12,26 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 Batch = dict[str, Tensor]
-Layout = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+Shapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 
 
-def empty(layout: Layout) -> Batch:
-    """Return tensors to be written into; in a loader process, in memory that others can map.
+def empty(shapes: Shapes) -> Batch:
+    """Return tensors to write into; a loader process gets memory that others can map.
 
     Args:
-        layout: Shape and type of each; those with the larger elements first, for alignment.
+        shapes: Shape and type of each; those with the larger elements first, for alignment.
     """
-    num_bytes = sum(_num_bytes(*each) for each in layout.values())
+    num_bytes = sum(_num_bytes(*each) for each in shapes.values())
     if get_worker_info() is None:
         memory = torch.empty(num_bytes, dtype=torch.uint8)
     else:  # as torch's own default_collate
         shared = torch.UntypedStorage._new_shared(num_bytes)
         memory = torch.empty(0, dtype=torch.uint8).set_(shared)
-    return _views(memory, layout)
+    return _views(memory, shapes)
 
 
 def collate(batch: Batch) -> "Batch | Parcel":
-    """Hand on what has been assembled already."""
+    """Return a batch as it leaves the dataset: it is stacked already."""
     return batch if get_worker_info() is None else Parcel(batch)
 
 
@@ -40,30 +40,30 @@ class Parcel:
     """A batch on its way out of a loader process; what arrives is the plain `Batch`.
 
     Attributes:
-        batch: Of `empty`, perhaps with other tensors beside.
+        batch: What `empty` returned, perhaps with other tensors beside.
     """
 
     batch: Batch
 
     def __reduce__(self) -> tuple[Callable[..., Batch], tuple[object, ...]]:
-        """Pickle the memory, not the views."""
+        """Pickle the memory in place of its views."""
         memory = next(iter(self.batch.values())).untyped_storage()
-        layout, others = {}, {}
+        shapes, others = {}, {}
         for name, tensor in self.batch.items():
             if tensor.untyped_storage().data_ptr() == memory.data_ptr():
-                layout[name] = tuple(tensor.shape), tensor.dtype
+                shapes[name] = tuple(tensor.shape), tensor.dtype
             else:
                 others[name] = tensor
-        return _open, (torch.empty(0, dtype=torch.uint8).set_(memory), layout, others)
+        return _open, (torch.empty(0, dtype=torch.uint8).set_(memory), shapes, others)
 
 
-def _open(memory: Tensor, layout: Layout, others: Batch) -> Batch:
-    return _views(memory, layout) | others
+def _open(memory: Tensor, shapes: Shapes, others: Batch) -> Batch:
+    return _views(memory, shapes) | others
 
 
-def _views(memory: Tensor, layout: Layout) -> Batch:
+def _views(memory: Tensor, shapes: Shapes) -> Batch:
     batch, start = {}, 0
-    for name, (shape, dtype) in layout.items():
+    for name, (shape, dtype) in shapes.items():
         stop = start + _num_bytes(shape, dtype)
         batch[name] = memory[start:stop].view(dtype).view(shape)
         start = stop

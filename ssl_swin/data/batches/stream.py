@@ -1,58 +1,47 @@
-"""The map-style dataset: a draw of sample places -> one uint8 batch, read by byte offset."""
+"""The map-style dataset: a share, as places in the shard set -> one uint8 batch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ssl_swin.data.batches.batch import Batch, Layout, empty
+from ssl_swin.data.batches.batch import Batch, Shapes, empty
+from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.decode import UnreadableImage
-from ssl_swin.data.pixels.render import Plan, Renderer
+from ssl_swin.data.pixels.render import EncodedSample, Renderer
 from ssl_swin.data.pixels.transforms import Transform
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.draw import Purpose, permutation
 from ssl_swin.errors import ShardError
 
-# Samples whose bytes are read and whose crops are drawn in one go. Between two decodes, which sweep
-# the caches, headers and draws take three times as long: 0.16 instead of 0.06 ms.
-PLANNED_TOGETHER = 16
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Where labels come from: `.cls` members, or a field of `.json` members."""
-
-    num_classes: int
-    field: str = "label"
-
-    def check(self, label: int, where: str) -> int:
-        """Return the label.
-
-        Raises:
-            ShardError: If it is no class of the model.
-        """
-        if not 0 <= label < self.num_classes:
-            raise ShardError(
-                f"{where}: label {label} is not a class of the model, which knows 0 to "
-                f"{self.num_classes - 1}; set num_classes or mend the shard"
-            )
-        return label
+# Samples whose bytes are read and whose crops are drawn in one go. Decoding sweeps the processor's
+# caches: between two decodes, headers and crops take 0.16 ms instead of 0.06 ms.
+PREPARED_TOGETHER = 16
 
 
 class ImageStream(Dataset):
     """Images of a shard set by place, decoded, transformed and stacked.
 
-    Batches hold `image` uint8 (batch, in_chans, img_size, img_size); `index` int64 (batch,), the
-    place of the sample that was read; `epoch` int64 (batch,), which pass over its set it belongs
-    to, counted from 0; `replaced` int64 (batch,), the place of the unreadable sample
-    it stands in for, else -1; and `label` int64 (batch,) if labels are asked for. With the decoder
-    "gpu", some images are still to be decoded from what `on_device.pack` adds.
+    A batch holds
+        `image` uint8 (batch, in_chans, img_size, img_size);
+        `index` int64 (batch,), the place of the sample that was read;
+        `epoch` int64 (batch,), the pass over its set that it belongs to, counted from 0;
+        `replaced` int64 (batch,), the place of the unreadable sample it stands in for, else -1;
+        `label` int64 (batch,), if labels are asked for.
+    With the decoder "gpu", `on_device.pack` adds files, and their images are still to be decoded.
+
+    Args:
+        shards: The set.
+        transform: Which pixels of each image.
+        img_size: Height and width of the images, pixels.
+        in_chans: 1 for grey, 3 for RGB.
+        labels: Where labels come from; None means a batch has none.
+        decoder: One of `render.DECODERS`.
     """
 
     def __init__(
@@ -72,34 +61,38 @@ class ImageStream(Dataset):
     def __len__(self) -> int:
         return self.shards.num_samples
 
-    def __getitems__(self, draw: Share) -> Batch:
-        """Read one draw; `torch.utils.data` calls this with what the batch sampler yields."""
-        num = len(draw.index)
-        batch = empty(self._layout(num))
+    def __getitems__(self, share: Share) -> Batch:
+        """Read one share; `torch.utils.data` calls this with what the batch sampler yields.
+
+        Raises:
+            ShardError: If a shard cannot be had or has no readable image, or a label is no class.
+        """
+        num = len(share.index)
+        batch = empty(self._shapes(num))
+        # (batch,) each, and (batch, in_chans, img_size, img_size)
         index, epoch, replaced, *labels, images = (tensor.numpy() for tensor in batch.values())
-        epoch[:], replaced[:] = draw.epoch, -1
-        shard, row = self.shards.locate(draw.index)
-        deferred: list[tuple[int, Plan]] = []
-        for start in range(0, num, PLANNED_TOGETHER):
-            places = range(start, min(start + PLANNED_TOGETHER, num))
-            plans = [self._plans(int(shard[i]), int(row[i]), int(epoch[i])) for i in places]
-            first = [next(rest) for rest in plans]
-            for place, plan, rest in zip(places, first, plans, strict=True):
-                if self.renderer.defers(plan[1]):
-                    found = plan[0]
-                    deferred.append((place, plan[1]))
+        epoch[:], replaced[:] = share.epoch, -1
+        shard, row = self.shards.locate(share.index)  # (batch,) -> (batch,), (batch,)
+        deferred: list[tuple[int, EncodedSample]] = []
+        for start in range(0, num, PREPARED_TOGETHER):
+            places = range(start, min(start + PREPARED_TOGETHER, num))
+            candidates = [self._candidates(*map(int, (shard[i], row[i], epoch[i]))) for i in places]
+            first = [next(rest) for rest in candidates]
+            for place, (found, sample), rest in zip(places, first, candidates, strict=True):
+                if self.renderer.defers(sample):
+                    deferred.append((place, sample))
                 else:
-                    found = self._write(chain([plan], rest), images[place])
-                index[place] = draw.index[place] + (found - row[place])
+                    found = self._write(chain([(found, sample)], rest), images[place])
+                index[place] = share.index[place] + (found - row[place])
                 if found != row[place]:
-                    replaced[place] = draw.index[place]
+                    replaced[place] = share.index[place]
                 if self.labels is not None:
-                    labels[0][place] = self._label(int(shard[place]), found)
+                    labels[0][place] = self.labels.read(self.reader, int(shard[place]), found)
         if self.renderer.decoder == "gpu":
             batch |= on_device.pack(deferred)
         return batch
 
-    def _layout(self, num: int) -> Layout:
+    def _shapes(self, num: int) -> Shapes:
         names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
         image = (num, self.in_chans, self.img_size, self.img_size), torch.uint8
         return dict.fromkeys(names, ((num,), torch.int64)) | {"image": image}
@@ -122,7 +115,7 @@ class ImageStream(Dataset):
         reader, key = ShardReader(replace(self.shards, storage=storage), whole=False), "?"
         try:
             key = reader.key(shard, row)
-            self.renderer.decode(self.renderer.plan(reader.read(shard, row), 0, index))
+            self.renderer.decode(self.renderer.prepare(reader.read(shard, row), 0, index))
             reason = "it can be decoded now"
         except (UnreadableImage, ShardError, OSError) as error:
             reason = str(error)
@@ -130,56 +123,22 @@ class ImageStream(Dataset):
             storage.close()
         return storage.paths[shard].name, key, reason
 
-    def _plans(self, shard: int, row: int, epoch: int) -> Iterator[tuple[int, Plan]]:
-        """Yield row and plan of the sample asked for, then of those that may stand in for it."""
+    def _candidates(self, shard: int, row: int, epoch: int) -> Iterator[tuple[int, EncodedSample]]:
+        """Yield the sample asked for and its row, then those that may stand in for it."""
         count, first = int(self.shards.counts[shard]), int(self.shards.starts[shard])
         for found in ((row + step) % count for step in range(count)):
             data = self.reader.read(shard, found)
-            yield found, self.renderer.plan(data, epoch, first + found)
+            yield found, self.renderer.prepare(data, epoch, first + found)
         where = self.shards.storage.where(shard)
         raise ShardError(f"{where}: none of its {count} images can be decoded")
 
-    def _write(self, plans: Iterator[tuple[int, Plan]], slot: np.ndarray) -> int:
+    def _write(self, candidates: Iterator[tuple[int, EncodedSample]], slot: np.ndarray) -> int:
         """Write the pixels of the first readable sample, and return its row."""
-        while True:  # `plans` end with an error
-            found, plan = next(plans)
+        while True:  # `candidates` end with an error
+            found, sample = next(candidates)
             try:
-                decoded = self.renderer.decode(plan)
+                decoded = self.renderer.decode(sample)
             except UnreadableImage:
                 continue
-            self.renderer.write(plan, decoded, slot)
+            self.renderer.write(sample, decoded, slot)
             return found
-
-    def _label(self, shard: int, row: int) -> int:
-        assert self.labels is not None
-        label = self.reader.label(shard, row, self.labels.field)
-        return self.labels.check(label, f"{self.shards.storage.where(shard)}, sample {row}")
-
-
-def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
-    """Draw `num_labels` places, as many of each class as possible, sorted; depends on the seed.
-
-    Raises:
-        ValueError: If the set has fewer samples of some class than its part.
-        ShardError: If a label is missing, or is no class of the model.
-    """
-    reader = ShardReader(shards)
-    shard, row = shards.locate(np.arange(shards.num_samples))
-    label = np.array(
-        [
-            labels.check(reader.label(s, r, labels.field), f"{shards.storage.where(s)}, sample {r}")
-            for s, r in zip(shard.tolist(), row.tolist(), strict=True)
-        ]
-    )
-    parts = np.full(labels.num_classes, num_labels // labels.num_classes)
-    parts[: num_labels % labels.num_classes] += 1
-    chosen = []
-    for kind, part in enumerate(parts):
-        members = np.flatnonzero(label == kind)
-        if len(members) < part:
-            raise ValueError(
-                f"data.num_labels={num_labels} needs {part} images of class {kind}; the training "
-                f"shards hold {len(members)}; ask for fewer labels"
-            )
-        chosen.append(members[permutation(len(members), Purpose.SUBSET, seed, kind)[:part]])
-    return np.sort(np.concatenate(chosen))

@@ -1,46 +1,21 @@
-"""What is done to an image before the network sees it, every draw a function of its index."""
+"""What is done to an image before it is put into a batch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, exp, floor, log, sqrt
-from typing import NamedTuple
 
-import numpy as np
-import torch
 from PIL import Image
-from torch.nn.functional import interpolate
 
-from ssl_swin.data.pixels.decode import Region
+from ssl_swin.data.pixels.crop import INTERPOLATION, Crop, centre_crop, crop_box, cut
 from ssl_swin.draw import Purpose, seeded_globals, uniforms
-
-INTERPOLATION = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
-
-
-LARGEST_RESIZED_PX = 2**28 // 3  # as many as Pillow opens without a warning
-
-
-class Crop(NamedTuple):
-    """Which part of an upright image becomes the network's, in pixels."""
-
-    box: tuple[int, int, int, int]
-    """Left, top, right and bottom in the image."""
-    size: tuple[int, int]
-    """Width and height that the box is resized to."""
-    window: tuple[int, int, int, int]
-    """What is kept of that."""
-    interpolation: str
-    """A key of `INTERPOLATION`."""
-    flip: bool = False
-    """Mirror left and right, last."""
 
 
 class Transform(ABC):
-    """What is done to an image; it depends on its size, the epoch and its place, nothing else."""
+    """What is done to an image: crop, resize, flip, then perhaps other colours.
+
+    Every random choice is a pure function of the seed, the epoch and the image's place in the set.
+    """
 
     @property
     def changes_colours(self) -> bool:
@@ -49,50 +24,15 @@ class Transform(ABC):
 
     @abstractmethod
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:
-        """Draw the crop of an image of this width and height."""
+        """Return the crop of an image of this width and height, pixels."""
 
     def finish(self, image: Image.Image, epoch: int, index: int) -> Image.Image:  # noqa: ARG002
         """Return the cropped and resized image with its colours changed."""
         return image
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> Image.Image:
-        """Do all of it by Pillow: the reference."""
+        """Crop, resize, flip and change colours by Pillow: the reference."""
         return self.finish(cut(image, self.crop(image.size, epoch, index)), epoch, index)
-
-
-def cut(image: Image.Image, crop: Crop) -> Image.Image:
-    """Crop, resize and flip by Pillow: the reference."""
-    if crop.box != (0, 0, *image.size):
-        image = image.crop(crop.box)
-    if crop.size != image.size:
-        image = image.resize(crop.size, INTERPOLATION[crop.interpolation])
-    if crop.window != (0, 0, *crop.size):
-        image = image.crop(crop.window)
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flip else image
-
-
-def cut_region(region: Region, crop: Crop) -> np.ndarray:
-    """Resize and flip the decoded pixels of `crop.box`: the fast way.
-
-    At full scale by torch, in a third of Pillow's time; two passes of rounding differ by a level.
-    At smaller scales by Pillow, because only it takes a box between pixels.
-
-    Returns:
-        uint8 (height, width, chans); a view, for torch is fastest with channels last, too.
-    """
-    pixels, box = region
-    if box != (0, 0, *pixels.shape[1::-1]):
-        image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
-        image = image.resize(crop.size, INTERPOLATION[crop.interpolation], box)
-        pixels = np.array(image).reshape(*crop.size[::-1], -1)
-    elif crop.size != pixels.shape[1::-1]:
-        images = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # (1, chans, height, width)
-        images = interpolate(images, crop.size[::-1], mode=crop.interpolation, antialias=True)
-        pixels = images[0].permute(1, 2, 0).numpy()
-    left, top, right, bottom = crop.window
-    pixels = pixels[top:bottom, left:right]
-    # By torch: copying NumPy's mirrored view takes ten times as long.
-    return torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
 
 
 def posterize(image: Image.Image, num_bits: int, **_: object) -> Image.Image:
@@ -105,44 +45,6 @@ def posterize(image: Image.Image, num_bits: int, **_: object) -> Image.Image:
         return image
     mask = 256 - 2 ** (8 - max(num_bits, 0))
     return image.point([level & mask for level in range(256)] * len(image.getbands()))
-
-
-def crop_box(
-    size: tuple[int, int],
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    *key: int,
-) -> tuple[int, int, int, int]:
-    """Draw a random resized crop: (left, top, right, bottom) in pixels.
-
-    Ten tries, then the largest centred crop whose aspect ratio is allowed.
-
-    Args:
-        size: Width and height of the image in pixels.
-        scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height.
-        key: What the draw depends on.
-
-    Source:
-        torchvision's RandomResizedCrop; the numbers come from `draw` instead of torch's generator.
-    """
-    width, height = size
-    numbers = uniforms(40, Purpose.CROP, *key).reshape(10, 4)
-    for area_u, ratio_u, left_u, top_u in numbers.tolist():
-        area = width * height * (scale[0] + (scale[1] - scale[0]) * area_u)
-        aspect = exp(log(ratio[0]) + (log(ratio[1]) - log(ratio[0])) * ratio_u)
-        w, h = round(sqrt(area * aspect)), round(sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(left_u * (width - w + 1)), int(top_u * (height - h + 1))
-            return left, top, left + w, top + h
-    if width / height < ratio[0]:
-        w, h = width, max(1, round(width / ratio[0]))
-    elif width / height > ratio[1]:
-        w, h = max(1, round(height * ratio[1])), height
-    else:
-        w, h = width, height
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
 
 
 @dataclass(frozen=True)
@@ -171,7 +73,9 @@ class TrainTransform(Transform):
 
     @cached_property
     def _policy(self) -> Callable[[Image.Image], Image.Image]:
-        from timm.data.auto_augment import rand_augment_transform
+        from timm.data.auto_augment import (
+            rand_augment_transform,
+        )  # late: seconds, only this needs it
 
         policy = rand_augment_transform(
             self.rand_augment,
@@ -211,11 +115,11 @@ class TrainTransform(Transform):
 
 @dataclass(frozen=True)
 class EvaluationTransform(Transform):
-    """Resize the short side to `img_size / crop_pct`, bicubic, and take the centre.
+    """The centre of an image, as `crop.centre_crop` takes it.
 
-    Source:
-        SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192. Of an image so
-        long that it would not fit into memory, only what is kept is resized.
+    Attributes:
+        img_size: Height and width of the result, pixels.
+        crop_pct: Share of the resized short side that is kept.
     """
 
     img_size: int
@@ -223,25 +127,4 @@ class EvaluationTransform(Transform):
 
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:  # noqa: ARG002
         """Return the centre; nothing is drawn."""
-        short = int(self.img_size / self.crop_pct)
-        width, height = size
-        if width <= height:
-            resized = short, int(short * height / width)
-        else:
-            resized = int(short * width / height), short
-        left, top = (round((side - self.img_size) / 2) for side in resized)
-        window = left, top, left + self.img_size, top + self.img_size
-        if resized[0] * resized[1] > LARGEST_RESIZED_PX:
-            box = _outwards(window, resized, size)
-            whole = self.img_size, self.img_size
-            return Crop(box, whole, (0, 0, *whole), "bicubic")
-        return Crop((0, 0, width, height), resized, window, "bicubic")
-
-
-def _outwards(
-    window: tuple[int, int, int, int], resized: tuple[int, int], size: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """Return the whole pixels of an image that a window of the resized image lies in."""
-    x, y = size[0] / resized[0], size[1] / resized[1]
-    left, top = max(0, floor(window[0] * x)), max(0, floor(window[1] * y))
-    return left, top, min(size[0], ceil(window[2] * x)), min(size[1], ceil(window[3] * y))
+        return centre_crop(size, self.img_size, self.crop_pct)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from rich.progress import Progress
 
+from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.data.shards.index_file import (
     CLS_LABEL,
     JSON_LABEL,
@@ -21,7 +22,7 @@ from ssl_swin.data.shards.index_file import (
     index_beside,
 )
 from ssl_swin.data.shards.manifest import Entry, load_manifest, write_manifest
-from ssl_swin.data.shards.names import IMAGE_EXTENSIONS, cache_folder
+from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.data.shards.tar import Member, read_samples
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
@@ -151,7 +152,7 @@ def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> I
 
 
 def _is_image(member: Member) -> bool:
-    return member.extension in IMAGE_EXTENSIONS
+    return member.extension in by_extension()
 
 
 def _image_of(members: list[Member]) -> Member | None:
@@ -160,7 +161,7 @@ def _image_of(members: list[Member]) -> Member | None:
         if _is_image(member):
             return member
     for member in members:
-        if member.extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+        if member.extension.rpartition(".")[2] in by_extension():
             return member
     return None
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from ssl_swin.errors import ShardError
 
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "tif", "tiff"})
-
 
 def is_remote(pattern: str) -> bool:
     """Whether a pattern names shards by URL."""

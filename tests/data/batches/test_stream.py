@@ -1,23 +1,23 @@
 import io
 import time
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
+from ssl_swin.data.batches.labels import Labels
+from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import EvaluationShares, SetOrder, Share, Shares
+from ssl_swin.data.order.one_set import EvaluationShares, Share
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.errors import ShardError
+from ssl_swin.shard_tools.verify import broken_samples
 from tests.data.remote.faulty import cache_in, remote_set, serving
+from tests.data.shards.tars import image_bytes, write_tar
 
 PLAIN = EvaluationTransform(28, crop_pct=1.0)
 
@@ -125,43 +125,10 @@ def test_a_label_that_is_no_class_of_the_model_is_refused(tiny_shards):
         stream.__getitems__(Share(0, np.array([5])))
 
 
-def test_any_number_of_workers_gives_the_same_batches(tiny_shards):
-    stream = stream_of(tiny_shards([9, 0, 14], {3}), 3, Labels(10), TrainTransform(0, 28, (0.3, 1)))
-    order = SetOrder(stream.shards.counts, 0, 8, 4)
-    make = partial(DataLoader, stream, batch_sampler=Shares(order, 0, 2, 0, 5), collate_fn=collate)
-    alone, two = list(make(num_workers=0)), list(make(num_workers=2))
-    assert len(alone) == len(two) == 5
-    for first, second in zip(alone, two, strict=True):
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[name], second[name]) for name in first)
-        assert len({value.untyped_storage().data_ptr() for value in second.values()}) == 1
-        assert second["image"].is_shared()
-
-
 def test_epochs_show_other_crops_of_the_same_image(tiny_shards):
     stream = stream_of(tiny_shards([1]), transform=TrainTransform(0, 28, (0.3, 1.0)))
     first, second = (stream.__getitems__(Share(epoch, np.array([0]))) for epoch in (0, 1))
     assert not torch.equal(first["image"], second["image"])
-
-
-@pytest.mark.parametrize("num_labels", [10, 25, 37])
-def test_a_subset_is_balanced_sorted_and_depends_on_the_seed(tiny_shards, num_labels):
-    shards, labels = open_shards(str(tiny_shards([31, 29]))), Labels(10)
-    places = balanced_subset(shards, labels, num_labels, seed=0)
-    assert sorted(set(places.tolist())) == places.tolist()
-    counts = np.bincount(places % 10, minlength=10)  # sample i is of class i % 10
-    assert counts.sum() == num_labels
-    assert counts.max() - counts.min() <= 1
-    assert (places == balanced_subset(shards, labels, num_labels, seed=0)).all()
-    assert (places != balanced_subset(shards, labels, num_labels, seed=1)).any()
-
-
-def test_a_subset_that_is_not_there_is_refused(tiny_shards):
-    shards = open_shards(str(tiny_shards([15])))
-    with pytest.raises(ValueError, match=r"num_labels=20 needs 2 images of class 5; .* hold 1;"):
-        balanced_subset(shards, Labels(10), 20, seed=0)
-    with pytest.raises(ShardError, match="label 9 is not a class"):
-        balanced_subset(shards, Labels(9), 9, seed=0)
 
 
 def test_the_sample_set_is_read_to_the_end():
@@ -170,3 +137,26 @@ def test_the_sample_set_is_read_to_the_end():
     batches = [stream.__getitems__(draw) for draw in draws]
     assert torch.bincount(torch.cat([b["label"] for b in batches])).tolist() == [200] * 10
     assert all((b["replaced"] == -1).all() for b in batches)
+
+
+def test_a_shard_of_odd_and_broken_files_is_read_to_the_end(tmp_path):
+    whole, jpeg = image_bytes(0, size=(50, 40)), image_bytes(1, "JPEG", (50, 40))
+    members = {
+        "good.png": whole,
+        "empty.png": b"",
+        "cut.png": whole[: len(whole) // 2],
+        "half.jpg": jpeg[: len(jpeg) // 2],
+        "text.jpg": b"<html>404</html>",
+        "named_png.png": jpeg,
+        "named_jpg.jpg": whole,
+        "NAMED_TIF.TIF": image_bytes(2, "WEBP"),
+        "last.webp": b"RIFF\xff\xff\xff\xffWEBP",
+    }
+    write_tar(tmp_path / "a.tar", members.items())
+    shards = open_shards(str(tmp_path))
+    bad = ["empty", "cut", "half", "text", "last"]
+    assert [key for key, _ in broken_samples((shards, 0))] == bad
+    stream = ImageStream(shards, EvaluationTransform(16), 16, in_chans=3)
+    batch = stream.__getitems__(Share(0, np.arange(len(members))))
+    assert batch["index"].tolist() == [0, 5, 5, 5, 5, 5, 6, 7, 0]
+    assert batch["replaced"].tolist() == [-1, 1, 2, 3, 4, -1, -1, -1, 8]

@@ -15,7 +15,7 @@ from ssl_swin.data.order.one_set import SetOrder, Share
 from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.training.datamodule import StreamModule
-from tests.data.pixels.test_decode import encoded, photograph
+from tests.data.pixels.pictures import encoded, photograph
 from tests.data.shards.tars import write_tar
 
 # torchvision means to leave decoding to torchcodec, which needs FFmpeg's libraries.

@@ -10,7 +10,7 @@ from ssl_swin.data.order.one_set import Share
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.render import Renderer
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from tests.data.pixels.test_decode import encoded, photograph
+from tests.data.pixels.pictures import encoded, photograph
 from tests.data.shards.tars import write_tar
 
 TRAIN = TrainTransform(0, 64, (0.3, 1.0))
@@ -21,9 +21,9 @@ EVALUATION = EvaluationTransform(64)
 
 def rendered(data, transform, decoder, index=0, in_chans=3):
     renderer = Renderer(transform, in_chans, decoder)
-    plan = renderer.plan(data, 0, index)
+    sample = renderer.prepare(data, 0, index)
     slot = np.zeros((in_chans, 64, 64), np.uint8)
-    renderer.write(plan, renderer.decode(plan), slot)
+    renderer.write(sample, renderer.decode(sample), slot)
     return slot.astype(int)
 
 

@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.__main__ import _told_by_worker, run
 from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import ImageStream, Labels
+from ssl_swin.data.batches.labels import Labels
+from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import SetOrder, Shares
 from ssl_swin.data.pixels.transforms import TrainTransform

@@ -16,7 +16,8 @@ import pytest
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import Share
-from ssl_swin.data.pixels.decode import UnreadableImage, decode
+from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.names import sample_key

@@ -1,0 +1,139 @@
+"""Which pixels of an image become the network's, and how they are cut out and resized."""
+
+from math import ceil, exp, floor, log, sqrt
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from ssl_swin.data.pixels.jpeg import Region
+from ssl_swin.draw import Purpose, uniforms
+
+INTERPOLATION = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+LARGEST_RESIZED_PX = 2**28 // 3  # as many as Pillow opens without a warning
+Box = tuple[int, int, int, int]  # left, top, right and bottom, pixels
+
+
+class Crop(NamedTuple):
+    """Which part of an upright image becomes the network's, in pixels."""
+
+    box: Box
+    """What is cut out of the image."""
+    size: tuple[int, int]
+    """Width and height that the box is resized to."""
+    window: Box
+    """What is kept of the resized box."""
+    interpolation: str
+    """A key of `INTERPOLATION`."""
+    flip: bool = False
+    """Mirror left and right, last."""
+
+
+def cut(image: Image.Image, crop: Crop) -> Image.Image:
+    """Crop, resize and flip by Pillow: the reference."""
+    if crop.box != (0, 0, *image.size):
+        image = image.crop(crop.box)
+    if crop.size != image.size:
+        image = image.resize(crop.size, INTERPOLATION[crop.interpolation])
+    if crop.window != (0, 0, *crop.size):
+        image = image.crop(crop.window)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flip else image
+
+
+def cut_region(region: Region, crop: Crop) -> np.ndarray:
+    """Resize and flip the decoded pixels of `crop.box`: the fast way.
+
+    At full scale torch does it, in a third of Pillow's time; the rounding of its two passes differs
+    by a level. At smaller scales Pillow does it, because only it takes a box between pixels.
+
+    Returns:
+        uint8 (height, width, chans), a view.
+    """
+    pixels, box = region  # (box_height, box_width, chans), and perhaps some pixels around it
+    if box != (0, 0, *pixels.shape[1::-1]):
+        image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+        image = image.resize(crop.size, INTERPOLATION[crop.interpolation], box)
+        pixels = np.array(image).reshape(*crop.size[::-1], -1)
+    elif crop.size != pixels.shape[1::-1]:
+        # (height, width, chans) -> (1, chans, height, width), channels last in memory: faster
+        images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        images = interpolate(images, crop.size[::-1], mode=crop.interpolation, antialias=True)
+        # (1, chans, height, width) -> (height, width, chans)
+        pixels = images[0].permute(1, 2, 0).numpy()
+    left, top, right, bottom = crop.window
+    pixels = pixels[top:bottom, left:right]
+    # Torch mirrors, because copying NumPy's mirrored view takes ten times as long.
+    return torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
+
+
+def crop_box(
+    size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], *key: int
+) -> Box:
+    """Draw the box of a random resized crop.
+
+    If ten tries do not fit, it is the largest box at the centre whose aspect ratio is allowed.
+
+    Args:
+        size: Width and height of the image in pixels.
+        scale: Smallest and largest share of the image's area.
+        ratio: Smallest and largest width over height.
+        key: What the draw depends on.
+
+    Source:
+        torchvision's RandomResizedCrop; the numbers come from `draw` instead of torch's generator.
+    """
+    width, height = size
+    numbers = uniforms(40, Purpose.CROP, *key).reshape(10, 4)
+    for area_u, ratio_u, left_u, top_u in numbers.tolist():
+        area = width * height * (scale[0] + (scale[1] - scale[0]) * area_u)
+        aspect = exp(log(ratio[0]) + (log(ratio[1]) - log(ratio[0])) * ratio_u)
+        w, h = round(sqrt(area * aspect)), round(sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(left_u * (width - w + 1)), int(top_u * (height - h + 1))
+            return left, top, left + w, top + h
+    if width / height < ratio[0]:
+        w, h = width, max(1, round(width / ratio[0]))
+    elif width / height > ratio[1]:
+        w, h = max(1, round(height * ratio[1])), height
+    else:
+        w, h = width, height
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def centre_crop(size: tuple[int, int], img_size: int, crop_pct: float) -> Crop:
+    """Resize the short side to `img_size / crop_pct`, bicubic, and take the centre.
+
+    Args:
+        size: Width and height of the image, pixels.
+        img_size: Height and width of the result, pixels.
+        crop_pct: Share of the resized short side that is kept.
+
+    Source:
+        SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192. We differ where
+        the whole resized image would not fit into memory: then only what is kept is resized.
+    """
+    short = int(img_size / crop_pct)
+    width, height = size
+    if width <= height:
+        resized = short, int(short * height / width)
+    else:
+        resized = int(short * width / height), short
+    left, top = (round((side - img_size) / 2) for side in resized)
+    window = left, top, left + img_size, top + img_size
+    if resized[0] * resized[1] > LARGEST_RESIZED_PX:
+        whole = img_size, img_size
+        return Crop(_outwards(window, resized, size), whole, (0, 0, *whole), "bicubic")
+    return Crop((0, 0, width, height), resized, window, "bicubic")
+
+
+def _outwards(window: Box, resized: tuple[int, int], size: tuple[int, int]) -> Box:
+    """Return the whole pixels of an image that a window of the resized image lies in."""
+    x, y = size[0] / resized[0], size[1] / resized[1]
+    left, top = max(0, floor(window[0] * x)), max(0, floor(window[1] * y))
+    return left, top, min(size[0], ceil(window[2] * x)), min(size[1], ceil(window[3] * y))

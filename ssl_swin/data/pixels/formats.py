@@ -1,0 +1,85 @@
+"""The table of image formats, which indexing, packing, verifying and decoding read.
+
+A format that Pillow knows is one line here, under Pillow's name for it. Any other is one line and
+a file with its two functions. This file imports no torch: indexing tars does not need it.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from ssl_swin.data.pixels.decode import UnreadableImage, in_colours, naming_what_is_broken, upright
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How the files of one format are named, recognised and opened.
+
+    Attributes:
+        extensions: How their names end, lower case. A member of a tar that ends otherwise is no
+            image; a format without extensions is read where a file has the wrong name.
+        lossless: Whether they keep every pixel. Packing writes such images as PNG, others as JPEG,
+            where it has to write them again.
+        recognises: Tells by the first bytes of a file, whatever its name; None: Pillow does it.
+        open: Turns the bytes of a file into an image of any mode, or raises `UnreadableImage`;
+            None: Pillow does it.
+    """
+
+    extensions: tuple[str, ...]
+    lossless: bool
+    recognises: Callable[[bytes], bool] | None = None
+    open: Callable[[bytes], Image.Image] | None = None
+
+
+# Pillow knows more formats; some of them start other programs.
+FORMATS: dict[str, ImageFormat] = {
+    "JPEG": ImageFormat(("jpg", "jpeg"), lossless=False),
+    "PNG": ImageFormat(("png",), lossless=True),
+    "WEBP": ImageFormat(("webp",), lossless=False),
+    "TIFF": ImageFormat(("tif", "tiff"), lossless=True),
+    "BMP": ImageFormat((), lossless=True),
+    "GIF": ImageFormat((), lossless=True),
+    "PPM": ImageFormat((), lossless=True),
+}
+
+
+def by_extension() -> dict[str, ImageFormat]:
+    """Return the formats by the extensions of their files."""
+    return {extension: kind for kind in FORMATS.values() for extension in kind.extensions}
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Open an image by its content; Pillow reads only the header.
+
+    Returns:
+        The image in its own mode, not turned upright.
+
+    Raises:
+        UnreadableImage: If no format recognises the bytes, or the header is broken.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
+    with naming_what_is_broken():
+        for kind in FORMATS.values():
+            if kind.recognises is not None and kind.open is not None and kind.recognises(data):
+                return kind.open(data)
+        pillows = [name for name, kind in FORMATS.items() if kind.open is None]
+        return Image.open(io.BytesIO(data), formats=pillows)
+
+
+def decode(data: bytes, in_chans: int) -> Image.Image:
+    """Decode an image, turn it upright by its EXIF orientation and convert its colours.
+
+    Args:
+        data: The bytes of a file, of any format of the table.
+        in_chans: 1 for grey, 3 for RGB.
+
+    Raises:
+        UnreadableImage: If the bytes are broken, cut short, a decompression bomb, or fractions.
+    """
+    image = open_image(data)
+    with naming_what_is_broken():
+        image.load()
+        return in_colours(upright(image), in_chans)
