@@ -51,73 +51,77 @@ class Server:
             return queue.pop(0) if take and len(queue) > 1 else queue[0]
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the `Server` says that its HTTP server has as `faulty`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        self.answer(False)
+
+    def do_GET(self):
+        self.answer(True)
+
+    def answer(self, body):
+        faulty = self.server.faulty
+        name = self.path.partition("?")[0].strip("/")
+        fault, path = faulty.fault(name, body), faulty.folder / name
+        if isinstance(fault, int) and (body or fault != 500):
+            return self.send_error(fault)
+        if not path.exists():
+            return self.send_error(404)
+        if path.is_dir():
+            links = "".join(f'<a href="{p.name}">{p.name}</a>' for p in path.iterdir())
+            self.send_head(200, {"Content-Type": "text/html", "Content-Length": len(links)})
+            return self.wfile.write(links.encode()) if body else None
+        data, status = path.read_bytes(), 200
+        headers = {"ETag": f'"{path.stat().st_mtime_ns}-{len(data)}"'}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range") in (None, headers["ETag"])
+        if asked and faulty.ranges and same:
+            first, last = int(asked[1]), int(asked[2] or len(data) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            data, status = data[first : last + 1], 206
+        what, num, *other = fault if isinstance(fault, tuple) else (None, 0)
+        data = data[: len(data) - num] if what == "short" and body else data
+        headers["Content-Length"] = len(data) + (num if what == "length" else 0)
+        self.send_head(status, headers)
+        return self.send_body(name, data, what, num, *other) if body else None
+
+    def send_head(self, status, headers):
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, str(value))
+        self.end_headers()
+
+    def send_body(self, name, data, what, num, new=b""):
+        faulty = self.server.faulty
+        data = data[:num] if what in ("cut", "stall", "replace") else data
+        faulty.sent[name] += len(data)
+        self.wfile.write(data)
+        if what == "stall":
+            self.wfile.flush()
+            faulty.released.wait(10)
+        if what == "replace":
+            (faulty.folder / name).write_bytes(new)
+        self.close_connection = what is not None
+
+
+class Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        pass  # the client has gone
+
+
 @contextmanager
 def serving(folder, **options):
-    server = Server(folder, **options)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args):
-            pass
-
-        def do_HEAD(self):
-            self.answer(False)
-
-        def do_GET(self):
-            self.answer(True)
-
-        def answer(self, body):
-            name = self.path.partition("?")[0].strip("/")
-            fault = server.fault(name, body)
-            path = server.folder / name
-            if isinstance(fault, int) and (body or fault != 500):
-                return self.send_error(fault)
-            if not path.exists():
-                return self.send_error(404)
-            if path.is_dir():
-                links = "".join(f'<a href="{p.name}">{p.name}</a>' for p in path.iterdir())
-                return self.send(200, links.encode(), {"Content-Type": "text/html"}, body, None)
-            data, status = path.read_bytes(), 200
-            headers = {"ETag": f'"{path.stat().st_mtime_ns}-{len(data)}"'}
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            same = self.headers.get("If-Range") in (None, headers["ETag"])
-            if asked and server.ranges and same:
-                first, last = int(asked[1]), int(asked[2] or len(data) - 1)
-                headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-                data, status = data[first : last + 1], 206
-            return self.send(status, data, headers, body, fault, name)
-
-        def send(self, status, data, headers, body, fault, name=""):
-            what, num, *other = fault if isinstance(fault, tuple) else (None, 0)
-            extra = num if what == "length" else 0
-            data = data[: len(data) - num] if what == "short" and body else data
-            headers["Content-Length"] = str(len(data) + extra)
-            self.send_response(status)
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if not body:
-                return
-            if what in ("cut", "stall", "replace"):
-                data = data[:num]
-            server.sent[name] += len(data)
-            self.wfile.write(data)
-            if what == "stall":
-                self.wfile.flush()
-                server.released.wait(10)
-            if what == "replace":
-                (server.folder / name).write_bytes(other[0])
-            self.close_connection = what is not None
-
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-        def handle_error(self, request, client_address):
-            pass  # the client has gone
-
-    http = Quiet(("127.0.0.1", 0), Handler)
+    server, http = Server(folder, **options), Quiet(("127.0.0.1", 0), Handler)
+    http.faulty = server
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     server.url = f"http://127.0.0.1:{http.server_port}"
