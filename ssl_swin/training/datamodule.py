@@ -42,7 +42,7 @@ class Heldout:
 
 
 class StreamModule(LightningDataModule):
-    """Global batches from one step of the run to another, and held-out images.
+    """Gives a rank its shares of the global batches, and of the held-out images.
 
     Args:
         stream: The training images.
@@ -95,7 +95,7 @@ class StreamModule(LightningDataModule):
         return moved
 
     def heldout_dataloader(self) -> DataLoader | None:
-        """Return this rank's part of the held-out images, each read once over all ranks."""
+        """Return this rank's share of the held-out images, each read once over all ranks."""
         if self.heldout is None:
             return None
         assert self.trainer is not None
@@ -109,8 +109,8 @@ class StreamModule(LightningDataModule):
         """Return `num` images spread over the held-out set, or else the training set."""
         stream = self.heldout.stream if self.heldout else self._on_cpu
         index = np.linspace(0, len(stream) - 1, min(num, len(stream))).astype(np.int64)
-        (draw,) = EvaluationShares(index, len(index), rank=0, world_size=1)
-        return stream.__getitems__(draw)
+        (share,) = EvaluationShares(index, len(index), rank=0, world_size=1)
+        return stream.__getitems__(share)
 
     def _loader(self, stream: ImageStream, shares: TrackedShares | EvaluationShares) -> DataLoader:
         return DataLoader(
