@@ -26,7 +26,7 @@ class Heldout:
 
 
 class StreamModule(LightningDataModule):
-    """Global batches from one step of the run to another, and held-out images.
+    """Gives a rank its shares of the global batches, and of the held-out images.
 
     Args:
         stream: The training images.
@@ -79,7 +79,7 @@ class StreamModule(LightningDataModule):
         return moved
 
     def heldout_dataloader(self) -> DataLoader | None:
-        """Return this rank's part of the held-out images, each read once over all ranks."""
+        """Return this rank's share of the held-out images, each read once over all ranks."""
         if self.heldout is None:
             return None
         assert self.trainer is not None
