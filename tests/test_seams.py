@@ -1,5 +1,6 @@
 """Each seam with a toy: one file in tests/toys, one line in a table, through the command line."""
 
+import itertools
 import os
 import signal
 
@@ -10,10 +11,15 @@ import torch
 from ssl_swin import signals
 from ssl_swin.__main__ import run
 from ssl_swin.models.encoder import ENCODERS, build_encoder
+from ssl_swin.models.losses import LOSSES
+from ssl_swin.models.masking import MASKS
+from ssl_swin.models.targets import TARGETS
 from ssl_swin.pretrained.open import FORMATS, open_encoder
 from ssl_swin.pretrained.timm import from_timm, to_timm
 from tests.toys.toy_encoder import ToyEncoder
 from tests.toys.toy_foreign_format import read_toy
+from tests.toys.toy_mask import toy_mask
+from tests.toys.toy_target import toy_loss, toy_target
 
 TINY_MODEL = ["--model.embed_dim=16", "--model.depths=[1,1]", "--model.num_heads=[1,2]"]
 TOY_MODEL = [
@@ -105,3 +111,24 @@ def test_fine_tuning_starts_from_a_format_from_elsewhere(train, tmp_path, monkey
     monkeypatch.setitem(FORMATS, "toy", read_toy)
     assert train("finetune", "tuned", *start) == 0
     assert_has_weights(tmp_path / "tuned", from_timm(theirs))
+
+
+def test_masks_targets_and_losses_are_chosen_by_name(train, tmp_path, monkeypatch):
+    monkeypatch.setitem(MASKS, "toy", toy_mask)
+    monkeypatch.setitem(TARGETS, "toy", toy_target)
+    monkeypatch.setitem(LOSSES, "toy", toy_loss)
+    found = []
+    for settings in (
+        ["--mask.kind=random", "--target.kind=pixels", "--loss=l1"],
+        ["--mask.kind=toy"],
+        ["--target.kind=toy"],
+        ["--loss=toy"],
+        ["--target.kind=normalised_pixels"],
+        ["--target.kind=normalised_pixels", "--target.norm_size=7"],
+    ):
+        name = " ".join(settings)
+        assert train("pretrain", name, *TINY_MODEL, "--optim.epochs=1", *settings) == 0
+        found.append(weights(tmp_path / name)["network.decoder.conv.weight"])
+    for one, other in itertools.combinations(found, 2):
+        assert not torch.equal(one, other)
+    assert train("pretrain", "unknown", *TINY_MODEL, "--mask.kind=unknown") == 2

@@ -8,11 +8,11 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ssl_swin.config.run import PretrainConfig, RunConfig
+from ssl_swin.config.run import RunConfig
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.runs.build import Run, build_finetune, build_pretrain
+from ssl_swin.runs.build import Run, build
 from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.pretrain import Masking, PretrainModule
@@ -76,4 +76,4 @@ def fit(
 
 def built(config: RunConfig) -> Run:
     """Build a run, from its checkpoint if it has one."""
-    return build_pretrain(config) if isinstance(config, PretrainConfig) else build_finetune(config)
+    return build(config)
