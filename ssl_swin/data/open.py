@@ -35,10 +35,11 @@ def open_shards(
         return ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
     # Imported late, for speed: fsspec takes longer than all that a local set needs.
     from ssl_swin.data.remote.cache import ShardCache
-    from ssl_swin.data.remote.remote_shards import open_remote
+    from ssl_swin.data.remote.indexes import find_tars
+    from ssl_swin.data.remote.remote_shards import RemoteShards
 
     cache = ShardCache.open(cache_dir, cache_gb)
-    return ShardSet(open_remote(pattern, cache, index_missing, num_workers))
+    return ShardSet(RemoteShards(*find_tars(pattern, cache, index_missing, num_workers), cache))
 
 
 def join(sets: Sequence[ShardSet]) -> ShardSet:
@@ -62,12 +63,7 @@ def join(sets: Sequence[ShardSet]) -> ShardSet:
 
 
 def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:
-    """Write the index of every tar that a pattern names, and their folder's manifest.
-
-    Args:
-        pattern: As for `open_shards`; the headers of remote tars are read from afar.
-        num_workers: Threads, each with one tar at a time; at least 1.
-        cache_dir: Root of the cache for indexes that cannot lie beside their tars.
+    """Write the index of every tar of a pattern; the parameters are those of `open_shards`.
 
     Returns:
         What was found, in the pattern's order.
@@ -78,6 +74,6 @@ def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[I
     """
     if not is_remote(pattern):
         return index_shards(expand(pattern), num_workers, cache_dir)
-    from ssl_swin.data.remote.remote_shards import index_remote  # late, for speed, as above
+    from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above
 
     return index_remote(pattern, num_workers, cache_dir)

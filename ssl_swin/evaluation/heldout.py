@@ -18,11 +18,9 @@ class Measurable(Protocol):
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return sums over the images of a batch, float64 scalars by name."""
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Return the parameters; batches are moved to where they are."""
-
-    def train(self, mode: bool = True) -> Any:
-        """Switch drop path and dropout on or off."""
+    # What is used of nn.Module:
+    def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
+    def train(self, mode: bool = True) -> Any: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

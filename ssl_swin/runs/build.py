@@ -12,7 +12,7 @@ from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.data.open import join
 from ssl_swin.data.order.one_set import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import Encoder

@@ -70,7 +70,7 @@ def train(run: Run) -> int:
     begin = partial(prepare_folder, run.images.start, config)
     record = LifeRecord(folder, run.images.start.life, ownership, begin)
     watchdog = Watchdog(config.training.step_timeout_s, folder.stacks, ownership, record.end)
-    callbacks = _callbacks(run, meeting, ownership.require)
+    callbacks = between_steps(run, meeting, ownership.require)
     trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
     try:
         if module.step < run.stop_step:
@@ -125,7 +125,7 @@ def describe(run: Run) -> int:
     return 0
 
 
-def _callbacks(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
+def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
     """Return what happens between two steps, in this order.
 
     `Checkpoints` comes after all that belongs to the step. `train` puts the meeting first, so that

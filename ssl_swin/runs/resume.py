@@ -47,17 +47,21 @@ def find_start(
         config: This run.
         kind: "pretrain" or "finetune".
         shards: The training shard set, as `ShardSet.describe` says.
-        resume_from: A checkpoint for a deliberate change, in a new run folder.
+        resume_from: A checkpoint to begin a changed run with; a run that has begun goes on.
 
     Raises:
         UserError: If the folder holds another run, or a run on other shards.
     """
     folder = RunFolder(Path(config.run_dir))
-    if resume_from is not None:
-        return _changed_start(config, kind, folder, shards, resume_from)
     life = count_lives(folder) + 1
     if not has_checkpoint(folder):
-        return Start(folder, life, None, {}, shards)
+        if resume_from is None:
+            return Start(folder, life, None, {}, shards)
+        state = _read_other(resume_from, kind)
+        changes = differences(state["config"], config)
+        if state["shards"] != shards:
+            changes["shard set"] = (state["shards"], shards)
+        return Start(folder, life, state, changes, shards)
     state, passed_over = _read_newest(folder)
     changed = differences(state["config"], config) | _other_kind(state, kind)
     if changed:
@@ -98,18 +102,12 @@ def _read_newest(folder: RunFolder) -> tuple[State, bool]:
         return state, True
 
 
-def _changed_start(
-    config: RunConfig, kind: str, folder: RunFolder, shards: dict[str, Any], resume_from: Path
-) -> Start:
-    if has_checkpoint(folder):  # the changed run has begun, and goes on as any run does
-        return find_start(config, kind, shards, None)
-    state = read_checkpoint(resume_from)
+def _read_other(path: Path, kind: str) -> State:
+    """Return the checkpoint of another run of the same kind."""
+    state = read_checkpoint(path)
     if other := _other_kind(state, kind):
-        raise UserError(f"{resume_from} is of a {other['kind'][0]} run; give one of a {kind} run")
-    changes = differences(state["config"], config)
-    if state["shards"] != shards:
-        changes["shard set"] = (state["shards"], shards)
-    return Start(folder, count_lives(folder) + 1, state, changes, shards)
+        raise UserError(f"{path} is of a {other['kind'][0]} run; give one of a {kind} run")
+    return state
 
 
 def prepare_folder(start: Start, config: RunConfig) -> None:

@@ -17,7 +17,7 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.mixture import order_of
 from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.ahead import cache_line, least_cache_bytes
+from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers

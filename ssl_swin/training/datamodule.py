@@ -14,7 +14,8 @@ from ssl_swin.data.batches.batch import Batch, collate
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.one_set import EvaluationShares, Order, Share, Shares
 from ssl_swin.data.pixels import on_device
-from ssl_swin.data.remote.ahead import Needs, TrackedShares
+from ssl_swin.data.remote.ahead import TrackedShares
+from ssl_swin.data.remote.need import Needs
 from ssl_swin.data.shards.storage import Prefetch
 
 _PREFETCH = 2  # batches that each loader process draws ahead

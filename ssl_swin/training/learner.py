@@ -55,22 +55,16 @@ class Learner(LightningModule, ABC):
     """A network that learns from global batches; Lightning's batch is this rank's share of one.
 
     Lightning's own optimisation is off, so that a step means the same on any number of ranks.
-
-    Attributes:
-        step: Steps done over all lives of the run.
-        result: Of the last step; None before the first.
-        metrics: Last known numbers, by name; kept in checkpoints.
-        optimizer_state: Of the checkpoint, until the optimiser is made.
     """
 
     def __init__(self, network: nn.Module, normalise: Normalisation, schedule: Schedule) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network, self.normalise, self.schedule = network, normalise, schedule
-        self.step = 0
-        self.result: StepResult | None = None
-        self.metrics: dict[str, float] = {}
-        self.optimizer_state: dict[str, Any] | None = None
+        self.step = 0  # steps done over all lives of the run
+        self.result: StepResult | None = None  # of the last step
+        self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
+        self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:

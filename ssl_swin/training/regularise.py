@@ -15,16 +15,7 @@ from ssl_swin.draw import Purpose, normals, seeded_globals, uniforms
 
 @dataclass(frozen=True)
 class Regularisation:
-    """Erases, mixes and smooths a rank's share before the network sees it.
-
-    Attributes:
-        seed: The run's seed.
-        num_classes: Classes, numbered from 0.
-        erasing: Share of images that `random_erasing` changes.
-        mixup: Alpha of mixup; 0 for none.
-        cutmix: Alpha of CutMix; 0 for none.
-        label_smoothing: Share of the target spread over all classes.
-    """
+    """Erases, mixes and smooths a rank's share; `mixup` and `cutmix` are alphas, 0 for none."""
 
     seed: int
     num_classes: int

@@ -46,15 +46,7 @@ say = rank_zero_only(print)
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run is computed on, and how exactly; as in the config.
-
-    Attributes:
-        accelerator: `auto` takes a GPU if there is one.
-        devices: Processes on each node.
-        num_nodes: Nodes.
-        precision: A key of `PRECISION`.
-        deterministic: Bit-equal repeats on CUDA.
-    """
+    """What a run is computed on, and how exactly; `devices` are processes on each node."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1

@@ -1,3 +1,5 @@
+import time
+
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.record.lines import read_lines
@@ -15,6 +17,7 @@ def log(folder, start_step, steps, value):
 def test_points_that_come_again_stand_once_in_tensorboard(tmp_path):
     folder = RunFolder(tmp_path)
     log(folder, 0, [1, 2, 3, 4], 0.1)
+    time.sleep(1.1)  # TensorBoard reads files in the order of the seconds in their names
     log(folder, 2, [3, 4, 5], 0.2)  # saved after step 2, killed after step 4
     events = EventAccumulator(str(folder.tensorboard)).Reload().Scalars("loss")
     assert [event.step for event in events] == [1, 2, 3, 4, 5]

@@ -1,20 +1,16 @@
-"""Remote shards ahead of need: how much cache the order takes, and who fetches what comes next.
+"""Fetches remote shards ahead of need, and holds those that are in use.
 
-A loader worker that finds its shard in the cache never waits. The fetcher runs in the training
-process, as threads; it holds the shards of the blocks in progress, so that none of them is evicted.
+A loader worker that finds its shard in the cache never waits. Shards are fetched by threads of the
+training process. It holds those of the blocks in progress, so that none of them is evicted.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
-
-from ssl_swin.data.order.one_set import Order, Share, Shares, Stretches, rank_lanes
-from ssl_swin.data.remote.incoming import release
-from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.data.shards.storage import Prefetch
+from ssl_swin.data.order.one_set import Share, Shares
+from ssl_swin.data.remote.room import release
+from ssl_swin.data.shards.storage import NeededAt, Prefetch
 from ssl_swin.errors import ShardError
 
 _NUM_THREADS = 4
@@ -22,134 +18,18 @@ _ASK_AGAIN_S = 0.5  # for a shard that another process is fetching, or that ther
 _LEAVE_S = 1.0
 
 
-def least_cache_bytes(shards: ShardSet, order: Order, devices: int, num_nodes: int) -> int:
-    """Return how many bytes of shards the lanes of one machine may need at once.
-
-    It is a bound for every epoch: each lane has two of its blocks in hand, a stretch of samples
-    that touches two shards at its edges, and between them at most as many samples as it holds.
-
-    Args:
-        shards: The set.
-        order: Its order; if it uses only some of the samples, they may be anywhere.
-        devices: Processes of each machine.
-        num_nodes: Machines.
-    """
-    if order.places is not None:
-        return int(shards.bytes[np.unique(shards.locate(order.places)[0])].sum())
-    world_size = devices * num_nodes
-    lanes = [len(rank_lanes(order.num_lanes, rank, world_size)) for rank in range(world_size)]
-    num_lanes = max(sum(lanes[first : first + devices]) for first in range(0, world_size, devices))
-    return sum(
-        largest_stretches(shards.counts[part.shards], shards.bytes[part.shards], part)
-        for part in order.stretches(num_lanes)
-    )
-
-
-def largest_stretches(counts: np.ndarray, sizes: np.ndarray, stretches: Stretches) -> int:
-    """Bound the bytes of the shards that stretches of samples touch, whatever the shards' order.
-
-    Args:
-        counts: Samples of each shard, int64 (num_shards,).
-        sizes: Bytes of each shard, int64 (num_shards,).
-        stretches: How many, and of how many samples; they do not overlap.
-    """
-    num, window = stretches.num, stretches.num_samples
-    counts, sizes = counts[counts > 0], sizes[counts > 0]
-    edges = np.sort(sizes)[::-1][: 2 * num].sum()
-    inside = counts <= window - 2  # an edge on either side has a sample at least
-    by_density = np.argsort(-sizes[inside] / counts[inside], kind="stable")
-    counts_inside, sizes_inside = counts[inside][by_density], sizes[inside][by_density]
-    taken = np.cumsum(counts_inside) <= num * max(window - 2, 0)
-    between = sizes_inside[taken].sum()
-    if not taken.all():  # and the part of the next one that would fit
-        first = int(np.argmin(taken))
-        room = num * (window - 2) - counts_inside[:first].sum()
-        between += -(-sizes_inside[first] * room // counts_inside[first])
-    return int(min(edges + between, sizes.sum()))
-
-
-def cache_line(
-    train: ShardSet,
-    least_bytes: Callable[[], int],
-    heldout: ShardSet | None = None,
-    num_readers: int = 0,
-) -> str | None:
-    """Say in one line how much cache a run needs and has.
-
-    Args:
-        train: The training shards.
-        least_bytes: Says what `least_cache_bytes` says of them; not called if they are local.
-        heldout: The held-out shards, if there are any; each reader has one of them in hand.
-        num_readers: Processes of this machine that read held-out images.
-
-    Returns:
-        The line; None if no shard is remote.
-
-    Raises:
-        ShardError: If the limit is smaller than what is needed.
-    """
-    needs = [(train, least_bytes)]
-    if heldout is not None:
-        needs.append((heldout, partial(_largest_bytes, heldout, num_readers)))
-    least = sum(shards.storage.cached_bytes(need) for shards, need in needs)
-    lines = (shards.storage.cache_line(least) for shards, _ in needs)
-    return next((line for line in lines if line is not None), None)
-
-
-def _largest_bytes(shards: ShardSet, num: int) -> int:
-    """Bytes of so many of the largest shards."""
-    return int(np.sort(shards.bytes)[::-1][:num].sum())
-
-
-@dataclass(frozen=True)
-class Needs:
-    """Which shards one rank needs, and when.
-
-    Attributes:
-        shards: The set.
-        order: Its order.
-        rank: Of this process.
-        world_size: Processes in all.
-        stop_step: Step the run ends at.
-    """
-
-    shards: ShardSet
-    order: Order
-    rank: int
-    world_size: int
-    stop_step: int
-
-    def at(self, step: int) -> tuple[list[int], int]:
-        """Return the shards of the blocks at a step, then of those after them; and until when.
-
-        Nothing is looked up beyond a line's end: what is fetched ahead of it and what is in hand
-        would not fit into the least cache together.
-        """
-        if self.order.places is not None:
-            return np.unique(self.shards.locate(self.order.places)[0]).tolist(), self.stop_step
-        after = self.order.next_block(step)
-        found = self.order.shards_at(step, self.rank, self.world_size).tolist()
-        if after < self.stop_step and not self.order.begins_line(after):
-            found += self.order.shards_at(after, self.rank, self.world_size).tolist()
-        return list(dict.fromkeys(found)), after
-
-
 class FetchAhead(Prefetch):
-    """Fetches what a rank needs now and next, and holds it until it has passed.
+    """Fetches the shards that a rank needs now and next, and holds them until they are done.
 
     An error is left to the loader worker that needs the shard: it asks again, and raises it.
 
     Args:
         hold: Opens a shard and keeps it from being evicted until `release`; None if it cannot be
             had now.
-        needed_at: As for `Storage.fetch_ahead`.
+        needed_at: Which shards a step needs.
     """
 
-    def __init__(
-        self,
-        hold: Callable[[int], int | None],
-        needed_at: Callable[[int], tuple[list[int], int]],
-    ) -> None:
+    def __init__(self, hold: Callable[[int], int | None], needed_at: NeededAt) -> None:
         self.hold, self.needed_at = hold, needed_at
         self._changed = threading.Condition()
         self._wanted: list[int] = []
@@ -177,7 +57,7 @@ class FetchAhead(Prefetch):
                 thread.start()
 
     def close(self) -> None:
-        """Let go of every shard; a download that is under way is left where it is."""
+        """Let go of every shard; a download in progress stays as far as it is."""
         with self._changed:
             self._wanted, self._closed = [], True
             while self._held:
@@ -209,17 +89,17 @@ class FetchAhead(Prefetch):
                     release(file)
 
     def _next(self) -> int | None:
-        """Return the shard that is needed first of those nobody has gone for."""
+        """Return the most urgent shard that no thread has tried to fetch."""
         left = (s for s in self._wanted if s not in self._held and s not in self._tried)
         return next(left, None)
 
 
 @dataclass(frozen=True)
 class TrackedShares:
-    """A batch sampler that tells the fetcher how far it is.
+    """A batch sampler that says how far the loader is.
 
-    The loader draws `num_in_flight` batches before it hands on the first, so a batch that is drawn
-    says that the one drawn so many before it has been handed on.
+    The loader takes `num_in_flight` shares before it hands on the first batch. When it takes one
+    more, the batch of the share that it took so many before has been handed on.
     """
 
     shares: Shares
@@ -231,6 +111,6 @@ class TrackedShares:
 
     def __iter__(self) -> Iterator[Share]:
         first = self.shares.start_step
-        for step, draw in enumerate(self.shares, first):
+        for step, share in enumerate(self.shares, first):
             self.ahead.reached(max(first, step + 1 - self.num_in_flight))
-            yield draw
+            yield share

@@ -1,4 +1,7 @@
-"""Asks a remote place, through fsspec, again and again until it is clear that nothing will come."""
+"""Asks remote places through fsspec, a few times each, and says in one line why nothing comes.
+
+Credentials come from fsspec's usual environment.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +15,8 @@ from ssl_swin.errors import RemoteError
 
 _TRANSIENT = (408, 425, 429)  # client errors that pass by themselves
 
-# fsspec drops its filesystems in a forked process, and a dropped one closes its connections through
-# the event loop that it shares with its parent, which then waits on them in vain. Ours stay.
+# fsspec drops its filesystems in a forked process. A dropped one closes its connections through the
+# event loop that it shares with its parent, and the parent then waits in vain. So they are kept.
 _kept: dict[int, Any] = {}
 
 
@@ -22,7 +25,7 @@ class NotThere(RemoteError):
 
 
 class FailedTry(Exception):
-    """One try went wrong: `final` if all others will, `missing` if nothing is there to be read."""
+    """One try failed: `final` if all others will, `missing` if nothing is there to be read."""
 
     def __init__(self, reason: str, final: bool = False, missing: bool = False) -> None:
         super().__init__(reason)
@@ -37,7 +40,7 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
     """
     options: dict[str, Any] = {"use_listings_cache": False}
     if is_http(url):
-        from aiohttp import ClientTimeout
+        from aiohttp import ClientTimeout  # late, for speed: other storage does without
 
         stalled = retry.stalled_s
         options["timeout"] = ClientTimeout(total=None, sock_connect=stalled, sock_read=stalled)
@@ -50,6 +53,13 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
         raise RemoteError(f"{shown(url)}: {error}") from error
     _kept[id(system)] = system
     return system, path
+
+
+def look_up(url: str, retry: Retry) -> tuple[Any, str, dict[str, Any]]:
+    """Look up a file: its filesystem, its path there, its size and what tells its version."""
+    system, path = filesystem(url, retry)
+    system.invalidate_cache()
+    return system, path, system.info(path)
 
 
 @contextmanager

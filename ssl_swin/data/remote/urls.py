@@ -1,4 +1,4 @@
-"""What is in a URL: a file's name, its folder, its neighbours; plain text, nothing is asked."""
+"""What stands in a URL: a file's name, its folder, its neighbours. Nothing is looked up."""
 
 from urllib.parse import unquote, urlsplit
 

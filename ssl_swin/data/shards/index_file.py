@@ -37,12 +37,7 @@ def index_beside(tar: Path) -> Path:
 
 
 def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
-    """Where the index of a tar is, or would be: beside it, unless only a cached one exists.
-
-    Args:
-        tar: The tar.
-        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
-    """
+    """Where the index of a tar is, or would be: beside it, unless only a cached one exists."""
     beside = index_beside(tar)
     cached = cache_folder(tar.parent, cache_dir) / beside.name
     return cached if not beside.exists() and cached.exists() else beside
@@ -71,7 +66,7 @@ def load_index(path: Path, where: str | None = None) -> np.ndarray:
     except FileNotFoundError:
         raise ShardError(f"there is no index {where}; {remedy}") from None
     num_rows, rest = divmod(num_bytes, SAMPLE_DTYPE.itemsize)
-    # Compared, not parsed: numpy evaluates what stands there, and fails in many ways.
+    # Compared, not parsed: numpy would evaluate the header as Python, and fail in many ways.
     if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
         raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
     return np.memmap(path, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
@@ -121,7 +116,7 @@ def check_rows(where: str, table: np.ndarray) -> None:
 
 
 def _inside(num_bytes: int, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
-    # Not by the sum of both, which may be too large for int64.
+    # The sum of offset and size may be too large for int64.
     return (offset >= 0) & (offset <= num_bytes) & (size >= 0) & (size <= num_bytes - offset)
 
 
@@ -137,12 +132,7 @@ class MappedIndexes:
         self._tables: OrderedDict[int, np.ndarray] = OrderedDict()
 
     def rows(self, shard: int, load: Callable[[int], np.ndarray]) -> np.ndarray:
-        """Return the index of a shard without its last row, `SAMPLE_DTYPE` (count,).
-
-        Args:
-            shard: Place of the shard in its set.
-            load: Maps and checks the index of a shard; called if it is not mapped.
-        """
+        """Return the rows of a shard, `SAMPLE_DTYPE` (count,); `load` maps its whole index."""
         table = self._tables.pop(shard, None)
         table = load(shard) if table is None else table  # (count + 1,)
         while len(self._tables) >= self.max_mapped:

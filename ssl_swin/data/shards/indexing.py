@@ -93,37 +93,31 @@ def index_shards(
     return [found[path] for path in paths]
 
 
-def index_shard(tar_path: Path, out_path: Path | None = None) -> int:
-    """Index one tar, reading its headers only.
+def index_shard(tar_path: Path, out_path: Path | None = None) -> IndexedShard:
+    """Write the index of one tar, reading its headers only.
 
     Args:
         tar_path: An uncompressed tar.
         out_path: The index file; None means `NAME.tar.index.npy` beside the tar.
 
-    Returns:
-        The number of samples, which are the keys with an image.
-
     Raises:
         ShardError: If the tar is cut off, compressed or otherwise damaged.
         OSError: If a file cannot be read or written.
     """
-    return _index_to(tar_path, out_path or index_beside(tar_path)).num_samples
+    with tar_path.open("rb") as file:
+        num_bytes = tar_path.stat().st_size
+        return index_opened(file, str(tar_path), num_bytes, out_path or index_beside(tar_path))
 
 
 def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShard:
     """Write the index beside the tar, or in the cache where that place is read-only."""
     beside = index_beside(tar_path)
     try:
-        return _index_to(tar_path, beside)
+        return index_shard(tar_path, beside)
     except OSError as error:
         if error.errno not in _READ_ONLY:
             raise
-    return _index_to(tar_path, cache_folder(tar_path.parent, cache_dir) / beside.name)
-
-
-def _index_to(tar_path: Path, out_path: Path) -> IndexedShard:
-    with tar_path.open("rb") as file:
-        return index_opened(file, str(tar_path), tar_path.stat().st_size, out_path)
+    return index_shard(tar_path, cache_folder(tar_path.parent, cache_dir) / beside.name)
 
 
 def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> IndexedShard:

@@ -19,7 +19,7 @@ from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.data.shards.storage import Prefetch, Storage
+from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
 from ssl_swin.errors import ShardError
 
@@ -166,7 +166,7 @@ class LocalShards(Storage):
         """Return the number of shards: all are here."""
         return len(self.entries)
 
-    def fetch_ahead(self, needed_at: Callable[[int], tuple[list[int], int]]) -> NoPrefetch:
+    def fetch_ahead(self, needed_at: NeededAt) -> NoPrefetch:
         """Return what does nothing: all are here."""
         return NoPrefetch()
 
@@ -181,18 +181,7 @@ class LocalShards(Storage):
 def open_local(
     pattern: str, cache_dir: Path | None, index_missing: bool, num_workers: int
 ) -> LocalShards:
-    """Find the tars of a local pattern and what is known of each.
-
-    Args:
-        pattern: A folder, a tar, `train-{000000..000009}.tar`, or a glob.
-        cache_dir: Root of the cache of indexes for folders that cannot be written to.
-        index_missing: Index tars that have none, beside them or in the cache.
-        num_workers: Threads that index, at least 1.
-
-    Raises:
-        ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
-            made, or a tar changed since it was indexed.
-    """
+    """Find the tars of a local pattern and what is known of each; see `open_shards`."""
     paths = tuple(expand(pattern))
     known = known_entries(paths, cache_dir)
     missing = [

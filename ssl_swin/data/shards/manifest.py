@@ -94,7 +94,7 @@ def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
 
 
 def known_entries(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, Entry]:
-    """What manifests say of these tars; the one beside them goes before the cached one."""
+    """What manifests say of these tars; one beside the tars counts before a cached one."""
     known: dict[Path, Entry] = {}
     manifests: dict[str, dict[str, Entry]] = {}
     for path in paths:

@@ -113,13 +113,5 @@ def cache_root(cache_dir: Path | None) -> Path:
 
 
 def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
-    """Where the indexes of a folder go that cannot be written to.
-
-    Args:
-        folder: The folder of the tars.
-        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
-
-    Returns:
-        A folder of its own for each folder of tars; it need not exist yet.
-    """
+    """Where the indexes of a folder of tars go that cannot be written to; it may not exist yet."""
     return cache_root(cache_dir) / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]

@@ -11,7 +11,9 @@ from ssl_swin.errors import ShardError
 
 
 class ShardReader:
-    """Reads samples by their shard and their row in it; may be pickled, and used after a fork.
+    """Reads samples; may be pickled, and used after a fork.
+
+    A sample is named by its shard, a place in the set, and by its row, a place in the shard.
 
     Args:
         shards: The set.
@@ -25,10 +27,6 @@ class ShardReader:
     def read(self, shard: int, row: int) -> bytes:
         """The image member's bytes.
 
-        Args:
-            shard: Place of the shard in the set.
-            row: Place of the sample in the shard.
-
         Raises:
             ShardError: If the tar changed since it was indexed, or a remote one cannot be had.
             OSError: If the storage fails again and again.
@@ -40,8 +38,8 @@ class ShardReader:
         """The class of one sample, from its `.cls` member or a field of its `.json`.
 
         Args:
-            shard: Place of the shard in the set.
-            row: Place of the sample in the shard.
+            shard: The shard.
+            row: The row.
             field: Field of the `.json` that holds the class; None means `label`.
 
         Raises:
@@ -64,10 +62,6 @@ class ShardReader:
 
     def key(self, shard: int, row: int) -> str:
         """WebDataset's key of one sample, as its member's header names it.
-
-        Args:
-            shard: Place of the shard in the set.
-            row: Place of the sample in the shard.
 
         Raises:
             ShardError: If the tar changed since it was indexed, or a remote one cannot be had.

@@ -9,6 +9,9 @@ import numpy as np
 
 from ssl_swin.data.shards.manifest import Entry
 
+NeededAt = Callable[[int], tuple[list[int], int]]
+"""A step -> the shards it needs, the most urgent first, and the next step that needs others."""
+
 
 class Prefetch(ABC):
     """Brings the shards that a run needs next, while it reads those it needs now."""
@@ -33,7 +36,7 @@ class Storage(ABC):
     entries: tuple[Entry, ...]
     """What is known of each tar: samples, bytes, perhaps a hash."""
     num_cheap_reads: ClassVar[int]
-    """Most pieces that a report reads; of a larger set it reads some samples only."""
+    """Most samples of which a report reads all; of a larger set it reads some."""
 
     @abstractmethod
     def rows(self, shard: int) -> np.ndarray:
@@ -73,7 +76,7 @@ class Storage(ABC):
 
     @abstractmethod
     def impatient(self) -> "Storage":
-        """Return the same tars, opened anew and not waited for long; for reports."""
+        """Return the same tars, opened anew and not waited for long, for a report."""
 
     @abstractmethod
     def bring(self, num_samples: int) -> int:
@@ -87,21 +90,12 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def fetch_ahead(self, needed_at: Callable[[int], tuple[list[int], int]]) -> Prefetch:
-        """Begin to bring shards ahead of need.
-
-        Args:
-            needed_at: Returns the shards that a step needs, the most urgent first, and the next
-                step at which they are others.
-        """
+    def fetch_ahead(self, needed_at: NeededAt) -> Prefetch:
+        """Return what brings shards ahead of need, from the first step on that it is told."""
 
     @abstractmethod
     def cached_bytes(self, least_bytes: Callable[[], int]) -> int:
-        """Return how much of the cache shards take, of which so many bytes are needed at once.
-
-        Args:
-            least_bytes: The bytes; only called if these shards go through the cache.
-        """
+        """Return `least_bytes()` if these shards go through the cache, else 0, without a call."""
 
     @abstractmethod
     def cache_line(self, least_bytes: int) -> str | None:

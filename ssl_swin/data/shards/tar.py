@@ -15,7 +15,7 @@ from ssl_swin.data.shards.names import is_remote, sample_key
 from ssl_swin.errors import ShardError
 
 DAMAGED = (tarfile.TarError, EOFError, ValueError, OverflowError, IndexError, RecursionError)
-"""What tarfile raises over headers that are not what they say."""
+"""What tarfile raises if a header is damaged."""
 
 _MAX_HEADER_BYTES = 2**16  # of a long name, or of pax records; real ones have a few hundred
 _LARGE = 8 * 2**30  # bytes of a member, from which on a pax header may hold its size instead
@@ -73,7 +73,7 @@ def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
         name: Its path or URL, for errors.
 
     Yields:
-        The members of one key, in tar order; an empty list for each one that is in no sample.
+        The members of one key, in tar order; an empty list for each member that is in no sample.
 
     Raises:
         ShardError: If the tar is cut off, compressed or otherwise damaged, packed sparse, or holds

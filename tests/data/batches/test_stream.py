@@ -13,7 +13,7 @@ from ssl_swin.data.batches.stream import ImageStream, Labels, balanced_subset
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import EvaluationShares, SetOrder, Share, Shares
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from ssl_swin.data.remote.cache import release
+from ssl_swin.data.remote.room import release
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.errors import ShardError

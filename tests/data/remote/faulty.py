@@ -8,7 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from ssl_swin.data.remote.cache import ShardCache
-from ssl_swin.data.remote.remote_shards import open_remote
+from ssl_swin.data.remote.indexes import find_tars
+from ssl_swin.data.remote.remote_shards import RemoteShards
+from ssl_swin.data.remote.room import Room
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.shard_set import ShardSet
 
@@ -18,12 +20,12 @@ QUICK = Retry(num_tries=5, first_wait_s=0.01, stalled_s=1.5)
 def cache_in(folder, limit_bytes=10**9, **options):
     """A cache that loses patience soon."""
     options = {"retry": QUICK, "room_wait_s": 0.3} | options
-    return ShardCache(Path(folder) / "shards", limit_bytes, **options)
+    return ShardCache(Room(Path(folder) / "shards", limit_bytes), **options)
 
 
 def remote_set(url, cache, **options):
     """A set of shards that come through this cache."""
-    return ShardSet(open_remote(url, cache, **options))
+    return ShardSet(RemoteShards(*find_tars(url, cache, **options), cache))
 
 
 class Server:

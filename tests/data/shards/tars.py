@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.local import LocalShards
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -44,6 +45,22 @@ def samples(num: int, first: int = 0, labelled: bool = True):
         if labelled:
             members.append((f"s{place:04d}.cls", b"%d" % (place % 10)))
     return members
+
+
+def numbered_tars(folder: Path, counts, name: str = "train-{:06d}.tar") -> Path:
+    """A folder of tars of so many samples each, numbered through."""
+    folder.mkdir(exist_ok=True)
+    first = 0
+    for place, count in enumerate(counts):
+        write_tar(folder / name.format(place), samples(count, first))
+        first += count
+    return folder
+
+
+def indexed_tars(folder: Path, counts, name: str = "train-{:06d}.tar") -> Path:
+    """The same, with their indexes."""
+    index_shards(sorted(numbered_tars(folder, counts, name).glob("*.tar")))
+    return folder
 
 
 def plain_entries(counts, sizes) -> tuple[Entry, ...]:

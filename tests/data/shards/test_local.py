@@ -1,10 +1,21 @@
 import errno
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from ssl_swin.data.shards.local import PATIENCE, LocalFiles
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.index_file import MappedIndexes
+from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.local import PATIENCE, LocalFiles, LocalShards
+from ssl_swin.data.shards.names import cache_folder
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import ShardError
+from tests.data.shards.tars import samples, write_tar
 
 
 @pytest.fixture
@@ -79,3 +90,74 @@ def test_fewer_bytes_come_only_from_the_end(path):
     assert files.read(path, 100, 10) == b""
     files.close()
     assert sum(min(4.0, 0.5 * 2**n) for n in range(PATIENCE.num_tries - 1)) < 10
+
+
+def test_a_missing_index_may_be_refused(folder):
+    with pytest.raises(ShardError, match="4 of 4 shards have no index"):
+        open_shards(str(folder), index_missing=False)
+    assert not list(folder.glob("*.npy"))
+
+
+@pytest.mark.parametrize("when", ["before it opens", "after"])
+def test_a_tar_that_changed_since_it_was_indexed_is_refused(folder, when):
+    shards = open_shards(str(folder))
+    write_tar(folder / "train-000002.tar", samples(50))
+    with pytest.raises(ShardError, match=r"train-000002.tar changed .*ssl-swin shards index"):
+        (open_shards(str(folder)) if when.startswith("before") else shards).storage.rows(2)
+    index_shards([folder / "train-000002.tar"])
+    assert open_shards(str(folder)).storage.rows(2).shape == (50,)
+
+
+def test_a_tar_of_the_same_size_with_other_content_is_refused(folder):
+    shards = open_shards(str(folder))
+    changed = [(name, data + b"!") for name, data in samples(5)]
+    size = write_tar(folder / "train-000002.tar", changed).stat().st_size
+    assert size == shards.bytes[2]
+    with pytest.raises(ShardError, match=r"changed since .* \(7 bytes at 512 then, 8 now\)"):
+        shards.storage.rows(2)
+
+
+def test_an_index_that_contradicts_the_manifest_is_refused(folder):
+    shards = open_shards(str(folder))
+    shutil.copy(folder / "train-000000.tar", folder / "train-000003.tar")
+    index_shards([folder / "train-000003.tar"])
+    with pytest.raises(ShardError, match=r"its index and the set's index\.json differ"):
+        shards.storage.rows(3)
+
+
+def test_few_indexes_and_files_stay_open(folder):
+    shards = open_shards(str(folder))
+    few = {"files": LocalFiles(2), "indexes": MappedIndexes(2)}
+    storage = LocalShards(shards.storage.paths, shards.storage.entries, **few)
+    reader = ShardReader(ShardSet(storage))
+    before = len(os.listdir("/proc/self/fd"))
+    for shard in (0, 2, 3, 0, 2, 3):
+        reader.read(shard, 0)
+    assert len(os.listdir("/proc/self/fd")) == before + 2 + 2
+    storage.close()
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert reader.read(3, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs Unix users")
+def test_a_read_only_place_is_answered_with_a_cache_folder():
+    with tempfile.TemporaryDirectory() as root:
+        place, cache = Path(root, "place"), Path(root, "cache")
+        place.mkdir()
+        cache.mkdir()
+        write_tar(place / "a.tar", samples(3))
+        user = os.geteuid()
+        for path, mode in ((root, 0o755), (place, 0o555), (cache, 0o777)):
+            os.chmod(path, mode)
+        try:
+            if user == 0:  # root may write anywhere
+                os.seteuid(65534)
+            shards = open_shards(str(place), cache_dir=cache)
+            again = open_shards(str(place), index_missing=False, cache_dir=cache)
+        finally:
+            os.seteuid(user)
+            os.chmod(place, 0o755)
+        assert os.listdir(place) == ["a.tar"]
+        assert sorted(os.listdir(cache_folder(place, cache))) == ["a.tar.index.npy", "index.json"]
+        assert again.describe() == shards.describe()
+        assert ShardReader(again).label(0, 2) == 2

@@ -1,0 +1,166 @@
+"""Indexes of remote tars: found where the tars lie, or made from their headers, read from afar.
+
+A tar has its place in the cache of this machine, whether it is there or not. Its index lies beside
+that place.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from ssl_swin.data.remote.cache import ShardCache
+from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
+from ssl_swin.data.remote.room import release
+from ssl_swin.data.remote.urls import beside, folder_of, name_of, shown
+from ssl_swin.data.shards.index_file import index_beside, load_index
+from ssl_swin.data.shards.indexing import IndexedShard, index_opened, index_shards
+from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, parse_manifest
+from ssl_swin.data.shards.retry import Retry
+from ssl_swin.errors import ShardError
+from ssl_swin.files import replacing
+
+
+def find_tars(
+    pattern: str, cache: ShardCache, index_missing: bool = True, num_workers: int = 8
+) -> tuple[tuple[str, ...], tuple[Path, ...], tuple[Entry, ...]]:
+    """Find the tars of a remote pattern and what is known of each.
+
+    Args:
+        pattern: URL of a folder or a tar, with braces or a glob.
+        cache: Where tars and indexes go.
+        index_missing: Index tars whose folder has no index of them.
+        num_workers: Threads that fetch indexes and make them.
+
+    Returns:
+        The URLs, the tars' places in the cache, and what is known of each.
+
+    Raises:
+        ShardError: If nothing matches, or an index is missing and may not be made.
+    """
+    urls = _places(pattern, cache)
+    folders = {path.parent: url for path, url in urls.items()}
+    known = _named(urls, {path: _manifest(url, cache.retry) for path, url in folders.items()})
+    unknown = [path for path in urls if path not in known]
+    if unknown:
+        with _alone(unknown[0].parent):  # the other processes of this machine wait, and find it
+            folders_here = {path.parent for path in unknown}
+            known |= _named(unknown, {folder: load_manifest(folder) for folder in folders_here})
+            unknown = [path for path in unknown if path not in known]
+            missing = _fetch_indexes({path: urls[path] for path in unknown}, num_workers, cache)
+            if missing and not index_missing:
+                raise ShardError(
+                    f"{len(missing)} of {len(urls)} shards have no index, the first is "
+                    f"{shown(next(iter(missing.values())))}; run: ssl-swin shards index "
+                    f"{shown(pattern)}"
+                )
+            _index(missing, num_workers, cache)
+            for path in unknown:
+                table = load_index(index_beside(path), f"{shown(urls[path])}.index.npy")
+                known[path] = Entry(len(table) - 1, int(table[-1]["header"]))
+    return tuple(urls.values()), tuple(urls), tuple(known[path] for path in urls)
+
+
+def index_remote(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:
+    """Index remote tars anew, by reading their headers from afar; the indexes go into the cache.
+
+    Raises:
+        ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
+    """
+    cache = ShardCache.open(cache_dir)
+    return _index(_places(pattern, cache), num_workers, cache)
+
+
+def fetch_index(url: str, path: Path, cache: ShardCache) -> bool:
+    """Fetch the index file beside a remote tar; false if there is none.
+
+    Args:
+        url: The tar.
+        path: Where its index goes.
+        cache: Where that place is.
+
+    Raises:
+        RemoteError: If it is there and does not come.
+        DiskFull: If there is no room for it.
+    """
+    content = read_small(beside(url, index_beside(Path(name_of(url))).name), cache.retry)
+    if content is not None:
+        cache.room.with_room(partial(_write, path, content))
+    return content is not None
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _places(pattern: str, cache: ShardCache) -> dict[Path, str]:
+    """Return the URL of each tar under its place in the cache.
+
+    Raises:
+        ShardError: If two URLs have one place; only the user can say which file is meant.
+    """
+    places: dict[Path, str] = {}
+    for number, url in enumerate(expand_urls(pattern, cache.retry), 1):
+        folder = hashlib.sha256(folder_of(url).encode()).hexdigest()[:32]
+        path = cache.room.root / folder / name_of(url)
+        if path in places:
+            raise ShardError(
+                f"the shards {list(places).index(path) + 1} and {number} that {shown(pattern)} "
+                f"names are both {shown(url)}, differing only in what is not part of a file's name "
+                "(a query, a user); leave one out, or give each file a name of its own"
+            )
+        places[path] = url
+    return places
+
+
+def _manifest(url: str, retry: Retry) -> dict[str, Entry]:
+    """Read the manifest beside a remote tar; empty if there is none."""
+    content = read_small(beside(url, MANIFEST_NAME), retry)
+    where = shown(beside(url, MANIFEST_NAME))
+    return {} if content is None else parse_manifest(content, where)
+
+
+def _named(paths: Iterable[Path], manifests: dict[Path, dict[str, Entry]]) -> dict[Path, Entry]:
+    """Return what the manifests of the paths' folders say of them."""
+    pairs = ((path, manifests[path.parent].get(path.name)) for path in paths)
+    return {path: entry for path, entry in pairs if entry is not None}
+
+
+def _fetch_indexes(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> dict[Path, str]:
+    """Fetch the index files of tars; return the tars that have none."""
+
+    def fetch(path: Path) -> bool:
+        return fetch_index(urls[path], index_beside(path), cache)
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        found = dict(zip(urls, pool.map(fetch, urls), strict=True))
+    return {path: url for path, url in urls.items() if not found[path]}
+
+
+def _index(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> list[IndexedShard]:
+    def index_one(path: Path) -> IndexedShard:
+        file, num_bytes = open_ranged(urls[path], cache.retry)
+        with file:
+            return index_opened(file, shown(urls[path]), num_bytes, index_beside(path))
+
+    def in_room(path: Path) -> IndexedShard:
+        return cache.room.with_room(partial(index_one, path))
+
+    return index_shards(urls, num_workers, index_one=in_room)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep the other processes of this machine from indexing the same folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / ".index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        release(file)

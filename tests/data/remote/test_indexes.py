@@ -1,0 +1,96 @@
+import json
+import shutil
+from functools import partial
+
+import pytest
+
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.remote.indexes import index_remote
+from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.manifest import MANIFEST_NAME, load_manifest
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.errors import RemoteError, ShardError
+from tests.data.remote.faulty import serving
+from tests.data.remote.sets import THIRD, add_hashes, open_at
+from tests.data.shards.tars import write_tar
+
+
+def test_what_lies_there_without_an_index_is_indexed_from_afar(tmp_path):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    big = [(f"x{place}.png", b"%d" % place * 10**6) for place in range(4)]
+    write_tar(folder / "a.tar", big)
+    with serving(folder) as server:
+        server.faults["a.tar"] = [500, None]
+        with pytest.raises(ShardError, match=r"1 of 1 shards have no index.*a\.tar; run: ssl-swin"):
+            open_at(server, tmp_path, index_missing=False)
+        shards = open_at(server, tmp_path)
+        assert shards.counts.tolist() == [4]
+        assert server.sent["a.tar"] < 0.4 * shards.bytes[0]
+        reader = ShardReader(shards, whole=False)
+        assert reader.read(0, 3) == b"3" * 10**6
+        assert not shards.storage.paths[0].exists()
+        assert ShardReader(shards).read(0, 3) == b"3" * 10**6
+        gets = server.gets["a.tar"]
+        again = open_at(server, tmp_path, index_missing=False)
+        assert again.describe() == shards.describe()
+        assert server.gets["a.tar"] == gets
+    assert sorted(path.name for path in folder.iterdir()) == ["a.tar"]
+
+
+def test_index_files_without_a_manifest_are_taken(folder, server, tmp_path):
+    expected = open_shards(str(folder)).describe()
+    (folder / MANIFEST_NAME).unlink()
+    assert open_at(server, tmp_path, index_missing=False).describe() == expected
+    assert not server.sent[THIRD]
+
+
+def test_a_missing_or_damaged_remote_shard_is_named(folder, tmp_path):
+    (folder / MANIFEST_NAME).unlink()
+    for path in folder.glob(f"{THIRD}*"):
+        path.unlink()
+    with serving(folder) as server:
+        with pytest.raises(RemoteError, match=rf"{THIRD} does not exist"):
+            open_at(server, tmp_path, "/train-{000000..000003}.tar")
+        (folder / THIRD).write_bytes(b"x" * 2048)
+        with pytest.raises(ShardError, match=rf"^http://\S+{THIRD} is cut off or damaged"):
+            open_at(server, tmp_path, "/train-{000000..000003}.tar")
+
+
+def test_damaged_remote_manifests_and_indexes_are_refused(folder, server, tmp_path):
+    (folder / f"{THIRD}.index.npy").write_bytes((folder / f"{THIRD}.index.npy").read_bytes()[:-48])
+    for _ in range(2):
+        with pytest.raises(ShardError, match=r"its index and the set's index\.json differ"):
+            open_at(server, tmp_path).storage.rows(2)
+        shutil.copy(folder / "train-000000.tar.index.npy", folder / f"{THIRD}.index.npy")
+    (folder / f"{THIRD}.index.npy").unlink()
+    with pytest.raises(ShardError, match=rf"{THIRD} has no index; run: ssl-swin shards index http"):
+        open_at(server, tmp_path).storage.rows(2)
+    (folder / f"{THIRD}.index.npy").write_bytes(b"nothing")
+    (folder / MANIFEST_NAME).write_text("{")
+    with pytest.raises(ShardError, match=r"^http\S+index\.json is not a manifest"):
+        open_at(server, tmp_path)
+    (folder / MANIFEST_NAME).unlink()
+    with pytest.raises(ShardError, match=r"^http\S+index\.npy is damaged"):
+        open_at(server, tmp_path)
+
+
+@pytest.mark.parametrize("ask", [open_shards, partial(index_remote, num_workers=1)])
+def test_urls_that_differ_only_in_their_query_are_refused(server, tmp_path, ask):
+    pattern = f"{server.url}/train-00000{{0..2}}.tar?version={{1,2secret}}"
+    message = rf"the shards 1 and 2 that {server.url}\S+ names are both "
+    with pytest.raises(ShardError, match=message) as error:
+        ask(pattern, cache_dir=tmp_path)
+    assert f"both {server.url}/train-000000.tar, " in str(error.value)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_hashes_are_in_the_manifest_and_may_be_missing(folder):
+    add_hashes(folder)
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    assert [len(entry) for entry in manifest["shards"].values()] == [3] * 4
+    before = open_shards(str(folder)).describe()
+    index_shards([folder / THIRD])
+    assert load_manifest(folder)[THIRD].sha256 is None
+    assert open_shards(str(folder)).describe() == before

@@ -1,0 +1,46 @@
+import os
+
+import pytest
+
+from ssl_swin.data.shards.names import expand
+from ssl_swin.errors import ShardError
+from tests.data.shards.tars import samples, write_tar
+
+
+@pytest.mark.parametrize(
+    ("pattern", "places"),
+    [
+        ("", (0, 1, 2, 3)),
+        ("train-000002.tar", (2,)),
+        ("train-{000001..000003}.tar", (1, 2, 3)),
+        ("train-00000{3..1}.tar", (3, 2, 1)),
+        ("{train-000003,train-000000}.tar", (3, 0)),
+        ("tr{ain-0000,ain-0000}0{1..2}.tar", (1, 2)),
+        ("*-00000[02].tar", (0, 2)),
+        ("{.,../{name}}/train-000001.tar", (1, 1)),
+    ],
+)
+def test_patterns_name_shards_in_their_own_order(folder, pattern, places):
+    pattern = pattern.replace("{name}", folder.name)
+    found = [path.resolve() for path in expand(os.path.join(folder, pattern))]
+    assert found == [folder / f"train-{place:06d}.tar" for place in places]
+
+
+def test_a_tar_whose_name_looks_like_a_pattern_is_itself(tmp_path):
+    path = write_tar(tmp_path / "a[0]{1,2}.tar", samples(1))
+    assert expand(str(path)) == [path]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("train-{000002..000009}.tar", r"6 of the 8 shards .* first is .*train-000004\.tar"),
+        ("val-*.tar", "matches no tar"),
+        ("val.tar", "matches no tar"),
+        ("empty", "matches no tar"),
+    ],
+)
+def test_shards_that_are_not_there_are_named(folder, pattern, message):
+    (folder / "empty").mkdir()
+    with pytest.raises(ShardError, match=message):
+        expand(str(folder / pattern))

@@ -1,0 +1,62 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ssl_swin.pretrained.open import read_weights
+from ssl_swin.runs.export import export_encoder, summarise
+from tests.training.launch import finetune_config, pretrain_config
+from tests.training.tiny import built
+
+
+@pytest.fixture
+def run_of(tmp_path, tiny_shards):
+    """Factory of runs of two steps an epoch that have done five steps."""
+    shards = tiny_shards([30, 20], mode="RGB")
+
+    def make(configure, **changes):
+        run = built(replace(configure(tmp_path / "run", shards), **changes))
+        run.module.step = 5
+        return run
+
+    return make
+
+
+def test_an_encoder_is_exported_as_it_is_with_what_it_has_seen(run_of, tmp_path):
+    run, path = run_of(pretrain_config), tmp_path / "encoder.safetensors"
+    export_encoder(run, path)
+    state, card = read_weights(path)
+    weights = run.module.network.encoder.state_dict()
+    assert state.keys() == weights.keys()
+    assert all(torch.equal(state[name], value) for name, value in weights.items())
+    assert (card.mean, card.std) == (run.config.data.mean, run.config.data.std)
+    written = json.loads(path.with_suffix(".json").read_text())
+    assert (written["samples_seen"], written["epoch"]) == (5 * 24, 2)
+    assert (written["mask_patch_size"], written["mask_ratio"]) == (8, 0.6)
+    assert written["commit"]
+
+
+def test_a_classifier_s_encoder_has_no_masks(run_of, tmp_path):
+    export_encoder(run_of(finetune_config), tmp_path / "encoder.safetensors")
+    written = json.loads((tmp_path / "encoder.json").read_text())
+    assert (written["mask_patch_size"], written["mask_ratio"]) == (None, None)
+
+
+def test_a_pretraining_is_summarised(run_of):
+    run = run_of(pretrain_config, seed=3)
+    run.module.metrics = {"train_loss": 0.5, "heldout_loss": 0.6, "bad_samples": 2.0}
+    summary = summarise(run, seconds=9.0)
+    assert (summary.kind, summary.name, summary.seed) == ("pretrain", "run", 3)
+    assert (summary.step, summary.epochs, summary.samples_seen) == (5, 2.5, 120)
+    assert (summary.train_loss, summary.heldout_loss) == (0.5, 0.6)
+    assert (summary.bad_samples, summary.lives, summary.seconds) == (2, 1, 9.0)
+    assert (summary.top1, summary.num_labels, summary.start) == (None, None, None)
+
+
+def test_a_fine_tuning_tells_its_labels_and_where_it_started(run_of):
+    run = run_of(finetune_config)
+    run.module.metrics = {"top1": 50.0, "top5": 90.0, "best_top1": 60.0}
+    summary = summarise(run, seconds=1.0)
+    assert (summary.kind, summary.num_labels, summary.start) == ("finetune", 50, "scratch")
+    assert (summary.top1, summary.top5, summary.best_top1) == (50.0, 90.0, 60.0)

@@ -1,0 +1,103 @@
+import os
+import signal
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_swin import signals
+from ssl_swin.errors import UserError
+from ssl_swin.record.lines import read_lines
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.summary import read_summary
+from ssl_swin.runs.life import between_steps, describe, train
+from ssl_swin.training.preemption import Meeting
+from tests.training.launch import finetune_config, pretrain_config
+from tests.training.tiny import built
+
+ALL = ["Ledger", "BadSamples", "Scalars", "Measurement", "Panels", "Checkpoints"]
+AFTER = ["ProgressBar", "DataWait", "Clock"]
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """What a command does before it trains, and what it leaves behind in this process."""
+    watched = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before, num_threads = {n: signal.getsignal(n) for n in watched}, torch.get_num_threads()
+    yield
+    signals.forget()
+    torch.set_num_threads(num_threads)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def config(tmp_path, tiny_shards):
+    """Two steps an epoch, for one epoch."""
+    found = pretrain_config(tmp_path / "run", tiny_shards([30, 20]), checkpoint_every_steps=0)
+    return replace(found, optim=replace(found.optim, epochs=1, warmup_epochs=0))
+
+
+def reasons(config):
+    lines = read_lines(RunFolder(Path(config.run_dir)).ends)
+    return [(line["reason"], line["status"], line["step"]) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("configure", "left_out"), [(pretrain_config, set()), (finetune_config, {"Panels"})]
+)
+def test_a_checkpoint_comes_after_all_that_belongs_to_the_step(
+    tmp_path, tiny_shards, configure, left_out
+):
+    config = configure(tmp_path / "run", tiny_shards([30, 20], mode="RGB"))
+    for ledger in (True, False):
+        run = built(replace(config, training=replace(config.training, ledger=ledger)))
+        meeting = Meeting(run.stop_step, 0.0, timedelta(minutes=1))
+        names = [type(one).__name__ for one in between_steps(run, meeting, lambda: None)]
+        left = left_out | (set() if ledger else {"Ledger"})
+        assert names == [name for name in ALL if name not in left] + AFTER
+
+
+def test_a_run_is_trained_once(config, capsys):
+    assert train(built(config)) == 0
+    assert reasons(config) == [("finished", 0, 2)]
+    folder = RunFolder(Path(config.run_dir))
+    assert folder.encoder.is_file()
+    assert read_summary(folder).step == 2
+    assert train(built(config)) == 0
+    assert f"{folder.root} is finished" in capsys.readouterr().out
+    assert reasons(config) == [("finished", 0, 2)]
+
+
+def test_a_life_that_is_asked_to_stop_saves_and_wants_to_be_started_again(config, capsys):
+    signals.watch()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert train(built(config)) == 75
+    assert "stopped after step 1" in capsys.readouterr().out
+    signals.forget()
+    run = built(config)
+    assert run.module.step == 1
+    assert train(run) == 0
+    assert reasons(config) == [("signal SIGUSR1", 75, 1), ("finished", 0, 2)]
+
+
+def test_an_error_ends_a_life_with_its_first_line_on_record(config, tiny_shards):
+    broken = tiny_shards([30, 20], broken=range(20))
+    config = replace(config, data=replace(config.data, shards=str(broken), val_shards=None))
+    with pytest.raises(UserError, match="could not be decoded"):
+        train(built(config))
+    ((reason, status, _),) = reasons(config)
+    assert reason.startswith("UserError: ")
+    assert "\n" not in reason
+    assert status == 2
+    assert read_summary(RunFolder(Path(config.run_dir))) is None
+
+
+def test_a_description_takes_two_steps_and_writes_nothing(config, capsys):
+    assert describe(built(config)) == 0
+    told = capsys.readouterr().out
+    assert "data: 50 images in 2 shards" in told
+    assert "steps: 0 done, 2 left of 2 (1 epochs of 2, global batch 24: 1 processes" in told
+    assert not RunFolder(Path(config.run_dir)).root.exists()

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from ssl_swin.training.pretrain import Masking
+from tests.training.tiny import BATCH, batches, learner
+
+
+def test_a_mask_depends_on_seed_epoch_and_image_and_hides_its_share():
+    masking, index = Masking(8, (6, 6), 0.6, seed=0), torch.arange(20)
+    first = masking.draw(index, 3)
+    assert first.shape == (20, 6, 6)
+    assert (first.flatten(1).sum(dim=1) == 22).all()  # 21.6, rounded up
+    assert masking.hidden_px == 22 * 8**2
+    assert torch.equal(masking.draw(index[7:], torch.full((13,), 3)), first[7:])
+    for other in (masking.draw(index, 4), Masking(8, (6, 6), 0.6, seed=1).draw(index, 3)):
+        assert not torch.equal(other, first)
+
+
+@pytest.mark.parametrize("mask_ratio", [0.0, 1.0, 0.99])
+def test_a_share_that_hides_nothing_or_everything_is_refused(mask_ratio):
+    with pytest.raises(ValueError, match="hides"):
+        Masking(8, (2, 2), mask_ratio, seed=0)
+
+
+def test_the_loss_is_the_mean_error_over_the_hidden_pixels_of_the_global_batch():
+    module, (batch,) = learner(), batches(1)
+    images = module.normalise(batch["image"])
+    mask = module.masking.draw(batch["index"], batch["epoch"])
+    hidden = mask.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None]
+    with torch.no_grad():
+        error = (module.network.reconstruct(images, mask) - images).abs()
+        loss = float(module.loss(batch))
+    assert loss == pytest.approx(float(error[hidden].mean()), rel=1e-6)
+    assert hidden.sum() == BATCH * module.masking.hidden_px
+
+
+def test_held_out_images_are_measured_with_the_masks_of_epoch_0():
+    module, (batch,) = learner(), batches(1)
+    later = batch | {"epoch": batch["epoch"] + 5}
+    with torch.no_grad():
+        (first,), (again,) = (module.measure(one).values() for one in (batch, later))
+        loss = float(module.loss(batch))  # of epoch 0, too
+    assert first.dtype == torch.float64
+    assert first == again
+    assert float(first) / BATCH == pytest.approx(loss, rel=1e-6)
+
+
+def test_a_reconstruction_is_pixels_and_the_masks_that_were_used():
+    module, (batch,) = learner(), batches(1)
+    with torch.no_grad():
+        pixels, mask = module.reconstruct(batch["image"], batch["index"])
+    assert (pixels.dtype, pixels.shape) == (torch.uint8, batch["image"].shape)
+    assert torch.equal(mask, module.masking.draw(batch["index"], 0))
