@@ -1,4 +1,4 @@
-"""What would fail after hours in the queue is found before: shards, world size, disk, folder."""
+"""Checks of a run before it waits for hours in the queue: shards, processes, disk, run folder."""
 
 import math
 import os
@@ -48,8 +48,8 @@ def describe_world(sizes: Sizes, fewest: int) -> str:
     """Say how large the shares are.
 
     Args:
-        sizes: The run on as many processes as it may get.
-        fewest: As few as it may get.
+        sizes: The run on the most processes that it may get.
+        fewest: The fewest processes that it may get.
     """
     most, shares = len(sizes.shares), sorted(set(sizes.shares))
     uneven = "" if len(shares) == 1 else "; the shares are uneven, a divisor of the lanes is faster"
@@ -79,7 +79,14 @@ def check_time(time: str, warning_s: int) -> int:
 
 
 def estimate_hours(sizes: Sizes, folder: RunFolder, images_per_s: float | None, life_s: int) -> str:
-    """Say how many steps are left, and hours and lives at a stated speed or the run's last one."""
+    """Say how many steps are left, and how many hours and lives they take.
+
+    Args:
+        sizes: The run.
+        folder: Its folder, which tells the steps done and the last speed.
+        images_per_s: The speed that the user states; None for the last one.
+        life_s: Seconds of one life.
+    """
     left = sizes.stop_step - last_step(folder)
     steps = f"{sizes.stop_step:,d} steps, {left:,d} of them to do"
     source = "stated"
@@ -130,11 +137,11 @@ class FinishedRun(UserError):
 
 
 def check_folder(config: RunConfig, resume_from: Path | None) -> str:
-    """Refuse a run folder that is another run's, in a job's hands, or finished.
+    """Refuse a run folder that another run or a living job has, or whose run is finished.
 
     Raises:
-        FinishedRun: If it is finished, and of this very run.
-        UserError: If it is one of the others.
+        FinishedRun: If the run of this config is finished.
+        UserError: If another run or a living job has the folder, or it cannot be written to.
     """
     folder, kind = RunFolder(Path(config.run_dir)), kind_of(config)
     _require_writable(folder.root)
@@ -160,8 +167,8 @@ def check_folder(config: RunConfig, resume_from: Path | None) -> str:
 
 def _require_free(folder: RunFolder) -> None:
     """Refuse a folder that a living job owns, or waits for."""
-    last = [*read_lines(folder.jobs), {}][-2:][0]
-    for line in (last, read_json(folder.owner)):
+    submitted = read_lines(folder.jobs)
+    for line in (*submitted[-1:], read_json(folder.owner)):
         job = line.get("job")
         state = None if job is None else look_up(str(job))
         if state is not None and state.alive:
@@ -177,15 +184,19 @@ def _require_writable(folder: Path) -> None:
         raise UserError(f"run_dir {folder} cannot be written to: {here}; give another --run_dir")
 
 
-def check_encoder(encoder: str | None, comes: str | None) -> str | None:
-    """Refuse an encoder that is neither there nor the run of the stage before.
+def check_encoder(encoder: str | None, before: str | None) -> str | None:
+    """Refuse an encoder that is not there.
+
+    Args:
+        encoder: What the config says.
+        before: The run folder of the stage before, which will make its encoder.
 
     Raises:
-        UserError: If it is not.
+        UserError: If it is not there and will not be made.
     """
     if encoder is None:
         return None
-    if encoder == comes:
+    if encoder == before:
         return f"{encoder}, which the step before makes"
     place = Path(encoder)
     if place.is_dir() and not RunFolder(place).encoder.is_file():
@@ -196,7 +207,7 @@ def check_encoder(encoder: str | None, comes: str | None) -> str | None:
 
 
 def _nearest_place(folder: Path) -> Path:
-    """Return the folder, or the nearest above it that is there."""
+    """Return the folder, or the nearest folder above it that exists."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 

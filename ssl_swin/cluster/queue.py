@@ -26,7 +26,7 @@ class JobState:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, or will without anybody's doing."""
+        """Whether it runs, or waits to run."""
         return self.state not in GONE
 
 

@@ -48,7 +48,7 @@ class CheckedStage:
 
 
 def submit(request: Request) -> None:
-    """Check runs, write their batch scripts and queue them; do nothing of it if a check fails.
+    """Check runs, then write their batch scripts and queue them, or do nothing if a check fails.
 
     Args:
         request: What a command line asks for.
@@ -189,7 +189,7 @@ def _script(
 
 
 def _without_run_dir(settings: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out what the script says in a line of its own."""
+    """Leave out --run_dir, which the script sets in a line of its own."""
     before = ("", *settings)
     return tuple(
         word
@@ -221,22 +221,22 @@ def _tasks_per_node(config: RunConfig, options: Options) -> int:
     return tasks
 
 
-def _queue(prepared: CheckedStage, after: str | None) -> str:
+def _queue(stage: CheckedStage, after: str | None) -> str:
     """Write the script, hand it to sbatch, and say where the job is; return its id."""
-    for run in prepared.runs:
+    for run in stage.runs:
         run.mkdir(parents=True, exist_ok=True)
-    write_text(prepared.path, prepared.script.render())
+    write_text(stage.path, stage.script.render())
     chain = [] if after is None else [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
-    job = _sbatch([*chain, str(prepared.path)])
-    log = prepared.script.log.replace("%j", job).replace("%A", job)
-    for task, run in enumerate(prepared.runs):
-        name = f"{job}_{task}" if prepared.script.sweep else job
-        line = {"job": name, "kind": prepared.kind, "after": after, "submitted": time.time()}
+    job = _sbatch([*chain, str(stage.path)])
+    log = stage.script.log.replace("%j", job).replace("%A", job)
+    for task, run in enumerate(stage.runs):
+        name = f"{job}_{task}" if stage.script.sweep else job
+        line = {"job": name, "kind": stage.kind, "after": after, "submitted": time.time()}
         append_line(RunFolder(run).jobs, line | {"log": log.replace("%a", str(task))})
-    root = shlex.quote(str(prepared.root))
+    root = shlex.quote(str(stage.root))
     print(
         f"job {job}{'' if after is None else f', after the success of {after}'}\n"
-        f"  script: {prepared.path}\n"
+        f"  script: {stage.path}\n"
         f"  log:    {log}\n"
         f"  watch:  ssl-swin status {root} --watch\n"
         f"  curves: tensorboard --logdir {root}\n"
@@ -246,7 +246,7 @@ def _queue(prepared: CheckedStage, after: str | None) -> str:
 
 
 def _would_start(script: Script) -> str:
-    """Say when SLURM would start this job, or why not; what is missing now may come back."""
+    """Say when SLURM would start this job, or why not; that is no refusal: nodes may come back."""
     environment, _ = clean(os.environ)
     try:
         answer = subprocess.run(
@@ -283,6 +283,6 @@ def _sbatch(arguments: list[str]) -> str:
 
 
 def clean(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the variables without those that another job left behind, and the names of these."""
+    """Drop the variables that another job left behind; return the rest and the dropped names."""
     dropped = [name for name in environment if _LEAKED.fullmatch(name) and name not in _KEPT]
     return {name: environment[name] for name in environment if name not in dropped}, dropped

@@ -51,7 +51,7 @@ def verdict(run_dir: Path, status: int, max_restarts: int = 100) -> int:
 
 
 def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restarts: int) -> Verdict:
-    """Decide from the run folder's records, of which each may be missing."""
+    """Decide from the run folder's records; each of them may be missing."""
     folder = RunFolder(run_dir)
     lives, before = read_lines(folder.lives), read_lines(folder.verdicts)
     life = _this_life(lives, before, job, restart)
@@ -60,7 +60,7 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
     if end.get("status") == errors.REQUEUE:
         status = errors.REQUEUE  # it had saved; a process that then hung in leaving lost nothing
     requeue, why = _judge(folder, status, life, end, before)
-    if status == errors.LOST and not _is_owned(folder, job, restart):
+    if status == errors.LOST and not _is_ours(folder, job, restart):
         requeue, why = False, "a life that started later owns the run folder"
     if requeue and restart >= max_restarts:
         requeue, why = False, f"{why}, but SLURM started this job {restart} times again already"
@@ -92,12 +92,12 @@ def _judge(
 
 
 def first_end(folder: RunFolder, life: int | None) -> Line:
-    """Return what a life said first of its end; what it says later is a consequence."""
+    """Return the first end that a life recorded; later ones are consequences of it."""
     return next((line for line in read_lines(folder.ends) if line.get("life") == life), {})
 
 
-def _is_owned(folder: RunFolder, job: str | None, restart: int) -> bool:
-    """Whether no other start has claimed the folder: any process may end with LOST's number."""
+def _is_ours(folder: RunFolder, job: str | None, restart: int) -> bool:
+    """Whether no other start owns the folder; by chance any process may end with LOST's number."""
     owner = read_json(folder.owner)
     claimed = str(owner.get("job")), int(owner.get("restart") or 0)
     return not owner or claimed == (str(job), restart)

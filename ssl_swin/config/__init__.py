@@ -1,1 +1,1 @@
-"""What a run is: frozen dataclasses; read by runs, cluster and __main__ only."""
+"""What a run is: frozen dataclasses; read by runs, cluster and the command line only."""

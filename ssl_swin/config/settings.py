@@ -1,7 +1,11 @@
-"""What all settings share: how they are declared, checked, flattened and compared."""
+"""What all settings share: how they are declared, checked, flattened and compared.
+
+The default of a new setting is what was done before there was one. Runs that began without it then
+go on as they were.
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any
 
 from ssl_swin.errors import UserError
@@ -10,8 +14,8 @@ from ssl_swin.errors import UserError
 # number that it learns. A run may go on with another value.
 LAYOUT: Mapping[str, Any] = {"layout": True}
 
-# Settings of earlier releases that stored configs still hold: the name that each has today, and
-# those that are gone without changing a number.
+# Settings that configs of earlier releases still hold: old name -> name today, and those that are
+# gone and changed no number.
 RENAMED: dict[str, str] = {}
 REMOVED: frozenset[str] = frozenset()
 
@@ -39,58 +43,9 @@ def require_share(**values: float) -> None:
         require(0 <= value <= 1, f"{name.replace('__', '.')}={value} must lie in [0, 1]")
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One value of a config.
-
-    Attributes:
-        name: With dots: `data.num_workers`.
-        value: As in YAML: a tuple is a list, an inner dataclass a dict.
-        default: What holds where the setting is not given; None if it must be.
-        layout: Whether it is a layout setting.
-        inner_layout: Of a tuple of dataclasses: the names of their layout settings.
-    """
-
-    name: str
-    value: Any
-    default: Any
-    layout: bool
-    inner_layout: frozenset[str]
-
-    def numbers(self, value: Any) -> Any:
-        """Return what of a value of this setting changes numbers."""
-        if not self.inner_layout or not isinstance(value, list):
-            return value
-        return [{k: v for k, v in item.items() if k not in self.inner_layout} for item in value]
-
-
-def settings(config: Any, defaults: Any = None, prefix: str = "") -> Iterator[Setting]:
-    """Walk the fields of a config, and of the dataclasses in it.
-
-    Args:
-        config: A dataclass.
-        defaults: Another of its class that gives the defaults; None for those of the fields.
-        prefix: What names begin with.
-    """
-    for one in fields(config):
-        value = getattr(config, one.name)
-        default = _default(one) if defaults is None else getattr(defaults, one.name)
-        if is_dataclass(value):
-            yield from settings(value, default, f"{prefix}{one.name}.")
-            continue
-        inner = (inside for item in _items(value) for inside in fields(item))
-        yield Setting(
-            prefix + one.name,
-            _plain(value),
-            _plain(default),
-            _is_layout(one),
-            frozenset(inside.name for inside in inner if _is_layout(inside)),
-        )
-
-
 def flatten(config: Any) -> dict[str, Any]:
     """Return a config as one flat dict with dotted names and values as in YAML."""
-    return {one.name: one.value for one in settings(config)}
+    return {name: _plain(value) for name, _, value, _ in _walk(config)}
 
 
 def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, Any]]:
@@ -103,26 +58,43 @@ def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, 
     """
     before = {RENAMED.get(name, name): stored[name] for name in stored if name not in REMOVED}
     changed = {}
-    for one in settings(config):
-        old = before.pop(one.name, one.default)
-        if not one.layout and one.numbers(old) != one.numbers(one.value):
-            changed[one.name] = (old, one.value)
+    for name, is_layout, value, default in _walk(config):
+        old, now = before.pop(name, _plain(default)), _plain(value)
+        if not is_layout and _numbers(old, value) != _numbers(now, value):
+            changed[name] = (old, now)
     return changed | {name: (old, None) for name, old in before.items()}
+
+
+def _walk(config: Any, defaults: Any = None, prefix: str = "") -> Iterator[tuple]:
+    """Yield of each setting: name, whether it is a layout setting, value, default.
+
+    Args:
+        config: A dataclass; the fields of dataclasses in it are settings too.
+        defaults: Another of its class that gives the defaults; None for those of the fields.
+        prefix: What names begin with.
+    """
+    for one in fields(config):
+        name, value = prefix + one.name, getattr(config, one.name)
+        default = _default(one) if defaults is None else getattr(defaults, one.name)
+        if is_dataclass(value):
+            yield from _walk(value, default, f"{name}.")
+        else:
+            yield name, "layout" in one.metadata, value, default
+
+
+def _numbers(plain: Any, value: Any) -> Any:
+    """Return what of a plain value changes numbers: of `data.sets` the weights, not the places."""
+    items = value if isinstance(value, tuple) and isinstance(plain, list) else ()
+    layout = {
+        one.name for item in items if is_dataclass(item) for one in fields(item) if one.metadata
+    }
+    return [{k: v for k, v in one.items() if k not in layout} for one in plain] if layout else plain
 
 
 def _default(one: Field) -> Any:
     if one.default_factory is not MISSING:
         return one.default_factory()
     return None if one.default is MISSING else one.default
-
-
-def _is_layout(one: Field) -> bool:
-    return bool(one.metadata.get("layout"))
-
-
-def _items(value: Any) -> list[Any]:
-    """Return the dataclasses in a tuple."""
-    return [item for item in value if is_dataclass(item)] if isinstance(value, tuple) else []
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""What a config amounts to, in plain numbers: for the run, and for the checks before it is queued.
+"""What a config amounts to, in plain numbers: for a run that is built and one that is queued.
 
-torch is imported only to count the network.
+Only counting the network imports torch.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Sizes:
     shares: tuple[int, ...]
     """Images of each process at each step."""
     num_micro_batches: int
-    """Parts that a process puts its share through the network in."""
+    """Micro-batches that each share is cut into."""
     global_batch_size: int
     steps_per_epoch: int
     stop_step: int
