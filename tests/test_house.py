@@ -1,3 +1,4 @@
+import importlib
 import re
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def test_every_relative_link_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     relative = [t.partition("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
     assert [t for t in relative if not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("ssl_swin/**/*.py")), ids=name_of)
+def test_every_module_can_be_imported(path):
+    importlib.import_module(name_of(path.with_suffix("")).replace("/", "."))
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("ssl_swin/**/*.py")), ids=name_of)
