@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow test-commands test-slurm test-slurm-quick slurm check bench tensorboard
+.PHONY: setup demo test test-oldest test-slow test-commands test-slurm test-slurm-quick slurm check bench tensorboard
+OLDEST := .venv-oldest
+# What leans most on other people's code; with these, every test file is imported.
+LEANING := tests/data/pixels tests/data/remote/test_remote_shards.py tests/shard_tools/test_create.py \
+  tests/golden tests/models tests/pretrained tests/test_house.py tests/test_main.py \
+  tests/training/test_augmentations.py tests/training/test_trainer.py
 SLURM := slurmctld slurmd slurm-client munge iproute2
 # Tests on up to four processes; a file stays on one, for what its tests share.
 SHARED := -n auto --maxprocesses 4 --dist loadfile
@@ -22,6 +27,14 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(SHARED)
+
+# The oldest versions that pyproject.toml admits, in an environment of their own.
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(if $(UV),uv venv -q --python $(PYTHON) $(OLDEST),$(PYTHON) -m venv $(OLDEST))
+	$(OLDEST)/bin/python .ci/oldest.py > $(OLDEST)/oldest.txt
+	$(if $(UV),uv pip install -q --python $(OLDEST)/bin/python,$(OLDEST)/bin/python -m pip install -q) -c $(OLDEST)/oldest.txt -e '.[dev]'
+	$(OLDEST)/bin/python -m pytest --collect-only -qq -m ''
+	$(OLDEST)/bin/python -m pytest $(SHARED) $(LEANING)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not slurm'

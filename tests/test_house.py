@@ -1,6 +1,7 @@
 """The rules of the house: configs and links hold, and every module of the package is in order."""
 
 import ast
+import importlib
 import io
 import re
 import sys
@@ -227,3 +228,8 @@ def test_every_rule_finds_what_breaks_it_and_nothing_else(rule):
 
 def test_exceptions_are_of_rules_that_there_are():
     assert EXCEPTIONS.keys() <= {rule.__name__ for rule in RULES}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
+def test_every_module_can_be_imported(module):
+    importlib.import_module(dotted(module).removesuffix(".__init__"))

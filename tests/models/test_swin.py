@@ -88,8 +88,10 @@ def test_windows_shrink_and_shifts_vanish_by_the_official_rule(
 
 def test_weights_start_as_in_the_official_code():
     torch.manual_seed(0)
-    encoder = tiny(embed_dim=64)
-    assert encoder.mask_token.std().item() == pytest.approx(0.02, rel=0.3)
+    encoders = [tiny(embed_dim=64) for _ in range(8)]
+    tokens = torch.cat([encoder.mask_token for encoder in encoders])  # of one, 64 numbers spread
+    assert tokens.std().item() == pytest.approx(0.02, rel=0.15)
+    encoder = encoders[0]
     conv = encoder.backbone.patch_embed.proj
     bound = (3 * 4 * 4) ** -0.5  # PyTorch's default: uniform within it
     assert conv.weight.abs().max().item() == pytest.approx(bound, rel=0.01)

@@ -36,8 +36,18 @@ def pixel(data):
 def test_every_kind_of_image_comes_out_in_the_colours_asked_for(mode, in_chans):
     image = noise("L").convert("1") if mode == "1" else noise(mode)
     kind = "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"
-    decoded = decode(encoded(image, kind), in_chans)
+    options = {"compression": "tiff_adobe_deflate"} if mode == "YCbCr" else {}
+    decoded = decode(encoded(image, kind, **options), in_chans)
     assert (decoded.mode, decoded.size) == ({1: "L", 3: "RGB"}[in_chans], (7, 5))
+
+
+def test_a_raw_ycbcr_tiff_is_converted_by_pillow_13_and_unreadable_before():
+    data = encoded(noise("YCbCr"), "TIFF")
+    if Image.open(io.BytesIO(data)).mode == "YCbCr":
+        assert decode(data, in_chans=3).mode == "RGB"
+    else:  # older ones take it for four bytes a pixel
+        with pytest.raises(UnreadableImage, match="truncated"):
+            decode(data, in_chans=3)
 
 
 @pytest.mark.parametrize(("mode", "in_chans"), [("RGB", 3), ("L", 1)])
