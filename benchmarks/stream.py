@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.shard_tools.create import create

@@ -19,8 +19,8 @@ from ssl_swin.config.run import (
     differences,
     flatten,
 )
-from ssl_swin.data.order.mixture import order_of
-from ssl_swin.data.order.one_set import Order, rank_lanes
+from ssl_swin.data.order.lanes import Dealing, Order, rank_lanes
+from ssl_swin.data.order.open import open_order
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.record.run_folder import (
     RunFolder,
@@ -86,14 +86,16 @@ def _order(config: RunConfig, sets: list[ShardSet]) -> Order:
     data, counts = config.data, tuple(one.counts for one in sets)
     if isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         counts = (np.array([data.num_labels]),)  # which ones they are is drawn in the job
-    return order_of(
+    return open_order(
         counts,
-        tuple(one.weight for one in data.sets),
-        data.samples_per_epoch,
-        config.seed,
-        config.training.global_batch_size,
-        data.num_lanes,
-        data.block_size,
+        Dealing(
+            seed=config.seed,
+            global_batch_size=config.training.global_batch_size,
+            num_lanes=data.num_lanes,
+            block_size=data.block_size,
+        ),
+        weights=tuple(one.weight for one in data.sets),
+        samples_per_epoch=data.samples_per_epoch,
     )
 
 

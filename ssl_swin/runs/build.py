@@ -16,8 +16,8 @@ from ssl_swin.config.run import (
 )
 from ssl_swin.data.batches.labels import Labels, balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.order.mixture import order_of
-from ssl_swin.data.order.one_set import Order
+from ssl_swin.data.order.lanes import Dealing, Order
+from ssl_swin.data.order.open import open_order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet, open_shards
@@ -159,15 +159,17 @@ def _order(config: RunConfig, sets: list[ShardSet], labels: Labels | None) -> Or
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
         counts = (np.array([len(places)]),)
-    return order_of(
+    return open_order(
         counts,
-        tuple(one.weight for one in data.sets),
-        data.samples_per_epoch,
-        config.seed,
-        config.training.global_batch_size,
-        data.num_lanes,
-        data.block_size,
-        places,
+        Dealing(
+            seed=config.seed,
+            global_batch_size=config.training.global_batch_size,
+            num_lanes=data.num_lanes,
+            block_size=data.block_size,
+        ),
+        weights=tuple(one.weight for one in data.sets),
+        samples_per_epoch=data.samples_per_epoch,
+        places=places,
     )
 
 

@@ -16,8 +16,10 @@ from rich.table import Table
 
 from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.batches.stream import PREPARED_TOGETHER, ImageStream
-from ssl_swin.data.order.mixture import order_of
-from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
+from ssl_swin.data.order.lanes import MAX_DEFAULT_LANES, Dealing
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.open import open_order
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.ahead import cache_plan, least_cache_bytes
@@ -156,7 +158,8 @@ def _tell_cache(shards: ShardSet, need: Need, num_lanes: int | None) -> None:
     if global_batch_size > shards.num_samples:  # such a run is refused; a smaller one has all of it
         least = int(shards.bytes.sum())
     else:
-        order = order_of((shards.counts,), (), None, 0, global_batch_size, num_lanes, BLOCK_SIZE)
+        dealing = Dealing(seed=0, global_batch_size=global_batch_size, num_lanes=num_lanes)
+        order = open_order((shards.counts,), dealing)
         least = least_cache_bytes(shards, order, need.processes, 1)
     print(cache_plan(shards, least, None, 0))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_swin.data.order.one_set import SetOrder, Shares
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.record.run_folder import read_lines
 from tests.training.conftest import write_shards

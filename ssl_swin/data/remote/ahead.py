@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_swin.data.order.one_set import Order, Share, Shares, Stretches, rank_lanes
+from ssl_swin.data.order.lanes import Order, Share, Stretches, rank_lanes
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 
@@ -135,7 +136,7 @@ class Needs:
             return np.unique(self.shards.locate(self.order.places)[0]).tolist(), self.stop_step
         after = self.order.next_block(step)
         found = self.order.shards_at(step, self.rank, self.world_size).tolist()
-        if after < self.stop_step and not self.order.begins_line(after):
+        if after < self.stop_step and not self.order.begins_ring(after):
             found += self.order.shards_at(after, self.rank, self.world_size).tolist()
         return list(dict.fromkeys(found)), after
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from ssl_swin.__main__ import run
+from ssl_swin.data.order.lanes import Stretches
 from ssl_swin.data.order.mixture import Mixture
-from ssl_swin.data.order.one_set import SetOrder, Shares, Stretches
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.remote.ahead import (
     FetchAhead,
     Needs,
@@ -246,7 +248,7 @@ def test_a_mixture_names_the_shards_it_reads_and_stays_under_the_least_cache(blo
     for step in range(400):
         for rank in range(2):
             held = set(order.shards_at(step, rank, 2).tolist())
-            assert set(shards.locate(order.draw(step, rank, 2).index)[0].tolist()) <= held
+            assert set(shards.locate(order.share(step, rank, 2).index)[0].tolist()) <= held
         after = order.next_block(step)
         assert after > step
         both = np.union1d(order.shards_at(step), order.shards_at(after))

@@ -11,7 +11,8 @@ from ssl_swin.__main__ import _told_by_worker, run
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.order.one_set import SetOrder, Shares
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.remote_shards import index_remote
 from ssl_swin.data.shards.indexing import index_shards, write_manifest

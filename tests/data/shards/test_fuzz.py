@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
