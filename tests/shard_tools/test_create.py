@@ -12,10 +12,12 @@ import pytest
 import webdataset
 from PIL import Image
 
+from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.shard_set import ShardReader, ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.assign import PackOptions, list_images, plan_shards
 from ssl_swin.shard_tools.create import create, encode
+from tests.data.pixels.pictures import encoded, noise
 from tests.data.shards.tars import image_bytes, write_tar
 
 NAMES = [
@@ -251,12 +253,24 @@ def test_unreadable_files_are_all_named_and_left_out(source, tmp_path, capsys):
 def test_images_are_encoded_again_only_as_asked(name, size, options, kind, result):
     kinds = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}
     data = image_bytes(0, kinds[name[2:]], size)
-    extension, encoded = encode(name, data, PackOptions(**(vars(OPTIONS) | options)))
-    image = Image.open(io.BytesIO(encoded))
+    extension, again = encode(name, data, PackOptions(**(vars(OPTIONS) | options)))
+    image = Image.open(io.BytesIO(again))
     assert (image.format, image.size) == (kind, result)
     assert extension == {"PNG": "png", "JPEG": "jpg"}[kind]
     small = PackOptions(**(vars(OPTIONS) | {"short_side": 40}))
     assert encode(name, data, small) == (name[2:], data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_scaled_image_is_turned_upright_once(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(noise("L", (40, 20)), kind, exif=exif)
+    _, small = encode(f"a.{kind.lower()}", data, PackOptions("a", None, None, 10, None, 0))
+    whole = decode(data, in_chans=1)
+    expected = whole.resize([side // 2 for side in whole.size], Image.Resampling.BICUBIC)
+    assert decode(small, in_chans=1).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "CMYK"])
