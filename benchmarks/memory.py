@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import SetOrder, Shares
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
 
 GROWN = 1.05  # the last quarter's median over the first's, from which on it counts as growth

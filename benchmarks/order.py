@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import EpochOrder, SetOrder, Shares
+from ssl_swin.data.order.one_set import EpochOrder, SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, end_row, index_beside
 from ssl_swin.data.shards.manifest import MANIFEST_NAME
 
@@ -31,13 +32,13 @@ def mixing(opened: EpochOrder, steps: np.ndarray) -> list[str]:
     """How often a global batch holds two samples of one shard, and two neighbours of a shard."""
     order, same, neighbours, shards = opened.order, [], [], []
     for step in steps:
-        batch = opened.share(int(step))
+        batch = opened.samples(int(step))
         shard = batch // SHARD_SAMPLES
         same.append((shard[1:] == shard[:-1]).mean())
         neighbours.append((np.diff(np.sort(batch)) == 1).mean())
         shards.append(len(np.unique(shard)))
     lanes, per_lane = order.num_lanes, order.global_batch_size // order.num_lanes
-    adjacent = abs(np.diff(np.stack([opened.share(int(s)) for s in steps]).reshape(-1, per_lane)))
+    adjacent = abs(np.diff(np.stack([opened.samples(int(s)) for s in steps]).reshape(-1, per_lane)))
     return [
         f"global batch of {order.global_batch_size} in {lanes} lanes, {len(steps)} batches:",
         f"- consecutive pairs of one shard: {np.mean(same):.4f}",
@@ -51,7 +52,7 @@ def reading(opened: EpochOrder, world_size: int, first: int, num_steps: int) -> 
     """One row of the table: what one rank, in the middle, touches in so many steps."""
     rank = world_size // 2
     steps = range(first, first + num_steps)
-    shares = np.stack([opened.share(step, rank, world_size) for step in steps])
+    shares = np.stack([opened.samples(step, rank, world_size) for step in steps])
     shard = shares // SHARD_SAMPLES
     at_once = [len(np.unique(shard[step : step + 10])) for step in range(0, num_steps, 10)]
     by_shard = np.argsort(shard.ravel(), kind="stable")  # each shard's reads, in reading order

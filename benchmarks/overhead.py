@@ -28,7 +28,8 @@ from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from ssl_swin import signals
-from ssl_swin.data.order.one_set import SetOrder, Share
+from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
@@ -101,12 +102,12 @@ class NoImages:
     def on_cpu(self) -> "NoImages":
         return self
 
-    def __getitems__(self, draw: Share) -> dict[str, Tensor]:
-        num = len(draw.index)
+    def __getitems__(self, share: Share) -> dict[str, Tensor]:
+        num = len(share.index)
         return {
             "image": torch.zeros(num, 1, 2, 2, dtype=torch.uint8),
-            "index": torch.from_numpy(draw.index),
-            "epoch": torch.full((num,), draw.epoch),
+            "index": torch.from_numpy(share.index),
+            "epoch": torch.full((num,), share.epoch),
             "replaced": torch.full((num,), -1),
         }
 
@@ -170,7 +171,7 @@ def run(run_dir: str, steps: int, mode: str, environment: dict[str, str]) -> Non
     schedule = Schedule(0, GLOBAL_BATCH, order.steps_per_epoch, 1, curve, 0.05, (0.9, 0.999), 5.0)
     module = OneParameter(nn.Linear(1, 1, bias=False), Normalisation((0.5,), (0.5,)), schedule)
     stream: Any = NoImages()
-    object.__setattr__(order, "draw", timed("SetOrder", order.draw))
+    object.__setattr__(order, "share", timed("SetOrder", order.share))
     datamodule = StreamModule(stream, order, None, (0, steps), num_workers=0)
     stopwatch = Stopwatch()
     listed = callbacks(folder, steps)

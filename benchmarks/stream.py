@@ -42,7 +42,7 @@ from torch.utils.data import DataLoader
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create

@@ -19,9 +19,9 @@ from ssl_swin.runs.sizes import (
     NetworkSizes,
     Sizes,
     count_steps,
-    open_order,
     open_set,
     open_sets,
+    order_of,
 )
 
 
@@ -41,7 +41,7 @@ def open_sizes(config: RunConfig, world_size: int) -> Sizes:
     require_same_shards(read_json(folder.shards), join(sets).describe())
     if config.data.val_shards is not None:
         open_set(config.data, config.data.val_shards, index_missing=False)
-    return count_steps(config, open_order(config, sets), world_size)
+    return count_steps(config, order_of(config, sets), world_size)
 
 
 def describe_world(sizes: Sizes, fewest: int) -> str:

@@ -11,7 +11,7 @@ from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_
 from ssl_swin.data.batches.labels import Labels, balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import join
-from ssl_swin.data.order.one_set import Order
+from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -24,7 +24,7 @@ from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
-from ssl_swin.runs.sizes import Sizes, count_steps, open_order, open_set, open_sets
+from ssl_swin.runs.sizes import Sizes, count_steps, open_set, open_sets, order_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -119,7 +119,7 @@ def _images(config: RunConfig, resume_from: Path | None) -> Images:
         mean=data.mean,
     )
     stream = ImageStream(shards, transform, img_size, len(data.mean), labels, data.decoder)
-    return Images(kind, start, shards, stream, open_order(config, sets, places))
+    return Images(kind, start, shards, stream, order_of(config, sets, places))
 
 
 def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:

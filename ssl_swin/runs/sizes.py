@@ -11,8 +11,9 @@ import numpy as np
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import RunConfig
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.mixture import order_of
+from ssl_swin.data.order.lanes import Dealing
 from ssl_swin.data.order.one_set import Order
+from ssl_swin.data.order.open import open_order
 from ssl_swin.data.shards.shard_set import ShardSet
 
 
@@ -61,7 +62,7 @@ def open_set(data: DataConfig, pattern: str, index_missing: bool = True) -> Shar
     return open_shards(pattern, cache_dir, data.cache_gb, index_missing)
 
 
-def open_order(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:
+def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:
     """Return which images a run reads at which step.
 
     Args:
@@ -76,16 +77,14 @@ def open_order(config: RunConfig, sets: list[ShardSet], places: np.ndarray | Non
     data, counts = config.data, tuple(one.counts for one in sets)
     if isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         counts = (np.array([data.num_labels]),)
-    return order_of(
-        counts,
-        tuple(one.weight for one in data.sets),
-        data.samples_per_epoch,
-        config.seed,
-        config.training.global_batch_size,
-        data.num_lanes,
-        data.block_size,
-        places,
+    dealing = Dealing(
+        seed=config.seed,
+        global_batch_size=config.training.global_batch_size,
+        num_lanes=data.num_lanes,
+        block_size=data.block_size,
     )
+    weights = tuple(one.weight for one in data.sets)
+    return open_order(counts, dealing, weights, data.samples_per_epoch, places)
 
 
 def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:
@@ -93,7 +92,7 @@ def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:
 
     Args:
         config: The run.
-        order: From `open_order`.
+        order: From `order_of`.
         world_size: Training processes on all nodes.
 
     Raises:

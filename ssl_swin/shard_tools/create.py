@@ -169,13 +169,15 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     """
     decode(data, in_chans=3)
     extension = name.rpartition(".")[2].lower()
-    image = upright(open_image(data))
+    image = open_image(data)
     shorter = min(image.size)
     resized = options.short_side is not None and shorter > options.short_side
     if not resized and options.quality is None:
         return extension, data
     lossless = options.quality is None and by_extension()[extension].lossless
-    if not lossless or image.mode not in _PNG_MODES:
+    if lossless and image.mode in _PNG_MODES:
+        image = upright(image)
+    else:
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
         image = decode(data, in_chans=1 if grey else 3)
     if resized:

@@ -14,8 +14,10 @@ from rich.table import Table
 
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.mixture import order_of
-from ssl_swin.data.order.one_set import BLOCK_SIZE, MAX_DEFAULT_LANES, SetOrder, Shares
+from ssl_swin.data.order.lanes import MAX_DEFAULT_LANES, Dealing
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.open import open_order
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -138,7 +140,7 @@ def _tell_cache(shards: ShardSet, need: Need, num_lanes: int | None) -> None:
         size = need.batch * need.processes
         if size > shards.num_samples:  # such a run is refused; a smaller one has all of the set
             return int(shards.bytes.sum())
-        order = order_of((shards.counts,), (), None, 0, size, num_lanes, BLOCK_SIZE)
+        order = open_order((shards.counts,), Dealing(0, size, num_lanes))
         return least_cache_bytes(shards, order, need.processes, 1)
 
     line = cache_line(shards, least_bytes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.batches.stream import PREPARED_TOGETHER, ImageStream
-from ssl_swin.data.order.one_set import Shares
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.decode import UnreadableImage
 
 STAGES = ("read", "header and draw", "decode", "resize and write")

@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from ssl_swin.data.batches.batch import Batch
-from ssl_swin.data.order.one_set import micro_batch_bounds
+from ssl_swin.data.order.shares import micro_batch_bounds
 from ssl_swin.draw import Purpose, raw
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.curve import LearningRateCurve, set_lr

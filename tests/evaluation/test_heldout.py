@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.order.one_set import EvaluationShares
+from ssl_swin.data.order.shares import EvaluationShares
 from ssl_swin.evaluation.heldout import measure
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary

@@ -11,7 +11,7 @@ from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.errors import UserError
-from ssl_swin.runs.sizes import Sizes, count_network, count_steps, open_order, open_set, open_sets
+from ssl_swin.runs.sizes import Sizes, count_network, count_steps, open_set, open_sets, order_of
 from ssl_swin.training.checkpoint_file import read_checkpoint
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
@@ -44,7 +44,7 @@ def finetune(shards, **data):
 
 
 def sizes(config, world_size=1):
-    return count_steps(config, open_order(config, open_sets(config.data)), world_size)
+    return count_steps(config, order_of(config, open_sets(config.data)), world_size)
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +148,9 @@ import sys
 from ssl_swin.config.data import DataConfig
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.runs.sizes import count_steps, open_order, open_sets
+from ssl_swin.runs.sizes import count_steps, order_of, open_sets
 config = PretrainConfig("x", DataConfig({shards!r}), training=TrainingConfig(global_batch_size=8))
-assert count_steps(config, open_order(config, open_sets(config.data)), 2).steps_per_epoch == 2
+assert count_steps(config, order_of(config, open_sets(config.data)), 2).steps_per_epoch == 2
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

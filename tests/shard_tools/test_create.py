@@ -13,10 +13,12 @@ import webdataset
 from PIL import Image
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create, encode
+from tests.data.pixels.pictures import encoded, noise
 from tests.data.shards.tars import image_bytes, write_tar
 
 
@@ -201,6 +203,18 @@ def test_images_are_encoded_again_only_as_asked(name, size, options, kind, resul
     assert extension == {"PNG": "png", "JPEG": "jpg"}[kind]
     small = PackOptions(short_side=40)
     assert encode(name, data, small) == (name[2:], data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_scaled_image_is_turned_upright_once(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(noise("L", (40, 20)), kind, exif=exif)
+    _, small = encode(f"a.{kind.lower()}", data, PackOptions("a", None, None, 10, None, 0))
+    whole = decode(data, in_chans=1)
+    expected = whole.resize([side // 2 for side in whole.size], Image.Resampling.BICUBIC)
+    assert decode(small, in_chans=1).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "CMYK"])

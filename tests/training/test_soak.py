@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import SetOrder, Shares
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.record.lines import read_lines
 from tests.training.conftest import write_shards
 from tests.training.launch import PATIENCE_S, PROCESSES, finish

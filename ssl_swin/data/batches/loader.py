@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from ssl_swin import signals
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 
 _PREFETCH = 2  # batches that each loader process makes ahead
 

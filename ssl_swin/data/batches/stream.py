@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from ssl_swin.data.batches.batch import Batch, Shapes, empty
 from ssl_swin.data.batches.labels import Labels
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.render import EncodedSample, Renderer

@@ -50,10 +50,11 @@ def naming_what_is_broken() -> Iterator[None]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says.
+    """Load an image and turn it as its EXIF orientation says.
 
     Not by ImageOps.exif_transpose: it writes all EXIF anew and fails over fields nobody needs.
     """
+    image.load()  # first: Pillow turns a TIFF itself then, and its EXIF no longer asks for it
     turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 

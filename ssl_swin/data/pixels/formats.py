@@ -81,5 +81,4 @@ def decode(data: bytes, in_chans: int) -> Image.Image:
     """
     image = open_image(data)
     with naming_what_is_broken():
-        image.load()
         return in_colours(upright(image), in_chans)

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ssl_swin.data.order.one_set import Share, Shares
+from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.shards.storage import NeededAt, Prefetch
 from ssl_swin.errors import ShardError

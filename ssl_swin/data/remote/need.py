@@ -120,6 +120,6 @@ class Needs:
             return np.unique(self.shards.locate(self.order.places)[0]).tolist(), self.stop_step
         after = self.order.next_block(step)
         found = self.order.shards_at(step, self.rank, self.world_size).tolist()
-        if after < self.stop_step and not self.order.begins_line(after):
+        if after < self.stop_step and not self.order.begins_ring(after):
             found += self.order.shards_at(after, self.rank, self.world_size).tolist()
         return list(dict.fromkeys(found)), after

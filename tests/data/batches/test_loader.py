@@ -13,7 +13,8 @@ from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.batches.loader import loader, num_in_flight
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import SetOrder, Shares
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
 
 

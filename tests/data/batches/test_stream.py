@@ -9,7 +9,8 @@ from PIL import Image
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import EvaluationShares, Share
+from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.order.shares import EvaluationShares
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.shards.reader import ShardReader
@@ -133,8 +134,8 @@ def test_epochs_show_other_crops_of_the_same_image(tiny_shards):
 
 def test_the_sample_set_is_read_to_the_end():
     stream = stream_of("data/fashion-mnist-sample/test-*.tar", labels=Labels(10))
-    draws = EvaluationShares(np.arange(len(stream)), 500, 0, 1)
-    batches = [stream.__getitems__(draw) for draw in draws]
+    shares = EvaluationShares(np.arange(len(stream)), 500, 0, 1)
+    batches = [stream.__getitems__(share) for share in shares]
     assert torch.bincount(torch.cat([b["label"] for b in batches])).tolist() == [200] * 10
     assert all((b["replaced"] == -1).all() for b in batches)
 

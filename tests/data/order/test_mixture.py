@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ssl_swin.data.order.mixture import PERIOD, Mixture, order_of, quotas
-from ssl_swin.data.order.one_set import SetOrder, Shares
+from ssl_swin.data.order.mixture import PERIOD, Mixture, quotas
+from ssl_swin.data.order.shares import Shares
 
 COUNTS = (np.array([400, 1, 0, 350]), np.array([90, 30]), np.array([3000]))
 WEIGHTS = (5.0, 2.0, 3.0)
@@ -18,26 +18,26 @@ def make(seed=0, lanes=8, batch=48, weights=WEIGHTS, block=64, epoch=960):
     return Mixture(COUNTS, weights, epoch, seed, batch, lanes, block)
 
 
-def drawn(mixture, start, stop, world_size=1):
+def read(mixture, start, stop, world_size=1):
     """(step, set, pass, sample) of every place, as the ranks read them."""
     for step in range(start, stop):
         for rank in range(world_size):
-            draw = mixture.draw(step, rank, world_size)
-            sets = np.searchsorted(STARTS, draw.index, side="right") - 1
-            yield from zip([step] * len(sets), sets, draw.epoch, draw.index, strict=True)
+            share = mixture.share(step, rank, world_size)
+            sets = np.searchsorted(STARTS, share.index, side="right") - 1
+            yield from zip([step] * len(sets), sets, share.epoch, share.index, strict=True)
 
 
 def test_every_set_gets_exactly_its_part_of_each_period():
     mixture = make(lanes=4, batch=4 * PERIOD, epoch=4 * PERIOD)
     for step in range(3):
-        parts = Counter(one for _, one, _, _ in drawn(mixture, step, step + 1))
+        parts = Counter(one for _, one, _, _ in read(mixture, step, step + 1))
         assert parts == {0: 4 * 500, 1: 4 * 200, 2: 4 * 300}
 
 
 def test_a_pass_repeats_no_sample_and_leaves_out_less_than_one_of_each_lane():
     mixture = make()
     passes = {}
-    for _, one, number, index in drawn(mixture, 0, 500):  # three whole periods
+    for _, one, number, index in read(mixture, 0, 500):  # three whole periods
         passes.setdefault((one, number), []).append(index)
     for (one, number), seen in passes.items():
         assert len(set(seen)) == len(seen)
@@ -51,14 +51,14 @@ def test_a_pass_repeats_no_sample_and_leaves_out_less_than_one_of_each_lane():
 
 def test_no_sample_is_left_out_for_good():
     mixture = make(lanes=48)
-    seen = Counter(index for _, _, _, index in drawn(mixture, 0, 700))
+    seen = Counter(index for _, _, _, index in read(mixture, 0, 700))
     assert len(seen) == STARTS[-1]
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 8])
 def test_the_global_batch_is_the_same_on_any_number_of_ranks(world_size):
     mixture = make()
-    assert list(drawn(mixture, 0, 40)) == list(drawn(mixture, 0, 40, world_size))
+    assert list(read(mixture, 0, 40)) == list(read(mixture, 0, 40, world_size))
 
 
 @pytest.mark.parametrize("start", [1, 19, 20, 333])
@@ -70,14 +70,14 @@ def test_a_run_resumed_at_a_step_sees_the_tail(start):
 
 
 def test_a_place_far_ahead_is_found_at_once():
-    draw = make().draw(10**12)
-    assert len(draw.index) == 48
-    assert (draw.epoch > 10**9).all()
+    share = make().share(10**12)
+    assert len(share.index) == 48
+    assert (share.epoch > 10**9).all()
 
 
 def test_the_mixture_never_changes():
-    draw = make(batch=16).draw(700)
-    assert draw.index.tolist() == [
+    share = make(batch=16).share(700)
+    assert share.index.tolist() == [
         347,
         384,
         3388,
@@ -95,11 +95,11 @@ def test_the_mixture_never_changes():
         267,
         266,
     ]
-    assert draw.epoch.tolist() == [7, 7, 1, 7, 19, 1, 7, 7, 7, 1, 18, 7, 18, 7, 7, 7]
+    assert share.epoch.tolist() == [7, 7, 1, 7, 19, 1, 7, 7, 7, 1, 18, 7, 18, 7, 7, 7]
 
 
 def test_seeds_have_mixtures_of_their_own():
-    assert list(drawn(make(seed=0), 0, 2)) != list(drawn(make(seed=1), 0, 2))
+    assert list(read(make(seed=0), 0, 2)) != list(read(make(seed=1), 0, 2))
 
 
 def test_parts_are_rounded_and_none_is_nothing():
@@ -120,33 +120,3 @@ def test_parts_are_rounded_and_none_is_nothing():
 def test_what_cannot_be_mixed_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         make(**change)
-
-
-def test_one_set_without_a_weight_is_gone_through_evenly():
-    order = order_of(COUNTS[:1], (), None, 3, 48, None, 64)
-    assert isinstance(order, SetOrder)
-    assert (order.seed, order.num_lanes, order.block_size, order.places) == (3, 48, 64, None)
-    same = SetOrder(COUNTS[0], 3, 48, 48, 64)
-    assert order.steps_per_epoch == same.steps_per_epoch == 751 // 48
-    assert all((order.draw(step).index == same.draw(step).index).all() for step in range(30))
-    some = order_of((np.array([4]),), (), None, 3, 4, 2, 64, places=np.array([7, 8, 9, 700]))
-    assert some.num_lanes == 2
-    assert sorted(some.draw(0).index.tolist()) == [7, 8, 9, 700]
-
-
-@pytest.mark.parametrize(("samples_per_epoch", "steps"), [(None, 3871 // 96), (960, 10)])
-def test_several_sets_are_a_mixture_of_as_many_samples_as_they_hold(samples_per_epoch, steps):
-    order = order_of(COUNTS, WEIGHTS, samples_per_epoch, 3, 96, None, 64)
-    assert isinstance(order, Mixture)
-    assert (order.weights, order.num_lanes, order.steps_per_epoch) == (WEIGHTS, 48, steps)
-    same = Mixture(COUNTS, WEIGHTS, order.samples_per_epoch, 3, 96, 48, 64)
-    assert all((order.draw(step).index == same.draw(step).index).all() for step in range(30))
-
-
-@pytest.mark.parametrize(
-    ("samples_per_epoch", "num_lanes", "message"),
-    [(0, None, "samples_per_epoch=0 is less than one"), (None, 0, "num_lanes=0 does not divide")],
-)
-def test_nothing_is_not_taken_for_left_out(samples_per_epoch, num_lanes, message):
-    with pytest.raises(ValueError, match=message):
-        order_of(COUNTS, WEIGHTS, samples_per_epoch, 3, 96, num_lanes, 64)

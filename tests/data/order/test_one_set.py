@@ -1,19 +1,14 @@
+"""The order of one set: what is its own beside the laws in test_order_laws.py."""
+
 import gc
-import itertools
 import tracemalloc
 import weakref
 
 import numpy as np
 import pytest
 
-from ssl_swin.data.order.one_set import (
-    EvaluationShares,
-    SetOrder,
-    Shares,
-    default_num_lanes,
-    micro_batch_bounds,
-    rank_lanes,
-)
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 
 COUNTS = {
     "one shard": [97],
@@ -22,7 +17,6 @@ COUNTS = {
     "ends empty": [0, 0, 30, 30, 0],
     "sixty": [(shard * 37) % 23 for shard in range(60)],
 }
-WORLD_SIZES = [1, 2, 3, 4, 6, 8]
 
 
 def make(name="uneven", seed=0, batch=24, lanes=8, block=7):
@@ -31,7 +25,7 @@ def make(name="uneven", seed=0, batch=24, lanes=8, block=7):
 
 def epoch_of(order, epoch=0):
     opened = order.epoch(epoch)
-    return np.stack([opened.share(step) for step in range(order.steps_per_epoch)])
+    return np.stack([opened.samples(step) for step in range(order.steps_per_epoch)])
 
 
 def test_another_number_of_ranks_goes_on_in_the_middle():
@@ -50,37 +44,9 @@ def test_every_sample_is_dropped_sometimes_and_none_always():
 
 def test_the_order_never_changes():
     order = make(batch=12, lanes=4)
-    assert order.epoch(0).share(0).tolist() == [27, 32, 28, 49, 50, 51, 6, 7, 64, 71, 70, 69]
-    assert order.epoch(0).share(5).tolist() == [44, 41, 42, 62, 61, 60, 18, 20, 19, 4, 3, 22]
-    assert order.epoch(1).share(2).tolist() == [4, 16, 10, 21, 32, 33, 47, 49, 54, 62, 68, 24]
-
-
-@pytest.mark.parametrize("num_lanes", [1, 7, 64])
-def test_lanes_are_dealt_out_once_and_almost_evenly(num_lanes):
-    for world_size in range(1, num_lanes + 1):
-        lanes = [rank_lanes(num_lanes, rank, world_size) for rank in range(world_size)]
-        assert list(itertools.chain(*lanes)) == list(range(num_lanes))
-        sizes = [len(part) for part in lanes]
-        assert max(sizes) - min(sizes) <= 1
-
-
-@pytest.mark.parametrize(("batch", "lanes"), [(2048, 64), (100, 50), (63, 63), (67, 1), (6, 6)])
-def test_the_default_lanes_are_the_largest_divisor_up_to_64(batch, lanes):
-    assert default_num_lanes(batch) == lanes
-
-
-def test_more_ranks_than_lanes_are_refused():
-    with pytest.raises(
-        ValueError, match=r"9 processes cannot share data.num_lanes=8 lanes"
-    ) as info:
-        next(iter(Shares(make(), 0, 9, 0, 1)))
-    assert "\n" not in str(info.value)
-
-
-@pytest.mark.parametrize("lanes", [0, -1, 5, 48])
-def test_lanes_that_do_not_divide_the_batch_are_refused(lanes):
-    with pytest.raises(ValueError, match=rf"num_lanes={lanes} does not divide .*example 24"):
-        make(lanes=lanes)
+    assert order.epoch(0).samples(0).tolist() == [27, 32, 28, 49, 50, 51, 6, 7, 64, 71, 70, 69]
+    assert order.epoch(0).samples(5).tolist() == [44, 41, 42, 62, 61, 60, 18, 20, 19, 4, 3, 22]
+    assert order.epoch(1).samples(2).tolist() == [4, 16, 10, 21, 32, 33, 47, 49, 54, 62, 68, 24]
 
 
 def test_too_little_data_is_refused_naming_the_largest_batch_that_fits():
@@ -95,7 +61,7 @@ def test_a_billion_samples_open_in_bounded_memory():
     tracemalloc.start()
     order = SetOrder(counts, seed=0, global_batch_size=4096, num_lanes=64)
     epoch = order.epoch(3)
-    share = epoch.share(order.steps_per_epoch // 2, rank=5, world_size=8)
+    share = epoch.samples(order.steps_per_epoch // 2, rank=5, world_size=8)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(np.unique(share)) == 512
@@ -106,7 +72,7 @@ def test_a_billion_samples_open_in_bounded_memory():
 def test_a_rank_touches_about_its_share_of_the_shards():
     order = SetOrder(np.full(64, 100), 0, 64, 64, 50)
     opened = order.epoch(0)
-    mine = np.concatenate([opened.share(step, 3, 8) for step in range(order.steps_per_epoch)])
+    mine = np.concatenate([opened.samples(step, 3, 8) for step in range(order.steps_per_epoch)])
     assert len(np.unique(mine // 100)) <= 64 / 8 + 2
 
 
@@ -116,7 +82,7 @@ def test_a_batch_is_mixed_from_many_shards():
     opened = order.epoch(0)
     same, largest, neighbours = [], [], []
     for step in range(0, order.steps_per_epoch, 50):
-        batch = opened.share(step)
+        batch = opened.samples(step)
         _, members = np.unique(batch // 1280, return_counts=True)
         same.append((members * (members - 1)).sum() / (1024 * 1023))
         largest.append(members.max() / 1024)
@@ -126,41 +92,17 @@ def test_a_batch_is_mixed_from_many_shards():
     assert np.mean(neighbours) < 0.01  # images whose neighbour on the tar is in the batch: 0.0036
 
 
-@pytest.mark.parametrize("share", [1, 5, 8, 64])
-@pytest.mark.parametrize("num", [1, 2, 3, 8, 9])
-def test_micro_batches_cover_the_share_and_the_last_is_never_empty(share, num):
-    bounds = micro_batch_bounds(share, num)
-    assert [place for start, stop in bounds for place in range(start, stop)] == list(range(share))
-    sizes = [stop - start for start, stop in bounds]
-    assert len(sizes) == num
-    assert sizes[-1] > 0
-    assert max(sizes) - min(sizes) <= 1
-
-
-@pytest.mark.parametrize("num", [0, 1, 7, 100])
-@pytest.mark.parametrize("world_size", WORLD_SIZES)
-@pytest.mark.parametrize("batch_size", [1, 6, 1000])
-def test_evaluation_reads_everything_once_without_padding(num, world_size, batch_size):
-    index = np.arange(num) * 3
-    shares = [EvaluationShares(index, batch_size, rank, world_size) for rank in range(world_size)]
-    draws = [list(share) for share in shares]
-    assert [len(share) for share in shares] == [len(part) for part in draws]
-    found = [place for draw in itertools.chain(*draws) for place in draw.index.tolist()]
-    assert sorted(found) == index.tolist()
-    assert all(0 < len(draw.index) <= batch_size for draw in itertools.chain(*draws))
-
-
 def test_places_map_the_order_into_a_part_of_the_shard_set():
     counts, places = np.array([75]), np.arange(75) * 10 + 3
     plain, mapped = (SetOrder(counts, 0, 24, 8, places=given) for given in (None, places))
     for step in range(4):
-        assert (places[plain.draw(step, 1, 2).index] == mapped.draw(step, 1, 2).index).all()
+        assert (places[plain.share(step, 1, 2).index] == mapped.share(step, 1, 2).index).all()
 
 
 def test_an_epoch_that_is_over_is_forgotten_at_once():
     order = SetOrder(np.array([75]), 0, 24, 8)
     epoch = order.epoch(0)
-    epoch.share(0)
+    epoch.samples(0)
     ended = weakref.ref(epoch)
     gc.disable()  # it would find it later, after dozens of epochs
     try:

@@ -6,7 +6,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from ssl_swin.data.order.one_set import SetOrder, Shares, default_num_lanes, micro_batch_bounds
+from ssl_swin.data.order.lanes import default_num_lanes
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares, micro_batch_bounds
 
 NUM_CASES = 200
 WORLD_SIZES = (1, 2, 3, 4, 6, 8, 16, 64)
@@ -89,7 +91,7 @@ def global_batches(case: Case, epoch: int, seed: int = 0) -> np.ndarray:
     """One epoch, (steps, batch)."""
     order = case.order(seed)
     opened = order.epoch(epoch)
-    return np.stack([opened.share(step) for step in range(order.steps_per_epoch)])
+    return np.stack([opened.samples(step) for step in range(order.steps_per_epoch)])
 
 
 @every_case
@@ -110,7 +112,7 @@ def test_the_shares_of_all_ranks_end_to_end_are_the_global_batch_on_every_layout
     for world_size in case.world_sizes:
         ranks = range(world_size)
         for step in chosen:
-            shares = [opened.share(step, rank, world_size) for rank in ranks]
+            shares = [opened.samples(step, rank, world_size) for rank in ranks]
             assert (np.concatenate(shares) == global_batches(case, 0)[step]).all()
             assert [len(share) for share in shares] == [
                 order.share_size(rank, world_size) for rank in ranks
@@ -144,9 +146,9 @@ def test_starting_at_any_step_gives_the_tail(case):
     mine = slice(sum(sizes[:-1]), sum(sizes))
     for start in {0, steps - 1, steps, stop, int(draw.integers(stop))}:
         tail = Shares(order, rank, world_size, start, stop)
-        draws = list(tail)
-        assert len(tail) == len(draws) == stop - start
-        for step, found in enumerate(draws, start):
+        shares = list(tail)
+        assert len(tail) == len(shares) == stop - start
+        for step, found in enumerate(shares, start):
             epoch, within = divmod(step, steps)
             assert found.epoch == epoch
             assert (found.index == global_batches(case, epoch)[within][mine]).all()

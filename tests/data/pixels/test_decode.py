@@ -1,5 +1,6 @@
 """Images as the world has them: each comes out as a person would see it, or is left out by name."""
 
+import io
 import struct
 
 import numpy as np

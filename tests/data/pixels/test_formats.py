@@ -10,7 +10,7 @@ from PIL import Image
 from ssl_swin.__main__ import run
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import FORMATS, ImageFormat, by_extension, decode, open_image
 from ssl_swin.data.pixels.transforms import EvaluationTransform

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from ssl_swin.__main__ import run
 from ssl_swin.data.batches.batch import collate
+from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import SetOrder, Share
+from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.training.datamodule import StreamModule
@@ -99,11 +100,7 @@ def test_a_machine_without_a_gpu_is_told(tmp_path, monkeypatch, capsys):
 
 def test_a_loader_process_hands_over_the_files(shards):
     stream = ImageStream(shards, TrainTransform(0, SIZE, (0.3, 1.0)), SIZE, 3, decoder="gpu")
-    draws = [Share(3, np.arange(13))]
-    alone, process = (
-        next(iter(DataLoader(stream, batch_sampler=draws, collate_fn=collate, num_workers=num)))
-        for num in (0, 1)
-    )
+    alone, process = (next(iter(loader(stream, [Share(3, np.arange(13))], num))) for num in (0, 1))
     assert alone.keys() == process.keys()
     for name in alone.keys() - {"image"}:  # of which most is still to be written
         assert torch.equal(alone[name], process[name])

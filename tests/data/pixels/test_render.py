@@ -6,7 +6,7 @@ from PIL import Image
 
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.render import Renderer
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform

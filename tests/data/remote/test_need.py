@@ -130,7 +130,7 @@ def test_a_mixture_names_the_shards_it_reads_and_stays_under_the_least_cache(blo
     for step in range(400):
         for rank in range(2):
             held = set(order.shards_at(step, rank, 2).tolist())
-            assert set(shards.locate(order.draw(step, rank, 2).index)[0].tolist()) <= held
+            assert set(shards.locate(order.share(step, rank, 2).index)[0].tolist()) <= held
         after = order.next_block(step)
         assert after > step
         both = np.union1d(order.shards_at(step), order.shards_at(after))

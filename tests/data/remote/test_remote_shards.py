@@ -10,7 +10,8 @@ from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import SetOrder, Shares
+from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import MANIFEST_NAME

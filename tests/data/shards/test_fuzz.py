@@ -18,7 +18,7 @@ import pytest
 
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.one_set import Share
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform

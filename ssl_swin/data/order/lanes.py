@@ -1,0 +1,159 @@
+"""Lanes: the parts that an epoch is cut into, so that every number of ranks sees the same batches.
+
+Every global batch takes the same number of samples from each lane. A rank owns some of the lanes,
+so it reads about its share of the bytes, and any number of ranks up to the number of lanes sees the
+same global batches. Plain numbers, from NumPy alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssl_swin.errors import UserError
+
+BLOCK_SIZE = 4096  # samples shuffled together inside a lane
+MAX_DEFAULT_LANES = 64
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How a run deals its samples out to global batches.
+
+    Attributes:
+        seed: The run's seed, not negative.
+        global_batch_size: Samples in one optimiser step over all ranks.
+        num_lanes: Lanes; None means the largest divisor of the global batch size up to 64.
+        block_size: Samples shuffled together inside a lane.
+    """
+
+    seed: int
+    global_batch_size: int
+    num_lanes: int | None = None
+    block_size: int = BLOCK_SIZE
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank reads for one step."""
+
+    epoch: int | np.ndarray
+    """Pass over its set that each sample belongs to: one for all, or int64 (share,)."""
+    index: np.ndarray
+    """int64 (share,): places in the shard set."""
+
+    @classmethod
+    def join(cls, shares: Sequence["Share"]) -> "Share":
+        """Lay shares end to end."""
+        # [(share,), ...] -> (sum of the shares,)
+        epochs = [np.broadcast_to(share.epoch, share.index.shape) for share in shares]
+        return cls(np.concatenate(epochs), np.concatenate([share.index for share in shares]))
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """A bound of how many shards the blocks in hand lie in, whatever is drawn."""
+
+    shards: slice
+    """The shards that this is about, as part of the shard set."""
+    num: int
+    """Stretches of the ring of these shards, at most."""
+    num_samples: int
+    """Samples of each stretch, at most."""
+
+
+class Order(ABC):
+    """Which samples each rank reads at each step: a `SetOrder`, or a `Mixture` of several."""
+
+    global_batch_size: int
+    num_lanes: int
+    places: np.ndarray | None = None
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Global batches in one epoch; what is left over, less than one batch, is dropped."""
+
+    @property
+    @abstractmethod
+    def num_samples(self) -> int:
+        """Samples that the order is of."""
+
+    @abstractmethod
+    def share(self, step: int, rank: int = 0, world_size: int = 1) -> Share:
+        """Return what a rank reads at a step of the run, counted from 0 over all epochs.
+
+        The shares of all ranks, laid end to end, are the global batch.
+        """
+
+    @abstractmethod
+    def shards_at(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+        """Return the shards that hold the blocks which a rank reads from at a step of the run.
+
+        No sample is drawn for this.
+
+        Returns:
+            Places in the shard set, int64, ascending, each once; shards without samples left out.
+        """
+
+    @abstractmethod
+    def next_block(self, step: int) -> int:
+        """Return the first step after `step` that reads from a block which `step` does not."""
+
+    @abstractmethod
+    def begins_ring(self, step: int) -> bool:
+        """Whether the blocks of a step lie on another ring than those of the step before."""
+
+    @abstractmethod
+    def stretches(self, num_lanes: int) -> list[Stretches]:
+        """Bound what `shards_at` of a step and of the next block name together, over some lanes.
+
+        The bound does not hold where the next block begins a ring: the two may lie anywhere then.
+        """
+
+    @property
+    def per_lane(self) -> int:
+        """Samples that a global batch takes from each lane."""
+        return self.global_batch_size // self.num_lanes
+
+    def share_size(self, rank: int, world_size: int) -> int:
+        """Samples that a rank reads at each step."""
+        return len(rank_lanes(self.num_lanes, rank, world_size)) * self.per_lane
+
+    def num_micro_batches(self, micro_batch_size: int, world_size: int) -> int:
+        """Micro-batches per step, the same for every rank: what the largest share needs."""
+        largest = max(self.share_size(rank, world_size) for rank in range(world_size))
+        return -(-largest // micro_batch_size)
+
+
+def default_num_lanes(global_batch_size: int) -> int:
+    """Return the largest divisor of the global batch size that is at most 64."""
+    return max(n for n in range(1, MAX_DEFAULT_LANES + 1) if global_batch_size % n == 0)
+
+
+def rank_lanes(num_lanes: int, rank: int, world_size: int) -> range:
+    """Return the lanes of one rank; two ranks differ by one lane at most.
+
+    Raises:
+        UserError: If there are more ranks than lanes.
+    """
+    if world_size > num_lanes:
+        raise UserError(
+            f"{world_size} processes cannot share data.num_lanes={num_lanes} lanes; use at most "
+            f"{num_lanes} processes, or more lanes (a divisor of the global batch) in a new run"
+        )
+    return range(rank * num_lanes // world_size, (rank + 1) * num_lanes // world_size)
+
+
+def require_lanes_divide(num_lanes: int, global_batch_size: int) -> None:
+    """Refuse lanes that do not take equal parts of a global batch.
+
+    Raises:
+        UserError: If they do not.
+    """
+    if num_lanes < 1 or global_batch_size % num_lanes:
+        raise UserError(
+            f"data.num_lanes={num_lanes} does not divide global_batch_size={global_batch_size}; "
+            f"use a divisor, for example {default_num_lanes(global_batch_size)}"
+        )
