@@ -80,6 +80,19 @@ def test_help_imports_nothing_heavy():
     assert not imported & {"torch", "numpy", "jsonargparse", "pytorch_lightning", "timm", "yaml"}
 
 
+@pytest.mark.parametrize("name", ["pretrain", "submit", "status", "verdict", "report"])
+def test_the_help_of_a_command_does_without_torch(name):
+    answer = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ssl_swin", name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
+    assert "jsonargparse" in imported
+    assert not imported & {"torch", "pytorch_lightning", "timm"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [("pretrian", "pretrain"), ("finetun", "finetune"), ("shards inf", "shards info")],
