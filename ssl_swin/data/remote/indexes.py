@@ -17,7 +17,7 @@ from ssl_swin.data.remote.cache import ShardCache
 from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.remote.urls import beside, folder_of, name_of, shown
-from ssl_swin.data.shards.index_file import index_beside, load_index
+from ssl_swin.data.shards.index_file import entry_of, index_beside, load_index
 from ssl_swin.data.shards.indexing import IndexedShard, index_opened, index_shards
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, parse_manifest
 from ssl_swin.data.shards.retry import Retry
@@ -60,8 +60,8 @@ def find_tars(
                 )
             _index(missing, num_workers, cache)
             for path in unknown:
-                table = load_index(index_beside(path), f"{shown(urls[path])}.index.npy")
-                known[path] = Entry(len(table) - 1, int(table[-1]["header"]))
+                where = f"{shown(urls[path])}.index.npy"
+                known[path] = entry_of(load_index(index_beside(path), where))
     return tuple(urls.values()), tuple(urls), tuple(known[path] for path in urls)
 
 

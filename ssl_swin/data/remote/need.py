@@ -91,15 +91,7 @@ def _largest_bytes(shards: ShardSet, num: int) -> int:
 
 @dataclass(frozen=True)
 class Needs:
-    """Which shards one rank needs, and when.
-
-    Attributes:
-        shards: The set.
-        order: Its order.
-        rank: Of this process.
-        world_size: Processes in all.
-        stop_step: Step the run ends at.
-    """
+    """Which shards one rank of `world_size` needs, and when, until the run ends at `stop_step`."""
 
     shards: ShardSet
     order: Order

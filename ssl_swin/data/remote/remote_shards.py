@@ -16,7 +16,13 @@ from ssl_swin.data.remote.incoming import RemoteTar
 from ssl_swin.data.remote.indexes import fetch_index
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.data.shards.index_file import MappedIndexes, check_rows, index_beside, load_index
+from ssl_swin.data.shards.index_file import (
+    MappedIndexes,
+    check_rows,
+    entry_of,
+    index_beside,
+    load_index,
+)
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.storage import NeededAt, Storage
@@ -57,11 +63,9 @@ class RemoteShards(Storage):
 
     def _fits(self, path: Path, shard: int) -> bool:
         try:
-            table = load_index(path)
+            return entry_of(load_index(path))[:2] == self.entries[shard][:2]
         except ShardError:  # there is none, or it is damaged
             return False
-        entry = self.entries[shard]
-        return (len(table) - 1, table[-1]["header"]) == (entry.num_samples, entry.num_bytes)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Read bytes of a tar, fetched whole; fewer only where it ends.

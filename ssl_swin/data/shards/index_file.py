@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.errors import ShardError
 
@@ -44,11 +45,7 @@ def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
 
 
 def load_index(path: Path, where: str | None = None) -> np.ndarray:
-    """Map one index file into memory.
-
-    Args:
-        path: The index file.
-        where: What the error calls it; None means its path.
+    """Map an index file into memory; the error calls it `where`, or by its path.
 
     Returns:
         `SAMPLE_DTYPE` (count + 1,): the rows and the last row, which holds the tar's size.
@@ -78,6 +75,11 @@ def _npy_header(num_rows: int) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, header | {"shape": (num_rows,)})
     return buffer.getvalue()
+
+
+def entry_of(table: np.ndarray) -> Entry:
+    """What an index, `SAMPLE_DTYPE` (count + 1,), says of its tar."""
+    return Entry(len(table) - 1, int(table[-1]["header"]))
 
 
 def end_row(rows: np.ndarray, num_bytes: int) -> np.ndarray:

@@ -14,7 +14,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ssl_swin.data.shards.index_file import MappedIndexes, check_rows, index_path, load_index
+from ssl_swin.data.shards.index_file import (
+    MappedIndexes,
+    check_rows,
+    entry_of,
+    index_path,
+    load_index,
+)
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
@@ -100,7 +106,7 @@ def read_at(file: int, offset: int, size: int) -> bytes:
 
 
 class NoPrefetch(Prefetch):
-    """What tars need that are here already: nothing."""
+    """Brings nothing: the tars are here already."""
 
     def reached(self, step: int) -> None:
         """Do nothing."""
@@ -129,8 +135,8 @@ class LocalShards(Storage):
     def _load(self, shard: int) -> np.ndarray:
         path, entry = self.paths[shard], self.entries[shard]
         table = load_index(index_path(path, self.cache_dir))  # (count + 1,)
-        check_size(path, int(table[-1]["header"]))
-        if (len(table) - 1, table[-1]["header"]) != (entry.num_samples, entry.num_bytes):
+        check_size(path, entry_of(table).num_bytes)
+        if entry_of(table)[:2] != entry[:2]:
             raise changed(path, "its index and the set's index.json differ")
         check_rows(str(path), table)
         check_headers(path, table[:-1])
@@ -196,8 +202,7 @@ def open_local(
         index_shards(missing, num_workers=num_workers, cache_dir=cache_dir)
     for path in paths:
         if path not in known:
-            table = load_index(index_path(path, cache_dir))
-            known[path] = Entry(len(table) - 1, int(table[-1]["header"]))
+            known[path] = entry_of(load_index(index_path(path, cache_dir)))
     for path in paths[:_CHECKED_AT_OPEN]:
         check_size(path, known[path].num_bytes)
     return LocalShards(paths, tuple(known[path] for path in paths), cache_dir)

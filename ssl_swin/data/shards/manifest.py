@@ -26,10 +26,7 @@ class Entry(NamedTuple):
 
 
 def load_manifest(folder: Path) -> dict[str, Entry]:
-    """Read a folder's `index.json`.
-
-    Args:
-        folder: The folder of the tars, or of their cached indexes.
+    """Read the `index.json` of a folder of tars, or of their cached indexes.
 
     Returns:
         What it says under each tar's name; empty where there is no manifest.
@@ -45,11 +42,7 @@ def load_manifest(folder: Path) -> dict[str, Entry]:
 
 
 def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
-    """Read what is in an `index.json`.
-
-    Args:
-        content: The file's bytes.
-        where: Its path or URL, for the error.
+    """Read what is in an `index.json`; the error calls it `where`.
 
     Raises:
         ShardError: If it is not a manifest of format 1.
@@ -75,11 +68,7 @@ def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
 
 
 def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
-    """Write a folder's `index.json`.
-
-    Args:
-        folder: Where the indexes are.
-        entries: What is known of each tar, under its name.
+    """Write a folder's `index.json`: what is known of each tar, under its name.
 
     Raises:
         OSError: If the place cannot be written to.

@@ -35,12 +35,7 @@ class ShardReader:
         return self._bytes(shard, int(entry["offset"]), int(entry["size"]))
 
     def label(self, shard: int, row: int, field: str | None = None) -> int:
-        """The class of one sample, from its `.cls` member or a field of its `.json`.
-
-        Args:
-            shard: The shard.
-            row: The row.
-            field: Field of the `.json` that holds the class; None means `label`.
+        """The class of one sample: its `.cls` member, or else `field` (or `label`) of its `.json`.
 
         Raises:
             ShardError: If the sample has no label, or it is not a whole number of 0 or more.

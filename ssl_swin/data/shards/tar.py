@@ -38,9 +38,6 @@ class Member:
 def open_headers(file: BinaryIO) -> tarfile.TarFile:
     """Open a tar to go through its headers with `next`, from where the file stands.
 
-    Args:
-        file: The tar.
-
     Returns:
         A tar of which no payload can be read; its `next` raises what is in `DAMAGED`.
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from ssl_swin.data.shards.names import expand
+from ssl_swin.data.shards.names import expand, sample_key
 from ssl_swin.errors import ShardError
 from tests.data.shards.tars import samples, write_tar
 
@@ -44,3 +44,16 @@ def test_shards_that_are_not_there_are_named(folder, pattern, message):
     (folder / "empty").mkdir()
     with pytest.raises(ShardError, match=message):
         expand(str(folder / pattern))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "extension"),
+    [
+        ("a.b/x.seg.PNG", "a.b/x", "seg.png"),
+        ("x.jpg", "x", "jpg"),
+        ("folder/x", "folder/x", ""),
+        ("./.hidden", "./", "hidden"),
+    ],
+)
+def test_a_name_is_split_at_the_first_dot_after_the_last_slash(name, key, extension):
+    assert sample_key(name) == (key, extension)
