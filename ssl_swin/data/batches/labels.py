@@ -16,7 +16,7 @@ class Labels:
 
     Attributes:
         num_classes: Classes of the model, numbered from 0.
-        field: The field.
+        field: Which field of the `.json`.
     """
 
     num_classes: int
@@ -39,7 +39,7 @@ class Labels:
 
 
 def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
-    """Draw as many samples of each class as possible, or one more of the first ones.
+    """Draw equally many samples of each class, one more of the first classes if there is a rest.
 
     Args:
         shards: The set; the label of every sample is read.

@@ -55,11 +55,11 @@ class Mixture(Order):
 
     Attributes:
         counts: Samples in each shard of each set, int64 (num_shards,) each.
-        weights: Each set's share of the places, positive; rounded to 1/`PERIOD` of their sum.
+        weights: Each set's part of the places, positive; rounded to 1/`PERIOD` of their sum.
         samples_per_epoch: Places in one epoch.
         seed: The run's seed, not negative.
         global_batch_size: Samples in one optimiser step over all ranks.
-        num_lanes: Lanes the places are dealt in; divides the global batch size.
+        num_lanes: Lanes that the places are dealt in; divides the global batch size.
         block_size: Samples of a set shuffled together inside a lane.
 
     Raises:
