@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 MODES = {1: "L", 3: "RGB"}  # by number of channels
 
@@ -26,8 +26,7 @@ class UnreadableImage(ValueError):
 
 
 BROKEN = (
-    UnidentifiedImageError,
-    OSError,
+    OSError,  # also of what Pillow cannot identify
     SyntaxError,  # Pillow's word for a broken PNG
     ValueError,
     IndexError,
