@@ -14,11 +14,7 @@ from ssl_swin.config.run import KINDS
 COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
     "pretrain": ("ssl_swin.runs.life", "run", "pretrain an encoder: CONFIG [--key value ...]"),
-    "finetune": (
-        "ssl_swin.runs.life",
-        "run",
-        "fine-tune a classifier: CONFIG [--key value ...]",
-    ),
+    "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: CONFIG [--key value ...]"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),
     "submit": (
         "ssl_swin.cluster.submit",
@@ -39,11 +35,7 @@ COMMANDS = {
         "verify",
         "decode every image, name what is broken",
     ),
-    "shards info": (
-        "ssl_swin.shard_tools.info",
-        "info",
-        "count samples, bytes, classes and sizes",
-    ),
+    "shards info": ("ssl_swin.shard_tools.info", "info", "count samples, bytes, classes and sizes"),
 }
 
 

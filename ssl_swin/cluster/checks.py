@@ -15,14 +15,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import (
-    NetworkSizes,
-    Sizes,
-    count_steps,
-    open_set,
-    open_sets,
-    order_of,
-)
+from ssl_swin.runs.sizes import NetworkSizes, Sizes, count_steps, open_set, open_sets, order_of
 
 
 def open_sizes(config: RunConfig, world_size: int) -> Sizes:
