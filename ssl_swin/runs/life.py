@@ -38,12 +38,7 @@ LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out 
 
 
 def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
-    """Live one life of a run; the same command again goes on where it stopped.
-
-    Args:
-        config: The run.
-        resume_from: Checkpoint to change a run on purpose.
-        dry_run: Take two steps, say what would be trained.
+    """Live one life of a run, as `LifeOptions` say; the same call again goes on where it stopped.
 
     Returns:
         0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3

@@ -39,11 +39,8 @@ def find_start(
 ) -> Start:
     """Find where to go on, and write nothing.
 
-    Args:
-        config: This run.
-        kind: "pretrain" or "finetune".
-        shards: The training shard set, as `ShardSet.describe` says.
-        resume_from: A checkpoint to begin a changed run with; a run that has begun goes on.
+    `shards` is the training shard set, as `ShardSet.describe` says. A run that has begun goes on;
+    only one that has not begins with the checkpoint `resume_from`.
 
     Raises:
         UserError: If the folder holds another run, or a run on other shards.

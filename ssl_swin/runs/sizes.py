@@ -61,11 +61,8 @@ def open_set(data: DataConfig, pattern: str, index_missing: bool = True) -> Shar
 def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:
     """Return which images a run reads at which step.
 
-    Args:
-        config: The run.
-        sets: Its training sets.
-        places: With `data.num_labels`: the labelled images, int64 (num_labels,). Without them the
-            order has the right sizes and no images.
+    With `data.num_labels`, `places` are the labelled images, int64 (num_labels,); without them the
+    order has the right sizes and no images.
 
     Raises:
         UserError: If the images do not fit the global batch and its lanes.
