@@ -14,11 +14,7 @@ from ssl_swin.config.run import KINDS
 COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
     "pretrain": ("ssl_swin.runs.life", "run", "pretrain an encoder: CONFIG [--key value ...]"),
-    "finetune": (
-        "ssl_swin.runs.life",
-        "run",
-        "fine-tune a classifier: CONFIG [--key value ...]",
-    ),
+    "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: CONFIG [--key value ...]"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),
     "submit": (
         "ssl_swin.cluster.submit",
@@ -39,12 +35,12 @@ COMMANDS = {
         "verify",
         "decode every image, name what is broken",
     ),
-    "shards info": (
-        "ssl_swin.shard_tools.info",
-        "info",
-        "count samples, bytes, classes and sizes",
-    ),
+    "shards info": ("ssl_swin.shard_tools.info", "info", "count samples, bytes, classes and sizes"),
 }
+HELP = (
+    "usage: ssl-swin COMMAND ...    (ssl-swin COMMAND --help tells more)\n",
+    "Pretrains Swin encoders by masked image modelling, and fine-tunes them.\n",
+)
 
 
 def main() -> None:
@@ -78,11 +74,12 @@ def run(arguments: list[str]) -> int:
         handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
         return command_line.call(name, _function(name), words, **handed)
     except (ValueError, OSError, EOFError, MemoryError) as error:
-        broke_off = isinstance(error, (ConnectionError, EOFError)) and name in KINDS
-        if broke_off and "DataLoader worker" not in str(error):
+        message = str(error)
+        if "DataLoader worker" in message:  # its own words, without torch's traceback around them
+            message = message.strip().splitlines()[-1].partition(": ")[2]
+        elif isinstance(error, (ConnectionError, EOFError)) and name in KINDS:
             return _stopped(f"DataLoader worker broke off ({type(error).__name__})")
-        status = errors.exit_status(error) if name in KINDS else errors.USER_ERROR
-        return _fail(_told_by_worker(str(error)), status)
+        return _fail(message, errors.exit_status(error) if name in KINDS else errors.USER_ERROR)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -94,9 +91,7 @@ def run(arguments: list[str]) -> int:
 def _live(name: str, words: list[str]) -> int:
     """Live one life of a run; what can be refused before torch is imported is refused before."""
     config, options = command_line.read_config(name, words)
-    training = config.training
-    misfit = complaint(os.environ, training.devices, training.num_nodes)
-    if misfit is not None:
+    if misfit := complaint(os.environ, config.training.devices, config.training.num_nodes):
         raise errors.UserError(misfit)
     return _function(name)(config, **options)
 
@@ -109,28 +104,12 @@ def _function(name: str) -> Any:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: ssl-swin COMMAND ...    (ssl-swin COMMAND --help tells more)",
-            "",
-            "Pretrains Swin encoders by masked image modelling, and fine-tunes them.",
-            "",
-            *lines,
-        ]
-    )
-
-
-def _told_by_worker(message: str) -> str:
-    """Return what a loader worker had to say, without the traceback that torch wraps it in."""
-    if "DataLoader worker" not in message:
-        return message
-    return message.strip().splitlines()[-1].partition(": ")[2]
+    return "\n".join([*HELP, *lines])
 
 
 def _stopped(reason: str) -> int:
-    return _fail(
-        f"{reason}. Was memory short? The same command goes on from the last save.", errors.FAILED
-    )
+    hint = "Was memory short? The same command goes on from the last save."
+    return _fail(f"{reason}. {hint}", errors.FAILED)
 
 
 def _fail(message: str, status: int = errors.USER_ERROR) -> int:

@@ -24,18 +24,13 @@ def call(name: str, function: Callable[..., int | None], words: list[str], **han
 
     A parameter without a default is a positional argument, one with a default is a flag, and each
     field of a parameter that is a dataclass is a flag. `*runs: Path` takes the positional arguments
-    that are left. A class with a method `read` makes its parameter of all words itself.
-
-    Args:
-        name: Of the command, for its help.
-        function: Returns the exit status, or None for 0.
-        words: What follows the command.
-        **handed: Arguments of the function that are not on the command line.
+    that are left. A class with a method `read` makes its parameter of all words itself. `handed`
+    are arguments that are not on the command line. A function that returns None means status 0.
 
     Raises:
         UserError: If the words do not fit.
     """
-    hints, texts = get_type_hints(function), _function_texts(function)
+    hints, texts = get_type_hints(function), _texts(function)
     parser = _Parser(name, texts[""])
     kinds: dict[str, type] = {}
     signature = inspect.signature(function)
@@ -61,17 +56,10 @@ def call(name: str, function: Callable[..., int | None], words: list[str], **han
 
 
 def take(name: str, about: str, defaults: T, words: Sequence[str]) -> tuple[T, list[str]]:
-    """Read the flags that are the fields of a dataclass, and leave all other words.
+    """Read the flags that are the fields of a dataclass; return it and all other words, in order.
 
-    Args:
-        name: Of the command, for its help, with what goes before its flags.
-        about: What its help says first.
-        defaults: An instance of the dataclass. A field that is a tuple of strings may be given
-            several times; each adds one to its default.
-        words: A part of a command line.
-
-    Returns:
-        The dataclass, and the other words in their order.
+    A field that is a tuple of strings may be given several times; each adds one to its default. The
+    help says `name`, which is the command with what goes before its flags, and then `about`.
 
     Raises:
         UserError: If a value does not fit its field.
@@ -89,14 +77,7 @@ def take(name: str, about: str, defaults: T, words: Sequence[str]) -> tuple[T, l
 
 
 def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
-    """Read the config of a run: `CONFIG [--key value ...]`.
-
-    Args:
-        kind: "pretrain" or "finetune".
-        words: A YAML file, and settings that go before it.
-
-    Returns:
-        The config, and the fields of `LifeOptions`.
+    """Read `CONFIG [--key value ...]` of a pretrain or finetune; return it and `LifeOptions`.
 
     Raises:
         UserError: If a setting is unknown or does not fit.
@@ -124,11 +105,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 class _Parser:
-    """jsonargparse's parser of one command.
-
-    Attributes:
-        flags: Each flag, and how many words follow it.
-    """
+    """jsonargparse's parser of one command; `flags` says how many words follow each flag."""
 
     def __init__(self, name: str, about: str) -> None:
         import jsonargparse  # late, for speed: `ssl-swin --help` does without it
@@ -158,7 +135,7 @@ class _Parser:
 
     def add_fields(self, kind: type, defaults: Any = None, dashes: bool = False) -> None:
         """Know each field of a dataclass as a flag, with the defaults of an instance or its own."""
-        hints, texts = get_type_hints(kind), _field_texts(kind)
+        hints, texts = get_type_hints(kind), _texts(kind)
         for one in fields(kind):
             default = one.default if defaults is None else getattr(defaults, one.name)
             self.add_flag(one.name, hints[one.name], default, texts[one.name], dashes)
@@ -170,11 +147,7 @@ class _Parser:
         self.flags |= {f"--{name}": 1 for name in ("config", *_setting_names(kind))}
 
     def parse(self, words: Sequence[str]) -> dict[str, Any]:
-        """Return the values by name.
-
-        Raises:
-            UserError: If a word is unknown, or a value does not fit.
-        """
+        """Return the values by name; refuse a word that is unknown, or does not fit."""
         import jsonargparse  # late, for speed
 
         for word in words:
@@ -190,11 +163,7 @@ class _Parser:
 
 
 def _refuse_unknown_keys(path: str, known: list[str]) -> None:
-    """Refuse a key of a config file that no setting has, naming the nearest.
-
-    Raises:
-        UserError: If there is one, or the file is no mapping.
-    """
+    """Refuse a key of a config file that no setting has, naming the nearest."""
     import yaml  # late, for speed
 
     if not Path(path).is_file():
@@ -232,19 +201,11 @@ def _setting_names(kind: Any, prefix: str = "") -> Iterator[str]:
                 yield from _setting_names(inner, f"{prefix}{one.name}.")
 
 
-def _function_texts(function: Callable) -> dict[str, str]:
-    """Return what a docstring says of each parameter, and of the function by an empty name."""
+@cache
+def _texts(documented: Callable[..., Any]) -> dict[str, str]:
+    """Return what is said of each parameter or field, and of the whole by an empty name."""
     import docstring_parser  # late, for speed
 
-    found = docstring_parser.parse(function.__doc__ or "")
+    found = docstring_parser.parse_from_object(documented)
     texts = {one.arg_name.lstrip("*"): one.description or "" for one in found.params}
     return defaultdict(str, texts, **{"": found.description or ""})
-
-
-@cache
-def _field_texts(kind: type) -> dict[str, str]:
-    """Return the line under each field."""
-    import docstring_parser  # late, for speed
-
-    found = docstring_parser.parse_from_object(kind)
-    return defaultdict(str, {one.arg_name: one.description or "" for one in found.params})

@@ -58,7 +58,8 @@ def demo(
             summary = read_summary(place)
             assert summary is not None  # status 0 says it is there
             summaries.append(summary)
-    print(f"\nTop-1 on test images that were read once, after {_minutes(began)}:")
+    minutes = (time.monotonic() - began) / 60
+    print(f"\nTop-1 on test images that were read once, after {minutes:.1f} minutes:")
     show(compare(summaries))
     print(f"pictures:    {max(folder.root.glob('panels/*.png'))}")
     print(f"TensorBoard: make tensorboard   (tensorboard --logdir {out})")
@@ -68,7 +69,3 @@ def demo(
 def _run(run: Callable[[list[str]], int], arguments: list[str]) -> int:
     print(f"\n$ ssl-swin {shlex.join(arguments)}", flush=True)
     return run(arguments)
-
-
-def _minutes(began: float) -> str:
-    return f"{(time.monotonic() - began) / 60:.1f} minutes"

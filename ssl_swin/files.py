@@ -13,12 +13,9 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
     """Open a file that takes the place of `path` when the block ends, and never if it fails.
 
     The old file stays until the new one is on the disk. If two processes write the same file at
-    once, the file is whole, and is the one of the process that finished last.
-
-    Args:
-        path: The file.
-        ready: Called when the new file is on the disk, right before it takes the old one's place;
-            if it raises, the old one stays.
+    once, the file is whole, and is the one of the process that finished last. `ready` is called
+    when the new file is on the disk, right before it takes the old one's place; if it raises, the
+    old one stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")

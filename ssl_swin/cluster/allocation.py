@@ -10,13 +10,8 @@ _TERMINAL_NAMES = ("bash", "interactive")
 def complaint(environment: Mapping[str, str], devices: int, num_nodes: int) -> str | None:
     """Say in one line why this process would wait for others in vain, and what to do.
 
-    Args:
-        environment: The variables of this process.
-        devices: Training processes on each node, as the config says.
-        num_nodes: Nodes, as the config says.
-
-    Returns:
-        None if SLURM started what the config asks for, or did not start this process.
+    It is None if SLURM started what the config asks for, or did not start this process. `devices`
+    are training processes on each node.
     """
     if "SLURM_JOB_ID" not in environment:
         return None
@@ -43,10 +38,7 @@ def complaint(environment: Mapping[str, str], devices: int, num_nodes: int) -> s
 def _outside_a_step(
     environment: Mapping[str, str], by_hand: bool, devices: int, num_nodes: int
 ) -> str | None:
-    tasks = 1 if by_hand else int(environment["SLURM_NTASKS"])
-    if by_hand and num_nodes == 1:
-        return None
-    if tasks == devices == num_nodes == 1:
+    if num_nodes == 1 and (by_hand or int(environment["SLURM_NTASKS"]) == devices == 1):
         return None
     return (
         f"this is one process of job {environment['SLURM_JOB_ID']}, and the config asks for "
@@ -57,7 +49,9 @@ def _outside_a_step(
 
 def _misfit(environment: Mapping[str, str], tasks: int, devices: int, num_nodes: int) -> str | None:
     nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
-    each = _tasks_of_each_node(environment.get("SLURM_STEP_TASKS_PER_NODE", str(tasks)))
+    counts = environment.get("SLURM_STEP_TASKS_PER_NODE", str(tasks))
+    # SLURM's way of counting: `2(x3),1` are three nodes with 2 tasks and one with 1
+    each = {int(count) for count in re.findall(r"(\d+)(?:\(x\d+\))?(?:,|$)", counts)}
     if nodes == num_nodes and each == {devices}:
         return None
     shown = " or ".join(map(str, sorted(each)))
@@ -68,8 +62,3 @@ def _misfit(environment: Mapping[str, str], tasks: int, devices: int, num_nodes:
         f"SLURM started {shown} processes on each of {nodes} nodes, the config asks for "
         f"training.devices={devices} on training.num_nodes={num_nodes}: {fix}"
     )
-
-
-def _tasks_of_each_node(text: str) -> set[int]:
-    """Read SLURM's way of counting: `2(x3),1` are three nodes with 2 tasks and one with 1."""
-    return {int(count) for count in re.findall(r"(\d+)(?:\(x\d+\))?(?:,|$)", text)}

@@ -15,22 +15,11 @@ from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import (
-    NetworkSizes,
-    Sizes,
-    count_steps,
-    open_set,
-    open_sets,
-    order_of,
-)
+from ssl_swin.runs.sizes import NetworkSizes, Sizes, count_steps, open_set, open_sets, order_of
 
 
 def open_sizes(config: RunConfig, world_size: int) -> Sizes:
-    """Open the shards of a run by their indexes and count its steps.
-
-    Args:
-        config: The run.
-        world_size: Training processes on all nodes.
+    """Open the shards of a run by their indexes and count its steps on so many processes.
 
     Raises:
         UserError: If shards or indexes are missing, are not those the run has begun with, or do
@@ -45,12 +34,7 @@ def open_sizes(config: RunConfig, world_size: int) -> Sizes:
 
 
 def describe_world(sizes: Sizes, fewest: int) -> str:
-    """Say how large the shares are.
-
-    Args:
-        sizes: The run on the most processes that it may get.
-        fewest: The fewest processes that it may get.
-    """
+    """Say how large the shares of a run are, which may get from `fewest` processes to all."""
     most, shares = len(sizes.shares), sorted(set(sizes.shares))
     uneven = "" if len(shares) == 1 else "; the shares are uneven, a divisor of the lanes is faster"
     processes = " to ".join(map(str, dict.fromkeys((fewest, most))))
@@ -79,13 +63,9 @@ def check_time(time: str, warning_s: int) -> int:
 
 
 def estimate_hours(sizes: Sizes, folder: RunFolder, images_per_s: float | None, life_s: int) -> str:
-    """Say how many steps are left, and how many hours and lives they take.
+    """Say how many steps are left, and how many hours and lives of `life_s` seconds they take.
 
-    Args:
-        sizes: The run.
-        folder: Its folder, which tells the steps done and the last speed.
-        images_per_s: The speed that the user states; None for the last one.
-        life_s: Seconds of one life.
+    `images_per_s` is the speed that the user states; None for the last one in the folder.
     """
     left = sizes.stop_step - last_step(folder)
     steps = f"{sizes.stop_step:,d} steps, {left:,d} of them to do"
@@ -114,13 +94,12 @@ def check_disk(config: RunConfig, sizes: Sizes, network: NetworkSizes) -> str:
     size, source = network.checkpoint_bytes, "counted from the network"
     if folder.last.is_file():
         size, source = folder.last.stat().st_size, "the size of the last one"
-    epochs, every = config.optim.epochs, config.training.keep_every_epochs
-    kept = epochs // every if every else 0
-    done_kept = last_step(folder) // sizes.steps_per_epoch // every if every else 0
+    files, every = 1, config.training.keep_every_epochs  # one is written before one goes
+    if every:
+        files += config.optim.epochs // every - last_step(folder) // sizes.steps_per_epoch // every
     stay = [folder.last, folder.previous]
     stay += [folder.best] if isinstance(config, FinetuneConfig) else []
-    written = 1 + sum(not path.is_file() for path in stay)  # one is written before one goes
-    files = kept - done_kept + written
+    files += sum(not path.is_file() for path in stay)
     here = _nearest_place(folder.root)
     free = shutil.disk_usage(here).free
     text = f"{files} checkpoints of {_as_text(size)} ({source}), {_as_text(free)} free in {here}"
@@ -144,7 +123,11 @@ def check_folder(config: RunConfig, resume_from: Path | None) -> str:
         UserError: If another run or a living job has the folder, or it cannot be written to.
     """
     folder, kind = RunFolder(Path(config.run_dir)), kind_of(config)
-    _require_writable(folder.root)
+    here = _nearest_place(folder.root)
+    if not here.is_dir() or not os.access(here, os.W_OK):
+        raise UserError(
+            f"run_dir {folder.root} cannot be written to: {here}; give another --run_dir"
+        )
     _require_free(folder)
     if resume_from is not None and not resume_from.is_file():
         raise UserError(f"--resume-from {resume_from}: there is no such file")
@@ -167,8 +150,7 @@ def check_folder(config: RunConfig, resume_from: Path | None) -> str:
 
 def _require_free(folder: RunFolder) -> None:
     """Refuse a folder that a living job owns, or waits for."""
-    submitted = read_lines(folder.jobs)
-    for line in (*submitted[-1:], read_json(folder.owner)):
+    for line in (*read_lines(folder.jobs)[-1:], read_json(folder.owner)):
         job = line.get("job")
         state = None if job is None else look_up(str(job))
         if state is not None and state.alive:
@@ -178,21 +160,11 @@ def _require_free(folder: RunFolder) -> None:
             )
 
 
-def _require_writable(folder: Path) -> None:
-    here = _nearest_place(folder)
-    if not here.is_dir() or not os.access(here, os.W_OK):
-        raise UserError(f"run_dir {folder} cannot be written to: {here}; give another --run_dir")
-
-
 def check_encoder(encoder: str | None, before: str | None) -> str | None:
-    """Refuse an encoder that is not there.
-
-    Args:
-        encoder: What the config says.
-        before: The run folder of the stage before, which will make its encoder.
+    """Refuse an encoder that is not there; `before` is the run folder of the stage before.
 
     Raises:
-        UserError: If it is not there and will not be made.
+        UserError: If it is not there, and the stage before will not make it.
     """
     if encoder is None:
         return None

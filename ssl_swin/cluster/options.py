@@ -1,6 +1,5 @@
 """What a user asks of SLURM: from the command line, or else the cluster's small file."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from ssl_swin.command_line import take
+from ssl_swin.command_line import nearest, take
 from ssl_swin.config.run import KINDS
 from ssl_swin.errors import UserError
 
@@ -125,12 +124,9 @@ def _split(words: Sequence[str]) -> list[list[str]]:
 
 
 def _take(defaults: Options, words: Sequence[str]) -> tuple[Options, list[str]]:
-    return take(
-        "submit pretrain|finetune CONFIG [--key value ...] [--then finetune CONFIG ...]",
-        "Check a run, write its batch script into the run folder, and sbatch it.",
-        defaults,
-        words,
-    )
+    name = "submit pretrain|finetune CONFIG [--key value ...] [--then finetune CONFIG ...]"
+    about = "Check a run, write its batch script into the run folder, and sbatch it."
+    return take(name, about, defaults, words)
 
 
 def _stage(words: list[str], options: Options) -> Stage:
@@ -159,8 +155,7 @@ def _from_file(given: str | None) -> Options:
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, 1)
-            hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(allowed)}"
+            hint = nearest(name, allowed) or f"; known are {', '.join(allowed)}"
             raise UserError(f"{place}: unknown key {key}{hint}")
         several = value if isinstance(value, list) else [value]
         words += [f"--{name.replace('_', '-')}={one}" for one in several]

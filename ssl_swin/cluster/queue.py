@@ -31,22 +31,18 @@ class JobState:
 
 
 def look_up(job: str) -> JobState | None:
-    """Return the state of a job; None if SLURM does not know it, or is not here.
+    """Return the state of a job, by its id or, of one task of an array, ARRAY_TASK.
 
-    Args:
-        job: Its id; of one task of an array, ARRAY_TASK.
+    It is None if SLURM does not know the job, or is not here.
     """
-    line = _ask("squeue", "--noheader", "--jobs", job, "--format=%T|%N|%L|%r")
-    if line:
+    if line := _ask("squeue", "--noheader", "--jobs", job, "--format=%T|%N|%L|%r"):
         state, nodes, left, reason = line.splitlines()[0].split("|")
         return JobState(state, nodes, left, "" if reason == "None" else reason)
-    text = _ask("scontrol", "--oneliner", "show", "job", job)
-    if text:
+    if text := _ask("scontrol", "--oneliner", "show", "job", job):
         pairs = dict(pair.split("=", 1) for pair in text.split() if "=" in pair)
         return JobState(pairs["JobState"], pairs.get("NodeList", "").replace("(null)", ""))
     options = ("--noheader", "--allocations", "--parsable2", "--format=State,NodeList")
-    line = _ask("sacct", "--jobs", job, *options)
-    if line:
+    if line := _ask("sacct", "--jobs", job, *options):
         state, nodes = line.splitlines()[-1].split("|")
         return JobState(state.split()[0], nodes)
     return None

@@ -3,8 +3,10 @@
 `slurm/*.sbatch` are this file's output for an invented cluster; a test holds them to it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from shlex import join, quote
+
+from ssl_swin.cluster.options import Options
 
 
 @dataclass(frozen=True)
@@ -26,79 +28,61 @@ class Script:
     tasks_per_node: int = 1
     gpus_per_node: int = 1
     cpus_per_task: int = 8
-    time: str = "24:00:00"
-    partition: str | None = None
-    account: str | None = None
-    more: tuple[str, ...] = ()
-    """Further options of sbatch, such as `--mem=200G`."""
-    warning_s: int = 120
-    """Seconds before the time limit at which the tasks are told to save."""
-    max_restarts: int = 100
-    """Times the job may be started again."""
+    options: Options = field(default_factory=Options)
+    """Of these, the numbers above and the program are not read: here they are settled."""
+    program: tuple[str, ...] = ("ssl-swin",)
+    """How the program is called on a node."""
     log: str = "slurm-%x-%j.out"
     """Pattern of the log's path."""
     folder: str | None = None
     """Folder to run in; None for that of sbatch."""
-    setup: str = ""
-    """Lines of shell that make the program available."""
-    program: tuple[str, ...] = ("ssl-swin",)
-    """How the program is called on a node."""
-    srun: tuple[str, ...] = ()
-    """Further options of srun."""
-    node_cache: str = "/tmp"
-    """Folder on each node's own disk, as shell text; the script fills in variables."""
     shards_to_cache: bool = False
-    """Whether shards come from afar, and are kept there."""
+    """Whether shards come from afar, and are kept on the node's disk."""
 
     def render(self) -> str:
         """Return the text of the script."""
+        options = self.options
         return TEMPLATE.format(
             kind=self.kind,
             options="\n".join(self._options()),
-            more="".join(f"#SBATCH {option}\n" for option in self.more),
-            setup=self.setup.strip() or "# module load ...; source .venv/bin/activate",
+            more="".join(f"#SBATCH {option}\n" for option in options.sbatch),
+            setup=options.setup.strip() or "# module load ...; source .venv/bin/activate",
             program=join(self.program),
             config=quote(self.config),
             run=self._run(),
-            node_cache=self.node_cache,
+            node_cache=options.node_cache,
             cache=' --data.cache_dir "$node_cache/shards"' if self.shards_to_cache else "",
-            srun=join(self.srun) + " " if self.srun else "",
-            warning_s=self.warning_s,
-            wait_s=max(1, self.warning_s // 3),  # so that the verdict is before the time limit
-            max_restarts=self.max_restarts,
+            srun="".join(f"{quote(option)} " for option in options.srun),
+            warning_s=options.warning,
+            wait_s=max(1, options.warning // 3),  # so that the verdict is before the time limit
+            max_restarts=options.max_restarts,
             tasks="$SLURM_NTASKS_PER_NODE" if self._fixed else str(self.tasks_per_node),
             cpus="$SLURM_CPUS_PER_TASK" if self._fixed else str(self.cpus_per_task),
         )
 
     def _options(self) -> list[str]:
         """Return the #SBATCH lines with the reasons for those that have one."""
-        optional = {"partition": self.partition, "account": self.account}
+        optional = {"partition": self.options.partition, "account": self.options.account}
         lines = [
             f"##SBATCH --{name}=NAME" if value is None else _sbatch(name, value)
             for name, value in optional.items()
         ]
         lines.append(_sbatch("nodes", self.nodes))
         if self.gpus_per_node:
-            lines.append(_sbatch("gpus-per-node", str(self.gpus_per_node)))
+            lines.append(_sbatch("gpus-per-node", self.gpus_per_node))
         if self._fixed:
-            lines += [
-                "# One task for each GPU.",
-                _sbatch("ntasks-per-node", str(self.tasks_per_node)),
-            ]
-            lines.append(_sbatch("cpus-per-task", str(self.cpus_per_task)))
+            lines += ["# One task for each GPU.", _sbatch("ntasks-per-node", self.tasks_per_node)]
+            lines.append(_sbatch("cpus-per-task", self.cpus_per_task))
         else:  # a job that was given tasks never starts again on fewer nodes than it had
-            lines.append(
-                "# Room for the tasks of a node, which are named at srun alone: a job queued"
-            )
-            lines.append("# again could not do with fewer nodes if their number stood here.")
-            lines.append(_sbatch("mincpus", str(self.tasks_per_node * self.cpus_per_task)))
-        lines.append(_sbatch("time", self.time))
-        if self.folder is not None:
-            lines.append(_sbatch("chdir", self.folder))
+            lines += [
+                "# Room for the tasks of a node, which are named at srun alone: a job queued",
+                "# again could not do with fewer nodes if their number stood here.",
+                _sbatch("mincpus", self.tasks_per_node * self.cpus_per_task),
+            ]
+        lines.append(_sbatch("time", self.options.time))
+        lines += [] if self.folder is None else [_sbatch("chdir", self.folder)]
         lines.append(_sbatch("output", self.log))
-        if self.sweep:
-            lines.append(_sbatch("array", f"0-{len(self.sweep) - 1}"))
-        return lines
+        return lines + ([_sbatch("array", f"0-{len(self.sweep) - 1}")] if self.sweep else [])
 
     @property
     def _fixed(self) -> bool:
@@ -106,18 +90,17 @@ class Script:
 
     def _run(self) -> str:
         """Return the lines that set the run's folder and settings."""
-        lines = [f"run={quote(self.run_dir)}", f"settings=({join(self.settings)})"]
         if not self.sweep:
-            return "\n".join(lines)
-        lines[0] = "case $SLURM_ARRAY_TASK_ID in"
-        for place, (run_dir, settings) in enumerate(self.sweep):
-            both = join((*self.settings, *settings))
-            lines[place + 1 :] = [f"    {place}) run={quote(run_dir)} settings=({both}) ;;"]
-        return "\n".join([*lines, "esac"])
+            return f"run={quote(self.run_dir)}\nsettings=({join(self.settings)})"
+        lines = [
+            f"    {task}) run={quote(run_dir)} settings=({join((*self.settings, *settings))}) ;;"
+            for task, (run_dir, settings) in enumerate(self.sweep)
+        ]
+        return "\n".join(["case $SLURM_ARRAY_TASK_ID in", *lines, "esac"])
 
 
-def _sbatch(name: str, value: str) -> str:
-    return f"#SBATCH --{name}={quote(value)}"
+def _sbatch(name: str, value: str | int) -> str:
+    return f"#SBATCH --{name}={quote(str(value))}"
 
 
 TEMPLATE = r"""#!/bin/bash

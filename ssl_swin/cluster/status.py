@@ -38,12 +38,10 @@ def describe(folder: RunFolder) -> str:
     """Return what is known of one run, as a few lines; what is not known is left out."""
     lives = read_lines(folder.lives)
     job, state = _job(folder, lives)
+    unknown = "job unknown to SLURM" if job else "no job"
+    standing = unknown if state is None else state.state
     if folder.summary.is_file():
         standing = "finished"
-    elif state is not None:
-        standing = state.state
-    else:
-        standing = "job unknown to SLURM" if job else "no job"
     lines = [" ".join([f"{folder.root}:", standing, *_place(job, state, lives)])]
     alive = state is not None and state.alive and state.state != "PENDING"
     lines += [_life(one, lives, folder, alive) for one in range(len(lives))]
@@ -76,21 +74,16 @@ def _place(job: str | None, state: JobState | None, lives: list[Line]) -> list[s
 def _life(place: int, lives: list[Line], folder: RunFolder, alive: bool) -> str:
     life = lives[place]
     number = life.get("life", place + 1)
-    end = first_end(folder, number)
-    last = place == len(lives) - 1
     text = f"life {number}: from step {life.get('step', '?')}"
     if "world_size" in life:
         text += f" on {life['world_size']} processes"
-    if life.get("nodes"):
-        nodes = life["nodes"]
+    if nodes := life.get("nodes"):
         text += f", nodes {','.join(nodes) if isinstance(nodes, list) else nodes}"
-    if end:
+    if end := first_end(folder, number):
         step = f" at step {end['step']}" if "step" in end else ""
         return f"{text}; ended{step}: {end.get('reason', 'no reason given')}"
-    if last and folder.summary.is_file():
-        return f"{text}; finished"
-    if last and alive:
-        return f"{text}; runs"
+    if place == len(lives) - 1 and (alive or folder.summary.is_file()):
+        return f"{text}; {'finished' if folder.summary.is_file() else 'runs'}"
     judged = (one for one in read_lines(folder.verdicts) if one.get("life") == number)
     status = next((f", status {one['status']}" for one in judged if "status" in one), "")
     return f"{text}; ended without a word (killed{status})"
@@ -112,7 +105,9 @@ def _progress(folder: RunFolder) -> list[str]:
     step, epoch = last.get("step"), last.get("train/epoch")
     if step is None:
         return []
-    config = _config(folder)
+    text = folder.config.read_text(encoding="utf-8") if folder.config.is_file() else ""
+    found = yaml.safe_load(text)
+    config = found if isinstance(found, dict) else {}
     epochs = config.get("optim", {}).get("epochs")
     batch = config.get("training", {}).get("global_batch_size")
     of = total = ""
@@ -138,13 +133,6 @@ def _saved(folder: RunFolder) -> list[str]:
         return []
     age = _duration(time.time() - folder.last.stat().st_mtime)
     return [f"last checkpoint: step {saved[-1].get('step', 0):,d}, {age} ago"]
-
-
-def _config(folder: RunFolder) -> dict[str, Any]:
-    if not folder.config.is_file():
-        return {}
-    found = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
 
 
 def _duration(seconds: float) -> str:

@@ -23,8 +23,7 @@ from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import count_network
 
 _LEAKED = re.compile(
-    r"(SLURM|SLURMD|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|"
-    r"(LOCAL_)?WORLD_SIZE"
+    r"(SLURMD?|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|(LOCAL_)?WORLD_SIZE"
 )
 _KEPT = ("SLURM_CONF",)  # where the cluster is
 
@@ -41,17 +40,9 @@ class CheckedStage:
     said: tuple[str, ...]
     """What the checks found."""
 
-    @property
-    def path(self) -> Path:
-        """Where the script is kept."""
-        return self.root / f"{self.kind}.sbatch"
-
 
 def submit(request: Request) -> None:
     """Check runs, then write their batch scripts and queue them, or do nothing if a check fails.
-
-    Args:
-        request: What a command line asks for.
 
     Raises:
         UserError: If a check fails, or sbatch does.
@@ -110,40 +101,33 @@ def _check(
     config: RunConfig, stage: Stage, resume_from: Path | None, before: str | None
 ) -> list[str]:
     """Run the checks of one training and return what they found."""
-    options, tasks_per_node = stage.options, _tasks_per_node(config, stage.options)
-    folder = RunFolder(Path(config.run_dir))
+    options, folder = stage.options, RunFolder(Path(config.run_dir))
+    (_, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
     life_s = checks.check_time(options.time, options.warning)
     found = [checks.check_folder(config, resume_from)]
     if isinstance(config, FinetuneConfig):
         encoder = checks.check_encoder(config.encoder, before)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
-    fewest, most = (nodes * tasks_per_node for nodes in _num_nodes(config, options))
-    sizes = checks.open_sizes(config, most)
+    sizes = checks.open_sizes(config, most * tasks_per_node)
     return [
         *found,
         f"data: {sizes.num_images:,d} images",
-        checks.describe_world(sizes, fewest),
+        checks.describe_world(sizes, fewest * tasks_per_node),
         checks.estimate_hours(sizes, folder, options.images_per_s, life_s),
         checks.check_disk(config, sizes, count_network(config)),
     ]
 
 
 def _sweep(root: Path, array: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return folder and settings of each combination of the values.
-
-    Raises:
-        UserError: If one is not KEY=VALUE,VALUE.
-    """
+    """Return folder and settings of each combination of the values."""
     keys = []
     for text in array:
         key, separator, values = text.removeprefix("--").partition("=")
         if not separator or not key or not all(values.split(",")):
             raise UserError(f"--array {text}: write KEY=VALUE,VALUE, for example seed=0,1,2")
         keys.append([(key, value) for value in values.split(",")])
-    if not keys:
-        return ()
     tasks = []
-    for pairs in itertools.product(*keys):
+    for pairs in itertools.product(*keys) if keys else ():
         name = re.sub(r"[^\w.=+-]", "_", ",".join(f"{key}={value}" for key, value in pairs))
         settings = tuple(word for key, value in pairs for word in (f"--{key}", value))
         tasks.append((str(root / name), settings))
@@ -157,11 +141,8 @@ def _script(
     sweep: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> Script:
     options, root = stage.options, Path(config.run_dir).absolute()
-    gpus = _gpus_per_node(config, options)
-    program = (
-        shlex.split(options.program) if options.program else [sys.executable, "-m", "ssl_swin"]
-    )
-    cpus = options.cpus_per_task or config.data.num_workers + 1
+    gpus_per_node, tasks_per_node = _per_node(config, options)
+    program = shlex.split(options.program or shlex.join([sys.executable, "-m", "ssl_swin"]))
     return Script(
         kind=stage.kind,
         config=arguments[0],
@@ -169,33 +150,22 @@ def _script(
         settings=_without_run_dir(arguments[1:]),
         sweep=sweep,
         nodes=options.nodes or str(config.training.num_nodes),
-        tasks_per_node=_tasks_per_node(config, options),
-        gpus_per_node=gpus,
-        cpus_per_task=cpus,
-        time=options.time,
-        partition=options.partition,
-        account=options.account,
-        more=options.sbatch,
-        warning_s=options.warning,
-        max_restarts=options.max_restarts,
+        tasks_per_node=tasks_per_node,
+        gpus_per_node=gpus_per_node,
+        cpus_per_task=options.cpus_per_task or config.data.num_workers + 1,
+        options=options,
+        program=tuple(program),
         log=f"{root}/slurm-%A_%a.out" if sweep else f"{root}/slurm-%j.out",
         folder=os.getcwd(),
-        setup=options.setup,
-        program=tuple(program),
-        srun=options.srun,
-        node_cache=options.node_cache,
         shards_to_cache=config.data.cache_dir is None and any(map(is_remote, config.data.patterns)),
     )
 
 
 def _without_run_dir(settings: tuple[str, ...]) -> tuple[str, ...]:
     """Leave out --run_dir, which the script sets in a line of its own."""
-    before = ("", *settings)
-    return tuple(
-        word
-        for last, word in zip(before, settings, strict=False)
-        if "--run_dir" not in (last, word) and not word.startswith("--run_dir=")
-    )
+    pairs = zip(("", *settings), settings, strict=False)
+    kept = (word for last, word in pairs if "--run_dir" not in (last, word))
+    return tuple(word for word in kept if not word.startswith("--run_dir="))
 
 
 def _num_nodes(config: RunConfig, options: Options) -> tuple[int, int]:
@@ -207,27 +177,25 @@ def _num_nodes(config: RunConfig, options: Options) -> tuple[int, int]:
     return fewest, most
 
 
-def _gpus_per_node(config: RunConfig, options: Options) -> int:
-    if options.gpus_per_node is not None:
-        return options.gpus_per_node
-    return 0 if config.training.accelerator == "cpu" else config.training.devices
-
-
-def _tasks_per_node(config: RunConfig, options: Options) -> int:
-    gpus = _gpus_per_node(config, options)
-    tasks = options.tasks_per_node or gpus or config.training.devices
+def _per_node(config: RunConfig, options: Options) -> tuple[int, int]:
+    """Return GPUs and tasks of each node."""
+    gpus, devices = options.gpus_per_node, config.training.devices
+    if gpus is None:
+        gpus = 0 if config.training.accelerator == "cpu" else devices
+    tasks = options.tasks_per_node or gpus or devices
     if gpus and tasks != gpus:
         raise UserError(f"--tasks-per-node {tasks} and --gpus-per-node {gpus}: one task each")
-    return tasks
+    return gpus, tasks
 
 
 def _queue(stage: CheckedStage, after: str | None) -> str:
     """Write the script, hand it to sbatch, and say where the job is; return its id."""
     for run in stage.runs:
         run.mkdir(parents=True, exist_ok=True)
-    write_text(stage.path, stage.script.render())
+    path = stage.root / f"{stage.kind}.sbatch"
+    write_text(path, stage.script.render())
     chain = [] if after is None else [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
-    job = _sbatch([*chain, str(stage.path)])
+    job = _submit(*chain, str(path))
     log = stage.script.log.replace("%j", job).replace("%A", job)
     for task, run in enumerate(stage.runs):
         name = f"{job}_{task}" if stage.script.sweep else job
@@ -236,7 +204,7 @@ def _queue(stage: CheckedStage, after: str | None) -> str:
     root = shlex.quote(str(stage.root))
     print(
         f"job {job}{'' if after is None else f', after the success of {after}'}\n"
-        f"  script: {stage.path}\n"
+        f"  script: {path}\n"
         f"  log:    {log}\n"
         f"  watch:  ssl-swin status {root} --watch\n"
         f"  curves: tensorboard --logdir {root}\n"
@@ -247,39 +215,38 @@ def _queue(stage: CheckedStage, after: str | None) -> str:
 
 def _would_start(script: Script) -> str:
     """Say when SLURM would start this job, or why not; that is no refusal: nodes may come back."""
-    environment, _ = clean(os.environ)
-    try:
-        answer = subprocess.run(
-            ["sbatch", "--test-only"],
-            input=script.render(),
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
+    answer = _sbatch("--test-only", text=script.render())
+    if answer is None:
         return "SLURM is not here and was not asked"
     return " ".join(answer.stderr.split()).removeprefix("sbatch: ")
 
 
-def _sbatch(arguments: list[str]) -> str:
-    environment, dropped = clean(os.environ)
+def _submit(*arguments: str) -> str:
+    """Queue the script that is the last argument, and return the job's id."""
+    _, dropped = clean(os.environ)
     if dropped:
         names = ", ".join(dropped[:3]) + (", ..." if len(dropped) > 3 else "")
         print(f"{len(dropped)} variables of another job are not handed on: {names}")
-    command = ["sbatch", "--parsable", *arguments]
-    try:
-        answer = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError as error:
+    answer = _sbatch("--parsable", *arguments)
+    if answer is None:
         raise UserError(
             "there is no sbatch here: submit on a login node of the cluster (--dry-run works "
             "everywhere)"
-        ) from error
+        )
     if answer.returncode:
         raise UserError(f"sbatch refused {arguments[-1]}: {' '.join(answer.stderr.split())}")
     return answer.stdout.strip().partition(";")[0]
+
+
+def _sbatch(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str] | None:
+    """Run sbatch without the variables of another job; None if it is not here."""
+    command, (environment, _) = ["sbatch", *arguments], clean(os.environ)
+    try:
+        return subprocess.run(
+            command, input=text, env=environment, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
 
 
 def clean(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -7,6 +7,7 @@ got further: it then was the machine, the network or the storage, and most likel
 import os
 import signal
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,10 @@ def _judge(
     began = None if life is None else life.get("step", 0)
     if began is None or saved <= began:
         return False, f"{failed} before it saved anything new (last checkpoint: step {saved})"
-    in_a_row = 1 + _failures_at_the_end(before)
+    failures = takewhile(
+        lambda line: line.get("requeue") and line.get("status") != errors.REQUEUE, reversed(before)
+    )
+    in_a_row = 1 + len([*failures])
     why = f"{failed}, but got from step {began} to {saved}; failure {in_a_row} in a row"
     return in_a_row <= MAX_FAILURES, f"{why}, at most {MAX_FAILURES} are tried again"
 
@@ -113,12 +117,3 @@ def _this_life(lives: list[Line], before: list[Line], job: str | None, restart: 
         return last if mine else None
     judged = [line["life"] for line in before if line.get("life") is not None]
     return last if last.get("life", len(lives)) not in judged else None
-
-
-def _failures_at_the_end(before: list[Line]) -> int:
-    count = 0
-    for line in reversed(before):
-        if line.get("status") == errors.REQUEUE or not line.get("requeue"):
-            break
-        count += 1
-    return count

@@ -4,13 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssl_swin.config.settings import (
-    LAYOUT,
-    layout_setting,
-    require,
-    require_positive,
-    require_share,
-)
+from ssl_swin.config.settings import LAYOUT, layout_setting, require, require_all
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,7 +20,7 @@ class SetConfig:
     """Its share of the images, relative to the other sets' weights."""
 
     def __post_init__(self) -> None:
-        require_positive(data__sets__weight=self.weight)
+        require_all("be greater than 0", "data.sets", self, "weight")
 
 
 @dataclass(frozen=True)
@@ -94,20 +88,11 @@ class DataConfig:
             f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; give both 1 "
             "(grey) or 3 (RGB)",
         )
-        require_positive(data__crop_pct=self.crop_pct, data__block_size=self.block_size)
         require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
-        if self.num_lanes is not None:
-            require_positive(data__num_lanes=self.num_lanes)
-        if self.samples_per_epoch is not None:
-            require_positive(data__samples_per_epoch=self.samples_per_epoch)
-        if self.cache_gb is not None:
-            require_positive(data__cache_gb=self.cache_gb)
-        require_share(
-            data__crop_pct=self.crop_pct,
-            data__hflip=self.hflip,
-            data__max_bad_share=self.max_bad_share,
-        )
-        require(self.num_workers >= 0, f"data.num_workers={self.num_workers} must be 0 or more")
+        positive = ("crop_pct", "block_size", "num_lanes", "samples_per_epoch", "cache_gb")
+        require_all("be greater than 0", "data", self, *positive)
+        require_all("lie in [0, 1]", "data", self, "crop_pct", "hflip", "max_bad_share")
+        require_all("be 0 or more", "data", self, "num_workers")
         for name in ("crop_scale", "crop_ratio"):
             low, high = getattr(self, name)
             require(0 < low <= high, f"data.{name}={(low, high)} must be 0 < smallest <= largest")
@@ -133,17 +118,16 @@ class LabelledDataConfig(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_share(data__erasing=self.erasing)
-        if self.num_labels is not None:
-            require_positive(data__num_labels=self.num_labels)
-            require(
-                not self.sets,
-                f"data.num_labels={self.num_labels} draws from one shard set; give data.shards "
-                "instead of data.sets",
-            )
+        require_all("lie in [0, 1]", "data", self, "erasing")
+        require_all("be greater than 0", "data", self, "num_labels")
         require(
-            re.fullmatch(r"|rand(-(m|n|mmax|inc)\d+|-(p|mstd)\d+(\.\d+)?)*", self.rand_augment)
-            is not None,
+            self.num_labels is None or not self.sets,
+            f"data.num_labels={self.num_labels} draws from one shard set; give data.shards instead "
+            "of data.sets",
+        )
+        policy = r"|rand(-(m|n|mmax|inc)\d+|-(p|mstd)\d+(\.\d+)?)*"
+        require(
+            re.fullmatch(policy, self.rand_augment) is not None,
             f"data.rand_augment={self.rand_augment!r} is no policy of timm's; write it like "
             "rand-m9-mstd0.5-inc1, or '' for none",
         )

@@ -27,10 +27,8 @@ class ModelConfig:
     """Drop path of the last block, rising from 0 at the first; [0, 1)."""
 
     def __post_init__(self) -> None:
-        require(
-            0 <= self.drop_path_rate < 1,
-            f"model.drop_path_rate={self.drop_path_rate} must lie in [0, 1)",
-        )
+        rate = self.drop_path_rate
+        require(0 <= rate < 1, f"model.drop_path_rate={rate} must lie in [0, 1)")
 
 
 @dataclass(frozen=True)

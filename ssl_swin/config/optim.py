@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ssl_swin.config.settings import require, require_positive, require_share
+from ssl_swin.config.settings import require, require_all
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,15 @@ class OptimConfig:
     """Largest norm of the whole gradient; a larger one is scaled down to it."""
 
     def __post_init__(self) -> None:
-        require_positive(
-            optim__epochs=self.epochs, optim__base_lr=self.base_lr, optim__clip_grad=self.clip_grad
-        )
+        require_all("be greater than 0", "optim", self, "epochs", "base_lr", "clip_grad")
         require(
             0 <= self.warmup_epochs < self.epochs,
             f"optim.warmup_epochs={self.warmup_epochs} must be at least 0 and less than "
             f"optim.epochs={self.epochs}",
         )
-        for name in ("warmup_lr", "min_lr", "weight_decay"):
-            value = getattr(self, name)
-            require(value >= 0, f"optim.{name}={value} must be 0 or more")
-        require(
-            all(0 <= beta < 1 for beta in self.betas),
-            f"optim.betas={self.betas} must lie in [0, 1)",
-        )
+        require_all("be 0 or more", "optim", self, "warmup_lr", "min_lr", "weight_decay")
+        allowed = all(0 <= beta < 1 for beta in self.betas)
+        require(allowed, f"optim.betas={self.betas} must lie in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -76,11 +70,6 @@ class FinetuneOptimConfig(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(optim__layer_decay=self.layer_decay)
-        require_share(
-            optim__layer_decay=self.layer_decay, optim__label_smoothing=self.label_smoothing
-        )
-        require(
-            self.mixup >= 0 and self.cutmix >= 0,
-            f"optim.mixup={self.mixup} and optim.cutmix={self.cutmix} must be 0 or more",
-        )
+        require_all("be greater than 0", "optim", self, "layer_decay")
+        require_all("lie in [0, 1]", "optim", self, "layer_decay", "label_smoothing")
+        require_all("be 0 or more", "optim", self, "mixup", "cutmix")

@@ -4,7 +4,7 @@ The default of a new setting is what was done before there was one. Runs that be
 go on as they were.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any
 
@@ -31,16 +31,19 @@ def require(holds: bool, message: str) -> None:
         raise UserError(message)
 
 
-def require_positive(**values: float) -> None:
-    """Refuse values, named with `__` for a dot, that are not greater than 0."""
-    for name, value in values.items():
-        require(value > 0, f"{name.replace('__', '.')}={value} must be greater than 0")
+# what a value must do -> whether it does
+_RULES: dict[str, Callable[[float], bool]] = {
+    "be greater than 0": lambda value: value > 0,
+    "be 0 or more": lambda value: value >= 0,
+    "lie in [0, 1]": lambda value: 0 <= value <= 1,
+}
 
 
-def require_share(**values: float) -> None:
-    """Refuse values, named with `__` for a dot, outside [0, 1]."""
-    for name, value in values.items():
-        require(0 <= value <= 1, f"{name.replace('__', '.')}={value} must lie in [0, 1]")
+def require_all(rule: str, section: str, config: Any, *names: str) -> None:
+    """Refuse settings of a section that break a rule, of those that are not None."""
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or _RULES[rule](value), f"{section}.{name}={value} must {rule}")
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -51,10 +54,8 @@ def flatten(config: Any) -> dict[str, Any]:
 def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, Any]]:
     """Return what a config changes of the numbers of a run: name -> (before, now).
 
-    Args:
-        stored: What `flatten` returned when the run began, perhaps in an earlier release. A setting
-            that it lacks had the default.
-        config: The config of today.
+    `stored` is what `flatten` returned when the run began, perhaps in an earlier release. A setting
+    that it lacks had the default.
     """
     before = {RENAMED.get(name, name): stored[name] for name in stored if name not in REMOVED}
     changed = {}
@@ -66,13 +67,7 @@ def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, 
 
 
 def _walk(config: Any, defaults: Any = None, prefix: str = "") -> Iterator[tuple]:
-    """Yield of each setting: name, whether it is a layout setting, value, default.
-
-    Args:
-        config: A dataclass; the fields of dataclasses in it are settings too.
-        defaults: Another of its class that gives the defaults; None for those of the fields.
-        prefix: What names begin with.
-    """
+    """Yield of each setting: name, whether it is a layout setting, value, default."""
     for one in fields(config):
         name, value = prefix + one.name, getattr(config, one.name)
         default = _default(one) if defaults is None else getattr(defaults, one.name)

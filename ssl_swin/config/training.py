@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ssl_swin.config.settings import layout_setting, require, require_positive
+from ssl_swin.config.settings import layout_setting, require_all
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,8 @@ class TrainingConfig:
     """Seconds without a step, held-out batch or save after which a process ends; 0 for none."""
 
     def __post_init__(self) -> None:
-        require_positive(
-            training__global_batch_size=self.global_batch_size,
-            training__micro_batch_size=self.micro_batch_size,
-            training__devices=self.devices,
-            training__num_nodes=self.num_nodes,
-            training__validate_every_epochs=self.validate_every_epochs,
-            training__log_every_steps=self.log_every_steps,
-            training__num_threads=1 if self.num_threads is None else self.num_threads,
-        )
-        require(
-            self.checkpoint_every_steps >= 0 and self.checkpoint_every_min >= 0,
-            "training.checkpoint_every_steps and training.checkpoint_every_min must be 0 or more",
-        )
-        require(
-            self.step_timeout_s >= 0,
-            f"training.step_timeout_s={self.step_timeout_s} must be 0 or more",
-        )
+        counts = ("global_batch_size", "micro_batch_size", "devices", "num_nodes", "num_threads")
+        intervals = ("validate_every_epochs", "log_every_steps")
+        require_all("be greater than 0", "training", self, *counts, *intervals)
+        may_be_0 = ("checkpoint_every_steps", "checkpoint_every_min", "step_timeout_s")
+        require_all("be 0 or more", "training", self, *may_be_0)

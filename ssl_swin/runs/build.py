@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from ssl_swin.config.data import LabelledDataConfig
-from ssl_swin.config.optim import OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.data.batches.labels import Labels, balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
@@ -16,12 +15,10 @@ from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
-from ssl_swin.models.encoder import Encoder
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import load_into, read_weights
-from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sizes import Sizes, count_steps, open_set, open_sets, order_of
@@ -36,70 +33,26 @@ from ssl_swin.training.trainer import say
 
 
 @dataclass(frozen=True)
-class Images:
-    """What a run trains on, and where it begins."""
-
-    kind: str
-    start: Start
-    shards: ShardSet
-    stream: ImageStream
-    order: Order
-
-
-@dataclass(frozen=True)
 class Run:
     """Everything a run consists of, built and not yet started."""
 
     config: RunConfig
-    images: Images
+    kind: str
+    start: Start
+    stream: ImageStream
+    order: Order
     sizes: Sizes
     module: Learner
     datamodule: StreamModule
 
-    @property
-    def stop_step(self) -> int:
-        """The step the run ends at."""
-        return self.sizes.stop_step
-
-    @property
-    def folder(self) -> RunFolder:
-        """The run's files."""
-        return self.images.start.folder
-
-    @property
-    def order(self) -> Order:
-        """Who reads what at which step."""
-        return self.images.order
-
 
 def build(config: RunConfig, resume_from: Path | None = None) -> Run:
-    """Build a run, from its checkpoint if it has one.
-
-    Args:
-        config: The run.
-        resume_from: Checkpoint to change a run on purpose.
+    """Build a run from its checkpoint if it has one, or else from `resume_from`, if given.
 
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    training = config.training
-    images = _images(config, resume_from)
-    sizes = count_steps(config, images.order, training.devices * training.num_nodes)
-    module = _module(config, _schedule(config, sizes), images.start)
-    heldout = _heldout(config)
-    _check_cache(config, images, heldout)
-    datamodule = StreamModule(
-        images.stream,
-        images.order,
-        heldout,
-        (module.step, sizes.stop_step),
-        config.data.num_workers,
-    )
-    return Run(config, images, sizes, module, datamodule)
-
-
-def _images(config: RunConfig, resume_from: Path | None) -> Images:
-    data, img_size, kind = config.data, config.model.img_size, kind_of(config)
+    data, training, kind = config.data, config.training, kind_of(config)
     if data.decoder == "gpu" and not torch.cuda.is_available():
         raise UserError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
     sets = open_sets(data)
@@ -108,9 +61,23 @@ def _images(config: RunConfig, resume_from: Path | None) -> Images:
     labels, places = _labels(config), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
-    transform = TrainTransform(
+    transform, img_size = _transform(config), config.model.img_size
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, data.decoder)
+    order = order_of(config, sets, places)
+    sizes = count_steps(config, order, training.devices * training.num_nodes)
+    module = _module(config, _schedule(config, sizes), start)
+    heldout = _heldout(config)
+    _check_cache(config, shards, order, heldout)
+    steps = (module.step, sizes.stop_step)
+    datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
+    return Run(config, kind, start, stream, order, sizes, module, datamodule)
+
+
+def _transform(config: RunConfig) -> TrainTransform:
+    data = config.data
+    return TrainTransform(
         seed=config.seed,
-        img_size=img_size,
+        img_size=config.model.img_size,
         scale=data.crop_scale,
         ratio=data.crop_ratio,
         interpolation=data.interpolation,
@@ -118,8 +85,6 @@ def _images(config: RunConfig, resume_from: Path | None) -> Images:
         rand_augment=data.rand_augment if isinstance(data, LabelledDataConfig) else "",
         mean=data.mean,
     )
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, data.decoder)
-    return Images(kind, start, shards, stream, order_of(config, sets, places))
 
 
 def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
@@ -139,33 +104,34 @@ def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
 
 
 def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
-    mask = config.mask
-    simmim = build_simmim(config)
-    masking = Masking(
-        mask.mask_patch_size,
-        grid(config.model.img_size, mask.mask_patch_size),
-        mask.mask_ratio,
-        config.seed,
-        look_up(MASKS, "mask.kind", mask.kind),
-    )
+    simmim, mask, size = build_simmim(config), config.mask, config.mask.mask_patch_size
+    kind = look_up(MASKS, "mask.kind", mask.kind)
+    patches = grid(config.model.img_size, size)
+    masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
     normalise = Normalisation(config.data.mean, config.data.std)
     return PretrainModule(simmim, normalise, masking, schedule)
 
 
 def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -> Learner:
-    classifier = build_classifier(config)
+    classifier, data, optim = build_classifier(config), config.data, config.optim
     if config.encoder is not None and is_new:
-        _hand_off(config, classifier.encoder, Path(config.encoder))
+        state, card = read_weights(Path(config.encoder))
+        load_into(classifier.encoder, state, card)
+        if card is not None and (card.mean, card.std) != (data.mean, data.std):
+            say(
+                f"the encoder was trained with data.mean={card.mean} and data.std={card.std}, this "
+                f"config has {data.mean} and {data.std}: give them as the encoder's"
+            )
     regularisation = Regularisation(
         seed=config.seed,
         num_classes=config.num_classes,
-        erasing=config.data.erasing,
-        mixup=config.optim.mixup,
-        cutmix=config.optim.cutmix,
-        label_smoothing=config.optim.label_smoothing,
+        erasing=data.erasing,
+        mixup=optim.mixup,
+        cutmix=optim.cutmix,
+        label_smoothing=optim.label_smoothing,
     )
-    normalise = Normalisation(config.data.mean, config.data.std)
-    return FinetuneModule(classifier, normalise, regularisation, schedule, config.optim.layer_decay)
+    normalise = Normalisation(data.mean, data.std)
+    return FinetuneModule(classifier, normalise, regularisation, schedule, optim.layer_decay)
 
 
 def _labels(config: RunConfig) -> Labels | None:
@@ -174,67 +140,53 @@ def _labels(config: RunConfig) -> Labels | None:
     return None
 
 
-def _hand_off(config: FinetuneConfig, encoder: Encoder, source: Path) -> None:
-    state, card = read_weights(source)
-    load_into(encoder, state, card)
-    if card is not None and (card.mean, card.std) != (config.data.mean, config.data.std):
-        say(
-            f"the encoder was trained with data.mean={card.mean} and data.std={card.std}, this "
-            f"config has {config.data.mean} and {config.data.std}: give them as the encoder's"
-        )
-
-
 def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:
-    return Schedule(
-        seed=config.seed,
-        global_batch_size=sizes.global_batch_size,
-        steps_per_epoch=sizes.steps_per_epoch,
-        num_micro_batches=sizes.num_micro_batches,
-        curve=_curve(config.optim, sizes),
-        weight_decay=config.optim.weight_decay,
-        betas=config.optim.betas,
-        clip_grad=config.optim.clip_grad,
-    )
-
-
-def _curve(optim: OptimConfig, sizes: Sizes) -> LearningRateCurve:
-    batch, per_epoch = sizes.global_batch_size, sizes.steps_per_epoch
-    multistep = optim.schedule == "multistep"
-    return LearningRateCurve(
+    optim, batch, per_epoch = config.optim, sizes.global_batch_size, sizes.steps_per_epoch
+    milestones = optim.milestones if optim.schedule == "multistep" else ()
+    curve = LearningRateCurve(
         total_steps=sizes.stop_step,
         base_lr=scaled_lr(optim.base_lr, batch),
         schedule=optim.schedule,
         warmup_steps=int(optim.warmup_epochs * per_epoch),
         warmup_lr=scaled_lr(optim.warmup_lr, batch),
         min_lr=scaled_lr(optim.min_lr, batch),
-        milestones=tuple(epoch * per_epoch for epoch in optim.milestones) if multistep else (),
+        milestones=tuple(epoch * per_epoch for epoch in milestones),
         gamma=optim.gamma,
         warmup_prefix=optim.warmup_prefix,
+    )
+    return Schedule(
+        seed=config.seed,
+        global_batch_size=batch,
+        steps_per_epoch=per_epoch,
+        num_micro_batches=sizes.num_micro_batches,
+        curve=curve,
+        weight_decay=optim.weight_decay,
+        betas=optim.betas,
+        clip_grad=optim.clip_grad,
     )
 
 
 def _heldout(config: RunConfig) -> Heldout | None:
-    if config.data.val_shards is None:
+    data, img_size = config.data, config.model.img_size
+    if data.val_shards is None:
         say("no data.val_shards: there will be no held-out measurement")
         return None
-    size = config.model.img_size
-    stream = ImageStream(
-        open_set(config.data, config.data.val_shards),
-        EvaluationTransform(size, config.data.crop_pct),
-        size,
-        len(config.data.mean),
-        _labels(config),
-        config.data.decoder,
+    shards, transform = (
+        open_set(data, data.val_shards),
+        EvaluationTransform(img_size, data.crop_pct),
     )
+    labels, in_chans = _labels(config), len(data.mean)
+    stream = ImageStream(shards, transform, img_size, in_chans, labels, data.decoder)
     return Heldout(stream.on_cpu(), config.training.micro_batch_size)
 
 
-def _check_cache(config: RunConfig, images: Images, heldout: Heldout | None) -> None:
+def _check_cache(
+    config: RunConfig, shards: ShardSet, order: Order, heldout: Heldout | None
+) -> None:
     training = config.training
-    machines = (training.devices, training.num_nodes)
     line = cache_line(
-        images.shards,
-        lambda: least_cache_bytes(images.shards, images.order, *machines),
+        shards,
+        lambda: least_cache_bytes(shards, order, training.devices, training.num_nodes),
         heldout.stream.shards if heldout else None,
         training.devices * max(1, config.data.num_workers),
     )

@@ -18,8 +18,8 @@ def export_encoder(run: Run, path: Path) -> None:
     encoder: Any = module.network.encoder  # SimMIM's or a classifier's
     masks: dict[str, Any] = {}
     if isinstance(config, PretrainConfig):
-        masks["mask_patch_size"] = config.mask.mask_patch_size
-        masks["mask_ratio"] = config.mask.mask_ratio
+        mask = config.mask
+        masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
     card = EncoderCard.of(
         encoder,
         config.data.mean,
@@ -36,8 +36,8 @@ def summarise(run: Run, seconds: float) -> Summary:
     """Return the run in numbers; `seconds` is how long its last life trained."""
     config, metrics = run.config, run.module.metrics
     summary = Summary(
-        kind=run.images.kind,
-        name=run.folder.root.name,
+        kind=run.kind,
+        name=run.start.folder.root.name,
         seed=config.seed,
         step=run.module.step,
         epochs=run.module.step / run.order.steps_per_epoch,
@@ -45,7 +45,7 @@ def summarise(run: Run, seconds: float) -> Summary:
         train_loss=metrics.get("train_loss"),
         heldout_loss=metrics.get("heldout_loss"),
         bad_samples=int(metrics.get("bad_samples", 0)),
-        lives=run.images.start.life,
+        lives=run.start.life,
         seconds=seconds,
     )
     if not isinstance(config, FinetuneConfig):

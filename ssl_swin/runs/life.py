@@ -38,12 +38,7 @@ LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out 
 
 
 def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
-    """Live one life of a run; the same command again goes on where it stopped.
-
-    Args:
-        config: The run.
-        resume_from: Checkpoint to change a run on purpose.
-        dry_run: Take two steps, say what would be trained.
+    """Live one life of a run, as `LifeOptions` say; the same call again goes on where it stopped.
 
     Returns:
         0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
@@ -58,27 +53,24 @@ def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = Fals
 
 def train(run: Run) -> int:
     """Train to the end of the run, or until it is asked to stop; return the exit status."""
-    config, module, folder = run.config, run.module, run.folder
-    if module.step >= run.stop_step and read_summary(folder) is not None:
+    training, module, folder = run.config.training, run.module, run.start.folder
+    stop_step, life = run.sizes.stop_step, run.start.life
+    if module.step >= stop_step and read_summary(folder) is not None:
         say(f"{folder.root} is finished: {folder.summary}")
         return 0
-    limit_threads(config.training.num_threads, config.training.devices)
-    meeting = Meeting(
-        run.stop_step, 60 * config.training.checkpoint_every_min, _patience(config.training)
-    )
+    limit_threads(training.num_threads, training.devices)
+    meeting = Meeting(stop_step, 60 * training.checkpoint_every_min, _patience(training))
     ownership = Ownership(folder.owner)
-    begin = partial(prepare_folder, run.images.start, config)
-    record = LifeRecord(folder, run.images.start.life, ownership, begin)
-    watchdog = Watchdog(config.training.step_timeout_s, folder.stacks, ownership, record.end)
+    record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start, run.config))
+    watchdog = Watchdog(training.step_timeout_s, folder.stacks, ownership, record.end)
     callbacks = between_steps(run, meeting, ownership.require)
     trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
     try:
-        if module.step < run.stop_step:
+        if module.step < stop_step:
             trainer.fit(module, datamodule=run.datamodule)
-        if module.step < run.stop_step:
+        if module.step < stop_step:
             say(f"stopped after step {module.step}; the same command goes on from there")
-            name = signal.Signals(meeting.signal).name
-            return record.end(f"signal {name}", errors.REQUEUE)
+            return record.end(f"signal {signal.Signals(meeting.signal).name}", errors.REQUEUE)
         if trainer.is_global_zero:
             ownership.require()
             export_encoder(run, folder.encoder)
@@ -93,7 +85,9 @@ def train(run: Run) -> int:
         if isinstance(error, LostOwnership) or ownership.is_lost():
             say(f"error: {ownership.describe_loss()}", file=sys.stderr)
             return record.end("lost ownership", errors.LOST)
-        record.end(_first_line(error), errors.exit_status(error))
+        first_line = str(error).strip().partition("\n")[0]
+        reason = ": ".join(filter(None, (type(error).__name__, first_line)))
+        record.end(reason, errors.exit_status(error))
         raise
     finally:
         watchdog.stop()
@@ -101,25 +95,24 @@ def train(run: Run) -> int:
 
 def describe(run: Run) -> int:
     """Take two steps and say what would be trained, on what, and for how long; write nothing."""
-    training, module = run.config.training, run.module
+    training, model, module = run.config.training, run.config.model, run.module
+    order, shards, stop_step = run.order, run.stream.shards, run.sizes.stop_step
     first, clock = module.step, Clock()
     limit_threads(training.num_threads, training.devices)
     run.datamodule.steps = (first, first + DRY_RUN_STEPS)
     trainer = _trainer(run, [clock], log=False)
     trainer.fit(module, datamodule=run.datamodule)
-    step_s, left = clock.last_step_s, run.stop_step - first  # the first one warms up
+    step_s, left = clock.last_step_s, stop_step - first  # the first one warms up
     millions = sum(p.numel() for p in module.network.parameters()) / 1e6
-    per_epoch = run.order.steps_per_epoch
+    share_size = order.share_size(trainer.world_size - 1, trainer.world_size)
     say(
-        f"{run.images.kind} {run.config.model.name}: {millions:.2f} M parameters, "
-        f"{run.config.model.img_size} px, {training.precision}\n"
-        f"data: {run.order.num_samples} images in {len(run.images.shards.counts)} shards, "
-        f"{run.images.shards.bytes.sum() / 1e6:.1f} MB\n"
-        f"steps: {first} done, {left} left of {run.stop_step} ({run.config.optim.epochs} epochs of "
-        f"{per_epoch}, global batch {training.global_batch_size}: "
-        f"{trainer.world_size} processes x up to "
-        f"{run.order.share_size(trainer.world_size - 1, trainer.world_size)} images in "
-        f"{module.schedule.num_micro_batches} micro-batches)\n"
+        f"{run.kind} {model.name}: {millions:.2f} M parameters, {model.img_size} px, "
+        f"{training.precision}\n"
+        f"data: {order.num_samples} images in {len(shards.counts)} shards, "
+        f"{shards.bytes.sum() / 1e6:.1f} MB\n"
+        f"steps: {first} done, {left} left of {stop_step} ({run.config.optim.epochs} epochs of "
+        f"{order.steps_per_epoch}, global batch {training.global_batch_size}: {trainer.world_size} "
+        f"processes x up to {share_size} images in {run.sizes.num_micro_batches} micro-batches)\n"
         f"time: {step_s:.2f} s a step here, about {step_s * left / 3600:.2f} h"
     )
     return 0
@@ -131,59 +124,39 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
     `Checkpoints` comes after all that belongs to the step. `train` puts the meeting first, so that
     nothing is written unless all ranks begin at the same step.
     """
-    training, folder, module = run.config.training, run.folder, run.module
-    per_epoch, clock = run.order.steps_per_epoch, Clock()
-    callbacks: list[Callback] = []
-    if training.ledger:
-        callbacks.append(Ledger(folder, run.images.start.life))
+    training, data, folder = run.config.training, run.config.data, run.start.folder
+    per_epoch, stop_step, clock = run.order.steps_per_epoch, run.sizes.stop_step, Clock()
+    add_up_every = (training.log_every_steps, training.checkpoint_every_steps)
+    callbacks: list[Callback] = [Ledger(folder, run.start.life)] if training.ledger else []
     callbacks += [
-        BadSamples(
-            folder,
-            run.images.stream,
-            run.config.data.max_bad_share,
-            (training.log_every_steps, training.checkpoint_every_steps),
-            meeting,
-        ),
+        BadSamples(folder, run.stream, data.max_bad_share, add_up_every, meeting),
         Scalars(training.log_every_steps, clock),
-        Measurement(training.validate_every_epochs * per_epoch, run.stop_step),
+        Measurement(training.validate_every_epochs * per_epoch, stop_step),
     ]
-    if run.images.kind == "pretrain":
-        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, run.stop_step))
+    if run.kind == "pretrain":
+        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
+    keep_every_steps = training.keep_every_epochs * per_epoch
+    policy = SavePolicy(stop_step, training.checkpoint_every_steps, keep_every_steps)
+    writer = CheckpointWriter(folder, require_owner, training.async_checkpoint)
     facts = {
-        "kind": run.images.kind,
+        "kind": run.kind,
         "config": flatten(run.config),
-        "shards": run.images.shards.describe(),
+        "shards": run.stream.shards.describe(),
         "num_lanes": run.order.num_lanes,
     }
     return [
         *callbacks,
-        Checkpoints(
-            CheckpointWriter(folder, require_owner, training.async_checkpoint),
-            SavePolicy(
-                run.stop_step,
-                training.checkpoint_every_steps,
-                training.keep_every_epochs * per_epoch,
-            ),
-            meeting,
-            facts,
-            partial(export_encoder, run),
-        ),
-        ProgressBar(module.step, run.stop_step),
-        DataWait(run.config.data.num_workers),
+        Checkpoints(writer, policy, meeting, facts, partial(export_encoder, run)),
+        ProgressBar(run.module.step, stop_step),
+        DataWait(data.num_workers),
         clock,
     ]
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _patience(training: TrainingConfig) -> timedelta:
     """Return how long one rank waits for another: longer than the watchdog, which says more."""
-    return timedelta(
-        seconds=2 * training.step_timeout_s + 60 if training.step_timeout_s else LONGEST_S
-    )
+    timeout_s = training.step_timeout_s
+    return timedelta(seconds=2 * timeout_s + 60 if timeout_s else LONGEST_S)
 
 
 def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
@@ -195,5 +168,5 @@ def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
         training.precision,
         training.deterministic,
     )
-    loggers = make_loggers(run.folder, run.module.step) if log else []
+    loggers = make_loggers(run.start.folder, run.module.step) if log else []
     return make_trainer(hardware, callbacks, loggers, _patience(training))

@@ -9,7 +9,7 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS, count_hidden, grid
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.targets import TARGETS, Target
+from ssl_swin.models.targets import TARGETS
 
 
 def build_network(config: RunConfig) -> SimMIM | Classifier:
@@ -18,28 +18,23 @@ def build_network(config: RunConfig) -> SimMIM | Classifier:
     Raises:
         UserError: If there is no such network, or it does not fit the images or the masks.
     """
-    if isinstance(config, FinetuneConfig):
-        return build_classifier(config)
-    return build_simmim(config)
+    return build_classifier(config) if isinstance(config, FinetuneConfig) else build_simmim(config)
 
 
 def build_simmim(config: PretrainConfig) -> SimMIM:
     """As `build_network`, for pretraining."""
-    mask = config.mask
+    mask, target = config.mask, asdict(config.target)
     look_up(MASKS, "mask.kind", mask.kind)
     count_hidden(grid(config.model.img_size, mask.mask_patch_size), mask.mask_ratio)  # may refuse
     loss = look_up(LOSSES, "loss", config.loss)
-    return SimMIM(_encoder(config), mask.mask_patch_size, _target(config), loss)
+    encoder = _encoder(config)
+    make_target = look_up(TARGETS, "target.kind", target.pop("kind"))
+    return SimMIM(encoder, mask.mask_patch_size, make_target(**target), loss)
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:
     """As `build_network`, for fine-tuning."""
     return Classifier(_encoder(config), config.num_classes)
-
-
-def _target(config: PretrainConfig) -> Target:
-    options = asdict(config.target)
-    return look_up(TARGETS, "target.kind", options.pop("kind"))(**options)
 
 
 def _encoder(config: RunConfig) -> Encoder:

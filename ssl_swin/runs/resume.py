@@ -19,23 +19,19 @@ from ssl_swin.training.trainer import say
 
 @dataclass(frozen=True)
 class Start:
-    """How a life of a run begins.
-
-    Attributes:
-        folder: The run's files.
-        life: Counted from 1.
-        state: The checkpoint to go on from; None at the beginning.
-        changes: What `--resume-from` changed, name -> (before, now).
-        shards: The training shard set, as `ShardSet.describe` says.
-        passed_over: Whether the last checkpoint is damaged, so that `state` is the previous one.
-    """
+    """How a life of a run begins."""
 
     folder: RunFolder
     life: int
+    """Counted from 1."""
     state: State | None
+    """The checkpoint to go on from; None at the beginning."""
     changes: dict[str, tuple[Any, Any]]
+    """What `--resume-from` changed, name -> (before, now)."""
     shards: dict[str, Any]
+    """The training shard set, as `ShardSet.describe` says."""
     passed_over: bool = False
+    """Whether the last checkpoint is damaged, so that `state` is the previous one."""
 
 
 def find_start(
@@ -43,29 +39,27 @@ def find_start(
 ) -> Start:
     """Find where to go on, and write nothing.
 
-    Args:
-        config: This run.
-        kind: "pretrain" or "finetune".
-        shards: The training shard set, as `ShardSet.describe` says.
-        resume_from: A checkpoint to begin a changed run with; a run that has begun goes on.
+    `shards` is the training shard set, as `ShardSet.describe` says. A run that has begun goes on;
+    only one that has not begins with the checkpoint `resume_from`.
 
     Raises:
         UserError: If the folder holds another run, or a run on other shards.
     """
     folder = RunFolder(Path(config.run_dir))
     life = count_lives(folder) + 1
-    if not has_checkpoint(folder):
+    if not folder.last.is_file() and not folder.previous.is_file():
         if resume_from is None:
             return Start(folder, life, None, {}, shards)
-        state = _read_other(resume_from, kind)
+        state = read_checkpoint(resume_from)
+        if state["kind"] != kind:
+            raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
         changes = differences(state["config"], config)
         if state["shards"] != shards:
             changes["shard set"] = (state["shards"], shards)
         return Start(folder, life, state, changes, shards)
     state, passed_over = _read_newest(folder)
-    changed = differences(state["config"], config) | _other_kind(state, kind)
-    if changed:
-        name, (before, now) = next(iter(changed.items()))
+    kinds = {} if state["kind"] == kind else {"kind": (state["kind"], kind)}
+    for name, (before, now) in (differences(state["config"], config) | kinds).items():
         raise UserError(
             f"{folder.root} holds a run with {name}={before!r}, this config says {now!r}; give "
             "another run_dir, or change the run on purpose with "
@@ -73,11 +67,6 @@ def find_start(
         )
     require_same_shards(state["shards"], shards)
     return Start(folder, life, state, {}, shards, passed_over)
-
-
-def has_checkpoint(folder: RunFolder) -> bool:
-    """Return whether there is a checkpoint to go on from."""
-    return folder.last.is_file() or folder.previous.is_file()
 
 
 def _read_newest(folder: RunFolder) -> tuple[State, bool]:
@@ -102,14 +91,6 @@ def _read_newest(folder: RunFolder) -> tuple[State, bool]:
         return state, True
 
 
-def _read_other(path: Path, kind: str) -> State:
-    """Return the checkpoint of another run of the same kind."""
-    state = read_checkpoint(path)
-    if other := _other_kind(state, kind):
-        raise UserError(f"{path} is of a {other['kind'][0]} run; give one of a {kind} run")
-    return state
-
-
 def prepare_folder(start: Start, config: RunConfig) -> None:
     """Write down, on rank 0, what will be trained, and clean up after earlier lives."""
     folder = start.folder
@@ -118,8 +99,8 @@ def prepare_folder(start: Start, config: RunConfig) -> None:
         if folder.last.is_file():
             folder.last.replace(folder.damaged)
         folder.previous.replace(folder.last)
-        reasons = ["the one before is damaged"]
-        append_line(folder.checkpoints, {"step": start.state["step"], "reasons": reasons})
+        line = {"step": start.state["step"], "reasons": ["the one before is damaged"]}
+        append_line(folder.checkpoints, line)
     for place in (folder.root, folder.last.parent):
         for unfinished in place.glob(".*.partial"):
             unfinished.unlink(missing_ok=True)  # its life was killed while it wrote
@@ -128,7 +109,3 @@ def prepare_folder(start: Start, config: RunConfig) -> None:
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")
-
-
-def _other_kind(state: State, kind: str) -> dict[str, tuple[Any, Any]]:
-    return {} if state["kind"] == kind else {"kind": (state["kind"], kind)}

@@ -46,10 +46,6 @@ class NetworkSizes:
 def open_sets(data: DataConfig, index_missing: bool = True) -> list[ShardSet]:
     """Open the training sets, of which there is one without `data.sets`.
 
-    Args:
-        data: Where they are.
-        index_missing: Index tars that have no index.
-
     Raises:
         ShardError: If shards are missing, or an index is and may not be made.
     """
@@ -65,11 +61,8 @@ def open_set(data: DataConfig, pattern: str, index_missing: bool = True) -> Shar
 def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:
     """Return which images a run reads at which step.
 
-    Args:
-        config: The run.
-        sets: Its training sets.
-        places: With `data.num_labels`: the labelled images, int64 (num_labels,). Without them the
-            order has the right sizes and no images.
+    With `data.num_labels`, `places` are the labelled images, int64 (num_labels,); without them the
+    order has the right sizes and no images.
 
     Raises:
         UserError: If the images do not fit the global batch and its lanes.
@@ -77,23 +70,14 @@ def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None 
     data, counts = config.data, tuple(one.counts for one in sets)
     if isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         counts = (np.array([data.num_labels]),)
-    dealing = Dealing(
-        seed=config.seed,
-        global_batch_size=config.training.global_batch_size,
-        num_lanes=data.num_lanes,
-        block_size=data.block_size,
-    )
+    batch_size = config.training.global_batch_size
+    dealing = Dealing(config.seed, batch_size, data.num_lanes, data.block_size)
     weights = tuple(one.weight for one in data.sets)
     return open_order(counts, dealing, weights, data.samples_per_epoch, places)
 
 
 def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:
-    """Count what a run does at each step, and how many steps there are.
-
-    Args:
-        config: The run.
-        order: From `order_of`.
-        world_size: Training processes on all nodes.
+    """Count the steps of a run on `world_size` processes, and what it does at each.
 
     Raises:
         UserError: If there are more processes than lanes.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.script import Script
 
 SLURM = Path(__file__).parents[2] / "slurm"
@@ -20,7 +21,7 @@ EXAMPLES = {
         tasks_per_node=8,
         gpus_per_node=8,
         cpus_per_task=8,
-        time="12:00:00",
+        options=Options(time="12:00:00"),
     ),
     "finetune": Script(
         kind="finetune",
@@ -31,7 +32,7 @@ EXAMPLES = {
         tasks_per_node=8,
         gpus_per_node=8,
         cpus_per_task=8,
-        time="12:00:00",
+        options=Options(time="12:00:00"),
     ),
 }
 
@@ -78,7 +79,9 @@ def test_hostile_words_reach_the_program_unchanged():
 
 
 def test_shards_from_afar_are_kept_on_the_node():
-    script = Script("pretrain", "c.yaml", "r", node_cache="$MINE", shards_to_cache=True)
+    script = Script(
+        "pretrain", "c.yaml", "r", options=Options(node_cache="$MINE"), shards_to_cache=True
+    )
     called, _ = run(script, MINE="/scratch/7")
     place = called.index("--data.cache_dir")
     assert called[place + 1] == f"/scratch/7/ssl-swin-{getpass.getuser()}/shards"
@@ -108,20 +111,21 @@ def test_each_task_of_an_array_has_its_own_folder_and_settings():
 
 
 def test_without_a_verdict_the_number_of_lives_is_bounded_too():
-    script = Script("pretrain", "c.yaml", "r", max_restarts=5)
+    script = Script("pretrain", "c.yaml", "r", options=Options(max_restarts=5))
     for restarts, requeued in ((4, True), (5, False)):
         called, _ = run(script, 75, 127, SLURM_RESTART_COUNT=str(restarts))
         assert ("requeue" in called) == requeued
 
 
 def test_a_setup_that_ends_at_the_first_failure_does_not_end_the_script():
-    script = Script("pretrain", "c.yaml", "r", setup="set -euo pipefail")
+    script = Script("pretrain", "c.yaml", "r", options=Options(setup="set -euo pipefail"))
     called, left = run(script, 75, 0)
     assert ("requeue" in called, left) == (True, 99)  # of `sleep`, where SLURM would end it
 
 
 def test_a_variable_that_the_node_does_not_have_is_no_folder_at_the_root():
-    called, _ = run(Script("pretrain", "c.yaml", "r", node_cache="$NOT", shards_to_cache=True))
+    options = Options(node_cache="$NOT")
+    called, _ = run(Script("pretrain", "c.yaml", "r", options=options, shards_to_cache=True))
     assert called[called.index("--data.cache_dir") + 1].startswith("/tmp/ssl-swin-")
 
 
@@ -154,7 +158,8 @@ def test_a_task_of_an_array_requeues_itself_only():
 
 
 def test_options_are_quoted_and_a_missing_one_is_left_to_be_filled_in():
-    script = Script("pretrain", "c.yaml", "r", partition="a b", more=("--mem=200G",))
+    options = Options(partition="a b", sbatch=("--mem=200G",))
+    script = Script("pretrain", "c.yaml", "r", options=options)
     lines = script.render().splitlines()
     assert {"#SBATCH --partition='a b'", "##SBATCH --account=NAME", "#SBATCH --mem=200G"} <= set(
         lines
@@ -163,7 +168,8 @@ def test_options_are_quoted_and_a_missing_one_is_left_to_be_filled_in():
 
 def test_a_container_goes_before_the_program():
     program = ("apptainer", "exec", "--nv", "my image.sif", "ssl-swin")
-    text = Script("pretrain", "c.yaml", "r", program=program, srun=("--label",)).render()
+    options = Options(srun=("--label",))
+    text = Script("pretrain", "c.yaml", "r", options=options, program=program).render()
     assert f"program=({shlex.join(program)})" in text
     assert '--cpus-per-task="$cpus_per_task" --label \\' in text
 

@@ -31,7 +31,7 @@ def remaining(config: RunConfig) -> dict[str, np.ndarray]:
     """Return ids and passes of the steps left, int64 (steps, batch), and masks as packed bits."""
     pretraining = isinstance(config, PretrainConfig)
     run = build(config)
-    draws = [run.order.share(step) for step in range(run.module.step, run.stop_step)]
+    draws = [run.order.share(step) for step in range(run.module.step, run.sizes.stop_step)]
     index = np.stack([draw.index for draw in draws])
     epoch = np.stack([np.broadcast_to(draw.epoch, draw.index.shape) for draw in draws])
     found = {"ids": index, "epochs": epoch.copy()}

@@ -48,7 +48,7 @@ def finetune(tiny_shards, tmp_path):
 def test_all_parts_of_a_run_agree_on_its_steps(pretrain):
     run = build(pretrain)
     schedule, sizes = run.module.schedule, run.sizes
-    assert (sizes.steps_per_epoch, run.stop_step) == (2, 10)
+    assert (sizes.steps_per_epoch, run.sizes.stop_step) == (2, 10)
     assert run.datamodule.steps == (0, 10)
     assert run.order.steps_per_epoch == schedule.steps_per_epoch == 2
     assert schedule.num_micro_batches == sizes.num_micro_batches == 3
@@ -58,7 +58,7 @@ def test_all_parts_of_a_run_agree_on_its_steps(pretrain):
 
 
 def test_nothing_is_written_before_training_begins(pretrain):
-    assert not build(pretrain).folder.root.exists()
+    assert not build(pretrain).start.folder.root.exists()
 
 
 def test_the_seed_decides_the_weights_and_nothing_else_does(pretrain):

@@ -54,7 +54,7 @@ def test_a_checkpoint_comes_after_all_that_belongs_to_the_step(
     config = configure(tmp_path / "run", tiny_shards([30, 20], mode="RGB"))
     for ledger in (True, False):
         run = built(replace(config, training=replace(config.training, ledger=ledger)))
-        meeting = Meeting(run.stop_step, 0.0, timedelta(minutes=1))
+        meeting = Meeting(run.sizes.stop_step, 0.0, timedelta(minutes=1))
         names = [type(one).__name__ for one in between_steps(run, meeting, lambda: None)]
         left = left_out | (set() if ledger else {"Ledger"})
         assert names == [name for name in ALL if name not in left] + AFTER
