@@ -30,9 +30,10 @@ class FailedTry(Exception):
 
 
 def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
-    """Return fsspec's filesystem for a URL, and the path of the URL in it.
+    """Return fsspec's filesystem for a URL, with the credentials of the environment, and the path.
 
-    It finds credentials in the environment. RemoteError if fsspec knows none, or lacks a package.
+    Raises:
+        RemoteError: If fsspec knows no such filesystem, or its package is missing.
     """
     options: dict[str, Any] = {"use_listings_cache": False}
     if is_http(url):
