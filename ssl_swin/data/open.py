@@ -24,8 +24,8 @@ def open_shards(
         cache_dir: Root of the cache for remote shards, and for indexes that cannot lie beside their
             tars; None means `~/.cache/ssl_swin`.
         cache_gb: Most gigabytes (1e9 bytes) of remote shards; None means 80 % of what is free.
-        index_missing: Index tars that have no index.
-        num_workers: Threads that index, at least 1.
+        index_missing: Whether tars without an index are indexed, by `num_workers` threads.
+        num_workers: At least 1.
 
     Raises:
         ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
@@ -43,11 +43,7 @@ def open_shards(
 
 
 def join(sets: Sequence[ShardSet]) -> ShardSet:
-    """Lay several sets end to end.
-
-    Raises:
-        ShardError: If a tar is in two of them, or some are remote and some are not.
-    """
+    """Lay sets end to end; ShardError if they share a tar, or some are remote and some are not."""
     if len(sets) == 1:
         return sets[0]
     paths = tuple(path for one in sets for path in one.storage.paths)
@@ -56,17 +52,13 @@ def join(sets: Sequence[ShardSet]) -> ShardSet:
         raise ShardError(f"{twice} is in two of the sets; leave it in one, with more weight")
     first, *others = (one.storage for one in sets)
     if any(type(other) is not type(first) for other in others):
-        raise ShardError(
-            "some of the sets are remote and some are local; bring all of them to one side"
-        )
+        how = "some of the sets are remote and some are local; bring all of them to one side"
+        raise ShardError(how)
     return ShardSet(first.join(others), tuple(len(one.storage.paths) for one in sets))
 
 
 def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:
-    """Write the index of every tar of a pattern; the parameters are those of `open_shards`.
-
-    Returns:
-        What was found, in the pattern's order.
+    """Write the index of every tar of a pattern; say what was found, in the pattern's order.
 
     Raises:
         ValueError: If `num_workers` is below 1.

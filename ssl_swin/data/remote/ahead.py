@@ -1,8 +1,4 @@
-"""Fetches remote shards ahead of need, and holds those that are in use.
-
-A loader worker that finds its shard in the cache never waits. Shards are fetched by threads of the
-training process. It holds those of the blocks in progress, so that none of them is evicted.
-"""
+"""Fetches remote shards ahead of need, so that no loader worker waits, and holds those in use."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -22,12 +18,8 @@ _LEAVE_S = 1.0
 class FetchAhead(Prefetch):
     """Fetches the shards that a rank needs now and next, and holds them until they are done.
 
-    An error is left to the loader worker that needs the shard: it asks again, and raises it.
-
-    Args:
-        hold: Opens a shard and keeps it from being evicted until `release`; None if it cannot be
-            had now.
-        needed_at: Which shards a step needs.
+    `hold` opens a shard and keeps it from being evicted until `release`; it returns None if it
+    cannot be had now. Its error is left to the loader worker that needs the shard and asks again.
     """
 
     def __init__(self, hold: Callable[[int], int | None], needed_at: NeededAt) -> None:

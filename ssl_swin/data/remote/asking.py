@@ -1,7 +1,4 @@
-"""Asks remote places through fsspec, a few times each, and says in one line why nothing comes.
-
-Credentials come from fsspec's usual environment.
-"""
+"""Asks remote places through fsspec, a few times each, and says in one line why nothing comes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +30,7 @@ class FailedTry(Exception):
 
 
 def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
-    """Return fsspec's filesystem for a URL, and the path of the URL in it.
+    """Return fsspec's filesystem for a URL, with the credentials of the environment, and the path.
 
     Raises:
         RemoteError: If fsspec knows no such filesystem, or its package is missing.
@@ -55,25 +52,14 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
     return system, path
 
 
-def look_up(url: str, retry: Retry) -> tuple[Any, str, dict[str, Any]]:
-    """Look up a file: its filesystem, its path there, its size and what tells its version."""
-    system, path = filesystem(url, retry)
-    system.invalidate_cache()
-    return system, path, system.info(path)
-
-
 @contextmanager
 def asking(url: str) -> Iterator[None]:
-    """Turn whatever a filesystem raises into `FailedTry`.
-
-    Each filesystem has errors of its own, and they have no base in common that could be named here.
-    None is lost: the place is asked again a few times, and then the last error is raised.
-    """
+    """Turn whatever a filesystem raises into `FailedTry`."""
     try:
         yield
     except (FailedTry, RemoteError):
         raise
-    except Exception as error:
+    except Exception as error:  # filesystems' errors have no base in common; none of them is lost
         raise _failure(url, error) from error
 
 
@@ -112,13 +98,7 @@ def _status(error: Exception) -> int | None:
 def until_it_works(
     url: str, ask: Callable[[], Answer], retry: Retry, moved: Callable[[], bool] = lambda: False
 ) -> Answer:
-    """Ask a few times.
-
-    Args:
-        url: What is asked for, for the error.
-        ask: One try; raises `FailedTry`.
-        retry: How patiently to ask.
-        moved: Whether a try that failed brought something all the same.
+    """Ask for what is at a URL until a try raises no `FailedTry`; `moved` is that of `Retry.run`.
 
     Raises:
         NotThere: If nothing is there, or nothing that may be read.
@@ -129,9 +109,17 @@ def until_it_works(
         if error.missing:
             return NotThere(str(error))
         tries = "1 try" if num_failed == 1 else f"{num_failed} tries in a row"
-        return RemoteError(
-            f"{shown(url)} cannot be fetched after {tries}: {error}; once it can be, the same "
-            "command goes on"
-        )
+        what = f"{shown(url)} cannot be fetched after {tries}"
+        return RemoteError(f"{what}: {error}; once it can be, the same command goes on")
 
     return retry.run(ask, FailedTry, lambda error: not error.final, moved, final)
+
+
+def ask_filesystem(url: str, ask: Callable[[Any, str], Answer], retry: Retry) -> Answer:
+    """Do the same, asking the filesystem of a URL for the path there."""
+
+    def try_once() -> Answer:
+        with asking(url):
+            return ask(*filesystem(url, retry))
+
+    return until_it_works(url, try_once, retry)

@@ -1,7 +1,4 @@
-"""The cache of remote shards: whole tars in a folder of this machine, each fetched once.
-
-How its processes share it is told in `room.py`.
-"""
+"""The cache of remote shards: whole tars, each fetched once; `room.py` says how it is shared."""
 
 import fcntl
 import math
@@ -13,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from ssl_swin.data.remote.download import download
-from ssl_swin.data.remote.incoming import Fetcher, IncomingFile, RemoteTar, take
-from ssl_swin.data.remote.room import FLAGS, Room, release
+from ssl_swin.data.remote.incoming import Fetcher, IncomingFile, RemoteTar
+from ssl_swin.data.remote.room import FLAGS, Room, release, take
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.names import cache_root
 from ssl_swin.data.shards.retry import Retry
@@ -37,15 +34,9 @@ class ShardCache:
 
     @classmethod
     def open(cls, cache_dir: Path | None, cache_gb: float | None = None) -> "ShardCache":
-        """Open the cache, or make it.
+        """Open the cache, or make it; the parameters are those of `open_shards`.
 
-        Args:
-            cache_dir: Folder for all that is cached; None means `~/.cache/ssl_swin`.
-            cache_gb: Most gigabytes (1e9 bytes) of tars; None means 80 % of what is free, with what
-                the cache holds already counted as free.
-
-        Raises:
-            ShardError: If the folder cannot be written to.
+        What the cache holds already counts as free. ShardError if it cannot be written to.
         """
         room = Room(cache_root(cache_dir) / "shards", 0)
         try:
@@ -62,13 +53,9 @@ class ShardCache:
     def get(self, tar: RemoteTar, wait: bool = True) -> int | None:
         """Open a tar, fetching it if it is not there.
 
-        Args:
-            tar: The tar.
-            wait: Wait for room, and for others that fetch the same tar.
-
         Returns:
-            A file descriptor that keeps the tar from being evicted until `release`; None if `wait`
-            is off and it cannot be had now.
+            A file descriptor that keeps the tar from being evicted until `release`; None if there
+            is no room or others fetch it, and neither may be waited for.
 
         Raises:
             RemoteError: If it cannot be fetched, or a process that fetches it hangs.
@@ -78,14 +65,12 @@ class ShardCache:
         no_room_since, poll_s = None, 0.01
         other = Fetcher(tar, self.retry.patience_s + self.room_wait_s)
         while True:
-            file = _present(tar)
-            if file is not None:
+            if (file := _present(tar)) is not None:
                 return file
             lock = self.room.with_room(partial(take, tar.incoming))
             if lock is not None:
                 with IncomingFile(lock, tar, self.room) as incoming:
-                    file = _present(tar)  # another process may just have fetched it
-                    if file is not None:
+                    if (file := _present(tar)) is not None:  # another process has just fetched it
                         return file
                     if self.room.reserve(incoming.path, tar.num_bytes, incoming.version):
                         self._fetch(incoming)
@@ -93,7 +78,11 @@ class ShardCache:
                 no_room_since = no_room_since or time.monotonic()
                 waited_s = time.monotonic() - no_room_since
                 if tar.num_bytes > self.room.limit_bytes or waited_s > self.room_wait_s:
-                    raise self._no_room(tar)
+                    raise ShardError(
+                        f"no room for {shown(tar.url)} ({tar.num_bytes / 1e9:.3g} GB): all of the "
+                        f"{self.room.limit_bytes / 1e9:.3g} GB that {self.room.root} may hold is "
+                        "in use; raise data.cache_gb"
+                    )
             elif wait:
                 other.look()
             if not wait:
@@ -102,11 +91,7 @@ class ShardCache:
             poll_s = min(2 * poll_s, _LONGEST_POLL_S)
 
     def line(self, least_bytes: int) -> str:
-        """Say in one line how much of the cache a run needs at once, and what it may hold.
-
-        Raises:
-            ShardError: If it may hold less.
-        """
+        """Say in one line how much a run needs at once, and what may be held; refuse if less."""
         need, limit = f"{_round_up(least_bytes)} GB", f"{self.room.limit_bytes / 1e9:.3g} GB"
         if least_bytes > self.room.limit_bytes:
             raise ShardError(
@@ -134,14 +119,7 @@ class ShardCache:
 
         twice = replace(self.retry, num_tries=2)
         twice.run(fetch, ShardError, lambda error: not isinstance(error, RemoteError))
-        incoming.finish()
-
-    def _no_room(self, tar: RemoteTar) -> ShardError:
-        return ShardError(
-            f"no room for {shown(tar.url)} ({tar.num_bytes / 1e9:.3g} GB): all of the "
-            f"{self.room.limit_bytes / 1e9:.3g} GB that {self.room.root} may hold is in use; raise "
-            "data.cache_gb"
-        )
+        self.room.finish(incoming.path, tar.path)
 
 
 def _present(tar: RemoteTar) -> int | None:

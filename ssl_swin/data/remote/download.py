@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from ssl_swin.data.remote.asking import FailedTry, asking, look_up, until_it_works
+from ssl_swin.data.remote.asking import FailedTry, asking, filesystem, until_it_works
 from ssl_swin.data.remote.incoming import IncomingFile
 from ssl_swin.data.remote.urls import is_http, shown
 from ssl_swin.data.shards.retry import Retry
@@ -20,11 +20,6 @@ _VERSION_FIELDS = (
 
 def download(url: str, incoming: IncomingFile, retry: Retry) -> None:
     """Bring a file, or the rest of one of which a part is there already.
-
-    Args:
-        url: The file.
-        incoming: Where its bytes go.
-        retry: How patiently to ask.
 
     Raises:
         RemoteError: If it does not come.
@@ -45,7 +40,9 @@ def download(url: str, incoming: IncomingFile, retry: Retry) -> None:
 
 def _go_on(url: str, incoming: IncomingFile, retry: Retry) -> None:
     with asking(url):
-        system, path, info = look_up(url, retry)
+        system, path = filesystem(url, retry)
+        system.invalidate_cache()
+        info = system.info(path)
     if info.get("size") not in (None, incoming.num_bytes):
         raise changed(shown(url), f"{incoming.num_bytes} bytes then, {info['size']} now")
     fields = repr([str(info.get(name)) for name in _VERSION_FIELDS])

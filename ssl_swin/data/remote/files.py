@@ -3,14 +3,7 @@
 import io
 from typing import Any, BinaryIO, cast
 
-from ssl_swin.data.remote.asking import (
-    FailedTry,
-    NotThere,
-    asking,
-    filesystem,
-    look_up,
-    until_it_works,
-)
+from ssl_swin.data.remote.asking import FailedTry, NotThere, ask_filesystem
 from ssl_swin.data.remote.urls import is_http, path_of, shown
 from ssl_swin.data.shards.names import expand_braces
 from ssl_swin.data.shards.retry import Retry
@@ -20,16 +13,9 @@ _HEADER_BYTES = 256 * 2**10  # of one request, where only headers are looked for
 
 
 def expand_urls(pattern: str, retry: Retry) -> list[str]:
-    """Find the tars that a remote pattern names.
+    """Find the tars that a remote pattern names, in its order, none twice.
 
     Braces are spelled out and not looked up; folders and globs are listed.
-
-    Args:
-        pattern: The URL of a folder, of a tar, or a pattern of braces or with `*`.
-        retry: How patiently to ask.
-
-    Returns:
-        URLs in the pattern's order, none twice.
 
     Raises:
         RemoteError: If there is no tar, or the place cannot be listed.
@@ -52,44 +38,28 @@ def expand_urls(pattern: str, retry: Retry) -> list[str]:
 
 
 def read_small(url: str, retry: Retry) -> bytes | None:
-    """Read a whole file.
-
-    Returns:
-        Its bytes; None if it is not there, or not to be read.
-
-    Raises:
-        RemoteError: If it is there and does not come.
-    """
-
-    def ask() -> bytes:
-        with asking(url):
-            system, path = filesystem(url, retry)
-            return bytes(system.cat_file(path))
-
+    """Read a whole file; None if none may be read there, RemoteError if it does not come."""
     try:
-        return until_it_works(url, ask, retry)
+        return ask_filesystem(url, lambda system, path: bytes(system.cat_file(path)), retry)
     except NotThere:
         return None
 
 
 def open_ranged(url: str, retry: Retry) -> tuple[BinaryIO, int]:
-    """Open a file of which little will be read.
-
-    Returns:
-        The file, which asks for what it needs, and its size in bytes.
+    """Open a file of which little will be read, and return its size in bytes, too.
 
     Raises:
         RemoteError: If it is not there, or its size cannot be known.
     """
 
-    def ask() -> int:
-        with asking(url):
-            size = look_up(url, retry)[2].get("size")
+    def ask(system: Any, path: str) -> int:
+        system.invalidate_cache()
+        size = system.info(path).get("size")
         if size is None:
             raise FailedTry("the server does not tell its size", final=True)
         return int(size)
 
-    size = until_it_works(url, ask, retry)
+    size = ask_filesystem(url, ask, retry)
     file = io.BufferedReader(_RangedFile(url, size, retry), _HEADER_BYTES)
     return cast(BinaryIO, file), size
 
@@ -114,33 +84,30 @@ class _RangedFile(io.RawIOBase):
         stop = min(self.size, self._place + len(buffer))
         if self._place >= stop:
             return 0
-        data = until_it_works(self.url, lambda: self._read(self._place, stop), self.retry)
-        buffer[: len(data)] = data
-        self._place = stop
-        return len(data)
+        num_bytes = stop - self._place
 
-    def _read(self, start: int, stop: int) -> bytes:
-        with asking(self.url):
-            system, path = filesystem(self.url, self.retry)
+        def ask(system: Any, path: str) -> bytes:
             with system.open(path, "rb", block_size=_HEADER_BYTES, cache_type="none") as file:
-                file.seek(start)
-                data = bytes(file.read(stop - start))
-        if len(data) != stop - start:
-            raise FailedTry(f"{len(data)} bytes came instead of {stop - start}")
-        return data
+                file.seek(self._place)
+                data = bytes(file.read(num_bytes))
+            if len(data) != num_bytes:
+                raise FailedTry(f"{len(data)} bytes came instead of {num_bytes}")
+            return data
+
+        buffer[:num_bytes] = ask_filesystem(self.url, ask, self.retry)
+        self._place = stop
+        return num_bytes
 
 
 def _list(pattern: str, how: str, retry: Retry) -> list[str]:
     """List the tars of a folder or a glob, sorted; none if there is no such place."""
 
-    def ask() -> list[str]:
-        with asking(pattern):
-            system, path = filesystem(pattern, retry)
-            found = system.glob(path) if how == "glob" else system.ls(path, detail=False)
-            return [system.unstrip_protocol(name) for name in found]
+    def ask(system: Any, path: str) -> list[str]:
+        found = system.glob(path) if how == "glob" else system.ls(path, detail=False)
+        return [system.unstrip_protocol(name) for name in found]
 
     try:
-        found = until_it_works(pattern, ask, retry)
+        found = ask_filesystem(pattern, ask, retry)
     except NotThere:
         return []
     return sorted(url for url in found if path_of(url).endswith(".tar"))

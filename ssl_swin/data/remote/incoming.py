@@ -1,6 +1,5 @@
 """A tar on its way into the cache: the incoming file that its bytes go to, locked meanwhile."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -8,14 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ssl_swin.data.remote.room import (
-    FLAGS,
-    Room,
-    read_reservation,
-    release,
-    reservation_path,
-    write_reservation,
-)
+from ssl_swin.data.remote.room import Room, read_reservation, release, remove, write_reservation
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.errors import RemoteError
 
@@ -37,13 +29,7 @@ class RemoteTar:
 
 
 class IncomingFile:
-    """A tar that is being fetched: the bytes that are there, and of which version they are.
-
-    Args:
-        file: The open file, locked, as `take` returns it.
-        tar: What it becomes.
-        room: Where it lies.
-    """
+    """A tar that is being fetched: the file that `take` opened, its bytes, and their version."""
 
     def __init__(self, file: int, tar: RemoteTar, room: Room) -> None:
         self.file, self.tar, self.room = file, tar, room
@@ -55,27 +41,16 @@ class IncomingFile:
         """Drop every byte; those that follow are of this version."""
         os.ftruncate(self.file, 0)
         self.size, self.version = 0, version
-        self.room.with_room(
-            partial(write_reservation, self.path, self.num_bytes, version), self.path
-        )
+        write = partial(write_reservation, self.path, self.num_bytes, version)
+        self.room.with_room(write, self.path)
 
     def write(self, piece: bytes) -> None:
-        """Append bytes.
-
-        Raises:
-            DiskFull: If nothing more can be evicted.
-        """
+        """Append bytes; DiskFull if nothing more can be evicted."""
         left = memoryview(piece)
         while left:
             write = partial(os.pwrite, self.file, left, self.size)
             num = self.room.with_room(write, self.path, self.num_bytes - self.size)
             left, self.size = left[num:], self.size + num
-
-    def finish(self) -> None:
-        """Give the tar its name; what is locked now is the tar."""
-        with self.room.locked():  # whoever counts bytes sees it under one name
-            os.replace(self.path, self.tar.path)
-            reservation_path(self.path).unlink(missing_ok=True)
 
     def __enter__(self) -> "IncomingFile":
         return self
@@ -83,8 +58,7 @@ class IncomingFile:
     def __exit__(self, *error: object) -> None:
         """Unlock it; one without a byte goes, and the room that was kept for it."""
         if not self.size:
-            self.path.unlink(missing_ok=True)
-            reservation_path(self.path).unlink(missing_ok=True)
+            remove(self.path)
         release(self.file)
 
 
@@ -96,11 +70,7 @@ class Fetcher:
         self._size, self._changed_at = -1, 0.0
 
     def look(self) -> None:
-        """See how far it is.
-
-        Raises:
-            RemoteError: If it has not moved for too long.
-        """
+        """See how far it is; RemoteError if it has not moved for too long."""
         try:
             size = self.tar.incoming.lstat().st_size
         except FileNotFoundError:
@@ -114,20 +84,3 @@ class Fetcher:
                 f"it to fetch {shown(self.tar.url)}; end that process (fuser names it), or give "
                 "another data.cache_dir"
             )
-
-
-def take(incoming: Path) -> int | None:
-    """Open an incoming file, made if need be, and lock it; None if others hold it.
-
-    It is not waited for: once it has become the tar, readers may hold it for hours.
-    """
-    incoming.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(incoming, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file), os.lstat(incoming)):
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(file)  # held, or finished or removed between opening and locking
-    return None

@@ -4,19 +4,16 @@ A tar has its place in the cache of this machine, whether it is there or not. It
 that place.
 """
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from ssl_swin.data.remote.cache import ShardCache
 from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
-from ssl_swin.data.remote.room import release
-from ssl_swin.data.remote.urls import beside, folder_of, name_of, shown
+from ssl_swin.data.remote.room import locked
+from ssl_swin.data.remote.urls import beside, name_of, shown
 from ssl_swin.data.shards.index_file import entry_of, index_beside, load_index
 from ssl_swin.data.shards.indexing import IndexedShard, index_opened, index_shards
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, parse_manifest
@@ -28,13 +25,7 @@ from ssl_swin.files import replacing
 def find_tars(
     pattern: str, cache: ShardCache, index_missing: bool = True, num_workers: int = 8
 ) -> tuple[tuple[str, ...], tuple[Path, ...], tuple[Entry, ...]]:
-    """Find the tars of a remote pattern and what is known of each.
-
-    Args:
-        pattern: URL of a folder or a tar, with braces or a glob.
-        cache: Where tars and indexes go.
-        index_missing: Index tars whose folder has no index of them.
-        num_workers: Threads that fetch indexes and make them.
+    """Find the tars of a remote pattern; the parameters are those of `open_shards`.
 
     Returns:
         The URLs, the tars' places in the cache, and what is known of each.
@@ -47,7 +38,8 @@ def find_tars(
     known = _named(urls, {path: _manifest(url, cache.retry) for path, url in folders.items()})
     unknown = [path for path in urls if path not in known]
     if unknown:
-        with _alone(unknown[0].parent):  # the other processes of this machine wait, and find it
+        # The other processes of this machine wait, and find it.
+        with locked(unknown[0].parent / ".index.lock"):
             folders_here = {path.parent for path in unknown}
             known |= _named(unknown, {folder: load_manifest(folder) for folder in folders_here})
             unknown = [path for path in unknown if path not in known]
@@ -66,36 +58,28 @@ def find_tars(
 
 
 def index_remote(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:
-    """Index remote tars anew, by reading their headers from afar; the indexes go into the cache.
-
-    Raises:
-        ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
-    """
+    """Index remote tars anew, by reading their headers from afar; the indexes go into the cache."""
     cache = ShardCache.open(cache_dir)
     return _index(_places(pattern, cache), num_workers, cache)
 
 
 def fetch_index(url: str, path: Path, cache: ShardCache) -> bool:
-    """Fetch the index file beside a remote tar; false if there is none.
-
-    Args:
-        url: The tar.
-        path: Where its index goes.
-        cache: Where that place is.
+    """Fetch the index file beside a remote tar to `path`; false if there is none.
 
     Raises:
         RemoteError: If it is there and does not come.
         DiskFull: If there is no room for it.
     """
-    content = read_small(beside(url, index_beside(Path(name_of(url))).name), cache.retry)
-    if content is not None:
-        cache.room.with_room(partial(_write, path, content))
-    return content is not None
+    content = read_small(beside(url, path.name), cache.retry)
+    if content is None:
+        return False
 
+    def write() -> None:
+        with replacing(path) as file:
+            file.write(content)
 
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as file:
-        file.write(content)
+    cache.room.with_room(write)
+    return True
 
 
 def _places(pattern: str, cache: ShardCache) -> dict[Path, str]:
@@ -106,7 +90,8 @@ def _places(pattern: str, cache: ShardCache) -> dict[Path, str]:
     """
     places: dict[Path, str] = {}
     for number, url in enumerate(expand_urls(pattern, cache.retry), 1):
-        folder = hashlib.sha256(folder_of(url).encode()).hexdigest()[:32]
+        folder = shown(url).rpartition("/")[0]  # the same for every signature
+        folder = hashlib.sha256(folder.encode()).hexdigest()[:32]
         path = cache.room.root / folder / name_of(url)
         if path in places:
             raise ShardError(
@@ -120,9 +105,9 @@ def _places(pattern: str, cache: ShardCache) -> dict[Path, str]:
 
 def _manifest(url: str, retry: Retry) -> dict[str, Entry]:
     """Read the manifest beside a remote tar; empty if there is none."""
-    content = read_small(beside(url, MANIFEST_NAME), retry)
-    where = shown(beside(url, MANIFEST_NAME))
-    return {} if content is None else parse_manifest(content, where)
+    url = beside(url, MANIFEST_NAME)
+    content = read_small(url, retry)
+    return {} if content is None else parse_manifest(content, shown(url))
 
 
 def _named(paths: Iterable[Path], manifests: dict[Path, dict[str, Entry]]) -> dict[Path, Entry]:
@@ -133,13 +118,10 @@ def _named(paths: Iterable[Path], manifests: dict[Path, dict[str, Entry]]) -> di
 
 def _fetch_indexes(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> dict[Path, str]:
     """Fetch the index files of tars; return the tars that have none."""
-
-    def fetch(path: Path) -> bool:
-        return fetch_index(urls[path], index_beside(path), cache)
-
     with ThreadPoolExecutor(num_workers) as pool:
-        found = dict(zip(urls, pool.map(fetch, urls), strict=True))
-    return {path: url for path, url in urls.items() if not found[path]}
+        fetch = partial(fetch_index, cache=cache)
+        found = pool.map(fetch, urls.values(), map(index_beside, urls))
+        return {path: urls[path] for path, there in zip(urls, found, strict=True) if not there}
 
 
 def _index(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> list[IndexedShard]:
@@ -148,19 +130,5 @@ def _index(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> list[I
         with file:
             return index_opened(file, shown(urls[path]), num_bytes, index_beside(path))
 
-    def in_room(path: Path) -> IndexedShard:
-        return cache.room.with_room(partial(index_one, path))
-
-    return index_shards(urls, num_workers, index_one=in_room)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep the other processes of this machine from indexing the same folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / ".index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        release(file)
+    in_room = cache.room.with_room
+    return index_shards(urls, num_workers, index_one=lambda path: in_room(partial(index_one, path)))

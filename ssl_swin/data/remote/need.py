@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -14,13 +13,8 @@ def least_cache_bytes(shards: ShardSet, order: Order, devices: int, num_nodes: i
     """Return how many bytes of shards the lanes of one machine may need at once, in any epoch.
 
     Each lane has two of its blocks in hand: a stretch of samples. A stretch touches a shard at
-    either end; the shards between hold no more samples than the stretch.
-
-    Args:
-        shards: The set.
-        order: Its order; if it uses only some of the samples, they may be anywhere.
-        devices: Processes of each machine.
-        num_nodes: Machines.
+    either end; the shards between hold no more samples than the stretch. An order that uses only
+    some of the samples may need any shard. Each of `num_nodes` machines runs `devices` processes.
     """
     if order.places is not None:
         return int(shards.bytes[np.unique(shards.locate(order.places)[0])].sum())
@@ -36,10 +30,7 @@ def least_cache_bytes(shards: ShardSet, order: Order, devices: int, num_nodes: i
 def largest_stretches(counts: np.ndarray, sizes: np.ndarray, stretches: Stretches) -> int:
     """Bound the bytes of the shards that stretches of samples touch, whatever the shards' order.
 
-    Args:
-        counts: Samples of each shard, int64 (num_shards,).
-        sizes: Bytes of each shard, int64 (num_shards,).
-        stretches: How many, and of how many samples; they do not overlap.
+    The counts of samples and the sizes in bytes of the shards are int64 (num_shards,).
     """
     num, window = stretches.num, stretches.num_samples
     counts, sizes = counts[counts > 0], sizes[counts > 0]  # (num_filled,)
@@ -62,7 +53,7 @@ def cache_line(
     heldout: ShardSet | None = None,
     num_readers: int = 0,
 ) -> str | None:
-    """Say in one line how much cache a run needs and has.
+    """Say in one line how much cache a run needs and has; None if no shard is remote.
 
     Args:
         train: The training shards.
@@ -70,23 +61,15 @@ def cache_line(
         heldout: The held-out shards, if there are any; each reader has one of them in hand.
         num_readers: Processes of this machine that read held-out images.
 
-    Returns:
-        The line; None if no shard is remote.
-
     Raises:
         ShardError: If the limit is smaller than what is needed.
     """
     needs = [(train, least_bytes)]
     if heldout is not None:
-        needs.append((heldout, partial(_largest_bytes, heldout, num_readers)))
+        needs.append((heldout, lambda: int(np.sort(heldout.bytes)[::-1][:num_readers].sum())))
     least = sum(shards.storage.cached_bytes(need) for shards, need in needs)
     lines = (shards.storage.cache_line(least) for shards, _ in needs)
     return next((line for line in lines if line is not None), None)
-
-
-def _largest_bytes(shards: ShardSet, num: int) -> int:
-    """Bytes of so many of the largest shards."""
-    return int(np.sort(shards.bytes)[::-1][:num].sum())
 
 
 @dataclass(frozen=True)
@@ -100,13 +83,10 @@ class Needs:
     stop_step: int
 
     def at(self, step: int) -> tuple[list[int], int]:
-        """Return the shards of a step's blocks, then those of the next blocks, and the next step.
+        """Return the shards of a step's blocks and of the next, and the first step of the next.
 
         Beyond the end of the ring nothing is looked up: the shards there may be any, and need not
         fit into the least cache together with those in hand.
-
-        Returns:
-            Shards, each once, the most urgent first; the first step that needs others.
         """
         if self.order.places is not None:
             return np.unique(self.shards.locate(self.order.places)[0]).tolist(), self.stop_step

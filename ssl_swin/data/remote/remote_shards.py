@@ -16,13 +16,7 @@ from ssl_swin.data.remote.incoming import RemoteTar
 from ssl_swin.data.remote.indexes import fetch_index
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.data.shards.index_file import (
-    MappedIndexes,
-    check_rows,
-    entry_of,
-    index_beside,
-    load_index,
-)
+from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_beside, load_index
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.storage import NeededAt, Storage
@@ -40,7 +34,7 @@ class RemoteShards(Storage):
     paths: tuple[Path, ...]
     entries: tuple[Entry, ...]
     cache: ShardCache
-    indexes: MappedIndexes = field(default_factory=MappedIndexes, init=False, repr=False)
+    indexes: Indexes = field(default_factory=Indexes, init=False, repr=False)
     _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     """Inode of each shard's tar, once this process has found in it what the index says."""
 
@@ -52,9 +46,8 @@ class RemoteShards(Storage):
         path, url = index_beside(self.paths[shard]), self.urls[shard]
         if not self._fits(path, shard):
             if not fetch_index(url, path, self.cache):
-                raise ShardError(
-                    f"{shown(url)} has no index; run: ssl-swin shards index {shown(url)}"
-                )
+                remedy = f"run: ssl-swin shards index {shown(url)}"
+                raise ShardError(f"{shown(url)} has no index; {remedy}")
             if not self._fits(path, shard):
                 raise changed(self.where(shard), "its index and the set's index.json differ")
         table = load_index(path)
@@ -68,10 +61,7 @@ class RemoteShards(Storage):
             return False
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
-        """Read bytes of a tar, fetched whole; fewer only where it ends.
-
-        The tar is held for this read only, so that the cache may evict it afterwards.
-        """
+        """Read bytes of a tar, fetched whole and held for this read only."""
         file = self.hold(shard)
         assert file is not None  # it was waited for
         try:
@@ -127,40 +117,25 @@ class RemoteShards(Storage):
         return self.cache.line(least_bytes)
 
     def hold(self, shard: int, wait: bool = True) -> int | None:
-        """Open a tar, fetching it if it is not in the cache, and keep it from being evicted.
-
-        Args:
-            shard: Its place in the set.
-            wait: Wait for room, and for others that fetch the same shard.
-
-        Returns:
-            A file descriptor to be given to `release`; None if `wait` is off and the tar
-            cannot be had now.
-
-        Raises:
-            ShardError: If the tar cannot be had, or is not what its index says.
-        """
+        """Open a tar as `ShardCache.get` does, and see that it is what its index says."""
         path, rows = self.paths[shard], self.rows(shard)
         check = partial(self._check, shard, rows)
         tar = RemoteTar(self.urls[shard], path, self.entries[shard].num_bytes, check)
         while (file := self.cache.get(tar, wait)) is not None:
             found = os.fstat(file).st_ino
-            if self._checked.get(shard) == found:
-                return file
-            try:  # a tar that an earlier run has left may be of an older index
-                check_headers(path, rows, self.where(shard))
-            except ShardError:
-                path.unlink(missing_ok=True)
-                release(file)
-                continue  # one that is fetched now is checked before it gets its name
-            self._checked[shard] = found
+            if self._checked.get(shard) != found:
+                try:  # a tar that an earlier run has left may be of an older index
+                    check_headers(path, rows, self.where(shard))
+                except ShardError:
+                    path.unlink(missing_ok=True)
+                    release(file)
+                    continue  # one that is fetched now is checked before it gets its name
+                self._checked[shard] = found
             return file
         return None
 
     def _check(self, shard: int, rows: np.ndarray, path: Path) -> None:
         expected = self.entries[shard].sha256
-        if expected is not None:
-            found = sha256_of(path)
-            if found != expected:
-                raise changed(self.where(shard), f"sha256 {expected[:12]} then, {found[:12]} now")
+        if expected is not None and (found := sha256_of(path)) != expected:
+            raise changed(self.where(shard), f"sha256 {expected[:12]} then, {found[:12]} now")
         check_headers(path, rows, self.where(shard))

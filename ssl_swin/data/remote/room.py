@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,21 +41,11 @@ class Room:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other process from counting, evicting and renaming."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self.root / ".lock"):
             yield
-        finally:
-            release(file)
 
     def reserve(self, path: Path, num_bytes: int, version: str) -> bool:
         """Make room for a whole tar, and note beside its incoming file that the room is taken.
-
-        Args:
-            path: The incoming file.
-            num_bytes: Bytes of the whole tar.
-            version: Of the bytes that are there.
 
         Returns:
             False if too much of the cache is in use.
@@ -71,11 +62,15 @@ class Room:
                 if _evict(file.path):
                     excess -= file.num_bytes
             if excess <= 0:
-                self._while_full(
-                    lambda: write_reservation(path, num_bytes, version),
-                    lambda: self._evict_some(path, 1),
-                )
+                write = partial(write_reservation, path, num_bytes, version)
+                self._while_full(write, partial(self._evict_some, path, 1))
             return excess <= 0
+
+    def finish(self, incoming: Path, tar: Path) -> None:
+        """Give an incoming file its name; what is locked then is the tar."""
+        with self.locked():  # whoever counts bytes sees it under one name
+            os.replace(incoming, tar)
+            _reservation(incoming).unlink(missing_ok=True)
 
     def with_room(
         self, write: Callable[[], Answer], keep: Path | None = None, num_bytes: int = 1
@@ -145,8 +140,39 @@ class _File(NamedTuple):
     path: Path
 
 
-def reservation_path(incoming: Path) -> Path:
-    """Where it stands how much room is taken for an incoming file."""
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep every other process of this machine from locking the same file, made if need be."""
+    file = _open_or_make(path)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        release(file)
+
+
+def take(incoming: Path) -> int | None:
+    """Open an incoming file, made if need be, and lock it; None if others hold it.
+
+    It is not waited for: once it has become the tar, readers may hold it for hours.
+    """
+    file = _open_or_make(incoming)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file), os.lstat(incoming)):
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(file)  # held, or finished or removed between opening and locking
+    return None
+
+
+def _open_or_make(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o644)
+
+
+def _reservation(incoming: Path) -> Path:
     return incoming.with_name(f"{incoming.name}.plan")
 
 
@@ -154,7 +180,7 @@ def write_reservation(incoming: Path, num_bytes: int, version: str) -> None:
     """Let the others know how large an incoming file will be, and the version of its bytes."""
     new = incoming.with_name(f"{incoming.name}.new")
     new.write_text(f"{num_bytes} {version}")
-    new.replace(reservation_path(incoming))
+    new.replace(_reservation(incoming))
 
 
 def read_reservation(incoming: Path) -> tuple[int, str]:
@@ -163,7 +189,7 @@ def read_reservation(incoming: Path) -> tuple[int, str]:
     What a power failure has left there counts as nothing: 0 bytes, no version.
     """
     try:
-        num_bytes, _, version = reservation_path(incoming).read_text().partition(" ")
+        num_bytes, _, version = _reservation(incoming).read_text().partition(" ")
         return int(num_bytes), version
     except (FileNotFoundError, ValueError):
         return 0, ""
@@ -175,6 +201,12 @@ def release(file: int) -> None:
     os.close(file)
 
 
+def remove(path: Path) -> None:
+    """Remove a tar or an incoming file, and the room that is kept for it."""
+    path.unlink(missing_ok=True)
+    _reservation(path).unlink(missing_ok=True)
+
+
 def _evict(path: Path) -> bool:
     """Remove a tar or an incoming file; false if somebody holds it."""
     try:
@@ -183,8 +215,7 @@ def _evict(path: Path) -> bool:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-        reservation_path(path).unlink(missing_ok=True)
+        remove(path)
     except BlockingIOError:
         return False
     finally:

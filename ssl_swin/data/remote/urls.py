@@ -14,21 +14,12 @@ def shown(url: str) -> str:
 
 
 def name_of(url: str) -> str:
-    """Return the name of the file that a URL ends in.
-
-    Raises:
-        RemoteError: If it is no plain name of a tar, such as could be a file of a folder here.
-    """
+    """Return the name of the tar that a URL ends in; RemoteError if no file here can have it."""
     name = path_of(url).rpartition("/")[2]
     name = unquote(name) if is_http(url) else name
     if not name.endswith(".tar") or name.startswith(".") or "/" in name or "\0" in name:
         raise RemoteError(f"{shown(url)} does not end in the plain name of a tar, like x.tar")
     return name
-
-
-def folder_of(url: str) -> str:
-    """Return the URL of the folder that a file lies in, the same for every signature."""
-    return shown(url).rpartition("/")[0]
 
 
 def beside(url: str, name: str) -> str:

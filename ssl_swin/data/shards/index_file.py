@@ -29,6 +29,7 @@ SAMPLE_DTYPE = np.dtype(
 `offset` the CRC-32 of all rows before it; 0 if a version wrote it that made none."""
 
 NO_LABEL, CLS_LABEL, JSON_LABEL = 0, 1, 2
+LABEL_KINDS = {"cls": CLS_LABEL, "json": JSON_LABEL, "": NO_LABEL}  # the first that is there counts
 _NPY_PREFIX = 10  # bytes: magic, version, length of the header
 
 
@@ -45,13 +46,10 @@ def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
 
 
 def load_index(path: Path, where: str | None = None) -> np.ndarray:
-    """Map an index file into memory; the error calls it `where`, or by its path.
-
-    Returns:
-        `SAMPLE_DTYPE` (count + 1,): the rows and the last row, which holds the tar's size.
+    """Map an index file into memory: `SAMPLE_DTYPE` (count + 1,), its last row with the others.
 
     Raises:
-        ShardError: If there is no such file, or it is damaged or of another version.
+        ShardError: If there is none, or it is damaged or of another version; it names `where`.
     """
     where = where or str(path)
     remedy = f"run: ssl-swin shards index {where.rpartition('/')[0]}"
@@ -83,27 +81,15 @@ def entry_of(table: np.ndarray) -> Entry:
 
 
 def end_row(rows: np.ndarray, num_bytes: int) -> np.ndarray:
-    """Make the last row of an index.
-
-    Args:
-        rows: `SAMPLE_DTYPE` (count,), the rows before it.
-        num_bytes: Size of the tar.
-
-    Returns:
-        `SAMPLE_DTYPE` (1,).
-    """
+    """Make the last row, (1,), of an index from the rows before it, (count,)."""
     return np.array([(num_bytes, zlib.crc32(rows.tobytes()), 0, 0, 0, NO_LABEL)], SAMPLE_DTYPE)
 
 
 def check_rows(where: str, table: np.ndarray) -> None:
-    """Refuse an index that is damaged, or points outside its tar.
-
-    Args:
-        where: The tar's path or URL, for the error.
-        table: `SAMPLE_DTYPE` (count + 1,), as `load_index` returns it.
+    """Refuse the index, `SAMPLE_DTYPE` (count + 1,), of the tar called `where`.
 
     Raises:
-        ShardError: If a row is not as it was written, or of no tar of the size in the last row.
+        ShardError: If a row is not as it was written, or points outside the tar.
     """
     rows, num_bytes, crc = table[:-1], table[-1]["header"], table[-1]["offset"]
     header, offset = rows["header"], rows["offset"]  # (count,)
@@ -111,10 +97,8 @@ def check_rows(where: str, table: np.ndarray) -> None:
     good &= _inside(num_bytes, rows["label_offset"], rows["label_size"])
     good &= (header >= 0) & (header <= offset - tarfile.BLOCKSIZE)
     if crc not in (0, zlib.crc32(rows.tobytes())) or not good.all():
-        raise ShardError(
-            f"the index of {where} is damaged; run: ssl-swin shards index "
-            f"{where.rpartition('/')[0]}"
-        )
+        remedy = f"run: ssl-swin shards index {where.rpartition('/')[0]}"
+        raise ShardError(f"the index of {where} is damaged; {remedy}")
 
 
 def _inside(num_bytes: int, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -122,12 +106,8 @@ def _inside(num_bytes: int, offset: np.ndarray, size: np.ndarray) -> np.ndarray:
     return (offset >= 0) & (offset <= num_bytes) & (size >= 0) & (size <= num_bytes - offset)
 
 
-class MappedIndexes:
-    """Indexes that are mapped into memory, those used last; they are not pickled.
-
-    Args:
-        max_mapped: Indexes kept mapped at once; each is an open file too.
-    """
+class Indexes:
+    """The indexes used last, mapped into memory, each an open file too; they are not pickled."""
 
     def __init__(self, max_mapped: int = 128) -> None:
         self.max_mapped = max_mapped

@@ -13,20 +13,14 @@ import numpy as np
 from rich.progress import Progress
 
 from ssl_swin.data.pixels.formats import by_extension
-from ssl_swin.data.shards.index_file import (
-    CLS_LABEL,
-    JSON_LABEL,
-    NO_LABEL,
-    SAMPLE_DTYPE,
-    end_row,
-    index_beside,
-)
+from ssl_swin.data.shards.index_file import LABEL_KINDS, SAMPLE_DTYPE, end_row, index_beside
 from ssl_swin.data.shards.manifest import Entry, load_manifest, write_manifest
 from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.data.shards.tar import Member, read_samples
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 
+_NO_LABEL_MEMBER = Member("", "", 0, 0, 0)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -36,7 +30,6 @@ class IndexedShard:
 
     num_samples: int
     num_bytes: int
-    """Size of the tar."""
     num_without_image: int
     """Keys left out because none of their members is an image."""
     num_ignored: int
@@ -57,14 +50,10 @@ def index_shards(
     Reading headers waits for storage more than for the processor, so threads do.
 
     Args:
-        paths: The tars.
+        paths: The tars; what is returned is in their order.
         num_workers: Threads, at least 1.
-        cache_dir: Root of the cache used where a folder cannot be written to; None means
-            `~/.cache/ssl_swin`.
-        index_one: Writes the index of one tar; None means beside it, or in the cache.
-
-    Returns:
-        What was found, in the order of `paths`.
+        cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
+        index_one: Writes the index of one tar; None means beside it, or else in the cache.
 
     Raises:
         ValueError: If `num_workers` is below 1.
@@ -95,11 +84,7 @@ def index_shards(
 
 
 def index_shard(tar_path: Path, out_path: Path | None = None) -> IndexedShard:
-    """Write the index of one tar, reading its headers only.
-
-    Args:
-        tar_path: An uncompressed tar.
-        out_path: The index file; None means `NAME.tar.index.npy` beside the tar.
+    """Write the index of one tar, by default beside it.
 
     Raises:
         ShardError: If the tar is cut off, compressed or otherwise damaged.
@@ -122,28 +107,22 @@ def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShar
 
 
 def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> IndexedShard:
-    """Write the index of an opened tar, reading its headers only.
-
-    Args:
-        file: The tar, which can be sought in.
-        name: Its path or URL, for errors.
-        num_bytes: Its size.
-        out_path: The index file.
-
-    Raises:
-        ShardError: If the tar is cut off, compressed or otherwise damaged.
-    """
+    """Do the same for an opened tar of `num_bytes`, whose path or URL is `name`."""
     rows, without, ignored = [], 0, 0
     for members in read_samples(file, name):
-        image = _image_of(members)
-        ignored += 1 if not members else max(0, sum(map(_is_image, members)) - 1)
-        if image is None:
+        images = [one for one in members if one.extension in by_extension()]
+        ignored += max(0, len(images) - 1) if members else 1
+        if not images:  # x.seg.png is the image of a sample that has no x.png
+            images = [one for one in members if one.extension.rpartition(".")[2] in by_extension()]
+        if not images:
             without += bool(members)
             continue
-        label, kind = _label_of(members)
+        named = {one.extension: one for one in (*members, _NO_LABEL_MEMBER)}
+        label = next(named[extension] for extension in LABEL_KINDS if extension in named)
         if label.size >= 2**31:
             member = f"{label.key}.{label.extension}"
             raise ShardError(f"{name}: {member!r} has {label.size} bytes, which is no label")
+        image, kind = images[0], LABEL_KINDS[label.extension]
         rows.append((image.header, image.offset, image.size, label.offset, label.size, kind))
     table = np.array(rows, dtype=SAMPLE_DTYPE)
     with replacing(out_path) as out:
@@ -151,31 +130,7 @@ def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> I
     return IndexedShard(len(rows), num_bytes, without, ignored, out_path)
 
 
-def _is_image(member: Member) -> bool:
-    return member.extension in by_extension()
-
-
-def _image_of(members: list[Member]) -> Member | None:
-    """The member with nothing but an image's extension, else the first that ends in one."""
-    for member in members:
-        if _is_image(member):
-            return member
-    for member in members:
-        if member.extension.rpartition(".")[2] in by_extension():
-            return member
-    return None
-
-
-def _label_of(members: list[Member]) -> tuple[Member, int]:
-    for extension, kind in (("cls", CLS_LABEL), ("json", JSON_LABEL)):
-        for member in members:
-            if member.extension == extension:
-                return member, kind
-    return Member("", "", 0, 0, 0), NO_LABEL
-
-
 def _write_manifests(found: dict[Path, IndexedShard]) -> None:
-    """Enter shards in the manifest of the folder their index is in."""
     folders: dict[Path, dict[str, Entry]] = {}
     for path, shard in found.items():
         entries = folders.setdefault(shard.path.parent, {})

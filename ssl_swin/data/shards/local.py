@@ -1,8 +1,4 @@
-"""Tars of this machine or of a network file system, read by offset.
-
-Shared storage stumbles: a read that fails for a reason that may pass is tried again, on a file that
-is opened anew.
-"""
+"""Tars of this machine or of a network file system; a read that fails is tried again."""
 
 import errno
 import os
@@ -14,13 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ssl_swin.data.shards.index_file import (
-    MappedIndexes,
-    check_rows,
-    entry_of,
-    index_path,
-    load_index,
-)
+from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_path, load_index
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
@@ -35,14 +25,7 @@ _CHECKED_AT_OPEN = 1000  # shards whose present size is looked up when a set ope
 
 
 class LocalFiles:
-    """Files that are read by offset, few of them open at once.
-
-    They may be pickled, and used after a fork.
-
-    Args:
-        max_open: Files kept open at once.
-        retry: How patiently to read.
-    """
+    """Files that are read by offset, at most `max_open` of them open; pickled or forked at will."""
 
     def __init__(self, max_open: int = 64, retry: Retry = PATIENCE) -> None:
         self.max_open, self.retry = max_open, retry
@@ -50,18 +33,15 @@ class LocalFiles:
         self._pid = os.getpid()
 
     def read(self, path: Path, offset: int, size: int) -> bytes:
-        """Read bytes; fewer only where the file ends.
-
-        Raises:
-            OSError: If the storage fails, a few times if that may pass.
-        """
+        """Read bytes, fewer only where the file ends; OSError if the storage fails for good."""
 
         def ask() -> bytes:
             try:
                 return read_at(self._open(path), offset, size)
             except OSError as error:
                 error.filename = str(path)
-                self._forget(path)
+                if path in self._files:  # the next try opens it anew
+                    os.close(self._files.pop(path))
                 raise
 
         return self.retry.run(ask, OSError, lambda error: error.errno in _PASSING)
@@ -82,11 +62,6 @@ class LocalFiles:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._files[path] = file
         return file
-
-    def _forget(self, path: Path) -> None:
-        file = self._files.pop(path, None)
-        if file is not None:
-            os.close(file)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": OrderedDict(), "_pid": -1}
@@ -126,7 +101,7 @@ class LocalShards(Storage):
     cache_dir: Path | None = None
     """Root of the cache of indexes for folders that cannot be written to."""
     files: LocalFiles = field(default_factory=LocalFiles, repr=False)
-    indexes: MappedIndexes = field(default_factory=MappedIndexes, repr=False)
+    indexes: Indexes = field(default_factory=Indexes, repr=False)
 
     def rows(self, shard: int) -> np.ndarray:
         """Return the index of a shard, mapped into memory, `SAMPLE_DTYPE` (count,)."""
@@ -190,9 +165,8 @@ def open_local(
     """Find the tars of a local pattern and what is known of each; see `open_shards`."""
     paths = tuple(expand(pattern))
     known = known_entries(paths, cache_dir)
-    missing = [
-        path for path in paths if path not in known and not index_path(path, cache_dir).exists()
-    ]
+    unknown = [path for path in paths if path not in known]
+    missing = [path for path in unknown if not index_path(path, cache_dir).exists()]
     if missing and not index_missing:
         raise ShardError(
             f"{len(missing)} of {len(paths)} shards have no index, the first is {missing[0]}; "
@@ -200,9 +174,7 @@ def open_local(
         )
     if missing:
         index_shards(missing, num_workers=num_workers, cache_dir=cache_dir)
-    for path in paths:
-        if path not in known:
-            known[path] = entry_of(load_index(index_path(path, cache_dir)))
+    known |= {path: entry_of(load_index(index_path(path, cache_dir))) for path in unknown}
     for path in paths[:_CHECKED_AT_OPEN]:
         check_size(path, known[path].num_bytes)
     return LocalShards(paths, tuple(known[path] for path in paths), cache_dir)

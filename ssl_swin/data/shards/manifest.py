@@ -26,10 +26,7 @@ class Entry(NamedTuple):
 
 
 def load_manifest(folder: Path) -> dict[str, Entry]:
-    """Read the `index.json` of a folder of tars, or of their cached indexes.
-
-    Returns:
-        What it says under each tar's name; empty where there is no manifest.
+    """Read what a folder's `index.json` says under each tar's name; empty where there is none.
 
     Raises:
         ShardError: If the file is not a manifest of format 1.
@@ -42,11 +39,7 @@ def load_manifest(folder: Path) -> dict[str, Entry]:
 
 
 def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
-    """Read what is in an `index.json`; the error calls it `where`.
-
-    Raises:
-        ShardError: If it is not a manifest of format 1.
-    """
+    """Do the same with the content of the file, which errors call `where`."""
     try:
         manifest = json.loads(content)
         if manifest["format"] != 1:
@@ -68,11 +61,7 @@ def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
 
 
 def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
-    """Write a folder's `index.json`: what is known of each tar, under its name.
-
-    Raises:
-        OSError: If the place cannot be written to.
-    """
+    """Write a folder's `index.json`: what is known of each tar, under its name."""
     lines = [
         f"{json.dumps(name)}: {json.dumps([value for value in entry if value is not None])}"
         for name, entry in sorted(entries.items())

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ssl_swin.errors import ShardError
@@ -18,14 +19,11 @@ def is_remote(pattern: str) -> bool:
 
 
 def expand(pattern: str) -> list[Path]:
-    """Find the tars that a local pattern names; `remote/files.py` does the same for URLs.
+    """Find the tars that a local pattern names, in its order, none twice.
 
     Args:
         pattern: A folder (all its `*.tar`, sorted), a tar, a brace pattern
             (`train-{000000..000009}.tar`, `{a,b}`), or a glob (sorted).
-
-    Returns:
-        The tars in the pattern's order, none twice.
 
     Raises:
         ShardError: If nothing is found, or a tar that the pattern names is not there.
@@ -39,7 +37,9 @@ def expand(pattern: str) -> list[Path]:
     for piece in pieces:
         folder, name = os.path.split(piece)
         if name.endswith(".tar") and folder not in listings:
-            listings[folder] = _names_in(folder or ".")
+            listings[folder] = set()
+            with suppress(FileNotFoundError, NotADirectoryError):
+                listings[folder].update(os.listdir(folder or "."))
         if name in listings.get(folder, ()) or os.path.isfile(piece):
             found.append(Path(piece))
         elif glob.has_magic(piece) and not os.path.isdir(piece):
@@ -61,13 +61,6 @@ def expand(pattern: str) -> list[Path]:
             "of *.tar files, one tar, a pattern like train-{000000..000009}.tar, or a glob"
         )
     return list(dict.fromkeys(found))
-
-
-def _names_in(folder: str) -> set[str]:
-    try:
-        return set(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -94,9 +87,6 @@ def expand_braces(pattern: str) -> list[str]:
 def sample_key(name: str) -> tuple[str, str]:
     """Split a member's name as WebDataset does, at the first dot after the last slash.
 
-    Args:
-        name: The member's name in the tar.
-
     Returns:
         Key with its folders, and lower-case extension: `("a.b/x", "seg.png")` for `a.b/x.seg.PNG`.
     """
@@ -111,5 +101,5 @@ def cache_root(cache_dir: Path | None) -> Path:
 
 
 def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
-    """Where the indexes of a folder of tars go that cannot be written to; it may not exist yet."""
+    """Where the indexes go of a folder of tars that cannot be written to."""
     return cache_root(cache_dir) / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]

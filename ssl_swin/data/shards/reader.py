@@ -11,13 +11,11 @@ from ssl_swin.errors import ShardError
 
 
 class ShardReader:
-    """Reads samples; may be pickled, and used after a fork.
+    """Reads samples, named by shard and by row in it; may be pickled, and used after a fork.
 
-    A sample is named by its shard, a place in the set, and by its row, a place in the shard.
-
-    Args:
-        shards: The set.
-        whole: Fetch remote shards whole into the cache; without, only the bytes that are asked for.
+    It fetches remote shards whole into the cache; if not `whole`, only the bytes asked for. Each
+    method raises ShardError if the tar changed since it was indexed or a remote one cannot be had,
+    and OSError if the storage fails again and again.
     """
 
     def __init__(self, shards: ShardSet, whole: bool = True) -> None:
@@ -25,12 +23,7 @@ class ShardReader:
         self._read = self.storage.read if whole else self.storage.read_piece
 
     def read(self, shard: int, row: int) -> bytes:
-        """The image member's bytes.
-
-        Raises:
-            ShardError: If the tar changed since it was indexed, or a remote one cannot be had.
-            OSError: If the storage fails again and again.
-        """
+        """Return the image member's bytes."""
         entry = self.storage.rows(shard)[row]
         return self._bytes(shard, int(entry["offset"]), int(entry["size"]))
 
@@ -39,7 +32,6 @@ class ShardReader:
 
         Raises:
             ShardError: If the sample has no label, or it is not a whole number of 0 or more.
-            OSError: If the storage fails again and again.
         """
         entry = self.storage.rows(shard)[row]
         kind = int(entry["label_kind"])
@@ -56,12 +48,7 @@ class ShardReader:
         return value
 
     def key(self, shard: int, row: int) -> str:
-        """WebDataset's key of one sample, as its member's header names it.
-
-        Raises:
-            ShardError: If the tar changed since it was indexed, or a remote one cannot be had.
-            OSError: If the storage fails again and again.
-        """
+        """Return WebDataset's key of one sample, as its member's header names it."""
         entry = self.storage.rows(shard)[row]
         header = int(entry["header"])
         head = self._bytes(shard, header, int(entry["offset"]) - header)

@@ -41,9 +41,6 @@ class Retry:
                 are then counted anew.
             final: Makes the error to raise of the last one and of the number of failures in a row;
                 None means the last one itself.
-
-        Raises:
-            Failure: The last error, or what `final` makes of it.
         """
         num_failed = 0
         while True:

@@ -1,8 +1,7 @@
 """A set of tars: how many samples each holds, and which sample has which number.
 
 The place of every image in its tar is in an index (`index_file.py`), so any sample is one read at a
-known offset and no tar is read from its start. Numpy and the standard library only. The contract in
-words is in the top-level `data/README.md`.
+known offset and no tar is read from its start. The contract is in the top-level `data/README.md`.
 """
 
 import hashlib
@@ -45,16 +44,10 @@ class ShardSet:
         return int(self.starts[-1])
 
     def locate(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Turn sample ids into shards and rows within them.
-
-        Args:
-            ids: int64, any shape, each in [0, num_samples).
-
-        Returns:
-            Shard and row, int64, both of the shape of `ids`.
+        """Turn sample ids, of any shape, into shards and rows within them, int64 of that shape.
 
         Raises:
-            ValueError: If an id is outside the set.
+            ValueError: If an id is not in [0, num_samples).
         """
         ids = np.asarray(ids, dtype=np.int64)
         if ids.size and not (ids.min() >= 0 and ids.max() < self.num_samples):

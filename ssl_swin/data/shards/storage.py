@@ -40,10 +40,7 @@ class Storage(ABC):
 
     @abstractmethod
     def rows(self, shard: int) -> np.ndarray:
-        """Return the index of a shard, mapped into memory.
-
-        Returns:
-            `SAMPLE_DTYPE` (count,), one row a sample, in tar order.
+        """Return the index of a shard, mapped into memory, `SAMPLE_DTYPE` (count,).
 
         Raises:
             ShardError: If the index is missing, or the tar changed since it was indexed.
@@ -80,10 +77,7 @@ class Storage(ABC):
 
     @abstractmethod
     def bring(self, num_samples: int) -> int:
-        """Bring shards to this machine, from the first on, until they hold so many samples.
-
-        Returns:
-            How many shards, from the first on, are here now.
+        """Bring shards, from the first on, until they hold so many samples; return their number.
 
         Raises:
             ShardError: If one cannot be had.
@@ -99,11 +93,8 @@ class Storage(ABC):
 
     @abstractmethod
     def cache_line(self, least_bytes: int) -> str | None:
-        """Say in one line how much cache a run needs and has; None if there is no cache.
-
-        Args:
-            least_bytes: What `cached_bytes` says of all sets of the run together.
+        """Say in one line how much cache a run has for all its sets; None if there is no cache.
 
         Raises:
-            ShardError: If the cache may hold less.
+            ShardError: If it may hold less than `least_bytes`.
         """

@@ -30,28 +30,20 @@ class Member:
     header: int
     """Byte of the first header that belongs to it, long-name and pax headers included."""
     offset: int
-    """Byte of its payload."""
     size: int
-    """Bytes of its payload."""
+    """Bytes of its payload, which begins at `offset`."""
 
 
 def open_headers(file: BinaryIO) -> tarfile.TarFile:
-    """Open a tar to go through its headers with `next`, from where the file stands.
+    """Open a tar, from where the file stands, to go through its headers with `next`.
 
-    Returns:
-        A tar of which no payload can be read; its `next` raises what is in `DAMAGED`.
-
-    Raises:
-        tarfile.TarError: Or another of `DAMAGED`, if the first header is damaged.
+    Both raise one of `DAMAGED` if a header is damaged. No payload can be read.
     """
     return tarfile.open(fileobj=_HeaderFile(file), mode="r:")  # type: ignore[call-overload]
 
 
 class _HeaderFile:
-    """A file from which no more can be read at once than a header has.
-
-    tarfile reads as many bytes as a damaged header claims, which may be more than fit in memory.
-    """
+    """Reads at once no more than a header has; a damaged one may claim more than fits in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.seek, self.tell, self._file = file.seek, file.tell, file
@@ -63,14 +55,10 @@ class _HeaderFile:
 
 
 def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
-    """Group the members of a tar by key; members of one key stand next to each other.
-
-    Args:
-        file: An uncompressed tar.
-        name: Its path or URL, for errors.
+    """Group the members of a tar, which errors call `name`, by key.
 
     Yields:
-        The members of one key, in tar order; an empty list for each member that is in no sample.
+        Members of one key, next to each other in the tar; an empty list for each that has no key.
 
     Raises:
         ShardError: If the tar is cut off, compressed or otherwise damaged, packed sparse, or holds
@@ -134,25 +122,16 @@ def _check_end(file: BinaryIO, end: int) -> None:
 
 
 def check_size(path: Path, indexed_bytes: int) -> None:
-    """Refuse a tar that is not as long as when it was indexed.
-
-    Raises:
-        ShardError: If it is not.
-    """
+    """Raise ShardError for a tar that is not as long as when it was indexed."""
     present = os.stat(path).st_size
     if present != indexed_bytes:
         raise changed(path, f"{indexed_bytes} bytes then, {present} now")
 
 
 def check_headers(path: Path, rows: np.ndarray, where: Path | str | None = None) -> None:
-    """Refuse a tar that has no image where its first and its last row say.
+    """Refuse a tar, called `where`, that has no image where the first and the last of `rows` say.
 
     Tars are often of the same size, so their size alone does not tell them apart.
-
-    Args:
-        path: The tar.
-        rows: Its index, `SAMPLE_DTYPE` (count,), without the last row.
-        where: What the error calls it; None means its path.
 
     Raises:
         ShardError: If there is no header, or one of another size.
@@ -161,10 +140,9 @@ def check_headers(path: Path, rows: np.ndarray, where: Path | str | None = None)
     with path.open("rb", buffering=0) as file:
         for row in rows[[0, -1]] if len(rows) else []:
             file.seek(int(row["offset"]) - tarfile.BLOCKSIZE)
+            head = file.read(tarfile.BLOCKSIZE)
             try:
-                info = tarfile.TarInfo.frombuf(
-                    file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape"
-                )
+                info = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
             except tarfile.TarError as error:
                 raise changed(where, f"no image at {row['offset']}") from error
             if info.size != row["size"] < _LARGE:

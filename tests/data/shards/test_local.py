@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.shards.index_file import MappedIndexes
+from ssl_swin.data.shards.index_file import Indexes
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.local import PATIENCE, LocalFiles, LocalShards
 from ssl_swin.data.shards.names import cache_folder
@@ -127,7 +127,7 @@ def test_an_index_that_contradicts_the_manifest_is_refused(folder):
 
 def test_few_indexes_and_files_stay_open(folder):
     shards = open_shards(str(folder))
-    few = {"files": LocalFiles(2), "indexes": MappedIndexes(2)}
+    few = {"files": LocalFiles(2), "indexes": Indexes(2)}
     storage = LocalShards(shards.storage.paths, shards.storage.entries, **few)
     reader = ShardReader(ShardSet(storage))
     before = len(os.listdir("/proc/self/fd"))
