@@ -33,15 +33,8 @@ class ImageStream(Dataset):
         `epoch` int64 (batch,), the pass over its set that it belongs to, counted from 0;
         `replaced` int64 (batch,), the place of the unreadable sample it stands in for, else -1;
         `label` int64 (batch,), if labels are asked for.
-    With the decoder "gpu", `on_device.pack` adds files, and their images are still to be decoded.
-
-    Args:
-        shards: The set.
-        transform: Which pixels of each image.
-        img_size: Height and width of the images, pixels.
-        in_chans: 1 for grey, 3 for RGB.
-        labels: Where labels come from; None means a batch has none.
-        decoder: One of `render.DECODERS`.
+    With the decoder "gpu", one of `render.DECODERS`, `on_device.pack` adds files, and their images
+    are still to be decoded.
     """
 
     def __init__(
@@ -99,11 +92,9 @@ class ImageStream(Dataset):
 
     def on_cpu(self) -> "ImageStream":
         """Return a stream of the same images that leaves nothing to the device."""
-        renderer = self.renderer
-        decoder = "fast" if renderer.decoder == "gpu" else renderer.decoder
-        return ImageStream(
-            self.shards, renderer.transform, self.img_size, self.in_chans, self.labels, decoder
-        )
+        decoder = "fast" if self.renderer.decoder == "gpu" else self.renderer.decoder
+        sizes = self.img_size, self.in_chans
+        return ImageStream(self.shards, self.renderer.transform, *sizes, self.labels, decoder)
 
     def explain(self, index: int) -> tuple[str, str, str]:
         """Return the shard's name, the key, and why the image cannot be decoded, for a report.
