@@ -48,8 +48,8 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
 def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes, num_broken = ShardReader(shards, whole=False), [], 0
-    for shard, row in zip(*shards.locate(places), strict=True):
-        data = reader.read(int(shard), int(row))
+    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+        data = reader.read(shard, row)
         try:
             sizes.append(open_image(data).size)
         except UnreadableImage:
@@ -69,11 +69,11 @@ def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
     reader = ShardReader(shards, whole=False)
     classes: Counter[int] = Counter()
     kinds: Counter[int] = Counter()
-    for shard, row in zip(*shards.locate(places), strict=True):
-        kind = int(shards.storage.rows(int(shard))[row]["label_kind"])
+    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+        kind = int(shards.storage.rows(shard)[row]["label_kind"])
         kinds[kind] += 1
         if kind == CLS_LABEL:
-            classes[reader.label(int(shard), int(row))] += 1
+            classes[reader.label(shard, row)] += 1
     rows = [
         ("labels", f"{kinds[CLS_LABEL]} .cls, {kinds[JSON_LABEL]} .json, {kinds[NO_LABEL]} without")
     ]
