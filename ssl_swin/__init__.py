@@ -1,18 +1,17 @@
-"""Masked image modelling for Swin encoders: the route of one image, as files.
+"""Masked image modelling for Swin encoders: the route of one image, as rooms.
 
-    shards          data/shards.py        names, counts, byte offsets
-      -> order      data/order.py         (seed, epoch, position) -> sample
-      -> stream     data/stream.py        read by offset; data/render.py, decode.py, augment.py
-      -> mask       models/masking.py     which patches are hidden
-      -> encode     models/encoder.py     the table of encoders; swin.py: timm's, with a mask token
-      -> rebuild    models/simmim.py      decoder.py, targets/, losses.py: pixels and the error
-      -> learn      optim.py, training/   groups, learning rate, steps, checkpoints
-      -> hand off   pretrained/           encoder weights and their card
-      -> fine-tune  models/classifier.py, training/finetune.py
-      -> report     report.py             run folders -> one table
+    data/shards, remote   which bytes of which tar, here or far away
+      -> data/order       (seed, epoch, position) -> sample
+      -> data/pixels      bytes -> crop -> pixels
+      -> data/batches     samples -> one batch
+      -> models           normalise, mask, encode, rebuild, and the error where it was hidden
+      -> training         one step, and what happens between two steps
+      -> record           what a run leaves in its folder; the table of many runs
+      -> pretrained       encoder weights and their card, in and out
+      -> evaluation       what an encoder is worth on held-out images
 
-`build.py` turns a config into these objects; nothing else reads the config. Importing this package
-imports nothing else.
+`runs` turns a config into these objects and lives one life of a run. docs/design.md names every
+file. Importing this package imports nothing else.
 """
 
 __version__ = "0.1.0"

@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a draw decides; two purposes never share a stream. Values are frozen."""
+    """What a draw decides; two purposes never share numbers. The values never change."""
 
     SHARD_ORDER = 1
     BLOCK_ORDER = 2

@@ -233,3 +233,45 @@ def test_exceptions_are_of_rules_that_there_are():
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
 def test_every_module_can_be_imported(module):
     importlib.import_module(dotted(module).removesuffix(".__init__"))
+
+
+DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+
+
+def python_files_in(text):
+    """Names in backticks that end in .py; a bare one is in the folder of the one before it."""
+    found, folder = set(), ""
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        folder = name.rpartition("/")[0] if "/" in name else folder
+        found |= {name, f"{folder}/{name}".lstrip("/")}
+    return found
+
+
+def test_the_design_page_names_every_module_and_nothing_else():
+    inside = {module.path.removeprefix("ssl_swin/") for module in MODULES}
+    named = python_files_in(DESIGN)
+    assert {path for path in inside if not path.endswith("__init__.py")} - named == set()
+    outside = {path.name for path in ROOT.glob("*/**/*.py")}
+    assert {name for name in named if name.rpartition("/")[2] not in outside} == set()
+
+
+def removes(module):
+    """Whether a module deletes, cuts short or replaces files."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name = node.func.attr
+            if name in ("unlink", "rmtree", "rmdir", "truncate", "ftruncate"):
+                return True
+            if name in ("replace", "rename") and (
+                len(node.args) == 1 or ast.unparse(node.func.value) == "os"
+            ):
+                return True
+    return False
+
+
+def test_the_design_page_names_every_file_that_can_delete_data():
+    section = DESIGN.partition("## What can delete data")[2].partition("\n## ")[0]
+    rows = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
+    named = {name for name in python_files_in(rows) if (ROOT / "ssl_swin" / name).exists()}
+    found = {module.path.removeprefix("ssl_swin/") for module in MODULES if removes(module)}
+    assert found == named

@@ -21,10 +21,6 @@ class Classifier(nn.Module):
         Nothing is hidden here, so the mask token would never get a gradient, which distributed
         training refuses. It stays in the weights, so that they can go back to pretraining.
 
-        Args:
-            encoder: Encodes whole images.
-            num_classes: At least 1.
-
         Raises:
             UserError: If num_classes is smaller than 1.
         """

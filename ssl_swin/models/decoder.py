@@ -12,13 +12,6 @@ class PixelDecoder(nn.Module):
     """
 
     def __init__(self, num_features: int, stride: int, in_chans: int = 3) -> None:
-        """Build the layer.
-
-        Args:
-            num_features: Channels of the encoder's output.
-            stride: Pixels per position of the encoder's output, in each axis.
-            in_chans: Image channels.
-        """
         super().__init__()
         self.conv = nn.Conv2d(num_features, stride**2 * in_chans, kernel_size=1)
         self.shuffle = nn.PixelShuffle(stride)

@@ -21,30 +21,24 @@ class Encoder(Protocol):
 
     Its class takes `name`, `img_size`, `in_chans`, `drop_path_rate`, and sizes of its own; a size
     that is not given has a default. Names of parameters are those of its `named_parameters()`.
-
-    Attributes:
-        img_size: Rows and columns of an image in pixels.
-        in_chans: Image channels.
-        patch_size: Side of a token in pixels; masks are given in these tokens.
-        stride: Pixels of the image per position of the output, in each axis.
-        num_features: Channels of the output.
-        num_layers: Layers that learn at different rates, not counting the stem and what follows
-            the last of them.
     """
 
-    img_size: tuple[int, int]
-    in_chans: int
-    patch_size: int
-    stride: int
-    num_features: int
-    num_layers: int
+    img_size: tuple[int, int]  # rows and columns of an image in pixels
+    in_chans: int  # of an image
+    patch_size: int  # side of a token in pixels; masks are given in these tokens
+    stride: int  # pixels of the image per position of the output, in each axis
+    num_features: int  # channels of the output
+    num_layers: int  # that learn at different rates, without the stem and what follows the last
 
     def __call__(
         self,
         images: Float[Tensor, "batch chans height width"],
         token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
     ) -> Float[Tensor, "batch num_features out_rows out_cols"]:
-        """Encode normalised images, not seeing hidden tokens; ``out_rows = height / stride``."""
+        """Encode normalised images, not seeing hidden tokens; ``out_rows = height / stride``.
+
+        The mask is True where hidden; None hides nothing.
+        """
 
     def stages(
         self,
@@ -54,10 +48,9 @@ class Encoder(Protocol):
         """Return the map after each stage, from fine to coarse, before the last norm."""
 
     def layer_of(self, parameter_name: str) -> int:
-        """Return a parameter's layer, counted from the image.
+        """Return a parameter's layer, counted from the stem, which is 0.
 
-        0 is the stem and `num_layers` the last layer. `num_layers + 1` is what follows it, and
-        learns at the rate of the head.
+        What follows the last layer is `num_layers + 1`, and learns at the rate of the head.
         """
 
     def no_decay(self) -> set[str]:
@@ -95,13 +88,9 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
 def build_encoder(
     name: str, img_size: int | tuple[int, int], in_chans: int, **sizes: Any
 ) -> Encoder:
-    """Build an encoder by its name.
+    """Build an encoder by its name in `ENCODERS`; what follows a dot, timm's tag, is the class's.
 
-    Args:
-        name: Of `ENCODERS`; what follows a dot (timm's tag) is for the class to read.
-        img_size: Side in pixels, or (rows, columns).
-        in_chans: Image channels.
-        **sizes: Arguments of the class; None stands for its default.
+    The image size is in pixels. Other sizes are arguments of the class; None is its default.
 
     Raises:
         UserError: If there is no such encoder, it has no such size, or its sizes do not fit.

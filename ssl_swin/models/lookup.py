@@ -10,12 +10,7 @@ T = TypeVar("T")
 
 
 def look_up(table: Mapping[str, T], setting: str, name: str) -> T:
-    """Return the entry of a table.
-
-    Args:
-        table: Such as `ENCODERS` or `MASKS`.
-        setting: What the user set, for the error.
-        name: What the user set it to.
+    """Return the entry of a table such as `ENCODERS`, under the name that a user gave a setting.
 
     Raises:
         UserError: If the table has no such entry.

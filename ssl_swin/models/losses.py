@@ -13,11 +13,7 @@ _EPSILON = 1e-5  # the official code's; keeps the loss finite when nothing is hi
 
 
 def l1(target: Float[Tensor, "*shape"], prediction: Float[Tensor, "*shape"]) -> Tensor:
-    """Return the absolute error of every element.
-
-    Source:
-        SimMIM, section 3.4 (arXiv:2111.09886).
-    """
+    """Return the absolute error of every element: SimMIM, section 3.4 (arXiv:2111.09886)."""
     return (target - prediction).abs()
 
 
@@ -36,17 +32,10 @@ def masked_error_per_image(
     Sums of micro-batches add up, which means of means do not: divide by the hidden pixels of the
     whole global batch with :func:`masked_mean`.
 
-    Args:
-        target: In the units the model sees (normalised).
-        prediction: Of the target.
-        pixel_mask: True where hidden.
-        loss: Gives the error of every element.
-
-    Returns:
-        In float32, or float64 if either input is: also under autocast.
+    The mask is True where hidden. Sums are in float32, or float64 if either input is: also under
+    autocast.
     """
-    dtype = torch.promote_types(target.dtype, prediction.dtype)
-    dtype = torch.promote_types(dtype, torch.float32)
+    dtype = torch.promote_types(torch.promote_types(target.dtype, prediction.dtype), torch.float32)
     error = loss(target.to(dtype), prediction.to(dtype))  # (batch, chans, height, width)
     return (error * pixel_mask.unsqueeze(1)).sum(dim=(1, 2, 3))
 
@@ -54,13 +43,7 @@ def masked_error_per_image(
 def masked_mean(
     error_sum: Float[Tensor, "*shape"], num_masked_px: Tensor | int, in_chans: int
 ) -> Float[Tensor, "*shape"]:
-    """Divide summed errors by the hidden pixels and the channels they were summed over.
-
-    Args:
-        error_sum: From :func:`masked_error_per_image`, or several added up.
-        num_masked_px: Hidden pixels in the same images, not counting channels.
-        in_chans: Image channels.
-    """
+    """Divide summed errors by the hidden pixels, each counted once, and by the channels."""
     if isinstance(num_masked_px, Tensor):
         num_masked_px = num_masked_px.to(error_sum.dtype)
     return error_sum / (num_masked_px + _EPSILON) / in_chans

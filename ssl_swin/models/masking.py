@@ -18,20 +18,15 @@ without asking other ranks.
 
 _PURPOSE = 0x6D61736B  # "mask" in ASCII: keeps these draws apart from every other use of the seed
 _WORD = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-_MULTIPLY_1 = 0xBF58476D1CE4E5B9
-_MULTIPLY_2 = 0x94D049BB133111EB
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # this and the next two as int64 has them
+_MULTIPLY_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MULTIPLY_2 = 0x94D049BB133111EB - (1 << 64)
 
 
 def grid(img_size: int | tuple[int, int], mask_patch_size: int) -> tuple[int, int]:
-    """Count the rows and columns of mask patches in an image.
+    """Count the rows and columns of mask patches: (6, 6) for 192-pixel images, 32-pixel patches.
 
-    Args:
-        img_size: Side in pixels, or (rows, columns) in pixels.
-        mask_patch_size: Side of a mask patch in pixels.
-
-    Returns:
-        Rows and columns: (6, 6) for 192-pixel images and 32-pixel patches.
+    The image size in pixels is its side, or (rows, columns).
 
     Raises:
         UserError: If mask patches do not tile the image.
@@ -48,12 +43,7 @@ def grid(img_size: int | tuple[int, int], mask_patch_size: int) -> tuple[int, in
 def check_mask_patch_size(
     img_size: int | tuple[int, int], patch_size: int, mask_patch_size: int
 ) -> None:
-    """Refuse sizes with which mask patches, tokens and pixels do not tile each other.
-
-    Args:
-        img_size: Side in pixels, or (rows, columns) in pixels.
-        patch_size: Side of the encoder's patch (a token of the first stage) in pixels.
-        mask_patch_size: Side of a mask patch in pixels.
+    """Refuse sizes in pixels with which mask patches, tokens and pixels do not tile each other.
 
     Raises:
         UserError: If mask_patch_size does not divide img_size, or patch_size mask_patch_size.
@@ -70,14 +60,7 @@ def check_mask_patch_size(
 
 
 def count_hidden(grid: tuple[int, int], mask_ratio: float) -> int:
-    """Count the mask patches to hide in each image.
-
-    Args:
-        grid: Rows and columns of mask patches.
-        mask_ratio: Share to hide, in (0, 1).
-
-    Returns:
-        ``ceil(mask_ratio * rows * cols)``: 22 for 36 patches and a ratio of 0.6.
+    """Count the mask patches to hide in each image: ``ceil(mask_ratio * rows * cols)``.
 
     Raises:
         UserError: If the ratio hides nothing, or everything, on this grid.
@@ -108,11 +91,11 @@ def random_mask(
         index: Each image's place in the shard set; the mask depends on nothing else that varies.
         epoch: Counted from 0, one for all or one for each; a new epoch hides other patches.
         seed: The run's seed.
-        grid: Rows and columns of mask patches: (6, 6) for 192-pixel images and 32-pixel patches.
+        grid: Rows and columns of mask patches.
         num_hidden: Mask patches to hide in each image, from :func:`count_hidden`.
 
     Returns:
-        True where hidden, on the device of ``index``; ``num_hidden`` times True in each image.
+        True where hidden, on the device of ``index``.
 
     Source:
         SimMIM, section 3.2 (arXiv:2111.09886); the hash is SplitMix64's finaliser (Steele, Lea and
@@ -120,14 +103,14 @@ def random_mask(
         numpy's global generator instead, so the same share is hidden but not the same patches.
     """
     num_patches = grid[0] * grid[1]
-    key = 0
-    for part in (_PURPOSE, seed):
-        key = _mix_int((key ^ (part & _WORD)) + _GOLDEN)
+    signed_seed = ((seed + (1 << 63)) & _WORD) - (1 << 63)
+    purpose_key = _mix(torch.tensor(_PURPOSE, device="cpu") + _GOLDEN)
+    seed_key = int(_mix((purpose_key ^ signed_seed) + _GOLDEN))
     epochs = torch.as_tensor(epoch, dtype=torch.int64, device=index.device)  # () or (batch,)
-    epoch_key = _mix((epochs ^ _signed(key)) + _signed(_GOLDEN))  # () or (batch,)
-    image_key = _mix(index * _signed(_GOLDEN) + epoch_key)  # (batch,)
+    epoch_key = _mix((epochs ^ seed_key) + _GOLDEN)  # () or (batch,)
+    image_key = _mix(index * _GOLDEN + epoch_key)  # (batch,)
     place = torch.arange(num_patches, dtype=torch.int64, device=index.device)  # (num_patches,)
-    keys = _mix(image_key[:, None] + (place + 1) * _signed(_GOLDEN))  # (batch, num_patches)
+    keys = _mix(image_key[:, None] + (place + 1) * _GOLDEN)  # (batch, num_patches)
     keys = keys & (_WORD >> 1)  # the sign bit off: what is sorted is a plain number
     hidden = keys.argsort(dim=1, stable=True)[:, :num_hidden]  # (batch, num_hidden), places
     mask = torch.zeros(len(index), num_patches, dtype=torch.bool, device=index.device)
@@ -141,12 +124,7 @@ MASKS: dict[str, Mask] = {"random": random_mask}
 def to_tokens(
     mask: Bool[Tensor, "batch rows cols"], tokens_per_side: int
 ) -> Bool[Tensor, "batch token_rows token_cols"]:
-    """Give every token its mask patch's value.
-
-    Args:
-        mask: In mask patches.
-        tokens_per_side: ``mask_patch_size // patch_size``.
-    """
+    """Give every token its mask patch's value; ``mask_patch_size // patch_size`` tokens a side."""
     rows = mask.repeat_interleave(tokens_per_side, 1)  # (batch, token_rows, cols)
     return rows.repeat_interleave(tokens_per_side, 2)  # (batch, token_rows, token_cols)
 
@@ -154,29 +132,12 @@ def to_tokens(
 def to_pixels(
     mask: Bool[Tensor, "batch rows cols"], mask_patch_size: int
 ) -> Bool[Tensor, "batch height width"]:
-    """Give every pixel its mask patch's value.
-
-    Args:
-        mask: In mask patches.
-        mask_patch_size: Side of a mask patch in pixels.
-    """
-    rows = mask.repeat_interleave(mask_patch_size, 1)  # (batch, height, cols)
-    return rows.repeat_interleave(mask_patch_size, 2)  # (batch, height, width)
-
-
-def _signed(word: int) -> int:
-    return word - (1 << 64) if word >> 63 else word
-
-
-def _mix_int(word: int) -> int:
-    word &= _WORD
-    word = ((word ^ (word >> 30)) * _MULTIPLY_1) & _WORD
-    word = ((word ^ (word >> 27)) * _MULTIPLY_2) & _WORD
-    return word ^ (word >> 31)
+    """Give every pixel its mask patch's value."""
+    return to_tokens(mask, mask_patch_size)  # as if a token were a pixel
 
 
 def _mix(word: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     # int64 multiplication wraps on every device; its right shift copies the sign, which is cut off
-    word = (word ^ ((word >> 30) & (_WORD >> 30))) * _signed(_MULTIPLY_1)
-    word = (word ^ ((word >> 27) & (_WORD >> 27))) * _signed(_MULTIPLY_2)
+    word = (word ^ ((word >> 30) & (_WORD >> 30))) * _MULTIPLY_1
+    word = (word ^ ((word >> 27) & (_WORD >> 27))) * _MULTIPLY_2
     return word ^ ((word >> 31) & (_WORD >> 31))

@@ -8,12 +8,7 @@ from torch import Tensor, nn
 
 
 class Normalisation(nn.Module):
-    """Bring uint8 images to `(pixels / 255 - mean) / std`, channel by channel, and back.
-
-    Args:
-        mean: Mean of each channel, of pixels in [0, 1].
-        std: Standard deviation of each channel.
-    """
+    """Bring uint8 images to `(pixels / 255 - mean) / std`, channel by channel, and back."""
 
     mean: Tensor
     std: Tensor

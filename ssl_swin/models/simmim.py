@@ -12,7 +12,9 @@ from ssl_swin.models.targets.pixels import unchanged
 
 
 class SimMIM(nn.Module):
-    """Predict the hidden pixels of an image from the visible ones.
+    """Predict the hidden pixels of normalised images from the visible ones.
+
+    A mask is in mask patches, True where hidden.
 
     Source:
         SimMIM (arXiv:2111.09886) and its code, models/simmim.py.
@@ -25,16 +27,10 @@ class SimMIM(nn.Module):
         target: Target = unchanged,
         loss: Loss = l1,
     ) -> None:
-        """Put a decoder on an encoder.
-
-        Args:
-            encoder: Encodes images with hidden tokens.
-            mask_patch_size: Side of a mask patch in pixels.
-            target: Says what is to be predicted of images; one of `TARGETS`, with its options.
-            loss: Says how far a prediction is from its target; one of `LOSSES`.
+        """Put a decoder on an encoder; `TARGETS` makes the target, and `LOSSES` has the loss.
 
         Raises:
-            UserError: If mask patches do not fit the encoder's image and patch sizes.
+            UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes.
         """
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
@@ -47,15 +43,10 @@ class SimMIM(nn.Module):
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
     ) -> Float[Tensor, ""]:
-        """Hide, encode, rebuild, and sum the error over hidden pixels and channels.
+        """Hide, encode, rebuild, and sum the error over all hidden pixels and channels.
 
-        Args:
-            images: Normalised.
-            mask: True where hidden, in mask patches.
-
-        Returns:
-            Of all images, in float32 also under autocast. Sums of micro-batches add up;
-            `masked_mean` divides them by the hidden pixels of the whole global batch.
+        In float32 also under autocast. Sums of micro-batches add up; `masked_mean` divides them by
+        the hidden pixels of the whole global batch.
         """
         return self._error_sums(images, mask).sum()
 
@@ -64,12 +55,7 @@ class SimMIM(nn.Module):
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
     ) -> Float[Tensor, " batch"]:
-        """Return each image's own loss, for a held-out mean over any split into batches.
-
-        Args:
-            images: Normalised.
-            mask: True where hidden, in mask patches.
-        """
+        """Return each image's own loss, for a held-out mean over any split into batches."""
         num_masked_px = mask.sum((1, 2)) * self.mask_patch_size**2  # (batch,)
         return masked_mean(self._error_sums(images, mask), num_masked_px, self.encoder.in_chans)
 

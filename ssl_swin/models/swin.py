@@ -31,26 +31,15 @@ class SwinSizes(TypedDict, total=False):
 
 
 class SwinEncoder(nn.Module):
-    """Encode images in which some tokens of the first stage are replaced by one learned token.
+    """An `Encoder` in which one learned token replaces hidden tokens of the first stage.
 
-    Every token, hidden or not, goes through the encoder. Numbers not given are timm's own of that
-    name. A stage not larger than the window is one window, without shift; a stage that the window
-    does not divide is padded, as timm does (the official code cannot run such sizes).
+    Every token, hidden or not, goes through `backbone`, timm's model without head. Its layers are
+    the blocks of all stages. A stage not larger than the window is one window, without shift; a
+    stage that the window does not divide is padded, as timm does (the official code cannot run
+    such sizes).
 
     Weights start as in the official code: linear layers and position tables truncated normal with
     standard deviation 0.02, biases 0, norms 1 and 0, the patch convolution PyTorch's default.
-
-    Attributes:
-        backbone: timm's model without head; its parameter names are timm's.
-        mask_token: (1, 1, embed_dim), takes the place of hidden tokens.
-        img_size: Rows and columns in pixels.
-        patch_size: Side of a token of the first stage in pixels.
-        window_size: As given, or timm's: one number, or one per stage.
-        in_chans: Image channels.
-        num_features: Channels of the output.
-        stride: Pixels of the image per position of the output, in each axis.
-        depths: Blocks of each stage.
-        num_layers: Blocks of all stages.
 
     Source:
         Swin (arXiv:2103.14030) as in timm/models/swin_transformer.py; the mask token from SimMIM,
@@ -65,14 +54,9 @@ class SwinEncoder(nn.Module):
         drop_path_rate: float = 0.0,
         **sizes: Unpack[SwinSizes],
     ) -> None:
-        """Build timm's model and check that its sizes fit.
+        """Build a Swin (version 1) of timm and check that its sizes fit.
 
-        Args:
-            name: A Swin (version 1) of ``timm.list_models("swin_*")``.
-            img_size: Side in pixels, or (rows, columns).
-            in_chans: Image channels.
-            drop_path_rate: Largest chance to skip a block's branch, in [0, 1); grows with depth.
-            **sizes: See :class:`SwinSizes`.
+        The chance to skip a block's branch, in [0, 1), grows with depth up to `drop_path_rate`.
 
         Raises:
             UserError: If the sizes do not fit each other, or one of them is no size of a Swin.
@@ -83,9 +67,7 @@ class SwinEncoder(nn.Module):
         shape = {"img_size": self.img_size, "in_chans": in_chans}
         self.backbone = _timm_swin(name, sizes, drop_path_rate=drop_path_rate, **shape)
         self.patch_size = int(self.backbone.patch_embed.patch_size[0])
-        self.window_size: int | tuple[int, ...] = _nominal_window(
-            self.backbone, sizes.get("window_size")
-        )
+        self.window_size = _nominal_window(self.backbone, sizes.get("window_size"))
         self.num_features = int(self.backbone.num_features)
         self.depths = tuple(len(stage.blocks) for stage in self.backbone.layers)
         self.num_layers = sum(self.depths)
@@ -101,13 +83,6 @@ class SwinEncoder(nn.Module):
     ) -> Float[Tensor, "batch num_features out_rows out_cols"]:
         """Encode images, not seeing the hidden tokens.
 
-        Args:
-            images: Normalised.
-            token_mask: True where hidden, in tokens of the first stage; None hides nothing.
-
-        Returns:
-            Features after the last norm; ``out_rows = height / stride``.
-
         Raises:
             ValueError: If the images have another size than the encoder was built for.
         """
@@ -121,8 +96,7 @@ class SwinEncoder(nn.Module):
     ) -> list[Float[Tensor, "batch _ _ _"]]:
         """Return the map after each stage, as timm's `forward_intermediates` does.
 
-        From fine to coarse: the i-th has ``embed_dim * 2**i`` channels and a position for every
-        ``patch_size * 2**i`` pixels. No norm is applied: `forward` is the norm of the last.
+        The i-th has ``embed_dim * 2**i`` channels and a position for ``patch_size * 2**i`` pixels.
         """
         x, maps = self._embed(images, token_mask), []
         for stage in self.backbone.layers:
@@ -147,12 +121,7 @@ class SwinEncoder(nn.Module):
     def layer_of(self, parameter_name: str) -> int:
         """Count a parameter's layer from the image: 0 for the stem, then one for each block.
 
-        Args:
-            parameter_name: Of `named_parameters()`.
-
-        Returns:
-            From 0 to ``num_layers + 1``, which is the last norm's. Down-sampling has the layer of
-            the last block before it.
+        Down-sampling has the layer of the last block before it.
 
         Raises:
             ValueError: If there is no such parameter.
@@ -188,10 +157,7 @@ class SwinEncoder(nn.Module):
         }
 
     def architecture(self) -> dict[str, Any]:
-        """Return the arguments that build an encoder of the same shapes, as plain JSON values.
-
-        Drop path is left out: it belongs to a training run, not to the weights.
-        """
+        """Return it without drop path, which belongs to a training run and not to the weights."""
         window = self.window_size
         return {
             "name": self.name,
@@ -225,9 +191,8 @@ def _nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int |
     # timm keeps what each stage uses, which is less than the window where the stage is smaller.
     stages = [stage.blocks[0] for stage in backbone.layers]
     used = tuple(int(block.window_size[0]) for block in stages)
-    largest = max(used)
-    shrunk = tuple(min(largest, int(block.input_resolution[0])) for block in stages)
-    return largest if used == shrunk else used
+    shrunk = tuple(min(max(used), int(block.input_resolution[0])) for block in stages)
+    return max(used) if used == shrunk else used
 
 
 def _timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:

@@ -22,47 +22,25 @@ _ONLY_IN_1 = ("img_size", "window_size", "patch_size", "in_chans")  # now in arc
 
 @dataclass(frozen=True)
 class EncoderCard:
-    """What somebody who is given encoder weights has to know.
+    """What somebody who is given encoder weights has to know."""
 
-    Attributes:
-        architecture: The arguments that build the encoder, ``build_encoder(**architecture)``.
-        mean: Per channel, subtracted from values scaled to [0, 1].
-        std: Per channel, what the difference is divided by.
-        mask_patch_size: Side of a mask patch in pixels; None if not pretrained by masking.
-        mask_ratio: Share hidden in pretraining; None if not pretrained by masking.
-        samples_seen: Images trained on, counted with repetition.
-        epoch: Finished passes over the training images.
-        commit: Of the code that trained it; empty if unknown.
-        format_version: Of the card and the names of the weights.
-    """
-
-    architecture: dict[str, Any]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    mask_patch_size: int | None = None
-    mask_ratio: float | None = None
-    samples_seen: int = 0
-    epoch: int = 0
-    commit: str = ""
-    format_version: int = FORMAT_VERSION
+    architecture: dict[str, Any]  # the arguments of `build_encoder`
+    mean: tuple[float, ...]  # per channel, subtracted from values scaled to [0, 1]
+    std: tuple[float, ...]  # per channel, what the difference is divided by
+    mask_patch_size: int | None = None  # side in pixels; None if not pretrained by masking
+    mask_ratio: float | None = None  # share hidden in pretraining, or None
+    samples_seen: int = 0  # images trained on, counted with repetition
+    epoch: int = 0  # finished passes over the training images
+    commit: str = ""  # of the code that trained it; empty if unknown
+    format_version: int = FORMAT_VERSION  # of the card and the names of the weights
 
     @classmethod
     def of(
         cls, encoder: Encoder, mean: tuple[float, ...], std: tuple[float, ...], **training: Any
     ) -> "EncoderCard":
-        """Describe an encoder.
-
-        Args:
-            encoder: Its architecture is copied.
-            mean: Per channel.
-            std: Per channel.
-            **training: The remaining fields, from mask_patch_size on.
-        """
+        """Describe an encoder; `training` are the fields from mask_patch_size on."""
         return cls(
-            architecture=encoder.architecture(),
-            mean=tuple(float(value) for value in mean),
-            std=tuple(float(value) for value in std),
-            **training,
+            encoder.architecture(), tuple(map(float, mean)), tuple(map(float, std)), **training
         )
 
     def to_json(self) -> str:
@@ -97,13 +75,9 @@ class EncoderCard:
 def write_encoder(path: Path, encoder: Encoder, card: EncoderCard) -> None:
     """Write the weights with the card inside, and the card once more beside them, to read.
 
-    Each file is complete or not there: written to a temporary name, synced, and renamed. The card
-    that counts is the one inside, so weights and card can never be from two runs.
-
-    Args:
-        path: ``.../encoder.safetensors``; the card goes to ``.../encoder.json``.
-        encoder: Its weights are written in the precision they have.
-        card: What they are.
+    Each file is complete or not there. The card that counts is the one inside, so weights and card
+    can never be from two runs. The path is ``.../encoder.safetensors``; the other card goes to
+    ``.../encoder.json``.
     """
     path = Path(path)
     state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
@@ -115,35 +89,17 @@ def write_encoder(path: Path, encoder: Encoder, card: EncoderCard) -> None:
 
 
 class Weights(NamedTuple):
-    """What a file says of an encoder.
+    """What a file says of an encoder; see :class:`EncoderCard`."""
 
-    Attributes:
-        state: The weights under the names of the encoder, on the CPU.
-        architecture: The arguments that build the encoder, ``build_encoder(**architecture)``.
-        mean: Of each channel of the images it was trained on, in [0, 1]; None if unknown.
-        std: Of each channel; None if unknown.
-        card: If the file has one.
-    """
-
-    state: dict[str, Tensor]
+    state: dict[str, Tensor]  # the weights under the names of the encoder, on the CPU
     architecture: dict[str, Any]
-    mean: tuple[float, ...] | None = None
+    mean: tuple[float, ...] | None = None  # None if unknown
     std: tuple[float, ...] | None = None
-    card: EncoderCard | None = None
+    card: EncoderCard | None = None  # if the file has one
 
 
 def read_encoder(path: Path) -> Weights | None:
-    """Read weights and card.
-
-    Args:
-        path: Any file.
-
-    Returns:
-        None if the file was not written by :func:`write_encoder`.
-
-    Raises:
-        PretrainedMismatch: If the file is damaged, or its card is of another format version.
-    """
+    """Read what :func:`write_encoder` wrote, if its format version is known."""
     if path.suffix != ".safetensors":
         return None
     state, metadata = read_tensors(path)

@@ -1,6 +1,6 @@
 """Weights that do not fit: one exception, and the one place that compares keys and shapes."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
@@ -14,23 +14,12 @@ class PretrainedMismatch(UserError):
 
 
 def check_state(
-    given: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
-    may_be_missing: Collection[str],
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor], may_be_missing: Collection[str]
 ) -> tuple[str, ...]:
-    """Compare the names and shapes of given weights with those of a model.
-
-    Args:
-        given: The weights.
-        expected: The model's own ``state_dict()``.
-        may_be_missing: Names that given weights may lack.
-
-    Returns:
-        The missing names, all of them allowed.
+    """Compare weights with a model's own ``state_dict()``; return the names they lack and may lack.
 
     Raises:
-        PretrainedMismatch: If names are missing beyond the allowed ones, unknown, or of another
-            shape.
+        PretrainedMismatch: If other names are missing, or names are unknown or of another shape.
     """
     missing = [key for key in expected if key not in given]
     problems = {
@@ -52,6 +41,5 @@ def check_state(
     return tuple(missing)
 
 
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
+def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -15,17 +15,7 @@ _DOWNSAMPLE = re.compile(r"^layers\.(\d+)\.downsample\.")
 
 
 def read_official(path: Path) -> Weights | None:
-    """Read a ``.pth`` of the official code.
-
-    Args:
-        path: Any file.
-
-    Returns:
-        None if the file is of another format.
-
-    Raises:
-        PretrainedMismatch: If the file is damaged, or not in torch's zip format.
-    """
+    """Read a ``.pth`` of the official code, in torch's zip format."""
     if path.suffix not in (".pth", ".pt"):
         return None
     state, _ = read_tensors(path)
@@ -41,9 +31,6 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A pretraining checkpoint loses its decoder, a supervised one its classification head; buffers
     that follow from the sizes are dropped. The official code counts down-sampling to the stage it
     leaves, timm to the stage it enters.
-
-    Args:
-        state: Under the official names.
 
     Source:
         SimMIM code, utils.py, ``load_pretrained``; timm/models/swin_transformer.py.

@@ -22,7 +22,10 @@ FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "official": read_official,
     "timm": read_timm,
 }
-"""Name of a format -> its reader, which returns None for files of other formats."""
+"""Name of a format -> its reader.
+
+It returns None for a file of another format, and raises PretrainedMismatch for a damaged one.
+"""
 
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
 _ALLOWED = (
@@ -32,34 +35,21 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class OpenEncoder:
-    """An encoder with its weights, and what images have to be for it.
-
-    Attributes:
-        encoder: An `nn.Module`.
-        card: Of the weights, if they have one.
-        img_size: Rows and columns in pixels to which images are resized.
-        mean: Per channel, subtracted from values scaled to [0, 1]; None if nobody says.
-        std: Per channel, what the difference is divided by; None if nobody says.
-        missing: Parameters that the weights lack: the mask token, or nothing.
-        resized: Position tables that were resized to another window.
-    """
+    """An encoder with its weights, and what images have to be for it."""
 
     encoder: Encoder
-    card: EncoderCard | None
-    img_size: tuple[int, int]
-    mean: tuple[float, ...] | None
+    card: EncoderCard | None  # of the weights, if they have one
+    img_size: tuple[int, int]  # rows and columns in pixels to which images are resized
+    mean: tuple[float, ...] | None  # see `EncoderCard`; None if nobody says
     std: tuple[float, ...] | None
-    missing: tuple[str, ...]
-    resized: tuple[str, ...]
+    missing: tuple[str, ...]  # parameters that the weights lack: the mask token, or nothing
+    resized: tuple[str, ...]  # position tables that were resized to another window
 
 
 def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
-    """Build an encoder and give it its weights.
+    """Build an encoder and give it its weights, from a source as for :func:`read_weights`.
 
-    Args:
-        source: As for :func:`read_weights`.
-        **changes: Arguments of `build_encoder` that are not the weights' own: `img_size`,
-            `window_size`, `drop_path_rate`.
+    The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -79,14 +69,10 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
 
 
 def read_weights(source: Path) -> tuple[dict[str, Tensor], EncoderCard | None]:
-    """Read encoder weights.
+    """Read weights, under the encoder's names, and their card, which files from elsewhere lack.
 
-    Args:
-        source: An ``encoder.safetensors``, a run folder that holds one, a ``.pth`` of the official
-            SimMIM or Swin code, or a state dict of timm's.
-
-    Returns:
-        The weights under the encoder's names, and their card; files from elsewhere have none.
+    The source is an ``encoder.safetensors``, a run folder that holds one, a ``.pth`` of the
+    official SimMIM or Swin code, or a state dict of timm's.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -101,10 +87,7 @@ def load_into(
 ) -> tuple[str, ...]:
     """Put weights into an encoder, resizing its position tables where the window differs.
 
-    Args:
-        encoder: Image and window size may differ from those the weights were trained with.
-        state: From :func:`read_weights`; not changed.
-        card: Of the weights, if they have one: makes a refusal clearer.
+    The image size may differ too. The card of the weights makes a refusal clearer.
 
     Returns:
         Names the weights lack and the encoder keeps: the mask token, or nothing.

@@ -46,12 +46,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     the pickle may only describe tensors; whatever else it names becomes an inert placeholder, so
     nothing in the file is imported or run.
 
-    Args:
-        path: A ``.safetensors``, or anything else in torch's zip format.
-
     Returns:
-        The tensors under the names in the file, on the CPU, and what a safetensors file says of
-        itself.
+        The tensors, on the CPU, and what a ``.safetensors`` says of itself. Any other file is in
+        torch's zip format.
 
     Raises:
         PretrainedMismatch: If the file is in neither format, is damaged, or holds no weights.
@@ -119,13 +116,7 @@ class _Inert:
     def __call__(self, *_args: Any, **_kwargs: Any) -> "_Inert":
         return self
 
-    def __setstate__(self, _state: Any) -> None:
-        pass
-
-    def __setitem__(self, _key: Any, _value: Any) -> None:
-        pass
-
-    append = extend = add = update = __call__
+    __setstate__ = __setitem__ = append = extend = add = update = __call__
 
 
 class _Recipe(_Inert):

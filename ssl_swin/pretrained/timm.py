@@ -20,17 +20,7 @@ _NAMES = {128: "swin_base_patch4_window7_224", 192: "swin_large_patch4_window7_2
 
 
 def read_timm(path: Path) -> Weights | None:
-    """Read the state dict of a Swin of timm, with or without its head.
-
-    Args:
-        path: Any file.
-
-    Returns:
-        None if the file is of another format.
-
-    Raises:
-        PretrainedMismatch: If the file is damaged.
-    """
+    """Read the state dict of a Swin of timm, with or without its head."""
     if path.suffix not in (".safetensors", ".pth", ".pt"):
         return None
     state = from_timm(read_tensors(path)[0])
@@ -38,10 +28,9 @@ def read_timm(path: Path) -> Weights | None:
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the weights of our SwinEncoder the names they have in timm.
+    """Give the weights of our SwinEncoder, without its mask token, the names they have in timm.
 
-    The mask token is dropped, which timm does not have. They load strictly into
-    ``timm.create_model(name, num_classes=0, ...)`` of the encoder's architecture.
+    They load strictly into ``timm.create_model(name, num_classes=0, ...)`` of its architecture.
     """
     return {
         key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)
@@ -49,10 +38,7 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give timm's weights the names they have in our SwinEncoder.
-
-    The classification head is dropped; the mask token is missing and may be.
-    """
+    """Give timm's weights, without classification head, the names they have in our SwinEncoder."""
     return {_PREFIX + key: value for key, value in state.items() if not key.startswith("head.")}
 
 
@@ -62,10 +48,9 @@ def is_swin(state: Mapping[str, Tensor]) -> bool:
 
 
 def swin_weights(state: dict[str, Tensor]) -> Weights:
-    """Describe weights of a Swin that have no card; such weights were trained on ImageNet.
+    """Describe weights of a Swin that have no card, under our names.
 
-    Args:
-        state: Under our names.
+    Those for three channels were trained on ImageNet.
     """
     architecture = sizes_of(state)
     if architecture["in_chans"] != 3:
@@ -74,13 +59,10 @@ def swin_weights(state: dict[str, Tensor]) -> Weights:
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read the arguments of `build_encoder` from the shapes of a Swin's weights.
+    """Read the arguments of `build_encoder` from a Swin's weights, under our names.
 
-    No weight depends on the image size: the last stage is taken to be one window, as in all
-    published Swins. The name is that of one of timm's Swins; all that it stands for is given.
-
-    Args:
-        state: Under our names, with square windows.
+    Windows are square. No weight depends on the image size: the last stage is taken to be one
+    window, as in all published Swins. The name is one of timm's; all that it stands for is given.
     """
     embed_dim, in_chans, patch_size, _ = state[_PATCHES].shape
     depths: dict[int, int] = {}

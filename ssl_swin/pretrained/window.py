@@ -14,14 +14,10 @@ from ssl_swin.pretrained.mismatch import PretrainedMismatch
 
 
 def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-    """Resize the position tables among an encoder's weights to the windows of another encoder.
-
-    Args:
-        state: Weights under the names of the encoder; not changed.
-        encoder: The encoder they are going to.
+    """Resize the position tables among weights to the windows of the encoder they are going to.
 
     Returns:
-        The weights; a table that already has the right length is passed on bit for bit.
+        All the weights; a table that already has the right length is passed on bit for bit.
 
     Raises:
         PretrainedMismatch: If a table has another number of heads, or belongs to a window that is
@@ -50,12 +46,8 @@ def resize_table(
     The old positions are thought to stand at distances 1, 1 + q, 1 + q + q^2, ... from the centre,
     with q such that the outermost meets the new window's edge: dense where attention is local.
 
-    Args:
-        table: One row per relative position of a square window, ``(2 * window - 1) ** 2`` of them.
-        window_size: Side of the new window in tokens.
-
-    Returns:
-        ``(2 * window_size - 1) ** 2`` rows, in float32.
+    A square window whose side is ``window_size`` tokens has ``(2 * window_size - 1) ** 2`` relative
+    positions, a row for each. The result is in float32.
 
     Raises:
         PretrainedMismatch: If the table does not belong to a square window.

@@ -31,7 +31,7 @@ class Labels:
 
 
 def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
-    """Draw as many samples of every class, or one more of the first ones; reads all labels.
+    """Draw equally many samples of each class, one more of the first classes if there is a rest.
 
     Returns:
         Their places in the shard set, int64 (num_labels,), ascending.

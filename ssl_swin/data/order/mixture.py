@@ -46,7 +46,7 @@ class Mixture(Order):
 
     Attributes:
         counts: Samples in each shard of each set, int64 (num_shards,) each.
-        weights: Each set's share of the places, positive; rounded to 1/`PERIOD` of their sum.
+        weights: Each set's part of the places, positive; rounded to 1/`PERIOD` of their sum.
         samples_per_epoch: Places in one epoch, dealt out as in `Dealing`.
 
     Raises:

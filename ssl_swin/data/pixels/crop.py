@@ -50,8 +50,7 @@ def cut_region(region: Region, crop: Crop) -> np.ndarray:
     """
     pixels, box = region  # (box_height, box_width, chans), and perhaps some pixels around it
     if box != (0, 0, *pixels.shape[1::-1]):
-        image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
-        image = image.resize(crop.size, INTERPOLATION[crop.interpolation], box)
+        image = to_image(pixels).resize(crop.size, INTERPOLATION[crop.interpolation], box)
         pixels = np.array(image).reshape(*crop.size[::-1], -1)
     elif crop.size != pixels.shape[1::-1]:
         # (height, width, chans) -> (1, chans, height, width), channels last in memory: faster
@@ -63,6 +62,11 @@ def cut_region(region: Region, crop: Crop) -> np.ndarray:
     pixels = pixels[top:bottom, left:right]
     # Torch mirrors, because copying NumPy's mirrored view takes ten times as long.
     return torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
+
+
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """Return pixels, uint8 (height, width, 1 or 3), as a grey or RGB image."""
+    return Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
 
 
 def crop_box(

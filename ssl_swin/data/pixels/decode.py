@@ -26,7 +26,7 @@ class UnreadableImage(ValueError):
 
 
 BROKEN = (
-    OSError,  # also Pillow's UnidentifiedImageError
+    OSError,  # also of what Pillow cannot identify
     SyntaxError,  # Pillow's word for a broken PNG
     ValueError,
     IndexError,

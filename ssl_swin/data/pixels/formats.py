@@ -20,8 +20,8 @@ class ImageFormat:
     Attributes:
         extensions: How their names end, lower case. A member of a tar that ends otherwise is no
             image; a format without extensions is read where a file has the wrong name.
-        lossless: Whether they keep every pixel. Packing writes such images as PNG, others as JPEG,
-            where it has to write them again.
+        lossless: Whether they keep every pixel. Where packing has to write an image again, it
+            writes those as PNG and others as JPEG.
         recognises: Tells by the first bytes of a file, whatever its name.
         open: Turns the bytes of a file into an image of any mode, or raises `UnreadableImage`.
             Without these two functions, Pillow does it.

@@ -1,6 +1,6 @@
 """The fast way of JPEGs: the header by Pillow, then the pixels of a box by libjpeg-turbo.
 
-What it does not take is left to `formats.decode`, so the same files are unreadable on both ways.
+Files that it does not take go to `formats.decode`, so the same files are unreadable on both ways.
 """
 
 import io
@@ -89,14 +89,14 @@ class Jpeg:
         x = box[0] / scale + self.turn.mirror_x * (scaled[0] - self.size[0] / scale)
         y = box[1] / scale + self.turn.mirror_y * (scaled[1] - self.size[1] / scale)
         left, top, right, bottom = int(x), int(y), ceil(x + width / scale), ceil(y + height / scale)
-        # (stored height, width, chans) -> (scaled height, width, chans) -> the box of them
+        # (stored_height, stored_width, chans) -> upright -> (box_height, box_width, chans)
         pixels = np.ascontiguousarray(self.turn(whole)[top:bottom, left:right])
         x, y = x - left, y - top
         return Region(pixels, (x, y, x + width / scale, y + height / scale))
 
 
 def open_jpeg(data: bytes) -> Jpeg | None:
-    """Read a JPEG's header; None for all that is not a grey or RGB JPEG with a sound one.
+    """Read a JPEG's header; None for anything but a grey or RGB JPEG with a sound one.
 
     Pillow reads it, so size limits, orientation and what counts as a header are the same on both
     ways. It takes a hundredth of the time of decoding.

@@ -19,7 +19,7 @@ KEYS = ("jpeg_bytes", "jpeg_table")
 
 
 def pack(samples: Sequence[tuple[int, EncodedSample]]) -> dict[str, Tensor]:
-    """Put files and crops into tensors, because a loader process hands over tensors only.
+    """Put files and crops into tensors, which go from process to process without a copy.
 
     Each sample comes with its place in the batch, and has a JPEG and a crop.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ssl_swin.data.pixels.crop import Crop, cut_region
+from ssl_swin.data.pixels.crop import Crop, cut_region, to_image
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.jpeg import Jpeg, Region, open_jpeg
 from ssl_swin.data.pixels.transforms import Transform
@@ -76,7 +76,7 @@ class Renderer:
             assert sample.crop is not None
             pixels = cut_region(decoded, sample.crop)
             if self.transform.changes_colours:
-                image = self.transform.finish(Image.fromarray(pixels), *sample.key)
+                image = self.transform.finish(to_image(pixels), *sample.key)
                 pixels = np.asarray(image)
         # (height, width) or (height, width, in_chans) -> (in_chans, height, width)
         slot[:] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -15,9 +15,7 @@ from ssl_swin.errors import UserError
 def normalised_pixels(norm_size: int = 47, **_others: Any) -> Callable[[Tensor], Tensor]:
     """Predict each pixel less the mean of its surroundings, over their standard deviation.
 
-    Args:
-        norm_size: Side in pixels of the square that the surroundings are, odd.
-        **_others: Options of other targets.
+    The surroundings are a square whose side is `norm_size` pixels, an odd number.
 
     Raises:
         UserError: If norm_size is even, or smaller than 3.
@@ -38,14 +36,8 @@ def normalise_locally(
 ) -> Float[Tensor, "batch chans height width"]:
     """Normalise each pixel by the part inside the image of a square that is centred on it.
 
-    Channels are apart; the variance is the unbiased one.
-
-    Args:
-        images: Normalised by the channels' mean and standard deviation.
-        size: Side of the square in pixels, odd.
-
-    Returns:
-        In float32, or float64 if the images are.
+    Channels are apart; the variance is the unbiased one. The side of the square is `size` pixels,
+    an odd number. The result is in float32, or float64 if the images are.
     """
     images = images.to(torch.promote_types(images.dtype, torch.float32))
 

@@ -7,14 +7,7 @@ from torch import Tensor
 
 
 def pixels(**_others: Any) -> Callable[[Tensor], Tensor]:
-    """Predict the normalised pixels as the encoder would have seen them.
-
-    Args:
-        **_others: Options of other targets.
-
-    Source:
-        SimMIM, section 3.4 (arXiv:2111.09886).
-    """
+    """Predict the normalised pixels themselves: SimMIM, section 3.4 (arXiv:2111.09886)."""
     return unchanged
 
 

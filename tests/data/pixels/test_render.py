@@ -108,6 +108,15 @@ def test_rand_augment_does_the_same_on_both_ways():
 
 
 @pytest.mark.parametrize("decoder", ["fast", "pil"])
+def test_rand_augment_takes_grey_images(decoder):
+    transform = TrainTransform(0, 64, (0.3, 1.0), rand_augment="rand-m5", mean=(0.5,))
+    data = encoded(photograph(mode="L"), "JPEG")
+    changed = [rendered(data, transform, decoder, index, in_chans=1) for index in range(10)]
+    plain = [rendered(data, TRAIN, decoder, index, in_chans=1) for index in range(10)]
+    assert sum((one != other).any() for one, other in zip(changed, plain, strict=True)) > 3
+
+
+@pytest.mark.parametrize("decoder", ["fast", "pil"])
 def test_flips_mirror_the_same_crop(decoder):
     data = encoded(photograph(), "JPEG")
     never, always = (TrainTransform(0, 64, (0.3, 1.0), hflip=share) for share in (0.0, 1.0))
