@@ -113,25 +113,17 @@ def _walk(source: Path) -> list[tuple[str, int]]:
 
 
 def assign(files: Sequence[ImageFile], options: PackOptions) -> dict[str, list[KeyedFile]]:
-    """Shuffle the files, which are sorted by name, and cut them into shards.
-
-    Returns:
-        The files of each shard, in order, by the shard's name; every file is in one shard.
-    """
+    """Shuffle files that are sorted by name, and cut them into shards, each under its name."""
     # Sorted by hash: unlike a generator's stream, the same under every version of everything.
     order = sorted(
         range(len(files)),
         key=lambda place: hashlib.sha256(f"{options.seed} {place}".encode()).digest(),
     )
     shards: list[list[KeyedFile]] = []
-    num_bytes = 0
-    for place, chosen in enumerate(order):
-        file = files[chosen]
-        full = shards and (
-            len(shards[-1]) == options.samples_per_shard
-            or (options.bytes_per_shard or math.inf) < num_bytes + file.num_bytes
-        )
-        if full or not shards:
+    num_bytes, most_bytes = 0, options.bytes_per_shard or math.inf
+    for place, file in enumerate(files[chosen] for chosen in order):
+        full = shards and len(shards[-1]) == options.samples_per_shard
+        if full or not shards or num_bytes + file.num_bytes > most_bytes:
             shards.append([])
             num_bytes = 0
         shards[-1].append((_key(place, file.name), file))

@@ -111,11 +111,7 @@ def _pack_all(jobs: list[Job], num_workers: int, max_bad: int) -> None:
 
 
 def pack_shard(job: Job) -> dict[str, str]:
-    """Write one shard under its temporary name, and its index; OSError if the storage fails.
-
-    Returns:
-        The reason, by name, for each file that could not be read.
-    """
+    """Write a shard under its temporary name, and its index; return by name why files are bad."""
     from webdataset import TarWriter  # seconds to import, so not for `--help`
 
     bad = {}
@@ -139,11 +135,8 @@ def pack_shard(job: Job) -> dict[str, str]:
 def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     """Check that an image can be decoded, and encode it again where that is asked for.
 
-    Returns:
-        Extension and bytes for the shard: those given, or PNG or JPEG.
-
-    Raises:
-        UnreadableImage: If the bytes are no readable image.
+    Returns extension and bytes for the shard: those given, or PNG or JPEG. UnreadableImage if the
+    bytes are no readable image.
     """
     decode(data, in_chans=3)
     extension, image = name.rpartition(".")[2].lower(), open_image(data)

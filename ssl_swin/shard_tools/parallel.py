@@ -16,10 +16,8 @@ def each(
 ) -> Iterator[tuple[Job, Result]]:
     """Call a function on every job in so many processes; 1 is this process itself.
 
-    Jobs and function are pickled, so it must be a function of a module.
-
-    Yields:
-        Each job and what the function returned; the first to end comes first.
+    Jobs and function are pickled, so it must be a function of a module. Yields each job with what
+    the function returned, the first to end first.
 
     Raises:
         UserError: If `num_workers` is below 1.

@@ -33,8 +33,7 @@ class Labels:
 def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
     """Draw equally many samples of each class, one more of the first classes if there is a rest.
 
-    Returns:
-        Their places in the shard set, int64 (num_labels,), ascending.
+    Reads all labels. Returns places in the shard set, int64 (num_labels,), ascending.
 
     Raises:
         UserError: If the set has fewer samples of some class than its part.

@@ -1,6 +1,7 @@
 """The map-style dataset: a share, as places in the shard set -> one uint8 batch."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ssl_swin.data.batches.batch import Batch, Shapes, empty
+from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels import on_device
@@ -61,7 +62,9 @@ class ImageStream(Dataset):
             ShardError: If a shard cannot be had or has no readable image, or a label is no class.
         """
         num = len(share.index)
-        batch = empty(self._shapes(num))
+        names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
+        size = num, self.in_chans, self.img_size, self.img_size
+        batch = empty(dict.fromkeys(names, ((num,), torch.int64)) | {"image": (size, torch.uint8)})
         # (batch,) each, and (batch, in_chans, img_size, img_size)
         index, epoch, replaced, *labels, images = (tensor.numpy() for tensor in batch.values())
         epoch[:], replaced[:] = share.epoch, -1
@@ -84,11 +87,6 @@ class ImageStream(Dataset):
         if self.renderer.decoder == "gpu":
             batch |= on_device.pack(deferred)
         return batch
-
-    def _shapes(self, num: int) -> Shapes:
-        names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
-        image = (num, self.in_chans, self.img_size, self.img_size), torch.uint8
-        return dict.fromkeys(names, ((num,), torch.int64)) | {"image": image}
 
     def on_cpu(self) -> "ImageStream":
         """Return a stream of the same images that leaves nothing to the device."""
@@ -127,9 +125,6 @@ class ImageStream(Dataset):
         """Write the pixels of the first readable sample, and return its row."""
         while True:  # `candidates` end with an error
             found, sample = next(candidates)
-            try:
-                decoded = self.renderer.decode(sample)
-            except UnreadableImage:
-                continue
-            self.renderer.write(sample, decoded, slot)
-            return found
+            with suppress(UnreadableImage):
+                self.renderer.write(sample, self.renderer.decode(sample), slot)
+                return found

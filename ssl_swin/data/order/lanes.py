@@ -22,7 +22,6 @@ class Dealing:
     """How a run deals its samples out to global batches."""
 
     seed: int
-    """The run's seed, not negative."""
     global_batch_size: int
     num_lanes: int | None = None
     """None means the largest divisor of the global batch size up to 64."""

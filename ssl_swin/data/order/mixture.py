@@ -90,10 +90,8 @@ class Mixture(Order):
     @cached_property
     def orders(self) -> tuple[SetOrder, ...]:
         """Each set's own order; its "steps" take one sample from each lane."""
-        return tuple(
-            SetOrder(counts, self.seed, self.num_lanes, self.num_lanes, self.block_size)
-            for counts in self.counts
-        )
+        sizes = self.num_lanes, self.num_lanes, self.block_size
+        return tuple(SetOrder(counts, self.seed, *sizes) for counts in self.counts)
 
     @property
     def num_samples(self) -> int:
@@ -189,10 +187,8 @@ class Mixture(Order):
 
     def _places(self, lane: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the set of each place in [start, stop) of a lane, and which turn of it that is."""
-        pieces = [
-            (period, *self._period(lane, period))
-            for period in range(start // PERIOD, -(-stop // PERIOD))
-        ]
+        periods = range(start // PERIOD, -(-stop // PERIOD))
+        pieces = [(one, *self._period(lane, one)) for one in periods]
         # [(PERIOD,), ...] -> (whole periods,) -> (stop - start,)
         part = slice(start % PERIOD, start % PERIOD + stop - start)
         sets = np.concatenate([sets for _, sets, _ in pieces])

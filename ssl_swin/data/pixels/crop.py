@@ -102,12 +102,8 @@ def centre_crop(size: tuple[int, int], img_size: int, crop_pct: float) -> Crop:
         SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192. We differ where
         the whole resized image would not fit into memory: then only what is kept is resized.
     """
-    short = int(img_size / crop_pct)
-    width, height = size
-    if width <= height:
-        resized = short, int(short * height / width)
-    else:
-        resized = int(short * width / height), short
+    short, (width, height) = int(img_size / crop_pct), size
+    resized = int(short * width / min(size)), int(short * height / min(size))
     left, top = (round((side - img_size) / 2) for side in resized)
     right, bottom = left + img_size, top + img_size
     if resized[0] * resized[1] <= LARGEST_RESIZED_PX:

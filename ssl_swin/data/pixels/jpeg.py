@@ -60,7 +60,6 @@ class Jpeg:
     size: tuple[int, int]
     """Width and height when upright, pixels."""
     turn: Turn
-    """What turns it upright."""
 
     def region(
         self, box: tuple[int, int, int, int], size: tuple[int, int], in_chans: int
@@ -68,10 +67,8 @@ class Jpeg:
         """Decode a box, at a smaller scale if it holds many more pixels than are needed.
 
         The scale is the smallest of 1, 1/2, 1/4 and 1/8 at which the box, in pixels of the upright
-        image, still has twice the width and height of `size`, to which it will be resized.
-
-        Returns:
-            None if it takes Pillow to decode the file, or to refuse it.
+        image, still has twice the width and height of `size`, to which it will be resized. None if
+        it takes Pillow to decode the file, or to refuse it.
         """
         width, height = box[2] - box[0], box[3] - box[1]
         fits = (s for s in SCALES if width >= 2 * s * size[0] and height >= 2 * s * size[1])

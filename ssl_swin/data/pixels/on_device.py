@@ -41,15 +41,10 @@ def pack(samples: Sequence[tuple[int, EncodedSample]]) -> dict[str, Tensor]:
 
 
 def fill(images: Tensor, jpeg_bytes: Tensor, jpeg_table: Tensor) -> list[int]:
-    """Decode, turn, crop, resize and flip what `pack` packed, on the device of `images`.
+    """Decode, turn, crop, resize and flip what `pack` returned, on the device of `images`.
 
-    Args:
-        images: uint8 (batch, in_chans, height, width); written into.
-        jpeg_bytes: On the CPU.
-        jpeg_table: On the CPU.
-
-    Returns:
-        The places whose file was refused.
+    They are uint8 (batch, in_chans, height, width) and written into; the rest is on the CPU.
+    Returns the places whose file was refused.
     """
     rows, refused = jpeg_table.tolist(), []
     files = list(jpeg_bytes.split([row[1] for row in rows]))
