@@ -109,7 +109,7 @@ def billion(num_shards: int, batch: int) -> list[str]:
         (shards,) = found
         order = SetOrder(shards.counts, 0, batch, 64)
         lines.append(seconds("the fingerprint", shards.fingerprint))
-        lines.append(seconds("an epoch opens", lambda: order.epoch(1)))
+        lines.append(seconds("an epoch opens", lambda: EpochOrder(order, 1)))
         total = 100 * order.steps_per_epoch
         for step in np.random.default_rng(1).integers(total, size=5).tolist():
             shares = Shares(order, 5, 8, step, total)
@@ -140,7 +140,7 @@ def main() -> None:
         parser.error(f"--on-disk must be {NUM_INDEXED} or more: so many shards are looked into")
     print("\n".join(billion(options.on_disk, options.batch)), "\n", sep="\n")
     counts = np.full(options.shards, SHARD_SAMPLES)
-    opened = SetOrder(counts, 0, options.batch, 64, options.block).epoch(0)
+    opened = SetOrder(counts, 0, options.batch, 64, options.block).opened(0)
     steps = np.linspace(0, opened.order.steps_per_epoch - 1, 100).astype(int)
     print("\n".join(mixing(opened, steps)))
     middle = opened.order.steps_per_epoch // 2

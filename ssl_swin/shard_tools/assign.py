@@ -66,22 +66,13 @@ class ImageFile:
     label: int | None
 
 
-@dataclass(frozen=True)
-class KeyedFile:
-    """One image file under the key it gets in its shard."""
-
-    key: str
-    file: ImageFile
+KeyedFile = tuple[str, ImageFile]  # with the key it gets in its shard
 
 
 def list_images(source: Path) -> tuple[list[ImageFile], list[str]]:
-    """Find the images of a folder and their classes.
+    """Find the images of a folder, sorted by name, and the names of its classes, if it has any.
 
-    Args:
-        source: The folder; hidden files are left out, links are followed.
-
-    Returns:
-        The files, sorted by name, and the class names; none if there are no folders.
+    Hidden files are left out, links are followed.
 
     Raises:
         ShardError: If there are no images, or some stand beside the class folders.
@@ -98,11 +89,8 @@ def list_images(source: Path) -> tuple[list[ImageFile], list[str]]:
             f"({classes[0]!r}), the first is {found[inside.index(None)][0]!r}; move them into a "
             "class, or all images into one folder"
         )
-    number = {name: place for place, name in enumerate(classes)}
-    files = [
-        ImageFile(name, num_bytes, None if kind is None else number[kind])
-        for (name, num_bytes), kind in zip(found, inside, strict=True)
-    ]
+    number = {None: None} | {name: place for place, name in enumerate(classes)}
+    files = [ImageFile(*each, number[kind]) for each, kind in zip(found, inside, strict=True)]
     return files, classes
 
 
@@ -125,32 +113,20 @@ def _walk(source: Path) -> list[tuple[str, int]]:
 
 
 def assign(files: Sequence[ImageFile], options: PackOptions) -> dict[str, list[KeyedFile]]:
-    """Shuffle the files and cut them into shards.
-
-    Args:
-        files: All files, in the order of their names.
-        options: Seed, prefix and the limits of a shard.
-
-    Returns:
-        The files of each shard, in order, by the shard's name; every file is in one shard.
-    """
+    """Shuffle files that are sorted by name, and cut them into shards, each under its name."""
     # Sorted by hash: unlike a generator's stream, the same under every version of everything.
     order = sorted(
         range(len(files)),
         key=lambda place: hashlib.sha256(f"{options.seed} {place}".encode()).digest(),
     )
     shards: list[list[KeyedFile]] = []
-    num_bytes = 0
-    for place, chosen in enumerate(order):
-        file = files[chosen]
-        full = shards and (
-            len(shards[-1]) == options.samples_per_shard
-            or (options.bytes_per_shard or math.inf) < num_bytes + file.num_bytes
-        )
-        if full or not shards:
+    num_bytes, most_bytes = 0, options.bytes_per_shard or math.inf
+    for place, file in enumerate(files[chosen] for chosen in order):
+        full = shards and len(shards[-1]) == options.samples_per_shard
+        if full or not shards or num_bytes + file.num_bytes > most_bytes:
             shards.append([])
             num_bytes = 0
-        shards[-1].append(KeyedFile(_key(place, file.name), file))
+        shards[-1].append((_key(place, file.name), file))
         num_bytes += file.num_bytes
     return {f"{options.prefix}-{place:06d}.tar": part for place, part in enumerate(shards)}
 
@@ -166,13 +142,7 @@ def _key(place: int, name: str) -> str:
 def keep_assignment(
     out: Path, options: PackOptions, files: Sequence[ImageFile], classes: Sequence[str]
 ) -> None:
-    """Write down the assignment and the classes, or compare with what a stopped run wrote.
-
-    Args:
-        out: Folder of the shards; it need not exist.
-        options: The options of this run.
-        files: All files, in the order of their names.
-        classes: Names of the classes.
+    """Write the assignment and the classes into `out`, or compare with what a stopped run wrote.
 
     Raises:
         UserError: If the folder holds another assignment, or shards without one.

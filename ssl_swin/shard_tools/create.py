@@ -46,11 +46,7 @@ class Job:
 
 
 def create(
-    source: Path,
-    out: Path,
-    options: PackOptions,
-    num_workers: int = 4,
-    max_bad_share: float = 0.01,
+    source: Path, out: Path, options: PackOptions, num_workers: int = 4, max_bad_share: float = 0.01
 ) -> None:
     """Pack a folder of images into shuffled, indexed shards; run again, it goes on where it was.
 
@@ -89,9 +85,10 @@ def create(
 
 def _pack_all(jobs: list[Job], num_workers: int, max_bad: int) -> None:
     """Pack every shard that is not there yet; stop above `max_bad` unreadable files."""
-    bad_path = jobs[0].tar.with_name(BAD_NAME)
-    bad = _read_bad_files(bad_path)
-    num_files = sum(len(job.files) for job in jobs)
+    bad_path, bad = jobs[0].tar.with_name(BAD_NAME), {}
+    if bad_path.exists():
+        lines = bad_path.read_text(encoding="utf-8").splitlines()
+        bad = {name: why for name, _, why in (line.partition("\t") for line in lines)}
     todo = [job for job in jobs if not job.tar.exists()]
     with Progress() as progress:
         task = progress.add_task("packing shards", total=len(jobs), completed=len(jobs) - len(todo))
@@ -105,48 +102,30 @@ def _pack_all(jobs: list[Job], num_workers: int, max_bad: int) -> None:
                         file.write(f"{name}\t{why}\n".encode())
             if len(bad) > max_bad:
                 raise ShardError(
-                    f"{len(bad)} of {num_files} files cannot be read, max_bad_share allows "
-                    f"{max_bad}; {bad_path} names them: mend or remove them, or allow more"
+                    f"{len(bad)} of {sum(len(job.files) for job in jobs)} files cannot be read, "
+                    f"max_bad_share allows {max_bad}; {bad_path} names them: mend or remove them, "
+                    "or allow more"
                 )
             os.replace(job.temporary, job.tar)
             progress.advance(task)
 
 
-def _read_bad_files(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {name: why for name, _, why in (line.partition("\t") for line in lines)}
-
-
 def pack_shard(job: Job) -> dict[str, str]:
-    """Write one shard under its temporary name, and its index.
-
-    Args:
-        job: The shard.
-
-    Returns:
-        The reason, by name, for each file that could not be read.
-
-    Raises:
-        OSError: If the storage fails.
-    """
+    """Write a shard under its temporary name, and its index; return by name why files are bad."""
     from webdataset import TarWriter  # seconds to import, so not for `--help`
 
     bad = {}
     with job.temporary.open("wb") as file:
         with TarWriter(file, user="", group="", mtime=0, encoder=False) as tar:
-            for keyed in job.files:
+            for key, image in job.files:
                 try:
-                    data = (job.source / keyed.file.name).read_bytes()
-                    extension, data = encode(keyed.file.name, data, job.options)
+                    data = (job.source / image.name).read_bytes()
+                    extension, data = encode(image.name, data, job.options)
                 except (UnreadableImage, PermissionError, FileNotFoundError) as error:
-                    bad[printable(keyed.file.name)] = printable(str(error))
+                    bad[printable(image.name)] = printable(str(error))
                     continue
-                sample = {"__key__": keyed.key, extension: data}
-                if keyed.file.label is not None:
-                    sample["cls"] = str(keyed.file.label).encode()
-                tar.write(sample)
+                label = {} if image.label is None else {"cls": str(image.label).encode()}
+                tar.write({"__key__": key, extension: data} | label)
         file.flush()
         os.fsync(file.fileno())
     index_shard(job.temporary, index_beside(job.tar))
@@ -156,23 +135,13 @@ def pack_shard(job: Job) -> dict[str, str]:
 def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     """Check that an image can be decoded, and encode it again where that is asked for.
 
-    Args:
-        name: The file's name; its extension goes on.
-        data: The file's bytes.
-        options: `short_side` and `quality`.
-
-    Returns:
-        Extension and bytes for the shard: those given, or PNG or JPEG.
-
-    Raises:
-        UnreadableImage: If the bytes are no readable image.
+    Returns extension and bytes for the shard: those given, or PNG or JPEG. UnreadableImage if the
+    bytes are no readable image.
     """
     decode(data, in_chans=3)
-    extension = name.rpartition(".")[2].lower()
-    image = open_image(data)
-    shorter = min(image.size)
-    resized = options.short_side is not None and shorter > options.short_side
-    if not resized and options.quality is None:
+    extension, image = name.rpartition(".")[2].lower(), open_image(data)
+    scale = 1.0 if options.short_side is None else options.short_side / min(image.size)
+    if scale >= 1 and options.quality is None:
         return extension, data
     lossless = options.quality is None and by_extension()[extension].lossless
     if lossless and image.mode in _PNG_MODES:
@@ -180,10 +149,9 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     else:
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
         image = decode(data, in_chans=1 if grey else 3)
-    if resized:
-        scale = (options.short_side or 0) / shorter
-        size = tuple(round(side * scale) for side in image.size)
-        image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    if scale < 1:
+        width, height = (round(side * scale) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     if lossless:
         image.save(buffer, "PNG")

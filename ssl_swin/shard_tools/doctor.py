@@ -71,24 +71,9 @@ class DoctorSettings:
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise UserError(f"crop_scale={self.crop_scale} must be 0 < smallest <= largest <= 1")
 
-
-@dataclass(frozen=True)
-class Need:
-    """What training asks of this machine.
-
-    Attributes:
-        batch: Images that each training process takes in one step.
-        step_s: Seconds of one step.
-        processes: Training processes on this machine.
-    """
-
-    batch: int
-    step_s: float
-    processes: int
-
     @property
     def images_per_s(self) -> float:
-        """Images per second that the whole machine must bring."""
+        """Images per second that training takes from the whole machine."""
         return self.batch / self.step_s * self.processes
 
     def workers(self, images_per_s: float) -> int:
@@ -103,9 +88,6 @@ def doctor(settings: DoctorSettings) -> None:
     data than memory, storage shows as it is. A few remote shards are fetched before the clock
     starts: this machine is timed, not the network.
 
-    Args:
-        settings: What to read, how to read it, and what training takes.
-
     Raises:
         UserError: If the lanes do not fit the batch, or the cache is too small.
         ShardError: If a shard is missing or was changed.
@@ -114,8 +96,7 @@ def doctor(settings: DoctorSettings) -> None:
     num_workers = settings.num_workers or cores
     cache_dir = None if settings.cache_dir is None else Path(settings.cache_dir)
     shards = open_shards(settings.data, cache_dir, settings.cache_gb)
-    need = Need(settings.batch, settings.step_s, settings.processes)
-    _tell_cache(shards, need, settings.num_lanes)
+    _tell_cache(shards, settings)
     img_size, interpolation = settings.img_size, settings.interpolation
     transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)
     stream = ImageStream(shards, transform, img_size, in_chans=3, decoder=settings.decoder)
@@ -128,20 +109,20 @@ def doctor(settings: DoctorSettings) -> None:
         progress.update(task, description=f"{num_workers} loader processes")
         together = time_workers(stream, shares, num_workers, settings.seconds)
     console = Console()
-    console.print(_table(settings.data, one, together, num_workers, need))
-    for line in advice(one, together / num_workers, need, cores, img_size):
+    console.print(_table(one, together, num_workers, settings))
+    for line in advice(one, together / num_workers, settings, cores):
         console.print(f"- {line}", highlight=False)
 
 
-def _tell_cache(shards: ShardSet, need: Need, num_lanes: int | None) -> None:
+def _tell_cache(shards: ShardSet, settings: DoctorSettings) -> None:
     """Print what a run's own global batch and blocks ask of the cache, if there is one."""
 
     def least_bytes() -> int:
-        size = need.batch * need.processes
+        size = settings.batch * settings.processes
         if size > shards.num_samples:  # such a run is refused; a smaller one has all of the set
             return int(shards.bytes.sum())
-        order = open_order((shards.counts,), Dealing(0, size, num_lanes))
-        return least_cache_bytes(shards, order, need.processes, 1)
+        order = open_order((shards.counts,), Dealing(0, size, settings.num_lanes))
+        return least_cache_bytes(shards, order, settings.processes, 1)
 
     line = cache_line(shards, least_bytes)
     if line is not None:
@@ -151,10 +132,7 @@ def _tell_cache(shards: ShardSet, need: Need, num_lanes: int | None) -> None:
 def all_shares(shards: ShardSet, num_shards: int, num_lanes: int | None = None) -> Shares:
     """Return all shares of a run over the first shards of a set, as one process reads them.
 
-    Args:
-        shards: The set.
-        num_shards: How many of its shards are read.
-        num_lanes: Lanes of the run; left out, as many as it would take.
+    Without `num_lanes` it has as many lanes as it would take.
     """
     counts = shards.counts.copy()
     counts[num_shards:] = 0
@@ -164,8 +142,8 @@ def all_shares(shards: ShardSet, num_shards: int, num_lanes: int | None = None) 
     return Shares(order, rank=0, world_size=1, start_step=0, stop_step=2**40)
 
 
-def _table(data: str, one: OneCore, together: float, num_workers: int, need: Need) -> Table:
-    table = Table("what", "value", title=data)
+def _table(one: OneCore, together: float, num_workers: int, settings: DoctorSettings) -> Table:
+    table = Table("what", "value", title=settings.data)
     table.add_row("one core", f"{one.images_per_s:.0f} images/s")
     for name, part in one.parts().items():
         table.add_row(f"  {name}", f"{part:.0%}, {part / one.images_per_s * 1e3:.2f} ms")
@@ -173,40 +151,34 @@ def _table(data: str, one: OneCore, together: float, num_workers: int, need: Nee
     table.add_row("a file", f"{one.num_bytes / one.num_images / 1e3:.0f} kB on average")
     if one.short_sides:
         table.add_row("short side of a JPEG", f"{np.median(one.short_sides):.0f} pixels (median)")
-    table.add_row(
-        "training takes",
-        f"{need.images_per_s:.0f} images/s: {need.processes} x {need.batch} in {need.step_s:g} s",
-    )
+    step = f"{settings.processes} x {settings.batch} in {settings.step_s:g} s"
+    table.add_row("training takes", f"{settings.images_per_s:.0f} images/s: {step}")
     return table
 
 
-def advice(one: OneCore, per_worker: float, need: Need, cores: int, img_size: int) -> list[str]:
+def advice(one: OneCore, per_worker: float, settings: DoctorSettings, cores: int) -> list[str]:
     """Say how many workers feed a step, whether a run would wait, and what to do about it.
 
-    Args:
-        one: What one core did, and in which time.
-        per_worker: Images/s of each loader process when all of them run.
-        need: What training takes.
-        cores: Cores of this machine.
-        img_size: Height and width of the network's input, pixels.
+    `per_worker` is the images/s of each loader process when all of them run.
     """
-    most = per_worker * max(1, cores - need.processes)
-    waits = 1 - most / need.images_per_s
+    processes = settings.processes
+    most = per_worker * max(1, cores - processes)
+    waits = 1 - most / settings.images_per_s
     lines = [
-        f"data.num_workers={need.workers(per_worker)} feeds {need.batch} images a step to each of "
-        f"{need.processes} training process{'es' if need.processes > 1 else ''}.",
+        f"data.num_workers={settings.workers(per_worker)} feeds {settings.batch} images a step to "
+        f"each of {processes} training process{'es' if processes > 1 else ''}.",
         f"A run would wait for data, {waits:.0%} of its time: the cores left to it bring "
-        f"{most:.0f} images/s, it takes {need.images_per_s:.0f}. More cores are needed, or less "
-        "work for each image."
+        f"{most:.0f} images/s, it takes {settings.images_per_s:.0f}. More cores are needed, or "
+        "less work for each image."
         if waits > 0
         else f"A run would not wait for data: the cores left to it bring {most:.0f} images/s.",
     ]
-    enough = round(img_size * 4 / 3)
+    enough = round(settings.img_size * 4 / 3)
     larger = float(np.median(one.short_sides)) / enough if one.short_sides else 0.0
     if larger > TOO_LARGE:
         lines.append(
-            f"Images have {larger**2:.1f} times the pixels that crops to {img_size} need: copies "
-            f"by `ssl-swin shards create ... --short_side {enough}` are about as many times "
+            f"Images have {larger**2:.1f} times the pixels that crops to {settings.img_size} need: "
+            f"copies by `ssl-swin shards create ... --short_side {enough}` are about as many times "
             "faster to decode. For fine-tuning with small crops take twice that side."
         )
     if one.parts()["read"] > SLOW_STORAGE:

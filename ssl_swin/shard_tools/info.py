@@ -1,6 +1,7 @@
 """Counts what is in some shards: samples, bytes, classes, and the sizes of images."""
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,12 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
 
 def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
-    reader, sizes, num_broken = ShardReader(shards, whole=False), [], 0
-    for shard, row in zip(*shards.locate(places), strict=True):
-        data = reader.read(int(shard), int(row))
-        try:
-            sizes.append(open_image(data).size)
-        except UnreadableImage:
-            num_broken += 1
-    rows = [("images looked at", f"{len(places)}, {num_broken} of them unreadable")]
+    reader, sizes = ShardReader(shards, whole=False), []
+    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+        with suppress(UnreadableImage):
+            sizes.append(open_image(reader.read(shard, row)).size)
+    num, num_broken = len(places), len(places) - len(sizes)
+    rows = [("images looked at", f"{num}, {num_broken} of them unreadable")]
     if sizes:
         for name, values in zip(("width", "height"), np.array(sizes).T, strict=True):
             low, middle, high = np.percentile(values, (5, 50, 95))
@@ -67,16 +66,14 @@ def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
     if shards.num_samples <= shards.storage.num_cheap_reads:
         places = np.arange(shards.num_samples)
     reader = ShardReader(shards, whole=False)
-    classes: Counter[int] = Counter()
-    kinds: Counter[int] = Counter()
-    for shard, row in zip(*shards.locate(places), strict=True):
-        kind = int(shards.storage.rows(int(shard))[row]["label_kind"])
+    classes, kinds = Counter[int](), Counter[int]()
+    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+        kind = int(shards.storage.rows(shard)[row]["label_kind"])
         kinds[kind] += 1
         if kind == CLS_LABEL:
-            classes[reader.label(int(shard), int(row))] += 1
-    rows = [
-        ("labels", f"{kinds[CLS_LABEL]} .cls, {kinds[JSON_LABEL]} .json, {kinds[NO_LABEL]} without")
-    ]
+            classes[reader.label(shard, row)] += 1
+    text = f"{kinds[CLS_LABEL]} .cls, {kinds[JSON_LABEL]} .json, {kinds[NO_LABEL]} without"
+    rows = [("labels", text)]
     if classes:
         rows.append(("classes", f"{len(classes)}, numbered {min(classes)} to {max(classes)}"))
     if len(classes) <= _MANY_CLASSES:

@@ -14,15 +14,10 @@ Result = TypeVar("Result")
 def each(
     function: Callable[[Job], Result], jobs: Sequence[Job], num_workers: int
 ) -> Iterator[tuple[Job, Result]]:
-    """Call a function on every job.
+    """Call a function on every job in so many processes; 1 is this process itself.
 
-    Args:
-        function: A function of a module, so that it can be pickled.
-        jobs: What to call it on; can be pickled too.
-        num_workers: Processes, 1 or more; 1 is this process itself.
-
-    Yields:
-        Each job and what the function returned; the first to end comes first.
+    Jobs and function are pickled, so it must be a function of a module. Yields each job with what
+    the function returned, the first to end first.
 
     Raises:
         UserError: If `num_workers` is below 1.

@@ -2,10 +2,5 @@
 
 
 def printable(text: str) -> str:
-    """Put a text on one line and escape what UTF-8 cannot hold.
-
-    Args:
-        text: A key, a file name or an error; names that are not UTF-8 hold lone surrogates.
-    """
-    escaped = text.encode("utf-8", "backslashreplace").decode()
-    return " ".join(escaped.split())
+    """Put a text on one line and escape the lone surrogates of names that are not UTF-8."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())

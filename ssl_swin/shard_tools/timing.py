@@ -38,12 +38,9 @@ class OneCore:
 
 
 def time_stages(stream: ImageStream, shares: Shares, seconds: float) -> OneCore:
-    """Do in this process what `ImageStream` does, with a clock between the stages.
+    """Do in this process what `ImageStream` does, for so long, with a clock between the stages.
 
-    Args:
-        stream: What to read.
-        shares: What to read of it; the first share is not counted.
-        seconds: How long to go on; the last share is read whole.
+    The first share is not counted, the last one is read whole.
     """
     one = OneCore()
     began = time.perf_counter()
@@ -61,14 +58,12 @@ def time_stages(stream: ImageStream, shares: Shares, seconds: float) -> OneCore:
 
 def _time_together(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, one: OneCore) -> None:
     slot = np.empty((stream.in_chans, stream.img_size, stream.img_size), np.uint8)
-    places = zip(*(found.tolist() for found in stream.shards.locate(index)), strict=True)
+    places = np.stack(stream.shards.locate(index), axis=1).tolist()  # (together, 2)
     times = [time.perf_counter()]
     data = [stream.reader.read(shard, row) for shard, row in places]
     times.append(time.perf_counter())
-    samples = [
-        stream.renderer.prepare(*each)
-        for each in zip(data, epoch.tolist(), index.tolist(), strict=True)
-    ]
+    keys = zip(data, epoch.tolist(), index.tolist(), strict=True)
+    samples = [stream.renderer.prepare(*each) for each in keys]
     times.append(time.perf_counter())
     _add(one, STAGES[:2], times)
     for sample in samples:

@@ -34,9 +34,8 @@ def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> N
         task = progress.add_task("verifying shards", total=len(jobs))
         for (_, shard), broken in each(broken_samples, jobs, num_workers):
             for key, why in broken:
-                progress.print(
-                    f"{shard_set.storage.where(shard)}: {key}: {why}", markup=False, soft_wrap=True
-                )
+                text = f"{shard_set.storage.where(shard)}: {key}: {why}"
+                progress.print(text, markup=False, soft_wrap=True)
             num_broken += len(broken)
             progress.advance(task)
     if num_broken:
@@ -48,20 +47,13 @@ def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> N
 
 
 def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
-    """Decode all images of one shard.
-
-    Args:
-        job: The set, and the place of the shard in it.
+    """Decode all images of the shard at a place of a set; RemoteError if it cannot be fetched.
 
     Returns:
         Key and reason of each broken sample, in tar order; a damaged tar counts as one.
-
-    Raises:
-        RemoteError: If a remote shard cannot be fetched.
     """
     shards, shard = job
-    reader = ShardReader(shards)
-    broken = []
+    reader, broken = ShardReader(shards), []
     try:
         for row, entry in enumerate(shards.storage.rows(shard)):
             try:

@@ -17,7 +17,7 @@ def test_links_in_a_circle_end(source, packed_names):
 def test_every_file_is_assigned_once_within_the_limits(source, samples, num_bytes, seed):
     files, _ = list_images(source)
     shards = assign(files, PackOptions("a", samples, num_bytes, seed=seed))
-    parts = [[keyed.file for keyed in part] for part in shards.values()]
+    parts = [[file for _, file in part] for part in shards.values()]
     assert sorted(shards) == list(shards)
     packed = list(itertools.chain(*parts))
     assert sorted(packed, key=lambda file: file.name) == files

@@ -12,14 +12,7 @@ from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.remote.remote_shards import RemoteShards
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, UserError
-from ssl_swin.shard_tools.doctor import (
-    DoctorSettings,
-    Need,
-    _tell_cache,
-    advice,
-    all_shares,
-    doctor,
-)
+from ssl_swin.shard_tools.doctor import DoctorSettings, _tell_cache, advice, all_shares, doctor
 from ssl_swin.shard_tools.timing import STAGES, OneCore, time_stages
 from tests.data.pixels.pictures import encoded, photograph
 from tests.data.remote.faulty import cache_in, remote_set, serving
@@ -31,32 +24,36 @@ def one_core(ms=(0.1, 0.1, 1.0, 0.3), short_side=256, jpegs=1.0):
     return OneCore(stages, 1000, int(1000 * jpegs), 10**8, [short_side] * int(10 * jpegs))
 
 
+def need(batch, step_s, processes, num_lanes=None):
+    named = {"batch": batch, "step_s": step_s, "processes": processes, "num_lanes": num_lanes}
+    return DoctorSettings("shards", **named)
+
+
 @pytest.mark.parametrize("batch", [1, 64, 128])
 @pytest.mark.parametrize("step_s", [0.03, 0.25, 2.0])
 @pytest.mark.parametrize("per_worker", [5.0, 500.0])
 def test_as_few_workers_as_feed_the_step(batch, step_s, per_worker):
     for processes in (1, 8):
-        need = Need(batch, step_s, processes)
-        workers = need.workers(per_worker)
+        workers = need(batch, step_s, processes).workers(per_worker)
         assert workers * per_worker * step_s >= batch * (1 - 1e-9)
         assert (workers - 1) * per_worker * step_s < batch
 
 
 @pytest.mark.parametrize(
-    ("one", "need", "expected", "unexpected"),
+    ("one", "settings", "expected", "unexpected"),
     [
-        (one_core(), Need(100, 0.5, 1), ["num_workers=1 ", "would not wait"], ["would wait"]),
-        (one_core(), Need(100, 0.1, 1), ["num_workers=2 ", "wait for data, 40%"], ["short_side"]),
-        (one_core(), Need(100, 0.5, 2), ["each of 2 training processes", "wait"], ["not wait"]),
-        (one_core(short_side=512), Need(1, 1, 1), ["4.0 times", "--short_side 256"], ["Storage"]),
-        (one_core((2, 0.1, 1, 0.3)), Need(1, 1, 1), ["Storage is slow"], ["no JPEGs"]),
-        (one_core(jpegs=0.2), Need(1, 1, 1), ["no JPEGs"], ["short_side"]),
-        (one_core(jpegs=0.0), Need(1, 1, 1), ["no JPEGs"], ["short_side"]),
+        (one_core(), need(100, 0.5, 1), ["num_workers=1 ", "would not wait"], ["would wait"]),
+        (one_core(), need(100, 0.1, 1), ["num_workers=2 ", "wait for data, 40%"], ["short_side"]),
+        (one_core(), need(100, 0.5, 2), ["each of 2 training processes", "wait"], ["not wait"]),
+        (one_core(short_side=512), need(1, 1, 1), ["4.0 times", "--short_side 256"], ["Storage"]),
+        (one_core((2, 0.1, 1, 0.3)), need(1, 1, 1), ["Storage is slow"], ["no JPEGs"]),
+        (one_core(jpegs=0.2), need(1, 1, 1), ["no JPEGs"], ["short_side"]),
+        (one_core(jpegs=0.0), need(1, 1, 1), ["no JPEGs"], ["short_side"]),
     ],
 )
-def test_what_was_timed_is_put_into_words(one, need, expected, unexpected):
-    cores = 3 if need.processes == 2 else 2
-    text = "\n".join(advice(one, 600 / (1 + (need.processes == 2) * 4), need, cores, 192))
+def test_what_was_timed_is_put_into_words(one, settings, expected, unexpected):
+    several = settings.processes == 2
+    text = "\n".join(advice(one, 120 if several else 600, settings, cores=3 if several else 2))
     assert all(word in text for word in expected)
     assert not any(word in text for word in unexpected)
 
@@ -92,12 +89,12 @@ def test_the_cache_is_told_for_the_batch_and_the_blocks_of_the_run(
     counts = np.full(400, 10_000)
     entries = plain_entries(counts, np.full(400, 10**9))
     shards = ShardSet(RemoteShards((), (), entries, cache_in(tmp_path, 10**13)))
-    _tell_cache(shards, Need(batch, 1.0, processes), lanes)
+    _tell_cache(shards, need(batch, 1.0, processes, lanes))
     order = SetOrder(counts, 7, batch * processes, lanes or 64)
     expected = cache_line(shards, lambda: least_cache_bytes(shards, order, processes, 1))
     assert capsys.readouterr().out == f"{expected}\n"
     with pytest.raises(ValueError, match="does not divide"):
-        _tell_cache(shards, Need(batch, 1.0, processes), 7)
+        _tell_cache(shards, need(batch, 1.0, processes, 7))
 
 
 @pytest.mark.parametrize(("num_lanes", "expected"), [(None, 64), (64, 64), (10, 8), (1, 1)])

@@ -18,8 +18,7 @@ Shapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 def empty(shapes: Shapes) -> Batch:
     """Return tensors to write into; a loader process gets memory that others can map.
 
-    Args:
-        shapes: Shape and type of each; those with the larger elements first, for alignment.
+    Those with the larger elements must come first, for alignment.
     """
     num_bytes = sum(_num_bytes(*each) for each in shapes.values())
     if get_worker_info() is None:
@@ -27,7 +26,7 @@ def empty(shapes: Shapes) -> Batch:
     else:  # as torch's own default_collate
         shared = torch.UntypedStorage._new_shared(num_bytes)
         memory = torch.empty(0, dtype=torch.uint8).set_(shared)
-    return _views(memory, shapes)
+    return _views(memory, shapes, {})
 
 
 def collate(batch: Batch) -> "Batch | Parcel":
@@ -37,13 +36,10 @@ def collate(batch: Batch) -> "Batch | Parcel":
 
 @dataclass(frozen=True)
 class Parcel:
-    """A batch on its way out of a loader process; what arrives is the plain `Batch`.
-
-    Attributes:
-        batch: What `empty` returned, perhaps with other tensors beside.
-    """
+    """A batch on its way out of a loader process; what arrives is the plain `Batch`."""
 
     batch: Batch
+    """What `empty` returned, perhaps with other tensors beside."""
 
     def __reduce__(self) -> tuple[Callable[..., Batch], tuple[object, ...]]:
         """Pickle the memory in place of its views."""
@@ -54,20 +50,16 @@ class Parcel:
                 shapes[name] = tuple(tensor.shape), tensor.dtype
             else:
                 others[name] = tensor
-        return _open, (torch.empty(0, dtype=torch.uint8).set_(memory), shapes, others)
+        return _views, (torch.empty(0, dtype=torch.uint8).set_(memory), shapes, others)
 
 
-def _open(memory: Tensor, shapes: Shapes, others: Batch) -> Batch:
-    return _views(memory, shapes) | others
-
-
-def _views(memory: Tensor, shapes: Shapes) -> Batch:
+def _views(memory: Tensor, shapes: Shapes, others: Batch) -> Batch:
     batch, start = {}, 0
     for name, (shape, dtype) in shapes.items():
         stop = start + _num_bytes(shape, dtype)
         batch[name] = memory[start:stop].view(dtype).view(shape)
         start = stop
-    return batch
+    return batch | others
 
 
 def _num_bytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:

@@ -12,28 +12,20 @@ from ssl_swin.errors import ShardError, UserError
 
 @dataclass(frozen=True)
 class Labels:
-    """Where labels come from: `.cls` members, or a field of `.json` members.
-
-    Attributes:
-        num_classes: Classes of the model, numbered from 0.
-        field: Which field of the `.json`.
-    """
+    """Where labels come from: `.cls` members, or this field of `.json` members."""
 
     num_classes: int
+    """Classes of the model, numbered from 0."""
     field: str = "label"
 
     def read(self, reader: ShardReader, shard: int, row: int) -> int:
-        """Return the label of one sample.
-
-        Raises:
-            ShardError: If it has none, or one that is no class of the model.
-        """
+        """Return one sample's label; ShardError if it has none, or no class of the model."""
         label = reader.label(shard, row, self.field)
         if not 0 <= label < self.num_classes:
-            where = reader.shards.storage.where(shard)
             raise ShardError(
-                f"{where}, sample {row}: label {label} is not a class of the model, which knows "
-                f"0 to {self.num_classes - 1}; set num_classes or mend the shard"
+                f"{reader.shards.storage.where(shard)}, sample {row}: label {label} is not a class "
+                f"of the model, which knows 0 to {self.num_classes - 1}; set num_classes or mend "
+                "the shard"
             )
         return label
 
@@ -41,23 +33,15 @@ class Labels:
 def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
     """Draw equally many samples of each class, one more of the first classes if there is a rest.
 
-    Args:
-        shards: The set; the label of every sample is read.
-        labels: Where labels come from.
-        num_labels: Samples to draw.
-        seed: What the draw depends on.
-
-    Returns:
-        Their places in the shard set, int64 (num_labels,), ascending.
+    Reads all labels. Returns places in the shard set, int64 (num_labels,), ascending.
 
     Raises:
         UserError: If the set has fewer samples of some class than its part.
-        ShardError: If a label is missing, or is no class of the model.
+        ShardError: As `Labels.read`.
     """
     reader = ShardReader(shards)
-    shard, row = shards.locate(np.arange(shards.num_samples))
-    places = zip(shard.tolist(), row.tolist(), strict=True)
-    label = np.array([labels.read(reader, *place) for place in places])  # (num_samples,)
+    places = np.stack(shards.locate(np.arange(shards.num_samples)), axis=1)  # (num_samples, 2)
+    label = np.array([labels.read(reader, *place) for place in places.tolist()])  # (num_samples,)
     parts = np.full(labels.num_classes, num_labels // labels.num_classes)  # (num_classes,)
     parts[: num_labels % labels.num_classes] += 1
     chosen = []

@@ -16,12 +16,9 @@ _PREFETCH = 2  # batches that each loader process makes ahead
 
 
 def loader(stream: ImageStream, shares: Iterable[Share], num_workers: int) -> DataLoader:
-    """Return a loader of the batches of a process, in order.
+    """Return a loader of a process's batches, one for each share, in order.
 
-    Args:
-        stream: The images.
-        shares: What to read for each batch; with a length, if the loader is to have one.
-        num_workers: Loader processes; 0 means that this process reads.
+    It has a length if `shares` has one. Without loader processes this process reads.
     """
     return DataLoader(
         stream,

@@ -1,6 +1,7 @@
 """The map-style dataset: a share, as places in the shard set -> one uint8 batch."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ssl_swin.data.batches.batch import Batch, Shapes, empty
+from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels import on_device
@@ -33,15 +34,8 @@ class ImageStream(Dataset):
         `epoch` int64 (batch,), the pass over its set that it belongs to, counted from 0;
         `replaced` int64 (batch,), the place of the unreadable sample it stands in for, else -1;
         `label` int64 (batch,), if labels are asked for.
-    With the decoder "gpu", `on_device.pack` adds files, and their images are still to be decoded.
-
-    Args:
-        shards: The set.
-        transform: Which pixels of each image.
-        img_size: Height and width of the images, pixels.
-        in_chans: 1 for grey, 3 for RGB.
-        labels: Where labels come from; None means a batch has none.
-        decoder: One of `render.DECODERS`.
+    With the decoder "gpu", one of `render.DECODERS`, `on_device.pack` adds files, and their images
+    are still to be decoded.
     """
 
     def __init__(
@@ -68,7 +62,9 @@ class ImageStream(Dataset):
             ShardError: If a shard cannot be had or has no readable image, or a label is no class.
         """
         num = len(share.index)
-        batch = empty(self._shapes(num))
+        names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
+        size = num, self.in_chans, self.img_size, self.img_size
+        batch = empty(dict.fromkeys(names, ((num,), torch.int64)) | {"image": (size, torch.uint8)})
         # (batch,) each, and (batch, in_chans, img_size, img_size)
         index, epoch, replaced, *labels, images = (tensor.numpy() for tensor in batch.values())
         epoch[:], replaced[:] = share.epoch, -1
@@ -92,18 +88,11 @@ class ImageStream(Dataset):
             batch |= on_device.pack(deferred)
         return batch
 
-    def _shapes(self, num: int) -> Shapes:
-        names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
-        image = (num, self.in_chans, self.img_size, self.img_size), torch.uint8
-        return dict.fromkeys(names, ((num,), torch.int64)) | {"image": image}
-
     def on_cpu(self) -> "ImageStream":
         """Return a stream of the same images that leaves nothing to the device."""
-        renderer = self.renderer
-        decoder = "fast" if renderer.decoder == "gpu" else renderer.decoder
-        return ImageStream(
-            self.shards, renderer.transform, self.img_size, self.in_chans, self.labels, decoder
-        )
+        decoder = "fast" if self.renderer.decoder == "gpu" else self.renderer.decoder
+        sizes = self.img_size, self.in_chans
+        return ImageStream(self.shards, self.renderer.transform, *sizes, self.labels, decoder)
 
     def explain(self, index: int) -> tuple[str, str, str]:
         """Return the shard's name, the key, and why the image cannot be decoded, for a report.
@@ -136,9 +125,6 @@ class ImageStream(Dataset):
         """Write the pixels of the first readable sample, and return its row."""
         while True:  # `candidates` end with an error
             found, sample = next(candidates)
-            try:
-                decoded = self.renderer.decode(sample)
-            except UnreadableImage:
-                continue
-            self.renderer.write(sample, decoded, slot)
-            return found
+            with suppress(UnreadableImage):
+                self.renderer.write(sample, self.renderer.decode(sample), slot)
+                return found

@@ -19,18 +19,12 @@ MAX_DEFAULT_LANES = 64
 
 @dataclass(frozen=True)
 class Dealing:
-    """How a run deals its samples out to global batches.
-
-    Attributes:
-        seed: The run's seed, not negative.
-        global_batch_size: Samples in one optimiser step over all ranks.
-        num_lanes: Lanes; None means the largest divisor of the global batch size up to 64.
-        block_size: Samples shuffled together inside a lane.
-    """
+    """How a run deals its samples out to global batches."""
 
     seed: int
     global_batch_size: int
     num_lanes: int | None = None
+    """None means the largest divisor of the global batch size up to 64."""
     block_size: int = BLOCK_SIZE
 
 
@@ -70,6 +64,14 @@ class Order(ABC):
     num_lanes: int
     places: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        if self.num_lanes < 1 or self.global_batch_size % self.num_lanes:
+            raise UserError(
+                f"data.num_lanes={self.num_lanes} does not divide "
+                f"global_batch_size={self.global_batch_size}; use a divisor, for example "
+                f"{default_num_lanes(self.global_batch_size)}"
+            )
+
     @property
     @abstractmethod
     def steps_per_epoch(self) -> int:
@@ -91,10 +93,8 @@ class Order(ABC):
     def shards_at(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
         """Return the shards that hold the blocks which a rank reads from at a step of the run.
 
-        No sample is drawn for this.
-
-        Returns:
-            Places in the shard set, int64, ascending, each once; shards without samples left out.
+        They are int64 places in the shard set, ascending, each once; shards without samples are
+        left out. No sample is drawn for this.
         """
 
     @abstractmethod
@@ -133,27 +133,10 @@ def default_num_lanes(global_batch_size: int) -> int:
 
 
 def rank_lanes(num_lanes: int, rank: int, world_size: int) -> range:
-    """Return the lanes of one rank; two ranks differ by one lane at most.
-
-    Raises:
-        UserError: If there are more ranks than lanes.
-    """
+    """Return a rank's lanes, as many as another's or one more; UserError if some rank has none."""
     if world_size > num_lanes:
         raise UserError(
             f"{world_size} processes cannot share data.num_lanes={num_lanes} lanes; use at most "
             f"{num_lanes} processes, or more lanes (a divisor of the global batch) in a new run"
         )
     return range(rank * num_lanes // world_size, (rank + 1) * num_lanes // world_size)
-
-
-def require_lanes_divide(num_lanes: int, global_batch_size: int) -> None:
-    """Refuse lanes that do not take equal parts of a global batch.
-
-    Raises:
-        UserError: If they do not.
-    """
-    if num_lanes < 1 or global_batch_size % num_lanes:
-        raise UserError(
-            f"data.num_lanes={num_lanes} does not divide global_batch_size={global_batch_size}; "
-            f"use a divisor, for example {default_num_lanes(global_batch_size)}"
-        )

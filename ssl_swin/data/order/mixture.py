@@ -7,14 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ssl_swin.data.order.lanes import (
-    BLOCK_SIZE,
-    Order,
-    Share,
-    Stretches,
-    rank_lanes,
-    require_lanes_divide,
-)
+from ssl_swin.data.order.lanes import BLOCK_SIZE, Order, Share, Stretches, rank_lanes
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.draw import Purpose, permutation
 from ssl_swin.errors import UserError
@@ -25,10 +18,8 @@ PERIOD = 1000  # places of a lane in a row, of which every set gets exactly its 
 def quotas(weights: tuple[float, ...]) -> np.ndarray:
     """Return how many places of `PERIOD` each set gets, int64 (num_sets,); they sum to `PERIOD`.
 
-    Parts are rounded down; the places left over go to the sets with the largest remainders.
-
-    Raises:
-        UserError: If a set would get none.
+    Parts are rounded down; the places left over go to the sets with the largest remainders. A set
+    that would get none is a UserError.
     """
     exact = PERIOD * np.asarray(weights, dtype=np.float64) / sum(weights)  # (num_sets,)
     parts = np.floor(exact).astype(np.int64)
@@ -56,11 +47,7 @@ class Mixture(Order):
     Attributes:
         counts: Samples in each shard of each set, int64 (num_shards,) each.
         weights: Each set's part of the places, positive; rounded to 1/`PERIOD` of their sum.
-        samples_per_epoch: Places in one epoch.
-        seed: The run's seed, not negative.
-        global_batch_size: Samples in one optimiser step over all ranks.
-        num_lanes: Lanes that the places are dealt in; divides the global batch size.
-        block_size: Samples of a set shuffled together inside a lane.
+        samples_per_epoch: Places in one epoch, dealt out as in `Dealing`.
 
     Raises:
         UserError: If the lanes do not divide the batch, an epoch is smaller than one batch, a set
@@ -76,7 +63,7 @@ class Mixture(Order):
     block_size: int = BLOCK_SIZE
 
     def __post_init__(self) -> None:
-        require_lanes_divide(self.num_lanes, self.global_batch_size)
+        super().__post_init__()
         if self.samples_per_epoch < self.global_batch_size:
             raise UserError(
                 f"data.samples_per_epoch={self.samples_per_epoch} is less than one "
@@ -103,10 +90,8 @@ class Mixture(Order):
     @cached_property
     def orders(self) -> tuple[SetOrder, ...]:
         """Each set's own order; its "steps" take one sample from each lane."""
-        return tuple(
-            SetOrder(counts, self.seed, self.num_lanes, self.num_lanes, self.block_size)
-            for counts in self.counts
-        )
+        sizes = self.num_lanes, self.num_lanes, self.block_size
+        return tuple(SetOrder(counts, self.seed, *sizes) for counts in self.counts)
 
     @property
     def num_samples(self) -> int:
@@ -116,8 +101,7 @@ class Mixture(Order):
     @cached_property
     def starts(self) -> np.ndarray:
         """int64 (num_sets,): place of each set's first sample in all of them."""
-        sizes = [order.num_samples for order in self.orders]
-        return np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+        return np.cumsum([0, *(order.num_samples for order in self.orders[:-1])], dtype=np.int64)
 
     def share(self, step: int, rank: int = 0, world_size: int = 1) -> Share:
         """Return what a rank reads at a step of the run, counted from 0 over all epochs."""
@@ -169,11 +153,7 @@ class Mixture(Order):
         return np.cumsum([0, *(len(counts) for counts in self.counts[:-1])], dtype=np.int64)
 
     def _passes(self, number: int, lane: int, start: int, stop: int) -> list[tuple[int, int, int]]:
-        """Cut a set's turns in places [start, stop) of a lane into passes.
-
-        Returns:
-            Of each: the pass, the first position in the set's lane, and the one after the last.
-        """
+        """Cut a set's turns in places [start, stop) of a lane: pass, [first, last) in its lane."""
         length = self.orders[number].steps_per_epoch
         first, last = (self._turns_before(number, lane, place) for place in (start, stop))
         return [
@@ -207,17 +187,12 @@ class Mixture(Order):
 
     def _places(self, lane: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the set of each place in [start, stop) of a lane, and which turn of it that is."""
-        pieces = [
-            (period, *self._period(lane, period))
-            for period in range(start // PERIOD, -(-stop // PERIOD))
-        ]
+        periods = range(start // PERIOD, -(-stop // PERIOD))
+        pieces = [(one, *self._period(lane, one)) for one in periods]
         # [(PERIOD,), ...] -> (whole periods,) -> (stop - start,)
-        begin = start - pieces[0][0] * PERIOD
-        part = slice(begin, begin + stop - start)
+        part = slice(start % PERIOD, start % PERIOD + stop - start)
         sets = np.concatenate([sets for _, sets, _ in pieces])
-        turns = np.concatenate(
-            [period * self._quotas[sets] + before for period, sets, before in pieces]
-        )
+        turns = np.concatenate([one * self._quotas[sets] + before for one, sets, before in pieces])
         return sets[part], turns[part]
 
     @cached_property
@@ -226,11 +201,10 @@ class Mixture(Order):
 
     def _draw_period(self, lane: int, period: int) -> tuple[np.ndarray, np.ndarray]:
         """Weave one period: the set of each place, and the set's turns in the period before it."""
-        parts = self._quotas
-        key = (self.seed, Purpose.MIXTURE, lane, period)
+        chosen = permutation(PERIOD, self.seed, Purpose.MIXTURE, lane, period)
         # (num_sets,) -> (PERIOD,), shuffled
-        sets = np.repeat(np.arange(len(parts)), parts)[permutation(PERIOD, *key)]
+        sets = np.repeat(np.arange(len(self._quotas)), self._quotas)[chosen]
         before = np.empty(PERIOD, np.int64)
-        for number, part in enumerate(parts):
+        for number, part in enumerate(self._quotas):
             before[sets == number] = np.arange(part)
         return sets, before

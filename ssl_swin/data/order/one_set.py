@@ -11,28 +11,17 @@ from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
-from ssl_swin.data.order.lanes import (
-    BLOCK_SIZE,
-    Order,
-    Share,
-    Stretches,
-    rank_lanes,
-    require_lanes_divide,
-)
+from ssl_swin.data.order.lanes import BLOCK_SIZE, Order, Share, Stretches, rank_lanes
 from ssl_swin.draw import Purpose, integer, permutation
 from ssl_swin.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
 class SetOrder(Order):
-    """The order of a whole run over one shard set.
+    """The order of a whole run over one shard set, dealt out as in `Dealing`.
 
     Attributes:
         counts: Samples in each shard, int64 (num_shards,).
-        seed: The run's seed, not negative.
-        global_batch_size: Samples in one optimiser step over all ranks.
-        num_lanes: Lanes an epoch is dealt in; divides the global batch size.
-        block_size: Samples shuffled together inside a lane.
         places: Places in the shard set of the samples that the run uses, int64 (num_samples,);
             None means all. If it is given, `counts` is of these samples.
 
@@ -48,7 +37,7 @@ class SetOrder(Order):
     places: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        require_lanes_divide(self.num_lanes, self.global_batch_size)
+        super().__post_init__()
         if self.num_samples < self.global_batch_size:
             largest = self.num_samples // self.num_lanes * self.num_lanes
             fits = f"the largest that fits {self.num_lanes} lanes is {largest}, " if largest else ""
@@ -68,14 +57,10 @@ class SetOrder(Order):
         """Global batches in one epoch; what is left over, less than one batch, is dropped."""
         return self.num_samples // self.global_batch_size
 
-    def epoch(self, epoch: int) -> "EpochOrder":
-        """Open one epoch."""
-        return EpochOrder(self, epoch)
-
     @cached_property
     def opened(self) -> Callable[[int], "EpochOrder"]:
-        """`epoch`, but the last two stay open."""
-        return lru_cache(maxsize=2)(self.epoch)
+        """Open one epoch; the last two stay open."""
+        return lru_cache(maxsize=2)(partial(EpochOrder, self))
 
     def share(self, step: int, rank: int = 0, world_size: int = 1) -> Share:
         """Return what a rank reads at a step of the run, counted from 0 over all epochs."""
@@ -119,8 +104,7 @@ class EpochOrder:
         # (num_shards,) each, in the order of the ring: where a shard starts in the shard set, where
         # it begins on the ring, and where it ends there.
         counts = order.counts[self._shards]
-        starts = np.cumsum(order.counts) - order.counts
-        self._starts = starts[self._shards]
+        self._starts = (np.cumsum(order.counts) - order.counts)[self._shards]
         self._ends = np.cumsum(counts)
         self._begins = self._ends - counts
         self._rotation = integer(order.num_samples, order.seed, Purpose.ROTATION, epoch)
@@ -130,11 +114,7 @@ class EpochOrder:
         self._block = lru_cache(maxsize=2 * order.num_lanes)(shuffled)
 
     def lane(self, lane: int, start: int, stop: int) -> np.ndarray:
-        """Return the samples at positions [start, stop) of a lane.
-
-        Returns:
-            Their places in the shard set, int64 (stop - start,).
-        """
+        """Return places in the shard set, int64, of positions [start, stop) of a lane."""
         size = self.order.block_size
         pieces = [
             self._block(lane, block)[max(start - block * size, 0) : stop - block * size]
@@ -164,8 +144,7 @@ class EpochOrder:
     def samples(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
         """Return the samples that a rank reads at a step of this epoch, int64 (share,)."""
         lanes = rank_lanes(self.order.num_lanes, rank, world_size)
-        start = step * self.order.per_lane
-        stop = start + self.order.per_lane
+        start, stop = step * self.order.per_lane, (step + 1) * self.order.per_lane
         # [(per_lane,), ...] -> (share,)
         return np.concatenate([self.lane(lane, start, stop) for lane in lanes])
 

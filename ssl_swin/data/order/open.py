@@ -21,10 +21,7 @@ def open_order(
         dealing: How the samples are dealt out.
         weights: Of each set; empty for one set that is gone through evenly.
         samples_per_epoch: Of a mixture; None means as many as the sets hold.
-        places: As in `SetOrder`, for one set.
-
-    Raises:
-        UserError: As `SetOrder` and `Mixture`.
+        places: As in `SetOrder`, for one set; its errors and those of `Mixture` hold here too.
     """
     seed, batch = dealing.seed, dealing.global_batch_size
     lanes = default_num_lanes(batch) if dealing.num_lanes is None else dealing.num_lanes

@@ -56,17 +56,10 @@ class EvaluationShares:
 
 
 def micro_batch_bounds(share: int, num_micro_batches: int) -> list[tuple[int, int]]:
-    """Cut a share into micro-batches whose sizes differ by at most one.
+    """Cut so many samples into micro-batches [start, stop) whose sizes differ by at most one.
 
     A share smaller than the number of micro-batches leaves the first ones empty, never the last,
     because the last is the one that synchronises gradients.
-
-    Args:
-        share: Samples of the share.
-        num_micro_batches: Micro-batches to cut it into.
-
-    Returns:
-        First place of each micro-batch in the share, and the place after its last.
     """
     cuts = [i * share // num_micro_batches for i in range(num_micro_batches + 1)]
     return list(pairwise(cuts))

@@ -11,10 +11,7 @@ from torch.nn.functional import interpolate
 from ssl_swin.data.pixels.jpeg import Region
 from ssl_swin.draw import Purpose, uniforms
 
-INTERPOLATION = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 LARGEST_RESIZED_PX = 2**28 // 3  # as many as Pillow opens without a warning
 Box = tuple[int, int, int, int]  # left, top, right and bottom, pixels
 
@@ -46,13 +43,10 @@ def cut(image: Image.Image, crop: Crop) -> Image.Image:
 
 
 def cut_region(region: Region, crop: Crop) -> np.ndarray:
-    """Resize and flip the decoded pixels of `crop.box`: the fast way.
+    """Resize and flip the decoded pixels of `crop.box`, the fast way; the result may be a view.
 
     At full scale torch does it, in a third of Pillow's time; the rounding of its two passes differs
     by a level. At smaller scales Pillow does it, because only it takes a box between pixels.
-
-    Returns:
-        uint8 (height, width, chans), a view.
     """
     pixels, box = region  # (box_height, box_width, chans), and perhaps some pixels around it
     if box != (0, 0, *pixels.shape[1::-1]):
@@ -78,15 +72,10 @@ def to_image(pixels: np.ndarray) -> Image.Image:
 def crop_box(
     size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], *key: int
 ) -> Box:
-    """Draw the box of a random resized crop.
+    """Draw the box of a random resized crop; the draw depends on `key`.
 
-    If ten tries do not fit, it is the largest box at the centre whose aspect ratio is allowed.
-
-    Args:
-        size: Width and height of the image in pixels.
-        scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height.
-        key: What the draw depends on.
+    `scale` is the range of the box's share of the image's area, `ratio` that of its width over its
+    height. If ten tries do not fit, it is the largest box at the centre with a ratio in the range.
 
     Source:
         torchvision's RandomResizedCrop; the numbers come from `draw` instead of torch's generator.
@@ -100,44 +89,28 @@ def crop_box(
         if 0 < w <= width and 0 < h <= height:
             left, top = int(left_u * (width - w + 1)), int(top_u * (height - h + 1))
             return left, top, left + w, top + h
-    if width / height < ratio[0]:
-        w, h = width, max(1, round(width / ratio[0]))
-    elif width / height > ratio[1]:
-        w, h = max(1, round(height * ratio[1])), height
-    else:
-        w, h = width, height
+    w = min(width, max(1, round(height * ratio[1])))
+    h = min(height, max(1, round(width / ratio[0])))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
 
 
 def centre_crop(size: tuple[int, int], img_size: int, crop_pct: float) -> Crop:
-    """Resize the short side to `img_size / crop_pct`, bicubic, and take the centre.
-
-    Args:
-        size: Width and height of the image, pixels.
-        img_size: Height and width of the result, pixels.
-        crop_pct: Share of the resized short side that is kept.
+    """Resize an image's short side to `img_size / crop_pct` pixels, bicubic, and take the centre.
 
     Source:
         SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192. We differ where
         the whole resized image would not fit into memory: then only what is kept is resized.
     """
-    short = int(img_size / crop_pct)
-    width, height = size
-    if width <= height:
-        resized = short, int(short * height / width)
-    else:
-        resized = int(short * width / height), short
+    short, (width, height) = int(img_size / crop_pct), size
+    resized = int(short * width / min(size)), int(short * height / min(size))
     left, top = (round((side - img_size) / 2) for side in resized)
-    window = left, top, left + img_size, top + img_size
-    if resized[0] * resized[1] > LARGEST_RESIZED_PX:
-        whole = img_size, img_size
-        return Crop(_outwards(window, resized, size), whole, (0, 0, *whole), "bicubic")
-    return Crop((0, 0, width, height), resized, window, "bicubic")
-
-
-def _outwards(window: Box, resized: tuple[int, int], size: tuple[int, int]) -> Box:
-    """Return the whole pixels of an image that a window of the resized image lies in."""
-    x, y = size[0] / resized[0], size[1] / resized[1]
-    left, top = max(0, floor(window[0] * x)), max(0, floor(window[1] * y))
-    return left, top, min(size[0], ceil(window[2] * x)), min(size[1], ceil(window[3] * y))
+    right, bottom = left + img_size, top + img_size
+    if resized[0] * resized[1] <= LARGEST_RESIZED_PX:
+        return Crop((0, 0, width, height), resized, (left, top, right, bottom), "bicubic")
+    x, y = width / resized[0], height / resized[1]
+    # Outwards: the whole pixels of the image that the window of the resized one lies in.
+    left, top = max(0, floor(left * x)), max(0, floor(top * y))
+    right, bottom = min(width, ceil(right * x)), min(height, ceil(bottom * y))
+    window = img_size, img_size
+    return Crop((left, top, right, bottom), window, (0, 0, *window), "bicubic")

@@ -59,21 +59,15 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def in_colours(image: Image.Image, in_chans: int) -> Image.Image:
-    """Convert an image to grey (1 channel) or RGB (3); what is transparent becomes white.
-
-    Raises:
-        ValueError: If its pixels are fractions.
-    """
+    """Convert to grey (1) or RGB (3), transparent to white; ValueError if pixels are fractions."""
     mode = MODES[in_chans]
     if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode == "F":
         raise ValueError("its pixels are fractions, with no number agreed for white; use integers")
     if image.mode.startswith("I"):  # 16 bits a pixel: scaled, where Pillow would clip
-        pixels = np.asarray(image).clip(0, 65535) // 257
-        image = Image.fromarray(pixels.astype(np.uint8))
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert(mode)

@@ -22,9 +22,9 @@ class ImageFormat:
             image; a format without extensions is read where a file has the wrong name.
         lossless: Whether they keep every pixel. Where packing has to write an image again, it
             writes those as PNG and others as JPEG.
-        recognises: Tells by the first bytes of a file, whatever its name; None: Pillow does it.
-        open: Turns the bytes of a file into an image of any mode, or raises `UnreadableImage`;
-            None: Pillow does it.
+        recognises: Tells by the first bytes of a file, whatever its name.
+        open: Turns the bytes of a file into an image of any mode, or raises `UnreadableImage`.
+            Without these two functions, Pillow does it.
     """
 
     extensions: tuple[str, ...]
@@ -51,10 +51,7 @@ def by_extension() -> dict[str, ImageFormat]:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Open an image by its content; Pillow reads only the header.
-
-    Returns:
-        The image in its own mode, not turned upright.
+    """Open an image by its content, in its own mode and not upright; Pillow reads only the header.
 
     Raises:
         UnreadableImage: If no format recognises the bytes, or the header is broken.
@@ -70,15 +67,10 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def decode(data: bytes, in_chans: int) -> Image.Image:
-    """Decode an image, turn it upright by its EXIF orientation and convert its colours.
-
-    Args:
-        data: The bytes of a file, of any format of the table.
-        in_chans: 1 for grey, 3 for RGB.
+    """Decode a file of any format of the table, upright by its EXIF orientation, as `in_colours`.
 
     Raises:
         UnreadableImage: If the bytes are broken, cut short, a decompression bomb, or fractions.
     """
-    image = open_image(data)
     with naming_what_is_broken():
-        return in_colours(upright(image), in_chans)
+        return in_colours(upright(open_image(data)), in_chans)

@@ -60,37 +60,24 @@ class Jpeg:
     size: tuple[int, int]
     """Width and height when upright, pixels."""
     turn: Turn
-    """What turns it upright."""
 
     def region(
         self, box: tuple[int, int, int, int], size: tuple[int, int], in_chans: int
     ) -> Region | None:
         """Decode a box, at a smaller scale if it holds many more pixels than are needed.
 
-        The scale is the smallest of 1, 1/2, 1/4 and 1/8 at which the box still has twice the
-        width and height of `size`.
-
-        Args:
-            box: Left, top, right and bottom in the upright image, pixels.
-            size: Width and height that the box will be resized to.
-            in_chans: 1 for grey, 3 for RGB.
-
-        Returns:
-            None if it takes Pillow to decode the file, or to refuse it.
+        The scale is the smallest of 1, 1/2, 1/4 and 1/8 at which the box, in pixels of the upright
+        image, still has twice the width and height of `size`, to which it will be resized. None if
+        it takes Pillow to decode the file, or to refuse it.
         """
         width, height = box[2] - box[0], box[3] - box[1]
         fits = (s for s in SCALES if width >= 2 * s * size[0] and height >= 2 * s * size[1])
         scale = next(fits, 1)
         scaled = -(-self.size[0] // scale), -(-self.size[1] // scale)
         stored = scaled[::-1] if self.turn.sideways else scaled
+        least = {"min_width": stored[0], "min_height": stored[1], "min_factor": scale}
         try:
-            whole = simplejpeg.decode_jpeg(
-                self.data,
-                COLOURS[in_chans],
-                min_height=stored[1],
-                min_width=stored[0],
-                min_factor=scale,
-            )
+            whole = simplejpeg.decode_jpeg(self.data, COLOURS[in_chans], **least)
         except ValueError:  # also of what libjpeg merely warns of
             return None
         if whole.shape[1::-1] != stored:  # a header that two readers understand differently
@@ -106,13 +93,10 @@ class Jpeg:
 
 
 def open_jpeg(data: bytes) -> Jpeg | None:
-    """Read a JPEG's header: its size, and how it is turned upright.
+    """Read a JPEG's header; None for anything but a grey or RGB JPEG with a sound one.
 
     Pillow reads it, so size limits, orientation and what counts as a header are the same on both
     ways. It takes a hundredth of the time of decoding.
-
-    Returns:
-        None for anything but a grey or RGB JPEG with a sound header; Pillow decodes that.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return None

@@ -21,8 +21,7 @@ KEYS = ("jpeg_bytes", "jpeg_table")
 def pack(samples: Sequence[tuple[int, EncodedSample]]) -> dict[str, Tensor]:
     """Put files and crops into tensors, which go from process to process without a copy.
 
-    Args:
-        samples: Each one with its place in the batch; all of them with a JPEG and a crop.
+    Each sample comes with its place in the batch, and has a JPEG and a crop.
 
     Returns:
         `jpeg_bytes` uint8 (num_bytes,), the files end to end; `jpeg_table` int64 (num, 17): place,
@@ -42,32 +41,20 @@ def pack(samples: Sequence[tuple[int, EncodedSample]]) -> dict[str, Tensor]:
 
 
 def fill(images: Tensor, jpeg_bytes: Tensor, jpeg_table: Tensor) -> list[int]:
-    """Decode, turn, crop, resize and flip on the device of `images`.
+    """Decode, turn, crop, resize and flip what `pack` returned, on the device of `images`.
 
-    Args:
-        images: uint8 (batch, in_chans, height, width); written into.
-        jpeg_bytes: Of `pack`, on the CPU.
-        jpeg_table: Of `pack`, on the CPU.
-
-    Returns:
-        The places whose file was refused.
+    They are uint8 (batch, in_chans, height, width) and written into; the rest is on the CPU.
+    Returns the places whose file was refused.
     """
-    rows = jpeg_table.tolist()
+    rows, refused = jpeg_table.tolist(), []
     files = list(jpeg_bytes.split([row[1] for row in rows]))
-    refused = []
     for row, pixels in zip(rows, _decoded(files, images), strict=True):
         if pixels is None:
             refused.append(row[0])
             continue
-        turn = Turn(*map(bool, row[2:5]))
-        crop = Crop(
-            (row[5], row[6], row[7], row[8]),
-            (row[9], row[10]),
-            (row[11], row[12], row[13], row[14]),
-            list(INTERPOLATION)[row[15]],
-            bool(row[16]),
-        )
-        images[row[0]] = _cut(_upright(pixels, turn), crop)
+        how = list(INTERPOLATION)[row[15]], bool(row[16])
+        crop = Crop(tuple(row[5:9]), tuple(row[9:11]), tuple(row[11:15]), *how)
+        images[row[0]] = _cut(_upright(pixels, Turn(*map(bool, row[2:5]))), crop)
     return refused
 
 

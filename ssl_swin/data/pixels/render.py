@@ -33,13 +33,7 @@ class EncodedSample:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Makes pixels of bytes.
-
-    Attributes:
-        transform: Which pixels.
-        in_chans: 1 for grey, 3 for RGB.
-        decoder: One of `DECODERS`.
-    """
+    """Makes grey (1) or RGB (3 channels) pixels of bytes, by one of `DECODERS`."""
 
     transform: Transform
     in_chans: int
@@ -57,11 +51,7 @@ class Renderer:
         return not here and sample.jpeg is not None
 
     def decode(self, sample: EncodedSample) -> Region | Image.Image:
-        """Decode what the crop needs: a region by the fast way, else the image.
-
-        Raises:
-            UnreadableImage: If the bytes hold no image that can be decoded.
-        """
+        """Decode what the crop needs: a region by the fast way, else as `formats.decode`."""
         if sample.jpeg is not None and sample.crop is not None:
             region = sample.jpeg.region(sample.crop.box, sample.crop.size, self.in_chans)
             if region is not None:
@@ -76,7 +66,6 @@ class Renderer:
             assert sample.crop is not None
             pixels = cut_region(decoded, sample.crop)
             if self.transform.changes_colours:
-                image = self.transform.finish(to_image(pixels), *sample.key)
-                pixels = np.asarray(image)
+                pixels = np.asarray(self.transform.finish(to_image(pixels), *sample.key))
         # (height, width) or (height, width, in_chans) -> (in_chans, height, width)
         slot[:] = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

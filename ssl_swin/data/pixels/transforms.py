@@ -52,7 +52,6 @@ class TrainTransform(Transform):
     """Random resized crop, horizontal flip and, when fine-tuning, timm's RandAugment.
 
     Attributes:
-        seed: The run's seed.
         img_size: Height and width of the result, pixels.
         scale: Range of the cropped area's share.
         ratio: Range of the crop's width over height.
@@ -73,18 +72,15 @@ class TrainTransform(Transform):
 
     @cached_property
     def _policy(self) -> Callable[[Image.Image], Image.Image]:
-        from timm.data.auto_augment import (
-            rand_augment_transform,
-        )  # late: seconds, only this needs it
+        # late: seconds, only this needs it
+        from timm.data.auto_augment import rand_augment_transform
 
-        policy = rand_augment_transform(
-            self.rand_augment,
-            {
-                "translate_const": int(self.img_size * 0.45),
-                "img_mean": tuple(min(255, round(255 * value)) for value in self.mean),
-                "interpolation": INTERPOLATION[self.interpolation],
-            },
-        )
+        settings = {
+            "translate_const": int(self.img_size * 0.45),
+            "img_mean": tuple(min(255, round(255 * value)) for value in self.mean),
+            "interpolation": INTERPOLATION[self.interpolation],
+        }
+        policy = rand_augment_transform(self.rand_augment, settings)
         # timm asks Pillow for 0 bits and fewer, which Pillow 13 refuses. Changed in this policy
         # alone, after its levels are set: no draw moves, nor what others get from the two modules.
         for operation in policy.ops:
@@ -99,8 +95,7 @@ class TrainTransform(Transform):
 
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:
         """Draw the random resized crop and the flip."""
-        key = self.seed, epoch, index
-        side = self.img_size
+        key, side = (self.seed, epoch, index), self.img_size
         box = crop_box(size, self.scale, self.ratio, *key)
         flip = uniforms(1, Purpose.FLIP, *key)[0] < self.hflip
         return Crop(box, (side, side), (0, 0, side, side), self.interpolation, bool(flip))
@@ -115,12 +110,7 @@ class TrainTransform(Transform):
 
 @dataclass(frozen=True)
 class EvaluationTransform(Transform):
-    """The centre of an image, as `crop.centre_crop` takes it.
-
-    Attributes:
-        img_size: Height and width of the result, pixels.
-        crop_pct: Share of the resized short side that is kept.
-    """
+    """The centre of an image, as `crop.centre_crop` takes it."""
 
     img_size: int
     crop_pct: float = 0.875

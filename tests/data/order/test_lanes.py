@@ -5,12 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from ssl_swin.data.order.lanes import (
-    Share,
-    default_num_lanes,
-    rank_lanes,
-    require_lanes_divide,
-)
+from ssl_swin.data.order.lanes import Share, default_num_lanes, rank_lanes
+from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.errors import UserError
 
 
@@ -37,7 +33,7 @@ def test_more_ranks_than_lanes_are_refused():
 @pytest.mark.parametrize("lanes", [0, -1, 5, 48])
 def test_lanes_that_do_not_divide_the_batch_are_refused(lanes):
     with pytest.raises(UserError, match=rf"num_lanes={lanes} does not divide .*example 24"):
-        require_lanes_divide(lanes, 24)
+        SetOrder(np.array([24]), 0, 24, lanes)
 
 
 def test_joined_shares_keep_the_epoch_of_each_sample():

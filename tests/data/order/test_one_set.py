@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 
-from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.order.one_set import EpochOrder, SetOrder
 from ssl_swin.data.order.shares import Shares
 
 COUNTS = {
@@ -24,7 +24,7 @@ def make(name="uneven", seed=0, batch=24, lanes=8, block=7):
 
 
 def epoch_of(order, epoch=0):
-    opened = order.epoch(epoch)
+    opened = order.opened(epoch)
     return np.stack([opened.samples(step) for step in range(order.steps_per_epoch)])
 
 
@@ -44,9 +44,9 @@ def test_every_sample_is_dropped_sometimes_and_none_always():
 
 def test_the_order_never_changes():
     order = make(batch=12, lanes=4)
-    assert order.epoch(0).samples(0).tolist() == [27, 32, 28, 49, 50, 51, 6, 7, 64, 71, 70, 69]
-    assert order.epoch(0).samples(5).tolist() == [44, 41, 42, 62, 61, 60, 18, 20, 19, 4, 3, 22]
-    assert order.epoch(1).samples(2).tolist() == [4, 16, 10, 21, 32, 33, 47, 49, 54, 62, 68, 24]
+    assert order.opened(0).samples(0).tolist() == [27, 32, 28, 49, 50, 51, 6, 7, 64, 71, 70, 69]
+    assert order.opened(0).samples(5).tolist() == [44, 41, 42, 62, 61, 60, 18, 20, 19, 4, 3, 22]
+    assert order.opened(1).samples(2).tolist() == [4, 16, 10, 21, 32, 33, 47, 49, 54, 62, 68, 24]
 
 
 def test_too_little_data_is_refused_naming_the_largest_batch_that_fits():
@@ -60,7 +60,7 @@ def test_a_billion_samples_open_in_bounded_memory():
     counts = np.full(100_000, 10_000)
     tracemalloc.start()
     order = SetOrder(counts, seed=0, global_batch_size=4096, num_lanes=64)
-    epoch = order.epoch(3)
+    epoch = order.opened(3)
     share = epoch.samples(order.steps_per_epoch // 2, rank=5, world_size=8)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -71,7 +71,7 @@ def test_a_billion_samples_open_in_bounded_memory():
 
 def test_a_rank_touches_about_its_share_of_the_shards():
     order = SetOrder(np.full(64, 100), 0, 64, 64, 50)
-    opened = order.epoch(0)
+    opened = order.opened(0)
     mine = np.concatenate([opened.samples(step, 3, 8) for step in range(order.steps_per_epoch)])
     assert len(np.unique(mine // 100)) <= 64 / 8 + 2
 
@@ -79,7 +79,7 @@ def test_a_rank_touches_about_its_share_of_the_shards():
 def test_a_batch_is_mixed_from_many_shards():
     """ImageNet's size: measured 0.42 % pairs of one shard; a full shuffle would have 0.1 %."""
     order = SetOrder(np.full(1000, 1280), 0, 1024, 64)
-    opened = order.epoch(0)
+    opened = order.opened(0)
     same, largest, neighbours = [], [], []
     for step in range(0, order.steps_per_epoch, 50):
         batch = opened.samples(step)
@@ -101,7 +101,7 @@ def test_places_map_the_order_into_a_part_of_the_shard_set():
 
 def test_an_epoch_that_is_over_is_forgotten_at_once():
     order = SetOrder(np.array([75]), 0, 24, 8)
-    epoch = order.epoch(0)
+    epoch = EpochOrder(order, 0)
     epoch.samples(0)
     ended = weakref.ref(epoch)
     gc.disable()  # it would find it later, after dozens of epochs

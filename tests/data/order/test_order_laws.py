@@ -90,7 +90,7 @@ shuffled_case = pytest.mark.parametrize("case", SHUFFLED, ids=str, scope="module
 def global_batches(case: Case, epoch: int, seed: int = 0) -> np.ndarray:
     """One epoch, (steps, batch)."""
     order = case.order(seed)
-    opened = order.epoch(epoch)
+    opened = order.opened(epoch)
     return np.stack([opened.samples(step) for step in range(order.steps_per_epoch)])
 
 
@@ -108,7 +108,7 @@ def test_an_epoch_holds_every_sample_at_most_once_and_drops_less_than_a_batch(ca
 def test_the_shares_of_all_ranks_end_to_end_are_the_global_batch_on_every_layout(case):
     order, steps = case.order(), case.order().steps_per_epoch
     chosen = sorted({0, steps - 1, int(case.draw.integers(steps))})
-    opened = order.epoch(0)
+    opened = order.opened(0)
     for world_size in case.world_sizes:
         ranks = range(world_size)
         for step in chosen:

@@ -30,7 +30,7 @@ def test_the_shards_of_blocks_are_those_whose_samples_the_blocks_hold(counts, ba
     per_lane = batch // lanes
     for step in range(2 * order.steps_per_epoch):
         number, within = divmod(step, order.steps_per_epoch)
-        epoch, length = order.epoch(number), order.steps_per_epoch * per_lane
+        epoch, length = order.opened(number), order.steps_per_epoch * per_lane
         first = within * per_lane // block * block
         last = min(-(-(within + 1) * per_lane // block) * block, length)
         ids = np.concatenate([epoch.lane(lane, first, last) for lane in range(lanes)])
