@@ -74,12 +74,11 @@ def run(arguments: list[str]) -> int:
         handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
         return command_line.call(name, _function(name), words, **handed)
     except (ValueError, OSError, EOFError, MemoryError) as error:
-        message = str(error)
-        if "DataLoader worker" in message:  # its own words, without torch's traceback around them
-            message = message.strip().splitlines()[-1].partition(": ")[2]
-        elif isinstance(error, (ConnectionError, EOFError)) and name in KINDS:
+        told = _told_by_worker(str(error))
+        if told is None and isinstance(error, (ConnectionError, EOFError)) and name in KINDS:
             return _stopped(f"DataLoader worker broke off ({type(error).__name__})")
-        return _fail(message, errors.exit_status(error) if name in KINDS else errors.USER_ERROR)
+        status = errors.exit_status(error) if name in KINDS else errors.USER_ERROR
+        return _fail(told or str(error), status)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -105,6 +104,13 @@ def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
     return "\n".join([*HELP, *lines])
+
+
+def _told_by_worker(message: str) -> str | None:
+    """Return a loader worker's own words, without the traceback that torch wraps them in."""
+    if "DataLoader worker" not in message:
+        return None
+    return message.strip().splitlines()[-1].partition(": ")[2]
 
 
 def _stopped(reason: str) -> int:
