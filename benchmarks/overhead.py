@@ -34,20 +34,17 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import preemption
-from ssl_swin.training.agreement import Agreement
 from ssl_swin.training.bad_samples import BadSamples
-from ssl_swin.training.checkpoint import Checkpoints, SavePolicy
+from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner, Schedule
-from ssl_swin.training.ledger import Ledger
-from ssl_swin.training.loggers import make_loggers
+from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
 from ssl_swin.training.measurement import Measurement
-from ssl_swin.training.preemption import Meeting
+from ssl_swin.training.preemption import Agreement, Meeting
 from ssl_swin.training.progress import ProgressBar
-from ssl_swin.training.scalars import Scalars
 from ssl_swin.training.trainer import Hardware, make_trainer
 from ssl_swin.training.watchdog import Watchdog
 
@@ -145,7 +142,7 @@ def callbacks(folder: RunFolder, stop_step: int) -> list[Callback]:
     watchdog = Watchdog(1800.0, folder.stacks, ownership, max)
     stream: Any = NoImages()
     writer = CheckpointWriter(folder, ownership.require, background=False)
-    saving = Checkpoints(writer, SavePolicy(stop_step, 0, 0), meeting, {}, print)
+    saving = Checkpoints(writer, meeting, 0, 0, {}, print)
     measurement, bar = Measurement(10**9, 10**9), ProgressBar(0, stop_step)
     bad = BadSamples(folder, stream, 0.01, (LOG_EVERY, 1000), meeting)
     scalars, ledger = Scalars(LOG_EVERY, clock), Ledger(folder, 1)

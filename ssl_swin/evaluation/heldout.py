@@ -25,17 +25,11 @@ class Measurable(Protocol):
 
 @dataclass(frozen=True)
 class HeldoutSums:
-    """What was measured; the sums and counts of parts add up to those of the whole.
+    """What was measured; the sums and counts of parts add up to those of the whole."""
 
-    Attributes:
-        sums: Name -> sum over the images that were measured, float64 scalar.
-        num_measured: Images that were measured.
-        num_left_out: Images that cannot be decoded.
-    """
-
-    sums: dict[str, Tensor]
+    sums: dict[str, Tensor]  # name -> sum over the images that were measured, float64 scalar
     num_measured: int
-    num_left_out: int
+    num_left_out: int  # images that cannot be decoded
 
     def means(self) -> dict[str, float]:
         """Return the mean of each measurement over the images; of no images it is not a number."""
@@ -47,12 +41,8 @@ def measure(
 ) -> HeldoutSums:
     """Measure all images of a loader once, with drop path and dropout off.
 
-    Args:
-        module: What is measured.
-        loader: Batches as an image stream gives them. Where `replaced` is not -1, another image
-            stands in for one that cannot be decoded; it is left out here, for it comes once more
-            in its own place.
-        on_batch: Called after each batch.
+    Where a batch's `replaced` is not -1, another image stands in for one that cannot be decoded.
+    It is left out here, for it comes once more in its own place.
     """
     device, was_training = next(module.parameters()).device, module.training
     sums: dict[str, Tensor] = {}

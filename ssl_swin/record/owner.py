@@ -23,9 +23,6 @@ class Ownership:
 
     A newer life may claim the folder between the last look and the rename. Then the older life's
     checkpoint stays until the newer life saves; it is a right checkpoint of the same run.
-
-    Args:
-        path: The run folder's `owner.json`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,12 +32,10 @@ class Ownership:
     def claim(self, facts: dict[str, Any]) -> str:
         """Claim the folder, on rank 0, and return what the other ranks `follow`.
 
-        Args:
-            facts: What a reader should know of the owner: life, job, restart.
+        The `facts` tell readers who the owner is: life, job, restart.
 
         Raises:
-            LostOwnership: If a later start of the same job owns the folder: SLURM gave this one up
-                while it began.
+            LostOwnership: If SLURM gave this start up, and a later one of the job is the owner.
         """
         owner = self._owner()
         same_job = facts.get("job") is not None and owner.get("job") == facts["job"]

@@ -39,19 +39,12 @@ _COLUMNS: dict[str, Callable[[Summary], str | None]] = {
 
 @dataclass(frozen=True)
 class Group:
-    """Fine-tuning runs that differ only in their seed.
+    """Fine-tuning runs that differ only in their seed."""
 
-    Attributes:
-        num_labels: Labelled training images.
-        pretrained: Whether the encoder came from somewhere.
-        seeds: One for each run, sorted.
-        top1: Per cent, in the order of the seeds.
-    """
-
-    num_labels: int
-    pretrained: bool
-    seeds: tuple[int, ...]
-    top1: tuple[float, ...]
+    num_labels: int  # labelled training images
+    pretrained: bool  # whether the encoder came from somewhere
+    seeds: tuple[int, ...]  # sorted
+    top1: tuple[float, ...]  # per cent, in the order of the seeds
 
     @property
     def mean(self) -> float:
@@ -101,8 +94,7 @@ def find_runs(places: Iterable[Path]) -> list[RunFolder]:
 def results(folders: list[RunFolder]) -> Table:
     """Put runs into a table; a column that no run fills is left out.
 
-    Args:
-        folders: At least one; each is named by its path below the deepest folder they share.
+    Each is named by its path below the deepest folder they share.
 
     Raises:
         UserError: If a summary, or the record of lives, cannot be read.
@@ -127,8 +119,7 @@ def results(folders: list[RunFolder]) -> Table:
 def groups(summaries: Iterable[Summary]) -> list[Group]:
     """Group fine-tuning runs that differ only in their seed; fewest labels and scratch first.
 
-    Args:
-        summaries: Runs without a top-1 (pretraining, no held-out images) are left out.
+    Runs without a top-1 (pretraining, no held-out images) are left out.
 
     Raises:
         UserError: If two runs of a group have the same seed, or no run is left.
@@ -153,14 +144,7 @@ def groups(summaries: Iterable[Summary]) -> list[Group]:
 
 
 def compare(summaries: Iterable[Summary]) -> Table:
-    """Compare fine-tuning with and without pretraining, over seeds.
-
-    Args:
-        summaries: See :func:`groups`.
-
-    Raises:
-        UserError: See :func:`groups`.
-    """
+    """Compare fine-tuning with and without pretraining, over seeds; refuses what `groups` does."""
     table = _table("labels used", "start", "seeds", "top-1 of each", "mean ± sd", "min to max")
     for group in groups(summaries):
         table.add_row(
@@ -225,6 +209,5 @@ def _number(value: float | None, form: str) -> str | None:
 def _table(*headers: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in headers:
-        left = name in ("name", "kind", "start")
-        table.add_column(name, justify="left" if left else "right")
+        table.add_column(name, justify="left" if name in ("name", "kind", "start") else "right")
     return table

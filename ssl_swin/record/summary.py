@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import write_text
@@ -13,33 +12,22 @@ from ssl_swin.record.run_folder import RunFolder
 class Summary:
     """The fields of `summary.json`; one that a run does not have is None."""
 
-    kind: str
-    """"pretrain" or "finetune"."""
-    name: str
-    """The run folder's name."""
+    kind: str  # "pretrain" or "finetune"
+    name: str  # the run folder's
     seed: int
-    step: int
-    """Optimiser steps done."""
+    step: int  # optimiser steps done
     epochs: float
     samples_seen: int
-    train_loss: float | None
-    """Of the last step that was logged."""
-    heldout_loss: float | None = None
-    """Masked loss on the validation shards, with fixed masks."""
-    top1: float | None = None
-    """Per cent, after the last epoch."""
+    train_loss: float | None  # of the last step that was logged
+    heldout_loss: float | None = None  # validation shards; masked, with fixed masks, if pretrain
+    top1: float | None = None  # per cent, after the last epoch, as top5
     top5: float | None = None
     best_top1: float | None = None
-    num_labels: int | None = None
-    """Labelled training images."""
-    start: str | None = None
-    """Where the encoder came from; "scratch" if nowhere."""
-    bad_samples: int = 0
-    """Images that could not be decoded and were replaced by others, over all epochs."""
-    lives: int = 1
-    """How often the run was started."""
-    seconds: float = 0.0
-    """Spent training in the last life."""
+    num_labels: int | None = None  # labelled training images
+    start: str | None = None  # where the encoder came from; "scratch" if nowhere
+    bad_samples: int = 0  # images that could not be decoded, over all epochs; others replaced them
+    lives: int = 1  # how often the run was started
+    seconds: float = 0.0  # spent training in the last life
 
 
 def write_summary(folder: RunFolder, summary: Summary) -> None:
@@ -56,7 +44,6 @@ def read_summary(folder: RunFolder) -> Summary | None:
     if not folder.summary.is_file():
         return None
     try:
-        fields: dict[str, Any] = json.loads(folder.summary.read_text(encoding="utf-8"))
-        return Summary(**fields)
+        return Summary(**json.loads(folder.summary.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, TypeError) as error:
         raise UserError(f"{folder.summary} is not a summary of this version: {error}") from error

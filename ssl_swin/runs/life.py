@@ -19,17 +19,15 @@ from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.export import export_encoder, summarise
 from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.training.bad_samples import BadSamples
-from ssl_swin.training.checkpoint import Checkpoints, SavePolicy
+from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
-from ssl_swin.training.ledger import Ledger
 from ssl_swin.training.life_record import LifeRecord
-from ssl_swin.training.loggers import make_loggers
+from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
 from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
-from ssl_swin.training.scalars import Scalars
 from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
@@ -135,9 +133,6 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
     ]
     if run.kind == "pretrain":
         callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
-    keep_every_steps = training.keep_every_epochs * per_epoch
-    policy = SavePolicy(stop_step, training.checkpoint_every_steps, keep_every_steps)
-    writer = CheckpointWriter(folder, require_owner, training.async_checkpoint)
     facts = {
         "kind": run.kind,
         "config": flatten(run.config),
@@ -146,7 +141,14 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
     }
     return [
         *callbacks,
-        Checkpoints(writer, policy, meeting, facts, partial(export_encoder, run)),
+        Checkpoints(
+            CheckpointWriter(folder, require_owner, training.async_checkpoint),
+            meeting,
+            training.checkpoint_every_steps,
+            training.keep_every_epochs * per_epoch,
+            facts,
+            partial(export_encoder, run),
+        ),
         ProgressBar(run.module.step, stop_step),
         DataWait(data.num_workers),
         clock,

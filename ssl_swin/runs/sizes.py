@@ -11,8 +11,7 @@ import numpy as np
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import RunConfig
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.order.lanes import Dealing
-from ssl_swin.data.order.one_set import Order
+from ssl_swin.data.order.lanes import Dealing, Order
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.shards.shard_set import ShardSet
 

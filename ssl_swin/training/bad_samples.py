@@ -23,11 +23,8 @@ class BadSamples(Callback):
     run ends or stops. What a life finds later, and does not save, the next life finds again.
 
     Args:
-        folder: The run's files.
-        stream: The training images, for the names.
         max_share: Largest share of bad samples among those seen.
         every_steps: Ranks add up at each multiple of one of these numbers; 0 for none.
-        meeting: Tells all ranks whether a checkpoint is due by the clock.
     """
 
     def __init__(
@@ -86,10 +83,8 @@ class BadSamples(Callback):
             if (epoch, index) not in self._named:
                 self._named.add((epoch, index))
                 shard, key, reason = self.stream.explain(index)
-                line = {"step": step, "epoch": epoch, "index": index}
-                append_line(
-                    self.folder.bad_samples, line | {"shard": shard, "key": key, "reason": reason}
-                )
+                line = {"step": step, "epoch": epoch, "index": index, "shard": shard}
+                append_line(self.folder.bad_samples, line | {"key": key, "reason": reason})
 
 
 def _gather(trainer: Trainer, found: list[tuple[int, int]]) -> list[tuple[int, int]]:

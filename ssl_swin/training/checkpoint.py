@@ -1,7 +1,6 @@
 """What of a run is saved, and when; and how it is put back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,28 +36,14 @@ def restore(module: Learner, state: State) -> None:
     module.optimizer_state = state["optimizer"]
 
 
-@dataclass(frozen=True)
-class SavePolicy:
-    """When checkpoints are due; the clock and signals may ask for more.
-
-    Attributes:
-        stop_step: The step the run ends at; its checkpoint is always written.
-        every_steps: Steps between checkpoints; 0 for none.
-        keep_every_steps: Steps between checkpoints that are kept, with their encoders; 0 for none.
-    """
-
-    stop_step: int
-    every_steps: int
-    keep_every_steps: int
-
-
 class Checkpoints(Callback):
-    """Saves between two steps, after all callbacks that belong to the step.
+    """Saves between two steps, after all callbacks that belong to the step, and where the run ends.
 
     Args:
-        writer: Puts them in their places.
-        policy: When they are due.
-        meeting: Tells all ranks whether one is due by the clock.
+        writer: Puts checkpoints in their places.
+        meeting: Tells all ranks whether one is due by the clock, and knows where the run ends.
+        every_steps: Steps between checkpoints; 0 for none.
+        keep_every_steps: Steps between checkpoints that are kept, with their encoders; 0 for none.
         facts: What a checkpoint says of the run beside its weights: kind, shard set, lanes.
         export: Writes the encoder and its card to a path.
     """
@@ -66,22 +51,21 @@ class Checkpoints(Callback):
     def __init__(
         self,
         writer: CheckpointWriter,
-        policy: SavePolicy,
         meeting: Meeting,
+        every_steps: int,
+        keep_every_steps: int,
         facts: State,
         export: Callable[[Path], None],
     ) -> None:
-        self.writer, self.policy, self.meeting = writer, policy, meeting
-        self.facts, self.export = facts, export
+        self.writer, self.meeting, self.facts, self.export = writer, meeting, facts, export
+        self.every_steps, self.keep_every_steps = every_steps, keep_every_steps
         self._best: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Take the best result of earlier lives."""
         self._best = pl_module.metrics.get("best_top1")
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Save if it is time, if the run ends here, or if it was asked to stop.
 
         Raises:
@@ -95,7 +79,7 @@ class Checkpoints(Callback):
             return
         _require_finite(pl_module)
         beat()
-        leaving = trainer.should_stop or pl_module.step == self.policy.stop_step
+        leaving = trainer.should_stop or pl_module.step == self.meeting.stop_step
         state = self._state(trainer, pl_module)
         if trainer.is_global_zero:
             self._save(trainer, pl_module, state, reasons)
@@ -108,14 +92,14 @@ class Checkpoints(Callback):
         beat()
 
     def _reasons(self, trainer: Trainer, module: Learner) -> list[str]:
-        step, every, keep_every = module.step, self.policy.every_steps, self.policy.keep_every_steps
+        step = module.step
         due = {
-            "steps": every and step % every == 0,
+            "steps": self.every_steps and step % self.every_steps == 0,
             "minutes": self.meeting.save_due,
-            "keep": keep_every and step % keep_every == 0,
+            "keep": self.keep_every_steps and step % self.keep_every_steps == 0,
             "best": module.metrics.get("best_top1") != self._best,
             "stop": trainer.should_stop,
-            "end": step == self.policy.stop_step,
+            "end": step == self.meeting.stop_step,
         }
         return [reason for reason, holds in due.items() if holds]
 

@@ -19,17 +19,8 @@ FORMAT = 1
 State = dict[str, Any]
 
 # What zipfile and torch.load raise for a file that is no checkpoint or is damaged.
-_BROKEN = (
-    EOFError,
-    LookupError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_NO_ZIP = (EOFError, struct.error, zipfile.BadZipFile, zlib.error)
+_BROKEN = (LookupError, OverflowError, RuntimeError, ValueError, pickle.UnpicklingError, *_NO_ZIP)
 # System errors that are the file's fault: it is not there, or holds an offset that makes no sense.
 _WRONG_FILE = (errno.ENOENT, errno.EISDIR, errno.EINVAL, errno.EOVERFLOW, None)
 
@@ -39,14 +30,7 @@ class DamagedCheckpoint(UserError):
 
 
 def write_checkpoint(path: Path, state: State, ready: Callable[[], None] | None = None) -> None:
-    """Write a checkpoint; the old file stays until the new one is whole.
-
-    Args:
-        path: The file.
-        state: Its content.
-        ready: Called right before the new file takes the old one's place; if it raises, the old
-            one stays.
-    """
+    """Write a checkpoint; see `replacing` for `ready` and what becomes of the old file."""
     with replacing(path, ready) as file:
         torch.save(state, file)
 
@@ -60,6 +44,7 @@ def read_checkpoint(path: Path) -> State:
         OSError: If the storage fails; it may work later.
         MemoryError: If there is no room for it.
     """
+    cannot = f"{path} cannot be read as a checkpoint"
     try:
         with zipfile.ZipFile(path) as file:  # torch writes checksums and never checks them
             damaged = file.testzip()
@@ -67,18 +52,14 @@ def read_checkpoint(path: Path) -> State:
     except OSError as error:
         if error.errno not in _WRONG_FILE:
             raise
-        reason = error.strerror or error
-        raise DamagedCheckpoint(f"{path} cannot be read as a checkpoint: {reason}") from error
+        raise DamagedCheckpoint(f"{cannot}: {error.strerror or error}") from error
     except _BROKEN as error:
         if "allocate memory" in str(error):  # torch raises a RuntimeError
             raise MemoryError(f"no memory to read {path} into") from error
-        raise DamagedCheckpoint(
-            f"{path} cannot be read as a checkpoint: it is damaged, or is not of this program"
-        ) from error
+        damage = f"{cannot}: it is damaged, or is not of this program"
+        raise DamagedCheckpoint(damage) from error
     if damaged:
-        raise DamagedCheckpoint(
-            f"{path} cannot be read as a checkpoint: it is damaged, in {damaged}"
-        )
+        raise DamagedCheckpoint(f"{cannot}: it is damaged, in {damaged}")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(
             f"{path} is not a checkpoint of a run of this program (format {FORMAT}); to start from "

@@ -18,7 +18,6 @@ class CheckpointWriter:
     """Writes checkpoints into a run folder; rank 0 alone uses it.
 
     Args:
-        folder: The run's files.
         require_owner: Raises if a newer life owns the folder.
         background: Write from a copy in main memory while training goes on.
     """
@@ -31,12 +30,9 @@ class CheckpointWriter:
         self._writing: Future[None] | None = None
 
     def write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
-        """Write `copies` of a checkpoint, then the last checkpoint.
+        """Write `copies` of a checkpoint, then the last checkpoint; note the `reasons`.
 
-        Args:
-            state: Its content; may change once this returns.
-            copies: Files that get the same content.
-            reasons: Why it is written.
+        The state may change once this returns.
 
         Raises:
             LostOwnership: If a newer life owns the folder.
@@ -54,12 +50,7 @@ class CheckpointWriter:
             self.finish()
 
     def finish(self) -> None:
-        """Wait for the checkpoint that is being written in the background.
-
-        Raises:
-            OSError: If it could not be written.
-            LostOwnership: If a newer life owns the folder.
-        """
+        """Wait for the checkpoint in the background, and raise what `write` would have raised."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()

@@ -11,22 +11,17 @@ from ssl_swin.training.trainer import say
 
 
 class Clock(Callback):
-    """Times steps and the wait for data; the last callback, so that it times only the loader.
-
-    Attributes:
-        step_s: Seconds since the last reset.
-        wait_s: How many of these were spent waiting for the loader.
-        num_steps: Steps since the last reset.
-        last_step_s: Seconds of the last step and its wait.
-    """
+    """Times steps and the wait for data; the last callback, so that it times only the loader."""
 
     def __init__(self) -> None:
-        self.last_step_s, self._last = 0.0, time.perf_counter()
+        self.last_step_s = 0.0  # of the last step and its wait
+        self._last = time.perf_counter()
         self.reset()
 
     def reset(self) -> None:
         """Count from 0 again."""
-        self.wait_s, self.num_steps = 0.0, 0
+        self.wait_s = 0.0  # seconds since the last reset spent waiting for the loader
+        self.num_steps = 0  # since the last reset
         self._began = self._mark = time.perf_counter()
 
     @property
@@ -38,16 +33,12 @@ class Clock(Callback):
         """The first wait begins."""
         self.reset()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: Learner, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """A wait ends."""
         self.wait_s += time.perf_counter() - self._mark
         self.num_steps += 1
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """A wait begins."""
         self._mark = time.perf_counter()
         self.last_step_s, self._last = self._mark - self._last, self._mark
@@ -67,11 +58,9 @@ class DataWait(Clock):
         self.num_workers, self.window, self.share = num_workers, num_steps, share
         self._warm = self._said = False
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Look at the last steps if there are enough of them."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        super().on_train_batch_end(trainer, pl_module)
         if self._said or self.num_steps < self.window:
             return
         waited = self.wait_s / self.step_s

@@ -12,9 +12,7 @@ from ssl_swin.errors import UserError
 
 
 def scaled_lr(lr: float, global_batch_size: int) -> float:
-    """Scale a learning rate given for 512 images per step to the batch in use.
-
-    Base, warmup and smallest rate are all scaled so.
+    """Scale a rate (base, warmup or smallest) given for 512 images per step to the batch in use.
 
     Source:
         SimMIM code, main_simmim.py.
@@ -30,39 +28,27 @@ class LearningRateCurve:
     The rate of step ``s`` is the curve at ``s - 1``, and the first two steps run at warmup_lr,
     because the official code advances its schedule after each step.
 
-    Attributes:
-        total_steps: Optimiser steps of the whole run, warmup among them.
-        base_lr: Reached by the warmup; already scaled to the batch.
-        schedule: ``cosine`` or ``multistep``.
-        warmup_steps: Steps until base_lr.
-        warmup_lr: Where the warmup starts.
-        min_lr: Where the cosine ends; multistep has no floor.
-        milestones: Steps, counted from the start, at which multistep multiplies by gamma.
-        gamma: Multistep's factor.
-        warmup_prefix: Start the cosine at the end of the warmup. By default it is counted from step
-            0, as in the code behind the published numbers, so the rate drops where warmup ends.
+    By default the cosine is counted from step 0, as in the code behind the published numbers, so
+    the rate drops where the warmup ends; with warmup_prefix, it starts at the end of the warmup.
+
+    Raises:
+        UserError: If settings contradict each other.
 
     Source:
         SimMIM code, lr_scheduler.py; warmup_prefix from Swin-Transformer's, pull request 278.
     """
 
-    total_steps: int
-    base_lr: float
+    total_steps: int  # optimiser steps of the whole run, warmup among them
+    base_lr: float  # reached by the warmup; already scaled to the batch
     schedule: Literal["cosine", "multistep"] = "cosine"
-    warmup_steps: int = 0
-    warmup_lr: float = 0.0
-    min_lr: float = 0.0
-    milestones: tuple[int, ...] = ()
+    warmup_steps: int = 0  # until base_lr
+    warmup_lr: float = 0.0  # where the warmup starts
+    min_lr: float = 0.0  # where the cosine ends; multistep has no floor
+    milestones: tuple[int, ...] = ()  # steps from the start; multistep multiplies by gamma there
     gamma: float = 0.1
     warmup_prefix: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
-
-        Raises:
-            UserError: If the schedule is unknown, the warmup does not fit, or milestones are
-                missing, not sorted, or given to a cosine.
-        """
         if self.schedule not in ("cosine", "multistep"):
             raise UserError(f"schedule={self.schedule!r} must be 'cosine' or 'multistep'")
         if not 0 <= self.warmup_steps < self.total_steps:
@@ -79,12 +65,10 @@ class LearningRateCurve:
             )
 
     def at(self, step: int, lr_scale: float = 1.0) -> float:
-        """Return the rate used at an optimiser step.
+        """Return the rate used at an optimiser step, counted from 0.
 
-        Args:
-            step: Counted from 0.
-            lr_scale: A group's layer-decay factor. It scales base_lr only: every group starts at
-                the same warmup_lr and ends a cosine at the same min_lr.
+        A group's layer-decay factor `lr_scale` scales base_lr only: every group starts at the same
+        warmup_lr and ends a cosine at the same min_lr.
         """
         passed = max(step - 1, 0)
         base_lr = self.base_lr * lr_scale
@@ -98,12 +82,7 @@ class LearningRateCurve:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, curve: LearningRateCurve, step: int) -> float:
-    """Give every group of the optimiser its learning rate for a step.
-
-    Args:
-        optimizer: Its groups' ``lr_scale`` is applied; 1 where a group has none.
-        curve: The learning rate as a function of the step.
-        step: The optimiser step about to be taken, counted from 0.
+    """Give every group its learning rate, by its ``lr_scale``, for the step about to be taken.
 
     Returns:
         The rate of a group that is not scaled.

@@ -29,12 +29,7 @@ class Heldout:
 class StreamModule(LightningDataModule):
     """Gives a rank its shares of the global batches, and of the held-out images.
 
-    Args:
-        stream: The training images.
-        order: Who reads what at which step.
-        heldout: Held-out images, if there are any.
-        steps: First step of this life, and the step the run ends at.
-        num_workers: Loader processes per rank.
+    The `steps` are the first step of this life and the step the run ends at.
     """
 
     def __init__(
@@ -46,8 +41,8 @@ class StreamModule(LightningDataModule):
         num_workers: int,
     ) -> None:
         super().__init__()
-        self.stream, self.order = stream, order
-        self.heldout, self.steps, self.num_workers = heldout, steps, num_workers
+        self.stream, self.order, self.heldout = stream, order, heldout
+        self.steps, self.num_workers = steps, num_workers
         self._ahead: Prefetch | None = None
         self._on_cpu = stream.on_cpu()
 
@@ -84,11 +79,10 @@ class StreamModule(LightningDataModule):
         if self.heldout is None:
             return None
         assert self.trainer is not None
-        index = np.arange(len(self.heldout.stream))
-        shares = EvaluationShares(
-            index, self.heldout.batch_size, self.trainer.global_rank, self.trainer.world_size
-        )
-        return loader(self.heldout.stream, shares, self.num_workers)
+        stream, batch_size = self.heldout.stream, self.heldout.batch_size
+        place = self.trainer.global_rank, self.trainer.world_size
+        shares = EvaluationShares(np.arange(len(stream)), batch_size, *place)
+        return loader(stream, shares, self.num_workers)
 
     def fixed_images(self, num: int) -> Batch:
         """Return `num` images spread over the held-out set, or else the training set."""

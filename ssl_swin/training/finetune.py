@@ -36,9 +36,8 @@ class FinetuneModule(Learner):
 
     def prepare(self, batch: Batch) -> Batch:
         """Normalise, erase and mix within the rank's share, before it is cut."""
-        images, targets = self.regularise(
-            self.normalise(batch["image"]), batch, self.step, self.global_rank
-        )
+        images = self.normalise(batch["image"])
+        images, targets = self.regularise(images, batch, self.step, self.global_rank)
         return {"image": images, "target": targets, "index": batch["index"]}
 
     def loss(self, micro: Batch) -> Tensor:

@@ -1,7 +1,7 @@
 """One optimiser step over one global batch: micro-batches, gradients, clipping, learning rate."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,35 +20,22 @@ from ssl_swin.training.optim import adamw
 class StepResult(NamedTuple):
     """What a step tells the callbacks; on the device, so that the step waits for nothing."""
 
-    loss: Tensor
-    """This rank's part of the loss; the parts of all ranks add up to the loss."""
-    grad_norm: Tensor
-    """Norm of the whole gradient before clipping, the same on every rank."""
+    loss: Tensor  # this rank's part; the parts of all ranks add up to the loss
+    grad_norm: Tensor  # of the whole gradient before clipping, the same on every rank
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a run is cut into steps, and how each step is taken.
-
-    Attributes:
-        seed: The run's seed.
-        global_batch_size: Images of one step over all ranks.
-        steps_per_epoch: Steps of one epoch.
-        num_micro_batches: Micro-batches that a rank's share is cut into, as many on every rank.
-        curve: Learning rate of every step.
-        weight_decay: AdamW's.
-        betas: AdamW's.
-        clip_grad: Largest norm of the gradient; a longer one is scaled down.
-    """
+    """How a run is cut into steps, and how AdamW takes each step."""
 
     seed: int
-    global_batch_size: int
+    global_batch_size: int  # images of one step over all ranks
     steps_per_epoch: int
-    num_micro_batches: int
+    num_micro_batches: int  # that a rank's share is cut into, as many on every rank
     curve: LearningRateCurve
     weight_decay: float
     betas: tuple[float, float]
-    clip_grad: float
+    clip_grad: float  # largest norm of the gradient; a longer one is scaled down
 
 
 class Learner(LightningModule, ABC):
@@ -107,6 +94,7 @@ class Learner(LightningModule, ABC):
     def _backward(self, share: Batch) -> Tensor:
         """Add up gradients over micro-batches; under DDP, ranks exchange them at the last one."""
         bounds = micro_batch_bounds(len(share["index"]), self.schedule.num_micro_batches)
+        no_sync = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         total = torch.zeros((), device=self.device)
         for micro, (start, stop) in enumerate(bounds):
             if start == stop:
@@ -114,13 +102,9 @@ class Learner(LightningModule, ABC):
             # Drop path draws from this seed, so a run that goes on draws what it would have drawn.
             key = (self.schedule.seed, self.step, self.global_rank, micro)
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
-            with nullcontext() if stop == bounds[-1][1] else self._no_sync():
+            with nullcontext() if stop == bounds[-1][1] else no_sync():
                 loss = self.loss({name: value[start:stop] for name, value in share.items()})
                 # DDP takes the mean over the ranks; the gradient is their sum.
                 self.manual_backward(loss * self.trainer.world_size)
             total = total + loss.detach()
         return total
-
-    def _no_sync(self) -> AbstractContextManager:
-        block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return block() if block else nullcontext()

@@ -18,10 +18,8 @@ class SlurmJob(NamedTuple):
     """What SLURM says of this life; all None outside of it."""
 
     job: str | None
-    restart: int | None
-    """Times the job was put back in the queue."""
-    nodes: str | None
-    """SLURM's list of node names."""
+    restart: int | None  # times the job was put back in the queue
+    nodes: str | None  # SLURM's list of their names
 
 
 def slurm_job() -> SlurmJob:
@@ -36,11 +34,7 @@ def slurm_job() -> SlurmJob:
 class LifeRecord(Callback):
     """Writes down one life; the callbacks that write into the run folder come after it.
 
-    Args:
-        folder: The run's files.
-        life: Counted from 1.
-        ownership: The claim to the folder.
-        prepare: Called on rank 0 after the claim, before the life is written down.
+    Rank 0 calls `prepare` after the claim, before it writes the life down.
     """
 
     def __init__(
@@ -62,9 +56,8 @@ class LifeRecord(Callback):
         claim = ""
         if trainer.is_global_zero:
             job = slurm_job()
-            claim = self.ownership.claim(
-                {"life": self.life, "job": job.job, "restart": job.restart}
-            )
+            facts = {"life": self.life, "job": job.job, "restart": job.restart}
+            claim = self.ownership.claim(facts)
             self.prepare()
             begun = {"life": self.life, "step": pl_module.step, "world_size": trainer.world_size}
             append_line(self.folder.lives, begun | job._asdict())
@@ -72,26 +65,17 @@ class LifeRecord(Callback):
         self._begun = trainer.global_rank, pl_module
 
     def end(self, reason: str, status: int) -> int:
-        """Write down why a life that began ends: rank 0 always, others if something went wrong.
+        """Write down why a life that began ends, and return the status.
 
-        The first reason stays; what comes after it is a consequence.
-
-        Returns:
-            The status.
+        Rank 0 always does, others if something went wrong. The first reason stays; what comes after
+        it is a consequence.
         """
         ended, self._ended = self._ended, True
         if self._begun is None or ended:
             return status
         rank, module = self._begun
         if rank == 0 or status not in (0, errors.REQUEUE):
-            append_line(
-                self.folder.ends,
-                {
-                    "life": self.life,
-                    "step": module.step,
-                    "reason": f"rank {rank}: {reason}" if rank else reason,
-                    "status": status,
-                    "seconds": round(self.seconds, 3),
-                },
-            )
+            why = {"reason": f"rank {rank}: {reason}" if rank else reason, "status": status}
+            ended_at = {"life": self.life, "step": module.step}
+            append_line(self.folder.ends, ended_at | why | {"seconds": round(self.seconds, 3)})
         return status

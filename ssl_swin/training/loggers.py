@@ -1,14 +1,18 @@
-"""Where points go: TensorBoard's curves, and the same points as JSON lines."""
+"""What a run logs of its steps: curves, the same points as JSON lines, and the images of each."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.clock import Clock
+from ssl_swin.training.learner import Learner
 
 
 class MetricsFile(Logger):
@@ -34,12 +38,9 @@ class MetricsFile(Logger):
 
 def make_loggers(folder: RunFolder, start_step: int) -> list[Logger]:
     """Return TensorBoard, which hides older points after `start_step`, and a file."""
+    place, first = folder.tensorboard, start_step + 1
     tensorboard = TensorBoardLogger(
-        folder.tensorboard.parent,
-        name="",
-        version=folder.tensorboard.name,
-        default_hp_metric=False,
-        purge_step=start_step + 1,
+        place.parent, name="", version=place.name, default_hp_metric=False, purge_step=first
     )
     return [tensorboard, MetricsFile(folder)]
 
@@ -49,3 +50,57 @@ def log(trainer: Trainer, points: dict[str, Any]) -> None:
     if points:
         for logger in trainer.loggers:
             logger.log_metrics(points, step=trainer.lightning_module.step)
+
+
+class Scalars(Callback):
+    """Logs points; the step of a point is the number of steps done over all lives."""
+
+    def __init__(self, every_steps: int, clock: Clock) -> None:
+        self.every_steps, self.clock = every_steps, clock
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
+        """Log if it is time.
+
+        Raises:
+            UserError: If the loss is not finite; every rank sees the same sum.
+        """
+        step = pl_module.step
+        if step % self.every_steps:
+            return
+        assert pl_module.result is not None
+        loss = float(trainer.strategy.reduce(pl_module.result.loss.clone(), reduce_op="sum"))
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} after step {step}; the last checkpoint is kept; lower "
+                "optim.base_lr or optim.clip_grad, or lengthen optim.warmup_epochs"
+            )
+        pl_module.metrics["train_loss"] = loss
+        batch_size, elapsed = pl_module.schedule.global_batch_size, self.clock.step_s
+        points = {
+            "train/loss": loss,
+            "train/grad_norm": float(pl_module.result.grad_norm),
+            "train/samples_seen": step * batch_size,
+            "train/epoch": step / pl_module.schedule.steps_per_epoch,
+            "speed/images_per_s": self.clock.num_steps * batch_size / elapsed,
+            "speed/data_wait_share": self.clock.wait_s / elapsed,
+            "data/bad_samples": pl_module.metrics.get("bad_samples", 0),
+        }
+        optimizer = pl_module.optimizers(use_pl_optimizer=False)
+        points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
+        log(trainer, points)
+        self.clock.reset()
+
+
+class Ledger(Callback):
+    """Writes down which images each step used: one file of JSON lines for each rank."""
+
+    def __init__(self, folder: RunFolder, life: int) -> None:
+        self.folder, self.life = folder, life
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Append this rank's line; steps count from 0."""
+        rank = trainer.global_rank
+        line = {"life": self.life, "step": pl_module.step - 1, "rank": rank}
+        append_line(self.folder.ledger(rank), line | {"ids": batch["index"].tolist()})

@@ -19,9 +19,7 @@ class Measurement(Callback):
         self.every_steps, self.stop_step = every_steps, stop_step
         self._num_told = 0
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Measure if it is time, or if the run ends here."""
         if pl_module.step % self.every_steps and pl_module.step != self.stop_step:
             return
@@ -49,15 +47,10 @@ class Measurement(Callback):
 def _over_all_ranks(trainer: Trainer, found: HeldoutSums) -> HeldoutSums:
     """Add up over the ranks; a rank without images knows no names, so rank 0 tells them."""
     names = trainer.strategy.broadcast(list(found.sums))
-    counts = torch.tensor(
-        [found.num_measured, found.num_left_out],
-        dtype=torch.float64,
-        device=trainer.lightning_module.device,
-    )
+    device = trainer.lightning_module.device
+    counts = torch.tensor([found.num_measured, found.num_left_out], device=device).double()
     mine = [found.sums.get(name, torch.zeros_like(counts[0])) for name in names]
     # (2 + names,): both counts, then the sums
     total = trainer.strategy.reduce(torch.stack([*counts, *mine]), reduce_op="sum")
-    num_measured, num_left_out = total[:2].tolist()
-    return HeldoutSums(
-        dict(zip(names, total[2:], strict=True)), int(num_measured), int(num_left_out)
-    )
+    sums = dict(zip(names, total[2:], strict=True))
+    return HeldoutSums(sums, int(total[0]), int(total[1]))

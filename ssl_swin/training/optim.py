@@ -10,18 +10,15 @@ from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.simmim import SimMIM
 
+Group = dict[str, Any]  # a group of a torch optimiser
 _ENCODER = "encoder."  # how the names of an encoder's parameters begin in the models trained here
 
 
-def pretrain_groups(model: SimMIM, weight_decay: float) -> list[dict[str, Any]]:
+def pretrain_groups(model: SimMIM, weight_decay: float) -> list[Group]:
     """Split the trained parameters into those that decay and those that do not.
 
     Vectors, biases and what the encoder exempts do not decay. Position tables do: the official code
     means to exempt them, but looks for them under a name they do not have.
-
-    Args:
-        model: Its encoder says what it exempts.
-        weight_decay: For the decaying group.
 
     Returns:
         Two groups, ``decay`` first; see :func:`finetune_groups` for their fields.
@@ -30,25 +27,18 @@ def pretrain_groups(model: SimMIM, weight_decay: float) -> list[dict[str, Any]]:
         SimMIM code, optimizer.py, ``get_pretrain_param_groups``.
     """
     exempt = model.encoder.no_decay() - model.encoder.position_tables().keys()
-    groups: dict[str, dict[str, Any]] = {}
-    for name, decay in (("decay", weight_decay), ("no_decay", 0.0)):
-        groups[name] = _group(name, decay, lr_scale=1.0)
+    decays = {"decay": weight_decay, "no_decay": 0.0}
+    groups = {name: _group(name, decay, lr_scale=1.0) for name, decay in decays.items()}
     for name, parameter in _trained(model):
         _add(groups["decay" if _decays(name, parameter, exempt) else "no_decay"], name, parameter)
     return [group for group in groups.values() if group["params"]]
 
 
-def finetune_groups(
-    model: Classifier, weight_decay: float, layer_decay: float
-) -> list[dict[str, Any]]:
+def finetune_groups(model: Classifier, weight_decay: float, layer_decay: float) -> list[Group]:
     """Group the trained parameters by layer, each layer learning slower than the one above it.
 
-    Vectors, biases and what the encoder exempts, such as position tables, do not decay.
-
-    Args:
-        model: Its encoder says which layer a parameter belongs to; the head is the last layer.
-        weight_decay: For the decaying groups.
-        layer_decay: Factor per layer, in (0, 1]; 1 gives every layer the same rate.
+    Vectors, biases and what the encoder exempts, such as position tables, do not decay. The head is
+    the last layer; a layer's rate is `layer_decay`, in (0, 1], times that of the layer above.
 
     Returns:
         Groups for a torch optimiser: ``params``, ``param_names``, ``weight_decay``, ``lr_scale``
@@ -65,7 +55,7 @@ def finetune_groups(
         raise UserError(f"layer_decay={layer_decay} must be in (0, 1]; 1 turns it off")
     encoder = model.encoder
     exempt, head = encoder.no_decay(), encoder.num_layers + 1
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, Group] = {}
     for name, parameter in _trained(model):
         inside = name.startswith(_ENCODER)
         layer = encoder.layer_of(name.removeprefix(_ENCODER)) if inside else head
@@ -79,18 +69,11 @@ def finetune_groups(
 
 
 def adamw(
-    groups: list[dict[str, Any]],
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    fused: bool = True,
+    groups: list[Group], lr: float, betas: tuple[float, float] = (0.9, 0.999), fused: bool = True
 ) -> torch.optim.AdamW:
     """Build the optimiser, fused into one pass over the parameters where their device allows.
 
-    Args:
-        groups: From :func:`pretrain_groups` or :func:`finetune_groups`.
-        lr: Until the first ``set_lr``.
-        betas: Decay of the running means of gradient and squared gradient.
-        fused: False rounds as the official code does, and is several times slower.
+    Not fused, it rounds as the official code does, and is several times slower.
     """
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
     fused = fused and devices <= {"cpu", "cuda"}
@@ -106,16 +89,11 @@ def _decays(name: str, parameter: Tensor, exempt: set[str]) -> bool:
     return not vector_or_bias and name.removeprefix(_ENCODER) not in exempt
 
 
-def _group(name: str, weight_decay: float, lr_scale: float) -> dict[str, Any]:
-    return {
-        "params": [],
-        "param_names": [],
-        "weight_decay": weight_decay,
-        "lr_scale": lr_scale,
-        "name": name,
-    }
+def _group(name: str, weight_decay: float, lr_scale: float) -> Group:
+    options = {"weight_decay": weight_decay, "lr_scale": lr_scale, "name": name}
+    return {"params": [], "param_names": [], **options}
 
 
-def _add(group: dict[str, Any], name: str, parameter: nn.Parameter) -> None:
+def _add(group: Group, name: str, parameter: nn.Parameter) -> None:
     group["params"].append(parameter)
     group["param_names"].append(name)

@@ -28,9 +28,7 @@ class Panels(Callback):
         self.folder, self.every_steps, self.stop_step = folder, every_steps, stop_step
         self.num_images = num_images
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: PretrainModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: PretrainModule, *_: Any) -> None:
         """Make a panel if it is time, or if the run ends here."""
         step = pl_module.step
         due = self.every_steps and step % self.every_steps == 0
@@ -56,20 +54,13 @@ def make_panel(
 ) -> Image.Image:
     """Put an image in each row: input, masked input, reconstruction, hidden patches pasted back.
 
-    Args:
-        images: uint8 (batch, chans, height, width).
-        reconstruction: uint8, the same shape.
-        mask: bool (batch, rows, cols), True where hidden.
-        mask_patch_size: Pixels to a side of a mask patch.
+    Images and reconstruction are uint8 (batch, chans, height, width); the mask is bool (batch,
+    rows, cols) and True where hidden; the side of a mask patch is in pixels.
     """
     hidden = to_pixels(mask, mask_patch_size)[:, None]  # (batch, 1, height, width)
     grey = torch.full_like(images, HIDDEN)
-    columns = [
-        images,
-        torch.where(hidden, grey, images),
-        reconstruction,
-        torch.where(hidden, reconstruction, images),
-    ]
+    masked, pasted = (torch.where(hidden, over, images) for over in (grey, reconstruction))
+    columns = [images, masked, reconstruction, pasted]
     zoom = -(-MIN_SIDE_PX // images.shape[-1])  # rounded up
     side = images.shape[-1] * zoom + GAP_PX
     size = len(columns) * side + GAP_PX, len(images) * side + GAP_PX + TITLE_PX

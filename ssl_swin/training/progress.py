@@ -5,15 +5,8 @@ import time
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from ssl_swin.training.learner import Learner
 
@@ -25,7 +18,7 @@ class ProgressBar(Callback):
 
     def __init__(self, start_step: int, stop_step: int) -> None:
         self.start_step, self.stop_step = start_step, stop_step
-        self._bar: Progress | None = None
+        self._bar: progress.Progress | None = None
         self._plain_at = self._began = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
@@ -36,14 +29,14 @@ class ProgressBar(Callback):
         console = Console(stderr=True)
         if not console.is_terminal:
             return
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+        self._bar = progress.Progress(
+            progress.TextColumn("epoch {task.fields[epoch]}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[text]}"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(),
             console=console,
         )
         self._task = self._bar.add_task(
@@ -51,9 +44,7 @@ class ProgressBar(Callback):
         )
         self._bar.start()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Move on."""
         if not trainer.is_global_zero:
             return

@@ -33,23 +33,17 @@ class Regularisation:
         """
         if self.erasing:
             images = random_erasing(images, batch["index"], batch["epoch"], self.seed, self.erasing)
-        targets = self._smooth(batch["label"]).to(images.dtype)
+        smoothing, num_classes = self.label_smoothing, self.num_classes
+        targets = functional.one_hot(batch["label"], num_classes).double() * (1 - smoothing)
+        targets = (targets + smoothing / num_classes).to(images.dtype)
         even = len(images) // 2 * 2
         if even and (self.mixup or self.cutmix):
-            mix = Mixup(
-                mixup_alpha=self.mixup,
-                cutmix_alpha=self.cutmix,
-                label_smoothing=self.label_smoothing,
-                num_classes=self.num_classes,
-            )
+            soft_labels = {"label_smoothing": smoothing, "num_classes": num_classes}
+            mix = Mixup(mixup_alpha=self.mixup, cutmix_alpha=self.cutmix, **soft_labels)
             with seeded_globals(Purpose.MIXUP, self.seed, step, rank):
                 mixed, soft = mix(images[:even], batch["label"][:even])
             images[:even], targets[:even] = mixed, soft.to(images.dtype)
         return images, targets
-
-    def _smooth(self, label: Tensor) -> Tensor:
-        targets = functional.one_hot(label, self.num_classes).double()
-        return targets * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
 
 
 def random_erasing(
@@ -57,12 +51,8 @@ def random_erasing(
 ) -> Tensor:
     """Replace one rectangle of some images by noise, in place, and return them.
 
-    Args:
-        images: Normalised images, float (batch, chans, height, width).
-        index: Each image's place in the shard set, int64 (batch,).
-        epoch: Counted from 0, one for all or one for each image.
-        seed: The run's seed.
-        probability: Share of images erased.
+    The images are normalised, float (batch, chans, height, width); index is int64 (batch,), epoch
+    one for all images or one for each; `probability` is the share of images erased.
 
     Source:
         timm's RandomErasing in "pixel" mode, count 1, as SimMIM's fine-tuning uses it. Area 0.02

@@ -77,13 +77,9 @@ def make_trainer(
     loggers: list[Logger],
     timeout: timedelta = timedelta(minutes=30),
 ) -> Trainer:
-    """Return a Trainer that leaves all that happens between two steps to the callbacks.
+    """Return a Trainer that leaves all that happens between two steps to the callbacks, in order.
 
-    Args:
-        hardware: Where to train.
-        callbacks: Called between steps, in this order.
-        loggers: Where points go.
-        timeout: How long one process waits for the others.
+    One process waits for the others until the `timeout`.
 
     Raises:
         UserError: If there are fewer GPUs than asked for.
@@ -115,8 +111,8 @@ def make_trainer(
     )
     # Lightning's handler for SIGTERM broadcasts within a step, which deadlocks (issue 21406). Its
     # loop broadcasts at each step, which waits for the device (21487). `Meeting` does both jobs.
-    trainer._signal_connector.register_signal_handlers = _nothing
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     return trainer
 
 
@@ -125,10 +121,6 @@ def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str |
         return "auto"
     backend = "nccl" if accelerator == "gpu" else "gloo"
     return DDPStrategy(process_group_backend=backend, timeout=timeout, **{_SYNC_BUFFERS: False})
-
-
-def _nothing() -> None:
-    pass
 
 
 def limit_threads(num_threads: int | None, devices: int) -> None:

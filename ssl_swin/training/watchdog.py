@@ -35,7 +35,7 @@ class Watchdog(Callback):
     """Ends the process when nothing gets done for too long, or the run folder is lost.
 
     Args:
-        timeout_s: Longest time between two beats in seconds; 0 for no limit.
+        timeout_s: Longest time between two beats; 0 for no limit.
         stacks: Rank -> file that gets the stacks of its threads.
         ownership: The claim to the run folder.
         record: Writes down why this life ends: reason and exit status.
@@ -63,15 +63,11 @@ class Watchdog(Callback):
         )
         self._thread.start()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: Learner, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """The loader does not hang."""
         beat()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """The step does not hang."""
         beat()
 

@@ -1,12 +1,12 @@
 import inspect
 import os
 
-from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.run_folder import File, RunFolder
 
 
 def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
     folder = RunFolder(tmp_path)
-    plain = [getattr(folder, n) for n, p in vars(RunFolder).items() if isinstance(p, property)]
+    plain = [getattr(folder, n) for n, p in vars(RunFolder).items() if isinstance(p, File)]
     numbered = [
         getattr(folder, name)(number)
         for name, method in inspect.getmembers(RunFolder, inspect.isfunction)
@@ -14,7 +14,7 @@ def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
         for number in (0, 7, 12345)
     ]
     paths = plain + numbered
-    assert len(numbered) == 5 * 3
+    assert (len(plain), len(numbered)) == (18, 5 * 3)
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert sorted(map(folder.kept, (9, 10, 100))) == [folder.kept(n) for n in (9, 10, 100)]

@@ -11,6 +11,7 @@ from ssl_swin.training.trainer import PRECISION, Hardware, limit_threads, make_t
 from tests.training.tiny import fit, learner
 
 
+@pytest.mark.filterwarnings("ignore:The `srun` command is available")  # where SLURM is installed
 def test_what_we_override_in_lightning_is_still_there():
     plain = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     assert callable(plain._signal_connector.register_signal_handlers)

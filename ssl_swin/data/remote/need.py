@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_swin.data.order.one_set import Order, Stretches, rank_lanes
+from ssl_swin.data.order.lanes import Order, Stretches, rank_lanes
 from ssl_swin.data.shards.shard_set import ShardSet
 
 
