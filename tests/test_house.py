@@ -256,7 +256,7 @@ def test_the_design_page_names_every_module_and_nothing_else():
 
 
 def removes(module):
-    """Whether a module deletes, cuts short or replaces files."""
+    """Whether a module deletes, cuts short or overwrites files."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             name = node.func.attr
@@ -265,6 +265,10 @@ def removes(module):
             if name in ("replace", "rename") and (
                 len(node.args) == 1 or ast.unparse(node.func.value) == "os"
             ):
+                return True
+            if name == "open" and node.args and ast.unparse(node.args[0])[1:2] == "w":
+                return True
+            if name in ("write_text", "write_bytes") or (name == "save" and len(node.args) == 1):
                 return True
     return False
 

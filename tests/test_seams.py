@@ -14,7 +14,7 @@ from ssl_swin.models.encoder import ENCODERS, build_encoder
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS
 from ssl_swin.models.targets import TARGETS
-from ssl_swin.pretrained.open import FORMATS, open_encoder
+from ssl_swin.pretrained.open import WEIGHT_FORMATS, open_encoder
 from ssl_swin.pretrained.timm import from_timm, to_timm
 from tests.toys.toy_encoder import ToyEncoder
 from tests.toys.toy_foreign_format import read_toy
@@ -108,7 +108,7 @@ def test_fine_tuning_starts_from_a_format_from_elsewhere(train, tmp_path, monkey
     np.savez(tmp_path / "theirs.npz", **theirs)
     start = [*TINY_MODEL, *STANDING_STILL, f"--encoder={tmp_path / 'theirs.npz'}"]
     assert train("finetune", "refused", *start) == 2
-    monkeypatch.setitem(FORMATS, "toy", read_toy)
+    monkeypatch.setitem(WEIGHT_FORMATS, "toy", read_toy)
     assert train("finetune", "tuned", *start) == 0
     assert_has_weights(tmp_path / "tuned", from_timm(theirs))
 

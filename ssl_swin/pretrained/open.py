@@ -1,6 +1,6 @@
 """Find encoder weights in whatever the user names, and put them into an encoder.
 
-A new format is a file of its own that reads it, and a line in `FORMATS`.
+A new format is a file of its own that reads it, and a line in `WEIGHT_FORMATS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from ssl_swin.pretrained.official import read_official
 from ssl_swin.pretrained.timm import read_timm
 from ssl_swin.pretrained.window import resize_tables
 
-FORMATS: dict[str, Callable[[Path], Weights | None]] = {
+WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "ours": read_encoder,
     "official": read_official,
     "timm": read_timm,
@@ -108,7 +108,7 @@ def _read(source: Path) -> Weights:
     path = source / ENCODER_FILE if source.is_dir() else source
     if not path.is_file():
         raise FileNotFoundError(f"no encoder weights at {path}; {_ALLOWED}")
-    for read in FORMATS.values():
+    for read in WEIGHT_FORMATS.values():
         if (weights := read(path)) is not None:
             return weights
     raise PretrainedMismatch(f"{path} is of an unknown kind; {_ALLOWED}")

@@ -6,7 +6,7 @@ import torch
 from ssl_swin.models.encoder import ENCODERS
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.open import FORMATS, load_into, open_encoder, read_weights
+from ssl_swin.pretrained.open import WEIGHT_FORMATS, load_into, open_encoder, read_weights
 from ssl_swin.pretrained.timm import to_timm
 from tests.toys.toy_encoder import ToyEncoder
 from tests.toys.toy_foreign_format import read_toy
@@ -149,7 +149,7 @@ def test_a_format_is_one_line_in_the_table(tiny, tmp_path, monkeypatch):
     np.savez(tmp_path / "w.npz", **to_timm(encoder.state_dict()))
     with pytest.raises(PretrainedMismatch, match="unknown kind"):
         open_encoder(tmp_path / "w.npz")
-    monkeypatch.setitem(FORMATS, "toy", read_toy)
+    monkeypatch.setitem(WEIGHT_FORMATS, "toy", read_toy)
     opened = open_encoder(tmp_path / "w.npz", img_size=64)
     assert opened.missing == ("mask_token",)
     state = opened.encoder.state_dict()

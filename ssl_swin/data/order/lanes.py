@@ -47,7 +47,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Stretches:
-    """A bound of how many shards the blocks in hand lie in, whatever is drawn."""
+    """Stretches that hold all blocks in hand at once, whatever is drawn: how many, and how long."""
 
     shards: slice
     """The shards that this is about, as part of the shard set."""

@@ -34,7 +34,7 @@ class ImageFormat:
 
 
 # Pillow knows more formats; some of them start other programs.
-FORMATS: dict[str, ImageFormat] = {
+IMAGE_FORMATS: dict[str, ImageFormat] = {
     "JPEG": ImageFormat(("jpg", "jpeg"), lossless=False),
     "PNG": ImageFormat(("png",), lossless=True),
     "WEBP": ImageFormat(("webp",), lossless=False),
@@ -47,7 +47,7 @@ FORMATS: dict[str, ImageFormat] = {
 
 def by_extension() -> dict[str, ImageFormat]:
     """Return the formats by the extensions of their files."""
-    return {extension: kind for kind in FORMATS.values() for extension in kind.extensions}
+    return {extension: kind for kind in IMAGE_FORMATS.values() for extension in kind.extensions}
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -59,10 +59,10 @@ def open_image(data: bytes) -> Image.Image:
     if not data:
         raise UnreadableImage("empty file")
     with naming_what_is_broken():
-        for kind in FORMATS.values():
+        for kind in IMAGE_FORMATS.values():
             if kind.recognises is not None and kind.open is not None and kind.recognises(data):
                 return kind.open(data)
-        pillows = [name for name, kind in FORMATS.items() if kind.open is None]
+        pillows = [name for name, kind in IMAGE_FORMATS.items() if kind.open is None]
         return Image.open(io.BytesIO(data), formats=pillows)
 
 

@@ -12,7 +12,13 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import UnreadableImage
-from ssl_swin.data.pixels.formats import FORMATS, ImageFormat, by_extension, decode, open_image
+from ssl_swin.data.pixels.formats import (
+    IMAGE_FORMATS,
+    ImageFormat,
+    by_extension,
+    decode,
+    open_image,
+)
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.reader import ShardReader
 from tests.data.pixels.pictures import encoded, noise, png
@@ -32,7 +38,7 @@ def open_toy(data):
 @pytest.fixture
 def toy(monkeypatch):
     line = ImageFormat(("toy",), True, lambda data: data.startswith(b"TOY"), open_toy)
-    monkeypatch.setitem(FORMATS, "TOY", line)
+    monkeypatch.setitem(IMAGE_FORMATS, "TOY", line)
 
 
 @pytest.mark.usefixtures("toy")
@@ -86,7 +92,7 @@ def test_a_format_says_itself_why_a_file_is_unreadable(monkeypatch):
         raise UnreadableImage(f"{len(data)} bytes of nothing")
 
     monkeypatch.setitem(
-        FORMATS, "NONE", ImageFormat((), True, lambda data: data[:1] == b"N", refuse)
+        IMAGE_FORMATS, "NONE", ImageFormat((), True, lambda data: data[:1] == b"N", refuse)
     )
     with pytest.raises(UnreadableImage, match=r"^3 bytes of nothing$"):
         decode(b"NNN", in_chans=3)
@@ -96,7 +102,7 @@ def test_a_format_that_pillow_knows_is_one_line_too(monkeypatch):
     data = image_bytes(0, "JPEG2000", (40, 30))
     with pytest.raises(UnreadableImage):
         decode(data, in_chans=3)
-    monkeypatch.setitem(FORMATS, "JPEG2000", ImageFormat(("jp2",), lossless=False))
+    monkeypatch.setitem(IMAGE_FORMATS, "JPEG2000", ImageFormat(("jp2",), lossless=False))
     assert "jp2" in by_extension()
     assert decode(data, in_chans=3).size == (40, 30)
 
