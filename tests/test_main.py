@@ -253,9 +253,13 @@ def test_what_a_loader_worker_has_to_say_is_one_line(tiny_shards, tmp_path, caps
     assert error.count("\n") == 1
 
 
-# torch leaves its own socket open if the worker dies while it hands a batch over.
+# If the worker dies while it hands a batch over, torch leaves its own socket open; if its death is
+# heard while torch shuts the loader down, torch raises there, where nobody can catch it.
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function _Multi:pytest.PytestUnraisableExceptionWarning"
 )
 def test_a_killed_loader_worker_ends_the_run_with_one_line(two_step_run, tmp_path, capsys):
     folder = tmp_path / "run"
