@@ -18,7 +18,6 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,8 @@ from torch import Tensor, nn
 from ssl_swin import signals
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.order.one_set import SetOrder
+from ssl_swin.data.shards.local import LocalShards
+from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
@@ -91,7 +92,7 @@ class OneParameter(Learner):
 class NoImages:
     """Batches with every field and almost no pixels."""
 
-    shards = SimpleNamespace(remote=None)
+    shards = ShardSet(LocalShards((), ()))
 
     def __len__(self) -> int:
         return int(SHARDS.sum())
