@@ -166,6 +166,9 @@ def test_text_that_unpacks_to_a_gigabyte_is_left_out():
         decode(png(1, 1, 8, 2, bytes(4), bomb), in_chans=3)
 
 
+# Pillow 11 writes broken MPOs, and warns when it opens one.
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO file")
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
 def test_of_several_pictures_the_first_is_taken(kind):
     first, *others = (
@@ -173,6 +176,8 @@ def test_of_several_pictures_the_first_is_taken(kind):
     )
     data = encoded(first, kind, save_all=True, append_images=others)
     with Image.open(io.BytesIO(data)) as image:
+        if kind == "MPO" and image.format != "MPO":
+            pytest.skip("this Pillow cannot read the MPO that it writes")
         assert image.n_frames == 3
     found = np.asarray(decode(data, in_chans=3)).astype(int)
     assert abs(found - (255, 0, 0)).max() <= 2
