@@ -5,6 +5,7 @@ Docstrings are the help.
 
 import difflib
 import inspect
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -158,8 +159,21 @@ class _Parser:
         try:
             values = self._parser.instantiate(self._parser.parse_args(words)).as_dict()
         except jsonargparse.ArgumentError as error:
-            raise UserError(" ".join(str(error).split())) from error
+            raise UserError(_plainly(" ".join(str(error).split()))) from error
         return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+
+def _plainly(message: str) -> str:
+    """Say in one short line what jsonargparse says of a value that fits none of several types."""
+    found = re.search(
+        r'Parser key "([\w.]+)": .*Union subtypes Subtypes: \[(.*?)\] Errors: .*Given value: (.*)',
+        message,
+    )
+    if found is None:
+        return message
+    name, kinds, value = found.groups()
+    words = re.sub(r"<class '(\w+)'>", r"\1", kinds).replace("NoneType", "null")
+    return f"{name}={value} does not fit; give {' or '.join(words.rsplit(', ', 1))}"
 
 
 def _refuse_unknown_keys(path: str, known: list[str]) -> None:

@@ -1,5 +1,6 @@
 """What a user asks of SLURM: from the command line, or else the cluster's small file."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,6 +14,7 @@ from ssl_swin.errors import UserError
 
 CLUSTER_FILE = Path("~/.config/ssl-swin/slurm.yaml")
 _COMMAND_LINE_ONLY = ("array", "cluster", "dry_run")
+_SEVERAL = ("sbatch", "srun")  # may stand in the file several times, as a list
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,16 @@ class Options:
     """Another file of defaults than ~/.config/ssl-swin/slurm.yaml; both use these names."""
     dry_run: bool = False
     """Print the checks and the script, and stop there."""
+
+    def __post_init__(self) -> None:
+        least = {"gpus_per_node": 0, "tasks_per_node": 1, "cpus_per_task": 1, "max_restarts": 0}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} {value}: give a whole number, {smallest} or more")
+        if self.images_per_s is not None and not 0 < self.images_per_s < math.inf:
+            raise UserError(f"--images-per-s {self.images_per_s}: give a speed greater than 0")
 
 
 @dataclass(frozen=True)
@@ -158,6 +170,9 @@ def _from_file(given: str | None) -> Options:
             hint = nearest(name, allowed) or f"; known are {', '.join(allowed)}"
             raise UserError(f"{place}: unknown key {key}{hint}")
         several = value if isinstance(value, list) else [value]
+        if isinstance(value, dict) or (isinstance(value, list) and name not in _SEVERAL):
+            kind = "one value or a list of values" if name in _SEVERAL else "one value"
+            raise UserError(f"{place}: {key} is {value!r}; give {kind}")
         words += [f"--{name.replace('_', '-')}={one}" for one in several]
     try:
         return _take(Options(), words)[0]
