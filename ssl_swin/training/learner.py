@@ -78,6 +78,18 @@ class Learner(LightningModule, ABC):
             self.optimizer_state = None
         return optimizer
 
+    def on_train_start(self) -> None:
+        """Let DDP lay out its buckets, so that it sums the first step of a life as any other.
+
+        It does so once, in the order in which the first backward with an exchange reaches the
+        parameters. Before, they are one bucket; and in which order more than two ranks are added up
+        depends on the place in a bucket. Here no image is needed and nothing is drawn.
+        """
+        if self.trainer.world_size > 1:
+            parameters = [p for p in self.parameters() if p.requires_grad]
+            self.manual_backward(torch.stack([p.sum() for p in parameters]).sum())
+            self.zero_grad(set_to_none=True)
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take one optimiser step on this rank's share of the global batch."""
         optimizer = self.optimizers(use_pl_optimizer=False)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,14 @@ def signal_before_the_first_step(_rank: int) -> None:
     send(signal.SIGUSR1)
 
 
-def signal_in_step_3(rank: int) -> None:
+def signal_in_step(step: int, rank: int) -> None:
     """On the last rank alone."""
     if rank == int(os.environ.get("WORLD_SIZE", "1")) - 1:
-        at_step(3, lambda: send(signal.SIGUSR1))
+        at_step(step, lambda: send(signal.SIGUSR1))
 
 
-def signal_in_step_1(rank: int) -> None:
-    """On the last rank alone."""
-    if rank == int(os.environ["WORLD_SIZE"]) - 1:
-        at_step(1, lambda: send(signal.SIGUSR1))
+signal_in_step_1 = partial(signal_in_step, 1)
+signal_in_step_3 = partial(signal_in_step, 3)
 
 
 def signal_among_long_steps(rank: int) -> None:
