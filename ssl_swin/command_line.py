@@ -78,7 +78,9 @@ def take(name: str, about: str, defaults: T, words: Sequence[str]) -> tuple[T, l
 
 
 def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
-    """Read `CONFIG [--key value ...]` of a pretrain or finetune; return it and `LifeOptions`.
+    """Read `CONFIG [--key value ...]` of a pretrain or finetune; return it and what else is said.
+
+    That is `LifeOptions` and `given`, the settings and sections that got a value here.
 
     Raises:
         UserError: If a setting is unknown or does not fit.
@@ -89,11 +91,14 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     words = list(words)
     if words and not words[0].startswith("-"):
         words = ["--config", *words]
+    given = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
     if "--config" in words[:-1]:
-        _refuse_unknown_keys(words[words.index("--config") + 1], [*_setting_names(config)])
+        known = [*_setting_names(config)]
+        given |= _keys_of_file(words[words.index("--config") + 1], known)
     values = parser.parse(words)
     settings = config(**{one.name: values[one.name] for one in fields(config)})
-    return settings, {one.name: values[one.name] for one in fields(LifeOptions)}
+    said = {one.name: values[one.name] for one in fields(LifeOptions)}
+    return settings, said | {"given": frozenset(given)}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -176,12 +181,12 @@ def _plainly(message: str) -> str:
     return f"{name}={value} does not fit; give {' or '.join(words.rsplit(', ', 1))}"
 
 
-def _refuse_unknown_keys(path: str, known: list[str]) -> None:
-    """Refuse a key of a config file that no setting has, naming the nearest."""
+def _keys_of_file(path: str, known: list[str]) -> set[str]:
+    """Return the keys of a config file; refuse one that no setting has, naming the nearest."""
     import yaml  # late, for speed
 
     if not Path(path).is_file():
-        return  # the parser says so
+        return set()  # the parser says so
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -191,9 +196,11 @@ def _refuse_unknown_keys(path: str, known: list[str]) -> None:
     for section in {name.partition(".")[0] for name in known if "." in name}:
         if not isinstance(content.get(section, {}), dict):
             raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
-    for name in _keys(content):
+    keys = [*_keys(content)]
+    for name in keys:
         if name not in known:
             raise UserError(f"{path}: unknown key {name}{nearest(name, known)}")
+    return {*keys}
 
 
 def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -35,8 +35,15 @@ DRY_RUN_STEPS = 2
 LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out is set
 
 
-def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
+def run(
+    config: RunConfig,
+    resume_from: Path | None = None,
+    dry_run: bool = False,
+    given: Collection[str] = (),
+) -> int:
     """Live one life of a run, as `LifeOptions` say; the same call again goes on where it stopped.
+
+    `given` names the settings that the user gave; another default than the run began with is none.
 
     Returns:
         0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
@@ -45,7 +52,7 @@ def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = Fals
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    built = build(config, resume_from)
+    built = build(config, resume_from, given)
     return describe(built) if dry_run else train(built)
 
 

@@ -1,6 +1,7 @@
 """The rule for going on: which checkpoint a run starts from, and whether it may."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import yaml
 
 from ssl_swin.config.run import RunConfig
-from ssl_swin.config.settings import differences
+from ssl_swin.config.settings import as_begun, differences
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
@@ -22,6 +23,8 @@ class Start:
     """How a life of a run begins."""
 
     folder: RunFolder
+    config: RunConfig
+    """As asked for, and where nothing is asked for, as the run began."""
     life: int
     """Counted from 1."""
     state: State | None
@@ -35,12 +38,17 @@ class Start:
 
 
 def find_start(
-    config: RunConfig, kind: str, shards: dict[str, Any], resume_from: Path | None
+    config: RunConfig,
+    kind: str,
+    shards: dict[str, Any],
+    resume_from: Path | None,
+    given: Collection[str] = (),
 ) -> Start:
     """Find where to go on, and write nothing.
 
-    `shards` is the training shard set, as `ShardSet.describe` says. A run that has begun goes on;
-    only one that has not begins with the checkpoint `resume_from`.
+    `shards` is the training shard set, as `ShardSet.describe` says; `given` names the settings that
+    the user gave, as for `as_begun`. A run that has begun goes on; only one that has not begins
+    with the checkpoint `resume_from`.
 
     Raises:
         UserError: If the folder holds another run, or a run on other shards.
@@ -49,15 +57,17 @@ def find_start(
     life = count_lives(folder) + 1
     if not folder.last.is_file() and not folder.previous.is_file():
         if resume_from is None:
-            return Start(folder, life, None, {}, shards)
+            return Start(folder, config, life, None, {}, shards)
         state = read_checkpoint(resume_from)
         if state["kind"] != kind:
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
+        config = _as_begun(state, config, given)
         changes = differences(state["config"], config)
         if state["shards"] != shards:
             changes["shard set"] = (state["shards"], shards)
-        return Start(folder, life, state, changes, shards)
+        return Start(folder, config, life, state, changes, shards)
     state, passed_over = _read_newest(folder)
+    config = _as_begun(state, config, given)
     kinds = {} if state["kind"] == kind else {"kind": (state["kind"], kind)}
     for name, (before, now) in (differences(state["config"], config) | kinds).items():
         raise UserError(
@@ -66,7 +76,14 @@ def find_start(
             f"--resume-from {folder.last} --run_dir NEW"
         )
     require_same_shards(state["shards"], shards)
-    return Start(folder, life, state, {}, shards, passed_over)
+    return Start(folder, config, life, state, {}, shards, passed_over)
+
+
+def _as_begun(state: State, config: RunConfig, given: Collection[str]) -> RunConfig:
+    config, put = as_begun(state["config"], config, given)
+    for name, value in put.items():
+        say(f"{name}={value!r}, as when this run began; new runs do otherwise")
+    return config
 
 
 def _read_newest(folder: RunFolder) -> tuple[State, bool]:

@@ -85,6 +85,35 @@ def test_a_deliberate_change_starts_in_a_new_folder_and_is_written_down(config, 
     assert find_start(other, "pretrain", shards, folder.last).state["step"] == 9
 
 
+@pytest.fixture
+def newer(monkeypatch):
+    """Let hflip be a setting that runs once did without: what they did was 0.25."""
+    field = DataConfig.__dataclass_fields__["hflip"]
+    monkeypatch.setattr(field, "metadata", {"before": 0.25})
+
+
+@pytest.mark.usefixtures("newer")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_older_than_a_setting_goes_on_as_it_began(config, folder, tmp_path, capsys, there):
+    state = read_checkpoint(folder.last)
+    del state["config"]["data.hflip"]
+    write_checkpoint(folder.last, state)
+    place = config.run_dir if there else str(tmp_path / "changed")
+    asked = dataclasses.replace(config, run_dir=place)
+    source = None if there else folder.last
+    start = find_start(asked, "pretrain", SHARDS, source)
+    assert "data.hflip=0.25, as when this run began" in capsys.readouterr().out
+    assert (start.config.data.hflip, start.changes) == (0.25, {})
+    prepare_folder(start, start.config)
+    assert yaml.safe_load(start.folder.config.read_text())["data"]["hflip"] == 0.25
+    if there:
+        with pytest.raises(ValueError, match=r"with data.hflip=0.25, this config says 0.5"):
+            find_start(asked, "pretrain", SHARDS, source, {"data.hflip"})
+    else:
+        changes = find_start(asked, "pretrain", SHARDS, source, {"data.hflip"}).changes
+        assert changes == {"data.hflip": (0.25, 0.5)}
+
+
 def test_a_run_of_the_other_kind_is_no_start(config, folder, tmp_path):
     other = dataclasses.replace(config, run_dir=str(tmp_path / "new"))
     with pytest.raises(ValueError, match="is of a pretrain run; give one of a finetune run"):
