@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
+from ssl_swin.config.earlier import renew_stored
 from ssl_swin.errors import UserError
 
 # Marks a layout setting: it changes how a run is spread, how fast it is or what it writes, and no
@@ -15,11 +16,6 @@ LAYOUT: Mapping[str, Any] = {"layout": True}
 _BEFORE = "before"  # marks what runs did that are older than a default
 
 T = TypeVar("T")
-
-# Settings that configs of earlier releases still hold: old name -> name today, and those that are
-# gone and changed no number.
-RENAMED: dict[str, str] = {}
-REMOVED: frozenset[str] = frozenset()
 
 
 def layout_setting(default: Any) -> Any:
@@ -71,7 +67,7 @@ def as_begun(
     `stored` is what `flatten` returned when the run began, perhaps in an earlier release; `given`
     names the settings, or sections, that the user gave a value.
     """
-    known, put = _renewed(stored), {}
+    known, put = renew_stored(stored), {}
     for one in _walk(config):
         old = _plain(one.before)
         is_older = one.before != one.default and known.get(one.name, old) == old
@@ -86,17 +82,12 @@ def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, 
     `stored` is as for `as_begun`. A setting that it lacks had the value that its field says runs
     had before there was one, which is the default if the field says nothing.
     """
-    before, changed = _renewed(stored), {}
+    before, changed = renew_stored(stored), {}
     for one in _walk(config):
         old, now = before.pop(one.name, _plain(one.before)), _plain(one.value)
         if not one.is_layout and _numbers(old, one.value) != _numbers(now, one.value):
             changed[one.name] = (old, now)
     return changed | {name: (old, None) for name, old in before.items()}
-
-
-def _renewed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Give stored settings the names they have today, without those that are gone."""
-    return {RENAMED.get(name, name): stored[name] for name in stored if name not in REMOVED}
 
 
 def _is_given(name: str, given: Collection[str]) -> bool:

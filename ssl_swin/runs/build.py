@@ -55,7 +55,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     """
     kind, sets = kind_of(config), open_sets(config.data)
     shards = join(sets)
-    start = find_start(config, kind, shards.describe(), resume_from, given)
+    start = find_start(config, shards.describe(), resume_from, given)
+    for line in start.told():
+        say(line)
     config = start.config
     data, training = config.data, config.training
     if data.decoder == "gpu" and not torch.cuda.is_available():
@@ -100,8 +102,6 @@ def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
         module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
     if start.state is not None:
         restore(module, start.state)
-    for name, (before, now) in start.changes.items():
-        say(f"changed: {name} was {before!r}, is {now!r}")
     return module
 
 

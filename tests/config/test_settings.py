@@ -2,7 +2,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import pytest
 
-from ssl_swin.config import settings
+from ssl_swin.config import earlier
 from ssl_swin.config.data import DataConfig, LabelledDataConfig, SetConfig
 from ssl_swin.config.model import TargetConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
@@ -94,10 +94,11 @@ def test_a_setting_that_must_be_given_and_is_not_stored_is_a_difference():
 def test_a_stored_setting_that_is_no_more_is_a_difference_unless_it_is_known(monkeypatch):
     stored = flatten(PRETRAIN) | {"optim.gama": 0.1}
     assert differences(stored, PRETRAIN) == {"optim.gama": (0.1, None)}
-    monkeypatch.setattr(settings, "REMOVED", frozenset({"optim.gama"}))
-    assert differences(stored, PRETRAIN) == {}
-    monkeypatch.setattr(settings, "REMOVED", frozenset())
-    monkeypatch.setattr(settings, "RENAMED", {"optim.gama": "optim.gamma"})
+    for now, changed in ((..., {}), (0.1, {}), (0.2, {"optim.gama": (0.1, None)})):
+        monkeypatch.setattr(earlier, "REMOVED", {"optim.gama": now})
+        assert differences(stored, PRETRAIN) == changed
+    monkeypatch.setattr(earlier, "REMOVED", {})
+    monkeypatch.setattr(earlier, "RENAMED", {"optim.gama": "optim.gamma"})
     del stored["optim.gamma"]
     assert differences(stored, PRETRAIN) == {}
     assert differences(stored | {"optim.gama": 0.2}, PRETRAIN) == {"optim.gamma": (0.2, 0.1)}
