@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from ssl_swin.config.earlier import renew_content, renew_words
 from ssl_swin.config.run import KINDS, LifeOptions
 from ssl_swin.errors import UserError
 
@@ -78,7 +79,10 @@ def take(name: str, about: str, defaults: T, words: Sequence[str]) -> tuple[T, l
 
 
 def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
-    """Read `CONFIG [--key value ...]` of a pretrain or finetune; return it and `LifeOptions`.
+    """Read `CONFIG [--key value ...]` of a pretrain or finetune; return it and what else is said.
+
+    That is `LifeOptions`; `given`, the settings and sections that got a value here; and `told`,
+    lines on settings that have another name today, or are no more.
 
     Raises:
         UserError: If a setting is unknown or does not fit.
@@ -86,14 +90,19 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     config, parser = KINDS[kind], _Parser(kind, str(KINDS[kind].__doc__))
     parser.add_config(config)
     parser.add_fields(LifeOptions, dashes=True)
-    words = list(words)
+    words, told = renew_words(words)
+    words = [part for word in words for part in word.split("=", word.startswith("--config="))]
     if words and not words[0].startswith("-"):
         words = ["--config", *words]
-    if "--config" in words[:-1]:
-        _refuse_unknown_keys(words[words.index("--config") + 1], [*_setting_names(config)])
+    given = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
+    for place, word in enumerate(words):
+        if word == "--config" and place + 1 < len(words):
+            words[place + 1], keys, lines = _read_file(words[place + 1], [*_setting_names(config)])
+            given, told = given | keys, told + lines
     values = parser.parse(words)
     settings = config(**{one.name: values[one.name] for one in fields(config)})
-    return settings, {one.name: values[one.name] for one in fields(LifeOptions)}
+    said = {one.name: values[one.name] for one in fields(LifeOptions)}
+    return settings, said | {"given": frozenset(given), "told": told}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -176,24 +185,33 @@ def _plainly(message: str) -> str:
     return f"{name}={value} does not fit; give {' or '.join(words.rsplit(', ', 1))}"
 
 
-def _refuse_unknown_keys(path: str, known: list[str]) -> None:
-    """Refuse a key of a config file that no setting has, naming the nearest."""
+def _read_file(path: str, known: list[str]) -> tuple[str, set[str], list[str]]:
+    """Read a config file; return what the parser is to read, the file's keys, and lines to tell.
+
+    The parser reads the file itself, or, where names are of an earlier release, what it is today.
+
+    Raises:
+        UserError: If it holds a key that no setting has; the nearest is named.
+    """
     import yaml  # late, for speed
 
     if not Path(path).is_file():
-        return  # the parser says so
+        return path, set(), []  # the parser says so
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a config: it holds no `key: value` lines")
+    told = renew_content(content, path)
     for section in {name.partition(".")[0] for name in known if "." in name}:
         if not isinstance(content.get(section, {}), dict):
             raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
-    for name in _keys(content):
+    keys = [*_keys(content)]
+    for name in keys:
         if name not in known:
             raise UserError(f"{path}: unknown key {name}{nearest(name, known)}")
+    return yaml.safe_dump(content) if told else path, {*keys}, told
 
 
 def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -202,7 +220,7 @@ def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
         if inner and all(isinstance(one, dict) and one for one in inner):
             for one in inner:
                 yield from _keys(one, f"{prefix}{key}.")
-        else:
+        elif value != {}:
             yield f"{prefix}{key}"
 
 

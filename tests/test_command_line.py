@@ -108,7 +108,11 @@ def test_flags_are_taken_and_other_words_are_left_in_their_order():
 def test_a_config_is_read_with_what_goes_before_it():
     config, options = read_config("pretrain", [PRETRAIN, "--seed=3", "--resume-from", "a.ckpt"])
     assert (config.seed, config.optim.epochs) == (3, 9)
+    given = options.pop("given")
+    assert options.pop("told") == []
     assert options == {"resume_from": Path("a.ckpt"), "dry_run": False}
+    assert {"seed", "run_dir", "data.shards", "optim.epochs"} <= given
+    assert not {"model.drop_path_rate", "optim.betas", "optim", "data"} & given
     with pytest.raises(UserError, match="unknown key num_classes"):
         read_config("pretrain", ["configs/finetune/demo.yaml"])
 

@@ -3,34 +3,52 @@
 import math
 import os
 import shutil
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import look_up
-from ssl_swin.command_line import read_config
-from ssl_swin.config.run import FinetuneConfig, RunConfig, kind_of
-from ssl_swin.config.settings import differences, flatten
+from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.open import join
+from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_json, read_lines
-from ssl_swin.record.lives import last_step, require_same_shards
+from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import NetworkSizes, Sizes, count_steps, open_set, open_sets, order_of
+from ssl_swin.runs.sizes import NetworkSizes, Sizes, open_set, open_sets, order_of
 
 
-def open_sizes(config: RunConfig, world_size: int) -> Sizes:
-    """Open the shards of a run by their indexes and count its steps on so many processes.
+class Start(NamedTuple):
+    """Where a run would start, and how."""
+
+    config: RunConfig  # as the run would go on with it
+    order: Order
+    told: list[str]
+
+
+def find_start(config: RunConfig, resume_from: Path | None, given: Collection[str] = ()) -> Start:
+    """Open the shards of a run by their indexes; find where it starts, as the run itself does.
 
     Raises:
-        UserError: If shards or indexes are missing, are not those the run has begun with, or do
-            not fit the batch and its lanes; or if there are more processes than lanes.
+        FinishedRun: If it is finished.
+        UserError: If shards or indexes are missing, or do not fit the batch and its lanes; or if
+            the folder holds another run, or one on other shards.
     """
-    folder = RunFolder(Path(config.run_dir))
+    from ssl_swin.runs import resume  # late, for speed: it imports torch
+
     sets = open_sets(config.data, index_missing=False)
-    require_same_shards(read_json(folder.shards), join(sets).describe())
     if config.data.val_shards is not None:
         open_set(config.data, config.data.val_shards, index_missing=False)
-    return count_steps(config, order_of(config, sets), world_size)
+    read = partial(resume.read_checkpoint, facts_only=True)
+    found = resume.find_start(config, join(sets).describe(), resume_from, given, read)
+    root, summary = found.folder.root, found.folder.summary
+    if summary.is_file():
+        raise FinishedRun(f"{root} is finished: {summary}")
+    here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
+    told = [f"{root} {here}", *found.told()]
+    return Start(found.config, order_of(found.config, sets), told)
 
 
 def describe_world(sizes: Sizes, fewest: int) -> str:
@@ -115,37 +133,19 @@ class FinishedRun(UserError):
     """A run folder whose run is finished."""
 
 
-def check_folder(config: RunConfig, resume_from: Path | None) -> str:
-    """Refuse a run folder that another run or a living job has, or whose run is finished.
+def check_folder(config: RunConfig) -> None:
+    """Refuse a run folder that a living job has, or that cannot be written to.
 
     Raises:
-        FinishedRun: If the run of this config is finished.
-        UserError: If another run or a living job has the folder, or it cannot be written to.
+        UserError: If a living job has the folder, or it cannot be written to.
     """
-    folder, kind = RunFolder(Path(config.run_dir)), kind_of(config)
+    folder = RunFolder(Path(config.run_dir))
     here = _nearest_place(folder.root)
     if not here.is_dir() or not os.access(here, os.W_OK):
         raise UserError(
             f"run_dir {folder.root} cannot be written to: {here}; give another --run_dir"
         )
     _require_free(folder)
-    if resume_from is not None and not resume_from.is_file():
-        raise UserError(f"--resume-from {resume_from}: there is no such file")
-    if folder.config.is_file():
-        try:
-            before, _ = read_config(kind, [str(folder.config)])
-        except ValueError as error:
-            raise UserError(f"{folder.root} holds another run, no {kind} run: {error}") from error
-        for name, (old, new) in differences(flatten(before), config).items():
-            raise UserError(
-                f"{folder.root} holds a run with {name}={old!r}, this config says {new!r}; give "
-                f"another run_dir, or --resume-from {folder.last} --run_dir NEW"
-            )
-    if folder.summary.is_file():
-        raise FinishedRun(f"{folder.root} is finished: {folder.summary}")
-    if not folder.last.is_file():
-        return f"{folder.root} is new"
-    return f"{folder.root} goes on from step {last_step(folder):,d}"
 
 
 def _require_free(folder: RunFolder) -> None:

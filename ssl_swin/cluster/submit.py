@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ssl_swin.cluster import checks
 from ssl_swin.cluster.options import Options, Request, Stage
@@ -20,7 +21,7 @@ from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import count_network
+from ssl_swin.runs.sizes import count_network, count_steps
 
 _LEAKED = re.compile(
     r"(SLURMD?|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|(LOCAL_)?WORLD_SIZE"
@@ -74,10 +75,10 @@ def submit(request: Request) -> None:
 def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     """Check a stage; it has no runs if all of them are finished."""
     arguments = list(stage.arguments)
-    config, life = read_config(stage.kind, arguments)
+    config, _ = read_config(stage.kind, arguments)
     if before is not None and isinstance(config, FinetuneConfig) and config.encoder is None:
         arguments += ["--encoder", str(before)]
-        config, life = read_config(stage.kind, arguments)
+        config, _ = read_config(stage.kind, arguments)
     root = Path(config.run_dir)
     if re.search(r"[%\n\"'\\]", str(root.absolute())):
         raise UserError(f"run_dir {root} holds a character that SLURM reads as another: rename it")
@@ -85,9 +86,9 @@ def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     said: list[str] = []
     left: list[tuple[str, tuple[str, ...]]] = []
     for run_dir, settings in sweep or ((str(root), ()),):
-        one, _ = read_config(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
+        one, life = read_config(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
         try:
-            found = _check(one, stage, life["resume_from"], None if before is None else str(before))
+            found = _check(one, stage, life, None if before is None else str(before))
             left.append((run_dir, settings))
         except checks.FinishedRun as finished:
             found = [str(finished)]
@@ -98,23 +99,26 @@ def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
 
 
 def _check(
-    config: RunConfig, stage: Stage, resume_from: Path | None, before: str | None
+    config: RunConfig, stage: Stage, life: Mapping[str, Any], before: str | None
 ) -> list[str]:
     """Run the checks of one training and return what they found."""
     options, folder = stage.options, RunFolder(Path(config.run_dir))
     (_, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
     life_s = checks.check_time(options.time, options.warning)
-    found = [checks.check_folder(config, resume_from)]
+    checks.check_folder(config)
+    found = [*life["told"]]
     if isinstance(config, FinetuneConfig):
         encoder = checks.check_encoder(config.encoder, before)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
-    sizes = checks.open_sizes(config, most * tasks_per_node)
+    start = checks.find_start(config, life["resume_from"], life["given"])
+    sizes = count_steps(start.config, start.order, most * tasks_per_node)
     return [
+        *start.told,
         *found,
         f"data: {sizes.num_images:,d} images",
         checks.describe_world(sizes, fewest * tasks_per_node),
         checks.estimate_hours(sizes, folder, options.images_per_s, life_s),
-        checks.check_disk(config, sizes, count_network(config)),
+        checks.check_disk(start.config, sizes, count_network(start.config)),
     ]
 
 

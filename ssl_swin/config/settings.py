@@ -1,28 +1,36 @@
 """What all settings share: how they are declared, checked, flattened and compared.
 
-The default of a new setting is what was done before there was one. Runs that began without it then
-go on as they were.
+A setting that is newer than some runs says with its field what these did; see `newer_setting`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, field, fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
+from ssl_swin.config.earlier import renew_stored
 from ssl_swin.errors import UserError
 
 # Marks a layout setting: it changes how a run is spread, how fast it is or what it writes, and no
 # number that it learns. A run may go on with another value.
 LAYOUT: Mapping[str, Any] = {"layout": True}
+_BEFORE = "before"  # marks what runs did that are older than a default
 
-# Settings that configs of earlier releases still hold: old name -> name today, and those that are
-# gone and changed no number.
-RENAMED: dict[str, str] = {}
-REMOVED: frozenset[str] = frozenset()
+T = TypeVar("T")
 
 
 def layout_setting(default: Any) -> Any:
     """Declare a layout setting that has a default."""
     return field(default=default, metadata=LAYOUT)
+
+
+def newer_setting(default: Any, before: Any) -> Any:
+    """Declare a setting that is newer than some runs, or whose default is.
+
+    A run that began with `before`, or without the setting, goes on with `before`, unless the user
+    gives another value, which is then a difference. Where the default does what was always done,
+    plain `= default` is enough.
+    """
+    return field(default=default, metadata={_BEFORE: before})
 
 
 def require(holds: bool, message: str) -> None:
@@ -48,40 +56,84 @@ def require_all(rule: str, section: str, config: Any, *names: str) -> None:
 
 def flatten(config: Any) -> dict[str, Any]:
     """Return a config as one flat dict with dotted names and values as in YAML."""
-    return {name: _plain(value) for name, _, value, _ in _walk(config)}
+    return {one.name: _plain(one.value) for one in _walk(config)}
+
+
+def as_begun(
+    stored: Mapping[str, Any], config: T, given: Collection[str] = ()
+) -> tuple[T, dict[str, Any]]:
+    """Put into a config what a run does that is older than a default; return it and what was put.
+
+    `stored` is what `flatten` returned when the run began, perhaps in an earlier release; `given`
+    names the settings, or sections, that the user gave a value.
+    """
+    known, put = renew_stored(stored), {}
+    for one in _walk(config):
+        old = _plain(one.before)
+        is_older = one.before != one.default and known.get(one.name, old) == old
+        if is_older and one.value == one.default and not _is_given(one.name, given):
+            put[one.name] = one.before
+    return _with(config, put), put
 
 
 def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, Any]]:
     """Return what a config changes of the numbers of a run: name -> (before, now).
 
-    `stored` is what `flatten` returned when the run began, perhaps in an earlier release. A setting
-    that it lacks had the default.
+    `stored` is as for `as_begun`. A setting that it lacks had the value that its field says runs
+    had before there was one, which is the default if the field says nothing.
     """
-    before = {RENAMED.get(name, name): stored[name] for name in stored if name not in REMOVED}
-    changed = {}
-    for name, is_layout, value, default in _walk(config):
-        old, now = before.pop(name, _plain(default)), _plain(value)
-        if not is_layout and _numbers(old, value) != _numbers(now, value):
-            changed[name] = (old, now)
+    before, changed = renew_stored(stored), {}
+    for one in _walk(config):
+        old, now = before.pop(one.name, _plain(one.before)), _plain(one.value)
+        if not one.is_layout and _numbers(old, one.value) != _numbers(now, one.value):
+            changed[one.name] = (old, now)
     return changed | {name: (old, None) for name, old in before.items()}
 
 
-def _walk(config: Any, defaults: Any = None, prefix: str = "") -> Iterator[tuple]:
-    """Yield of each setting: name, whether it is a layout setting, value, default."""
+def _is_given(name: str, given: Collection[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in given)
+
+
+class _Setting(NamedTuple):
+    name: str
+    is_layout: bool
+    value: Any
+    default: Any
+    before: Any  # what runs did before there was this default
+
+
+def _walk(config: Any, defaults: Any = None, prefix: str = "") -> Iterator[_Setting]:
     for one in fields(config):
         name, value = prefix + one.name, getattr(config, one.name)
         default = _default(one) if defaults is None else getattr(defaults, one.name)
         if is_dataclass(value):
             yield from _walk(value, default, f"{name}.")
         else:
-            yield name, "layout" in one.metadata, value, default
+            before = one.metadata.get(_BEFORE, default)
+            yield _Setting(name, "layout" in one.metadata, value, default, before)
+
+
+def _with(config: T, values: Mapping[str, Any], prefix: str = "") -> T:
+    """Return a config with other values, by their dotted names."""
+    changed: dict[str, Any] = {}
+    for one in fields(config):  # type: ignore[arg-type]
+        name, value = prefix + one.name, getattr(config, one.name)
+        if is_dataclass(value):
+            changed[one.name] = _with(value, values, f"{name}.")
+        elif name in values:
+            changed[one.name] = values[name]
+    return replace(config, **changed)  # type: ignore[type-var]
 
 
 def _numbers(plain: Any, value: Any) -> Any:
     """Return what of a plain value changes numbers: of `data.sets` the weights, not the places."""
     items = value if isinstance(value, tuple) and isinstance(plain, list) else ()
     layout = {
-        one.name for item in items if is_dataclass(item) for one in fields(item) if one.metadata
+        one.name
+        for item in items
+        if is_dataclass(item)
+        for one in fields(item)
+        if "layout" in one.metadata
     }
     return [{k: v for k, v in one.items() if k not in layout} for one in plain] if layout else plain
 

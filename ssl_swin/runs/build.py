@@ -1,5 +1,6 @@
 """The composition root: the only file that turns a config into objects."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,18 +47,21 @@ class Run:
     datamodule: StreamModule
 
 
-def build(config: RunConfig, resume_from: Path | None = None) -> Run:
-    """Build a run from its checkpoint if it has one, or else from `resume_from`, if given.
+def build(config: RunConfig, resume_from: Path | None = None, given: Collection[str] = ()) -> Run:
+    """Build a run from its checkpoint if it has one, or else from `resume_from`; see `find_start`.
 
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    data, training, kind = config.data, config.training, kind_of(config)
+    kind, sets = kind_of(config), open_sets(config.data)
+    shards = join(sets)
+    start = find_start(config, shards.describe(), resume_from, given)
+    for line in start.told():
+        say(line)
+    config = start.config
+    data, training = config.data, config.training
     if data.decoder == "gpu" and not torch.cuda.is_available():
         raise UserError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
-    sets = open_sets(data)
-    shards = join(sets)
-    start = find_start(config, kind, shards.describe(), resume_from)
     labels, places = _labels(config), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
@@ -98,8 +102,6 @@ def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
         module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
     if start.state is not None:
         restore(module, start.state)
-    for name, (before, now) in start.changes.items():
-        say(f"changed: {name} was {before!r}, is {now!r}")
     return module
 
 

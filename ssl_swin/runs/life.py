@@ -2,14 +2,14 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
 
-from ssl_swin import errors
+from ssl_swin import __version__, errors
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
@@ -35,8 +35,16 @@ DRY_RUN_STEPS = 2
 LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out is set
 
 
-def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = False) -> int:
+def run(
+    config: RunConfig,
+    resume_from: Path | None = None,
+    dry_run: bool = False,
+    given: Collection[str] = (),
+    told: Collection[str] = (),
+) -> int:
     """Live one life of a run, as `LifeOptions` say; the same call again goes on where it stopped.
+
+    `given` names the settings that the user gave, as for `as_begun`; the lines `told` are said.
 
     Returns:
         0 when the run is finished, 75 when it was asked to stop and wants to be started again, 3
@@ -45,7 +53,9 @@ def run(config: RunConfig, resume_from: Path | None = None, dry_run: bool = Fals
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    built = build(config, resume_from)
+    for line in told:
+        say(line)
+    built = build(config, resume_from, given)
     return describe(built) if dry_run else train(built)
 
 
@@ -59,7 +69,7 @@ def train(run: Run) -> int:
     limit_threads(training.num_threads, training.devices)
     meeting = Meeting(stop_step, 60 * training.checkpoint_every_min, _patience(training))
     ownership = Ownership(folder.owner)
-    record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start, run.config))
+    record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start))
     watchdog = Watchdog(training.step_timeout_s, folder.stacks, ownership, record.end)
     callbacks = between_steps(run, meeting, ownership.require)
     trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
@@ -135,6 +145,7 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
         callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
     facts = {
         "kind": run.kind,
+        "version": __version__,
         "config": flatten(run.config),
         "shards": run.stream.shards.describe(),
         "num_lanes": run.order.num_lanes,

@@ -1,20 +1,23 @@
 """The rule for going on: which checkpoint a run starts from, and whether it may."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ssl_swin.config.run import RunConfig
-from ssl_swin.config.settings import differences
+from ssl_swin import __version__
+from ssl_swin.config.run import RunConfig, kind_of
+from ssl_swin.config.settings import as_begun, differences, flatten
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
-from ssl_swin.training.trainer import say
+
+Read = Callable[[Path], State]
 
 
 @dataclass(frozen=True)
@@ -22,76 +25,113 @@ class Start:
     """How a life of a run begins."""
 
     folder: RunFolder
+    config: RunConfig
+    """As asked for, and where nothing is asked for, as the run began."""
     life: int
     """Counted from 1."""
-    state: State | None
-    """The checkpoint to go on from; None at the beginning."""
-    changes: dict[str, tuple[Any, Any]]
-    """What `--resume-from` changed, name -> (before, now)."""
     shards: dict[str, Any]
     """The training shard set, as `ShardSet.describe` says."""
+    state: State | None = None
+    """The checkpoint to go on from; None at the beginning."""
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    """What `--resume-from` changed, name -> (before, now)."""
     passed_over: bool = False
     """Whether the last checkpoint is damaged, so that `state` is the previous one."""
+    notes: tuple[str, ...] = ()
+    """What else the user should read of it, in lines."""
+
+    def told(self) -> list[str]:
+        """Return what the user should read of it, line by line."""
+        changes = self.changes.items()
+        lines = [f"changed: {name} was {before!r}, is {now!r}" for name, (before, now) in changes]
+        return [*self.notes, *lines]
 
 
 def find_start(
-    config: RunConfig, kind: str, shards: dict[str, Any], resume_from: Path | None
+    config: RunConfig,
+    shards: dict[str, Any],
+    resume_from: Path | None,
+    given: Collection[str] = (),
+    read: Read = read_checkpoint,
 ) -> Start:
-    """Find where to go on, and write nothing.
+    """Find where to go on, and write nothing; `submit` asks the same, and reads no weights.
 
-    `shards` is the training shard set, as `ShardSet.describe` says. A run that has begun goes on;
-    only one that has not begins with the checkpoint `resume_from`.
+    `shards` is the training shard set, as `ShardSet.describe` says; `given` names the settings that
+    the user gave, as for `as_begun`. A run that has begun goes on; only one that has not begins
+    with the checkpoint `resume_from`.
 
     Raises:
         UserError: If the folder holds another run, or a run on other shards.
     """
-    folder = RunFolder(Path(config.run_dir))
-    life = count_lives(folder) + 1
+    folder, kind = RunFolder(Path(config.run_dir)), kind_of(config)
+    start = Start(folder, config, count_lives(folder) + 1, shards)
     if not folder.last.is_file() and not folder.previous.is_file():
         if resume_from is None:
-            return Start(folder, life, None, {}, shards)
-        state = read_checkpoint(resume_from)
+            return start
+        state = read(resume_from)
         if state["kind"] != kind:
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
+        config, notes = _as_begun(state, config, given)
         changes = differences(state["config"], config)
         if state["shards"] != shards:
             changes["shard set"] = (state["shards"], shards)
-        return Start(folder, life, state, changes, shards)
-    state, passed_over = _read_newest(folder)
-    kinds = {} if state["kind"] == kind else {"kind": (state["kind"], kind)}
-    for name, (before, now) in (differences(state["config"], config) | kinds).items():
+        return replace(start, config=config, state=state, changes=changes, notes=notes)
+    state, damage = _read_newest(folder, read)
+    if state["kind"] != kind:
+        raise UserError(f"{folder.root} holds a {state['kind']} run; give a {kind} run another one")
+    config, notes = _as_begun(state, config, given)
+    for name, (before, now) in differences(state["config"], config).items():
+        found = f"this config says {now!r}"
+        if name not in flatten(config):
+            found = f"which ssl_swin {__version__} has not; it is of ssl_swin {_version(state)}"
         raise UserError(
-            f"{folder.root} holds a run with {name}={before!r}, this config says {now!r}; give "
-            "another run_dir, or change the run on purpose with "
-            f"--resume-from {folder.last} --run_dir NEW"
+            f"{folder.root} holds a run with {name}={before!r}, {found}; give another run_dir, or "
+            f"change the run on purpose with --resume-from {folder.last} --run_dir NEW"
         )
     require_same_shards(state["shards"], shards)
-    return Start(folder, life, state, {}, shards, passed_over)
+    notes = (*damage, *notes)
+    return replace(start, config=config, state=state, passed_over=bool(damage), notes=notes)
 
 
-def _read_newest(folder: RunFolder) -> tuple[State, bool]:
-    """Return the last checkpoint and False; if it is damaged, the previous one and True.
+def _version(state: State) -> str:
+    """Return the version that wrote a checkpoint; the first one did not say."""
+    return state.get("version", "0.1")
+
+
+def _as_begun(
+    state: State, config: RunConfig, given: Collection[str]
+) -> tuple[RunConfig, tuple[str, ...]]:
+    config, put = as_begun(state["config"], config, given)
+    return config, tuple(
+        f"{name}={value!r}, as when this run began (its last checkpoint is of ssl_swin "
+        f"{_version(state)}); new runs do otherwise"
+        for name, value in put.items()
+    )
+
+
+def _read_newest(folder: RunFolder, read: Read) -> tuple[State, tuple[str, ...]]:
+    """Return the last checkpoint; if it is damaged, the previous one and a warning.
 
     Raises:
         UserError: If neither can be read.
     """
     try:
-        return read_checkpoint(folder.last), False
+        return read(folder.last), ()
     except DamagedCheckpoint as damage:
         if not folder.previous.is_file():
             raise
         try:
-            state = read_checkpoint(folder.previous)
+            state = read(folder.previous)
         except DamagedCheckpoint as other:
             raise UserError(
                 f"{damage}; and {other}; give another run_dir, or go on from a kept checkpoint "
                 "with --resume-from"
             ) from damage
-        say(f"warning: {damage}; going on from {folder.previous}, step {state['step']}")
-        return state, True
+        here = f"going on from {folder.previous}, step {state['step']}"
+        return state, (f"warning: {damage}; {here}",)
 
 
-def prepare_folder(start: Start, config: RunConfig) -> None:
+def prepare_folder(start: Start) -> None:
     """Write down, on rank 0, what will be trained, and clean up after earlier lives."""
     folder = start.folder
     if start.state is not None and start.passed_over:
@@ -105,7 +145,7 @@ def prepare_folder(start: Start, config: RunConfig) -> None:
         for unfinished in place.glob(".*.partial"):
             unfinished.unlink(missing_ok=True)  # its life was killed while it wrote
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
-    write_text(folder.config, yaml.safe_dump(asdict(config), sort_keys=False))
+    write_text(folder.config, yaml.safe_dump(asdict(start.config), sort_keys=False))
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")

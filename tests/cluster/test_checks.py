@@ -95,7 +95,7 @@ def test_the_last_checkpoint_tells_the_size_of_the_next(tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written to"):
-        check_folder(pretrain(tmp_path / "file" / "run"), None)
+        check_folder(pretrain(tmp_path / "file" / "run"))
 
 
 def test_an_encoder_is_there_or_comes_from_the_stage_before(tmp_path):

@@ -146,7 +146,7 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
         (["--array", "seed"], "write KEY=VALUE,VALUE"),
         (["--array", "sead=1,2"], "unknown option --sead; did you mean seed?"),
         (["--array", "seed=1,-2"], "must be 0 or more"),
-        (["--resume-from", "no.ckpt"], "there is no such file"),
+        (["--resume-from", "no.ckpt"], "no.ckpt cannot be read as a checkpoint: No such file"),
         (["--run_dir", "a%b"], "rename it"),
         (["--run_dir", "pyproject.toml/run"], "cannot be written to"),
     ],
@@ -203,7 +203,7 @@ def test_another_run_in_the_folder_is_refused(refused, trained):
     said = refused(*arguments, "--run_dir", folder, "--optim.base_lr=1")
     assert "holds a run with optim.base_lr=0.064, this config says 1.0" in said
     said = refused("finetune", FINETUNE, "--run_dir", folder)
-    assert "holds another run, no finetune run" in said
+    assert "holds a pretrain run; give a finetune run another one" in said
 
 
 def test_a_run_goes_on_with_what_its_folder_tells(trained, capsys):

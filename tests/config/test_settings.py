@@ -2,11 +2,17 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import pytest
 
-from ssl_swin.config import settings
+from ssl_swin.config import earlier
 from ssl_swin.config.data import DataConfig, LabelledDataConfig, SetConfig
 from ssl_swin.config.model import TargetConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
-from ssl_swin.config.settings import differences, flatten, layout_setting
+from ssl_swin.config.settings import (
+    as_begun,
+    differences,
+    flatten,
+    layout_setting,
+    newer_setting,
+)
 
 PRETRAIN = PretrainConfig("runs/a", DataConfig("shards"))
 FINETUNE = FinetuneConfig("runs/a", LabelledDataConfig("shards"), num_classes=10)
@@ -88,10 +94,11 @@ def test_a_setting_that_must_be_given_and_is_not_stored_is_a_difference():
 def test_a_stored_setting_that_is_no_more_is_a_difference_unless_it_is_known(monkeypatch):
     stored = flatten(PRETRAIN) | {"optim.gama": 0.1}
     assert differences(stored, PRETRAIN) == {"optim.gama": (0.1, None)}
-    monkeypatch.setattr(settings, "REMOVED", frozenset({"optim.gama"}))
-    assert differences(stored, PRETRAIN) == {}
-    monkeypatch.setattr(settings, "REMOVED", frozenset())
-    monkeypatch.setattr(settings, "RENAMED", {"optim.gama": "optim.gamma"})
+    for now, changed in ((..., {}), (0.1, {}), (0.2, {"optim.gama": (0.1, None)})):
+        monkeypatch.setattr(earlier, "REMOVED", {"optim.gama": now})
+        assert differences(stored, PRETRAIN) == changed
+    monkeypatch.setattr(earlier, "REMOVED", {})
+    monkeypatch.setattr(earlier, "RENAMED", {"optim.gama": "optim.gamma"})
     del stored["optim.gamma"]
     assert differences(stored, PRETRAIN) == {}
     assert differences(stored | {"optim.gama": 0.2}, PRETRAIN) == {"optim.gamma": (0.2, 0.1)}
@@ -110,3 +117,41 @@ class Toy:
 def test_what_a_setting_is_stands_with_its_field():
     assert flatten(Toy(0)) == {"a": 0, "b": [1, 2], "c": 3, "d": []}
     assert differences({"a": 1, "b": [2], "c": 4}, Toy(0)) == {"a": (1, 0), "b": ([2], [1, 2])}
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A section with a setting that is new, or has another default than it had."""
+
+    draws: tuple[int, ...] = newer_setting((2,), before=(1,))
+    plain: int = 5
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A config whose runs may have begun without `inner.draws`."""
+
+    inner: Inner = Inner()
+
+
+OLD = Outer(Inner((1,)))
+
+
+def test_a_run_older_than_a_setting_goes_on_as_it_began_unless_the_user_says_otherwise():
+    for stored in ({"inner.plain": 5}, flatten(OLD)):  # without it; with the default of its day
+        assert as_begun(stored, Outer()) == (OLD, {"inner.draws": (1,)})
+        assert differences(stored, OLD) == {}
+        assert as_begun(stored, OLD) == (OLD, {})  # said by hand
+        for given in ("inner.draws", "inner"):
+            config, put = as_begun(stored, Outer(), {"inner.plain", given})
+            assert (config, put) == (Outer(), {})
+            assert differences(stored, config) == {"inner.draws": ([1], [2])}
+        other = Outer(Inner((3,)))
+        assert as_begun(stored, other) == (other, {})
+        assert differences(stored, other) == {"inner.draws": ([1], [3])}
+
+
+def test_a_run_that_began_with_a_new_default_keeps_it():
+    assert as_begun(flatten(Outer()), Outer()) == (Outer(), {})
+    assert differences(flatten(Outer()), OLD) == {"inner.draws": ([2], [1])}
+    assert differences(flatten(Outer(Inner((3,)))), Outer()) == {"inner.draws": ([3], [2])}

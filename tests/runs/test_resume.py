@@ -1,13 +1,14 @@
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ssl_swin.config.data import DataConfig
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.optim import OptimConfig
-from ssl_swin.config.run import PretrainConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.record.lines import append_line
@@ -24,6 +25,10 @@ def config(tmp_path):
     return PretrainConfig(str(tmp_path / "run"), DataConfig("shards"))
 
 
+def finetune(run_dir):
+    return FinetuneConfig(str(run_dir), LabelledDataConfig("shards"), num_classes=10)
+
+
 @pytest.fixture
 def folder(config):
     """A run folder with a checkpoint."""
@@ -34,20 +39,20 @@ def folder(config):
 
 
 def test_a_new_folder_starts_at_the_beginning_and_nothing_is_written(config):
-    start = find_start(config, "pretrain", SHARDS, None)
+    start = find_start(config, SHARDS, None)
     assert (start.life, start.state, start.changes) == (1, None, {})
     assert not start.folder.root.exists()
 
 
 @pytest.mark.usefixtures("folder")
 def test_the_same_run_goes_on_also_in_another_layout(config):
-    assert find_start(config, "pretrain", SHARDS, None).state["step"] == 7
+    assert find_start(config, SHARDS, None).state["step"] == 7
     moved = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, shards="elsewhere", num_workers=0),
         training=TrainingConfig(devices=4, micro_batch_size=3, ledger=True),
     )
-    assert find_start(moved, "pretrain", SHARDS, None).state["step"] == 7
+    assert find_start(moved, SHARDS, None).state["step"] == 7
 
 
 @pytest.mark.usefixtures("folder")
@@ -56,44 +61,76 @@ def test_another_run_in_the_folder_is_refused_naming_the_first_difference(config
     with pytest.raises(
         ValueError, match=r"holds a run with seed=0, this config says 3; .*--resume"
     ):
-        find_start(other, "pretrain", SHARDS, None)
-    with pytest.raises(ValueError, match="holds a run with kind='pretrain'"):
-        find_start(config, "finetune", SHARDS, None)
+        find_start(other, SHARDS, None)
+    with pytest.raises(ValueError, match="holds a pretrain run; give a finetune run another one"):
+        find_start(finetune(config.run_dir), SHARDS, None)
 
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("name", SHARDS)
 def test_another_shard_set_is_refused_naming_what_changed(config, name):
     with pytest.raises(ValueError, match=f"shards changed: {name} was {SHARDS[name]}, is 5;"):
-        find_start(config, "pretrain", SHARDS | {name: 5}, None)
+        find_start(config, SHARDS | {name: 5}, None)
 
 
 def test_a_deliberate_change_starts_in_a_new_folder_and_is_written_down(config, folder, tmp_path):
     other = dataclasses.replace(config, run_dir=str(tmp_path / "new"), seed=3)
     shards = SHARDS | {"num_samples": 10}
-    start = find_start(other, "pretrain", shards, folder.last)
+    start = find_start(other, shards, folder.last)
     assert start.state["step"] == 7
     assert start.changes == {"seed": (0, 3), "shard set": (SHARDS, shards)}
-    prepare_folder(start, other)
+    prepare_folder(start)
     append_line(start.folder.lives, {"life": 1})
     assert json.loads(start.folder.differences.read_text())["seed"] == [0, 3]
     # Started again before its first checkpoint, it begins there again; then it goes on by itself.
-    again = find_start(other, "pretrain", shards, folder.last)
+    again = find_start(other, shards, folder.last)
     assert (again.life, again.state["step"]) == (2, 7)
     state = {**again.state, "config": flatten(other), "shards": shards, "step": 9}
     write_checkpoint(again.folder.last, state)
-    assert find_start(other, "pretrain", shards, folder.last).state["step"] == 9
+    assert find_start(other, shards, folder.last).state["step"] == 9
 
 
-def test_a_run_of_the_other_kind_is_no_start(config, folder, tmp_path):
-    other = dataclasses.replace(config, run_dir=str(tmp_path / "new"))
+@pytest.fixture
+def newer(monkeypatch):
+    """Let hflip be a setting that runs once did without: what they did was 0.25."""
+    field = DataConfig.__dataclass_fields__["hflip"]
+    monkeypatch.setattr(field, "metadata", {"before": 0.25})
+
+
+@pytest.mark.usefixtures("newer")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_older_than_a_setting_goes_on_as_it_began(config, folder, tmp_path, there):
+    state = read_checkpoint(folder.last)
+    del state["config"]["data.hflip"]
+    write_checkpoint(folder.last, state)
+    place = config.run_dir if there else str(tmp_path / "changed")
+    asked = dataclasses.replace(config, run_dir=place)
+    source = None if there else folder.last
+    start = find_start(asked, SHARDS, source)
+    (line,) = start.told()
+    assert line.startswith(
+        "data.hflip=0.25, as when this run began (its last checkpoint is of ssl_swin 0.1)"
+    )
+    assert (start.config.data.hflip, start.changes) == (0.25, {})
+    prepare_folder(start)
+    assert yaml.safe_load(start.folder.config.read_text())["data"]["hflip"] == 0.25
+    if there:
+        with pytest.raises(ValueError, match=r"with data.hflip=0.25, this config says 0.5"):
+            find_start(asked, SHARDS, source, {"data.hflip"})
+    else:
+        changes = find_start(asked, SHARDS, source, {"data.hflip"}).changes
+        assert changes == {"data.hflip": (0.25, 0.5)}
+
+
+def test_a_run_of_the_other_kind_is_no_start(folder, tmp_path):
+    other = finetune(tmp_path / "new")
     with pytest.raises(ValueError, match="is of a pretrain run; give one of a finetune run"):
-        find_start(other, "finetune", SHARDS, folder.last)
+        find_start(other, SHARDS, folder.last)
 
 
 def test_the_config_is_kept_whole_and_as_plain_yaml(config):
-    start = find_start(config, "pretrain", SHARDS, None)
-    prepare_folder(start, config)
+    start = find_start(config, SHARDS, None)
+    prepare_folder(start)
     text = start.folder.config.read_text()
     assert yaml.safe_load(text) == json.loads(json.dumps(dataclasses.asdict(config)))
     assert not {"&", "*", "!"} & set(text)  # no references, no types of Python
@@ -106,18 +143,35 @@ def test_what_a_killed_life_left_unfinished_is_swept_up(config, folder):
     left = [folder.root / ".config.yaml.1a.partial", folder.last.with_name(".last.ckpt.2b.partial")]
     for path in left:
         path.write_text("half")
-    prepare_folder(find_start(config, "pretrain", SHARDS, None), config)
+    prepare_folder(find_start(config, SHARDS, None))
     assert not any(path.exists() for path in left)
     assert folder.last.exists()
 
 
-def test_a_damaged_checkpoint_never_becomes_the_previous_one(config, folder, capsys):
+def test_a_setting_of_a_newer_version_is_refused_naming_both(config, folder):
+    state = read_checkpoint(folder.last)
+    write_checkpoint(
+        folder.last, state | {"config": {**state["config"], "new": 1}, "version": "9.1"}
+    )
+    with pytest.raises(
+        ValueError, match=r"with new=1, which ssl_swin \S+ has not; it is of .* 9.1;"
+    ):
+        find_start(config, SHARDS, None)
+
+
+def test_without_weights_it_finds_the_same_start(config, folder):
+    read = partial(read_checkpoint, facts_only=True)
+    assert find_start(config, SHARDS, None, read=read) == find_start(config, SHARDS, None)
+    assert read(folder.last) == read_checkpoint(folder.last)
+
+
+def test_a_damaged_checkpoint_never_becomes_the_previous_one(config, folder):
     folder.last.rename(folder.previous)
     folder.last.write_text("no checkpoint")
-    start = find_start(config, "pretrain", SHARDS, None)
-    assert "going on from" in capsys.readouterr().out
+    start = find_start(config, SHARDS, None)
+    assert "going on from" in start.told()[0]
     assert (start.passed_over, start.state["step"]) == (True, 7)
-    prepare_folder(start, config)
+    prepare_folder(start)
     assert folder.damaged.read_text() == "no checkpoint"
     assert read_checkpoint(folder.last)["step"] == 7
     assert not folder.previous.exists()
