@@ -124,5 +124,11 @@ def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str |
 
 
 def limit_threads(num_threads: int | None, devices: int) -> None:
-    """Set the CPU threads of this process; None shares the cores among the `devices`."""
-    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // devices))
+    """Set the CPU threads of this process; None shares the node's cores among the `devices`.
+
+    SLURM may have bound each process to cores of its own, which are shared with nobody; so the
+    share is of the cores that SLURM gave on this node, and never more than this process may use.
+    """
+    mine = len(os.sched_getaffinity(0))
+    on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", mine))
+    torch.set_num_threads(num_threads or max(1, min(mine, on_node // devices)))

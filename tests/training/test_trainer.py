@@ -74,3 +74,28 @@ def test_processes_share_the_cores_unless_told_otherwise():
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("mine", "on_node", "devices", "threads"),
+    [
+        (8, 64, 8, 8),  # each process is bound to cores of its own
+        (64, 64, 8, 8),  # all may use all of them
+        (16, 64, 8, 8),  # bound to a socket that two share
+        (1, 64, 8, 1),  # bound to one core, whatever the node has
+        (4, None, 2, 2),  # without SLURM
+    ],
+)
+def test_cores_that_slurm_has_shared_out_are_not_shared_again(
+    monkeypatch, mine, on_node, devices, threads
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(mine)))
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    if on_node:
+        monkeypatch.setenv("SLURM_CPUS_ON_NODE", str(on_node))
+    before = torch.get_num_threads()
+    try:
+        limit_threads(None, devices)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
