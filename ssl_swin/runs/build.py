@@ -14,7 +14,6 @@ from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
@@ -53,8 +52,6 @@ def build(config: RunConfig, resume_from: Path | None = None) -> Run:
         UserError: If the config does not fit the data, the network or the run folder.
     """
     data, training, kind = config.data, config.training, kind_of(config)
-    if data.decoder == "gpu" and not torch.cuda.is_available():
-        raise UserError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
     sets = open_sets(data)
     shards = join(sets)
     start = find_start(config, kind, shards.describe(), resume_from)
@@ -177,7 +174,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
     )
     labels, in_chans = _labels(config), len(data.mean)
     stream = ImageStream(shards, transform, img_size, in_chans, labels, data.decoder)
-    return Heldout(stream.on_cpu(), config.training.micro_batch_size)
+    return Heldout(stream, config.training.micro_batch_size)
 
 
 def _check_cache(
