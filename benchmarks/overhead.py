@@ -97,9 +97,6 @@ class NoImages:
     def __len__(self) -> int:
         return int(SHARDS.sum())
 
-    def on_cpu(self) -> "NoImages":
-        return self
-
     def __getitems__(self, share: Share) -> dict[str, Tensor]:
         num = len(share.index)
         return {

@@ -120,3 +120,10 @@ def test_a_config_is_read_with_what_goes_before_it():
 def test_the_nearest_name_is_told_by_its_end_too():
     assert nearest("epoch", ["optim.epochs", "seed"]) == "; did you mean optim.epochs?"
     assert nearest("xyz", ["seed"]) == ""
+
+
+def test_a_decoder_that_is_gone_is_refused_with_those_there_are():
+    config, _ = read_config("pretrain", [PRETRAIN, "--data.decoder=pil"])
+    assert config.data.decoder == "pil"
+    with pytest.raises(UserError, match=r"data\.decoder.*'fast', 'pil'.*gpu"):
+        read_config("pretrain", [PRETRAIN, "--data.decoder=gpu"])

@@ -46,9 +46,8 @@ class DataConfig:
     """Smallest and largest width over height of a random crop."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How crops are resized."""
-    decoder: Literal["fast", "pil", "gpu"] = "fast"
-    """How JPEGs are decoded and resized: by libjpeg-turbo and torch, by Pillow (reference), or on
-    the GPU that trains, which leaves less to loader processes."""
+    decoder: Literal["fast", "pil"] = "fast"
+    """How JPEGs are decoded and resized: by libjpeg-turbo and torch, or by Pillow (reference)."""
     hflip: float = 0.5
     """Probability of a horizontal flip, [0, 1]."""
     crop_pct: float = 0.875

@@ -15,7 +15,6 @@ from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
@@ -60,8 +59,6 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         say(line)
     config = start.config
     data, training = config.data, config.training
-    if data.decoder == "gpu" and not torch.cuda.is_available():
-        raise UserError("data.decoder=gpu, but this machine shows no GPU; use fast or pil")
     labels, places = _labels(config), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
@@ -179,7 +176,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
     )
     labels, in_chans = _labels(config), len(data.mean)
     stream = ImageStream(shards, transform, img_size, in_chans, labels, data.decoder)
-    return Heldout(stream.on_cpu(), config.training.micro_batch_size)
+    return Heldout(stream, config.training.micro_batch_size)
 
 
 def _check_cache(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -12,7 +11,6 @@ from ssl_swin.data.batches.loader import loader, num_in_flight
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.lanes import Order, Share
 from ssl_swin.data.order.shares import EvaluationShares, Shares
-from ssl_swin.data.pixels import on_device
 from ssl_swin.data.remote.ahead import TrackedShares
 from ssl_swin.data.remote.need import Needs
 from ssl_swin.data.shards.storage import Prefetch
@@ -44,7 +42,6 @@ class StreamModule(LightningDataModule):
         self.stream, self.order, self.heldout = stream, order, heldout
         self.steps, self.num_workers = steps, num_workers
         self._ahead: Prefetch | None = None
-        self._on_cpu = stream.on_cpu()
 
     def train_dataloader(self) -> DataLoader:
         """Return this rank's shares of the rest of the run."""
@@ -62,18 +59,6 @@ class StreamModule(LightningDataModule):
             self._ahead.close()
             self._ahead = None
 
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        """Move a batch, and decode there what was left to the device."""
-        jpegs = {name: batch.pop(name) for name in on_device.KEYS if name in batch}
-        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
-        for place in on_device.fill(moved["image"], **jpegs) if jpegs else ():
-            asked = Share(batch["epoch"][[place]].numpy(), batch["index"][[place]].numpy())
-            for name, value in self._on_cpu.__getitems__(asked).items():
-                moved[name][place] = value[0].to(device)
-        return moved
-
     def heldout_dataloader(self) -> DataLoader | None:
         """Return this rank's share of the held-out images, each read once over all ranks."""
         if self.heldout is None:
@@ -86,6 +71,6 @@ class StreamModule(LightningDataModule):
 
     def fixed_images(self, num: int) -> Batch:
         """Return `num` images spread over the held-out set, or else the training set."""
-        stream = self.heldout.stream if self.heldout else self._on_cpu
+        stream = self.heldout.stream if self.heldout else self.stream
         index = np.linspace(0, len(stream) - 1, min(num, len(stream))).astype(np.int64)
         return stream.__getitems__(Share(0, index))

@@ -9,7 +9,6 @@ from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.errors import UserError
 from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import read_weights
 from ssl_swin.runs.build import build
@@ -107,12 +106,6 @@ def test_an_encoder_is_handed_on_and_other_colours_are_told(finetune, two_step_r
     assert not torch.equal(
         build(replace(given, encoder=None)).module.network.encoder.mask_token, state["mask_token"]
     )
-
-
-def test_a_machine_without_a_gpu_cannot_decode_on_one(pretrain, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="this machine shows no GPU; use fast or pil"):
-        build(replace(pretrain, data=replace(pretrain.data, decoder="gpu")))
 
 
 def test_without_held_out_images_it_says_so(pretrain, capsys):

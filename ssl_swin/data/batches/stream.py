@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels import on_device
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.render import EncodedSample, Renderer
 from ssl_swin.data.pixels.transforms import Transform
@@ -34,8 +33,6 @@ class ImageStream(Dataset):
         `epoch` int64 (batch,), the pass over its set that it belongs to, counted from 0;
         `replaced` int64 (batch,), the place of the unreadable sample it stands in for, else -1;
         `label` int64 (batch,), if labels are asked for.
-    With the decoder "gpu", one of `render.DECODERS`, `on_device.pack` adds files, and their images
-    are still to be decoded.
     """
 
     def __init__(
@@ -69,30 +66,18 @@ class ImageStream(Dataset):
         index, epoch, replaced, *labels, images = (tensor.numpy() for tensor in batch.values())
         epoch[:], replaced[:] = share.epoch, -1
         shard, row = self.shards.locate(share.index)  # (batch,) -> (batch,), (batch,)
-        deferred: list[tuple[int, EncodedSample]] = []
         for start in range(0, num, PREPARED_TOGETHER):
             places = range(start, min(start + PREPARED_TOGETHER, num))
             candidates = [self._candidates(*map(int, (shard[i], row[i], epoch[i]))) for i in places]
             first = [next(rest) for rest in candidates]
-            for place, (found, sample), rest in zip(places, first, candidates, strict=True):
-                if self.renderer.defers(sample):
-                    deferred.append((place, sample))
-                else:
-                    found = self._write(chain([(found, sample)], rest), images[place])
+            for place, sample, rest in zip(places, first, candidates, strict=True):
+                found = self._write(chain([sample], rest), images[place])
                 index[place] = share.index[place] + (found - row[place])
                 if found != row[place]:
                     replaced[place] = share.index[place]
                 if self.labels is not None:
                     labels[0][place] = self.labels.read(self.reader, int(shard[place]), found)
-        if self.renderer.decoder == "gpu":
-            batch |= on_device.pack(deferred)
         return batch
-
-    def on_cpu(self) -> "ImageStream":
-        """Return a stream of the same images that leaves nothing to the device."""
-        decoder = "fast" if self.renderer.decoder == "gpu" else self.renderer.decoder
-        sizes = self.img_size, self.in_chans
-        return ImageStream(self.shards, self.renderer.transform, *sizes, self.labels, decoder)
 
     def explain(self, index: int) -> tuple[str, str, str]:
         """Return the shard's name, the key, and why the image cannot be decoded, for a report.

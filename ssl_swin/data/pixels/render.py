@@ -2,7 +2,7 @@
 
 There are three steps, because a batch prepares many samples in one go, and `doctor.py` times each
 step. The decoder "pil" is the reference. "fast" does the same to JPEGs by libjpeg-turbo and torch,
-and is "pil" for everything else. "gpu" is "fast", but leaves JPEGs to `on_device.py`.
+and is "pil" for everything else.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,6 @@ from ssl_swin.data.pixels.crop import Crop, cut_region, to_image
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.jpeg import Jpeg, Region, open_jpeg
 from ssl_swin.data.pixels.transforms import Transform
-
-DECODERS = ("fast", "pil", "gpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class EncodedSample:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Makes grey (1) or RGB (3 channels) pixels of bytes, by one of `DECODERS`."""
+    """Makes grey (1) or RGB (3 channels) pixels of bytes; the decoder is "fast" or "pil"."""
 
     transform: Transform
     in_chans: int
@@ -44,11 +42,6 @@ class Renderer:
         jpeg = open_jpeg(data) if self.decoder != "pil" else None
         crop = self.transform.crop(jpeg.size, epoch, index) if jpeg is not None else None
         return EncodedSample(data, (epoch, index), jpeg, crop)
-
-    def defers(self, sample: EncodedSample) -> bool:
-        """Whether the device decodes this sample."""
-        here = self.decoder != "gpu" or self.transform.changes_colours
-        return not here and sample.jpeg is not None
 
     def decode(self, sample: EncodedSample) -> Region | Image.Image:
         """Decode what the crop needs: a region by the fast way, else as `formats.decode`."""
