@@ -52,7 +52,8 @@ class FinetuneConfig:
     num_classes: int
     """Classes, numbered from 0."""
     encoder: str | None = None
-    """encoder.safetensors, a pretraining run's folder, or an official .pth; null: from scratch."""
+    """encoder.safetensors, a pretraining run's folder, or a file with a Swin of timm or of others;
+    null: from scratch."""
     seed: int = 0
     """Seed of everything drawn, 0 or more."""
     model: ModelConfig = field(default_factory=lambda: ModelConfig(drop_path_rate=0.1))

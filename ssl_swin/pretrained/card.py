@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_swin.files import replacing
 from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.tensors import read_tensors
+from ssl_swin.pretrained.tensors import opened
 
 ENCODER_FILE = "encoder.safetensors"
 FORMAT_VERSION = 2
@@ -96,14 +96,16 @@ class Weights(NamedTuple):
     mean: tuple[float, ...] | None = None  # None if unknown
     std: tuple[float, ...] | None = None
     card: EncoderCard | None = None  # if the file has one
+    told: str = "an encoder with its card"  # what was recognised, and what was left out
 
 
 def read_encoder(path: Path) -> Weights | None:
     """Read what :func:`write_encoder` wrote, if its format version is known."""
     if path.suffix != ".safetensors":
         return None
-    state, metadata = read_tensors(path)
-    if _METADATA_KEY not in metadata:
-        return None
-    card = EncoderCard.from_json(metadata[_METADATA_KEY])
+    with opened(path) as file:
+        if _METADATA_KEY not in file.metadata:
+            return None
+        card = EncoderCard.from_json(file.metadata[_METADATA_KEY])
+        state = {name: file.read(name) for name in file.names}
     return Weights(state, card.architecture, card.mean, card.std, card)

@@ -32,7 +32,7 @@ def check_state(
         ],
     }
     if any(problems.values()):
-        told = "; ".join(f"{len(p)} {what}: {_some(p)}" for what, p in problems.items() if p)
+        told = "; ".join(f"{len(p)} {what}: {some(p)}" for what, p in problems.items() if p)
         raise PretrainedMismatch(
             f"the weights do not fit the model: {told}; allowed to be missing: "
             f"{', '.join(may_be_missing) or 'nothing'}; build the model with the architecture of "
@@ -41,5 +41,6 @@ def check_state(
     return tuple(missing)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def some(names: Collection[str]) -> str:
+    """List the first of many names."""
+    return ", ".join([*names][:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

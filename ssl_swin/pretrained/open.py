@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.pretrained.card import ENCODER_FILE, EncoderCard, Weights, read_encoder
-from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
+from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
 from ssl_swin.pretrained.official import read_official
+from ssl_swin.pretrained.tensors import is_tensor_file, opened
 from ssl_swin.pretrained.timm import read_timm
 from ssl_swin.pretrained.window import resize_tables
 
@@ -29,7 +30,8 @@ It returns None for a file of another format, and raises PretrainedMismatch for 
 
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
 _ALLOWED = (
-    f"give an {ENCODER_FILE}, a run folder that holds one, an official .pth, or weights of timm"
+    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin (version 1) of timm, of the "
+    "official code or of this one, alone or in a checkpoint of torch.save, or as .safetensors"
 )
 
 
@@ -56,7 +58,7 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
         PretrainedMismatch: If the file cannot be read, or the weights do not fit after the changes.
         UserError: If no encoder can be built with the changes.
     """
-    weights = _read(Path(source))
+    weights = find_weights(source)
     encoder = build_encoder(**(weights.architecture | changes))
     missing = load_into(encoder, weights.state, weights.card)
     own = encoder.state_dict()
@@ -69,17 +71,30 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
 
 
 def read_weights(source: Path) -> tuple[dict[str, Tensor], EncoderCard | None]:
-    """Read weights, under the encoder's names, and their card, which files from elsewhere lack.
+    """Read weights and their card as :func:`find_weights` does, which raises the same."""
+    weights = find_weights(source)
+    return weights.state, weights.card
 
-    The source is an ``encoder.safetensors``, a run folder that holds one, a ``.pth`` of the
-    official SimMIM or Swin code, or a state dict of timm's.
+
+def find_weights(source: Path) -> Weights:
+    """Read weights, under the encoder's names, and what is known of them.
+
+    The source is an ``encoder.safetensors``, a run folder that holds one, or a file that holds a
+    Swin's weights under the names of timm, of the official SimMIM or Swin code, or ours: alone, or
+    in a checkpoint of timm, Lightning or another trainer, of a module in DDP or compiled, or not.
 
     Raises:
         FileNotFoundError: If there is no such file.
         PretrainedMismatch: If the file cannot be read as encoder weights.
     """
-    weights = _read(Path(source))
-    return weights.state, weights.card
+    source = Path(source)
+    path = source / ENCODER_FILE if source.is_dir() else source
+    if not path.is_file():
+        raise FileNotFoundError(f"no encoder weights at {path}; {_ALLOWED}")
+    for read in WEIGHT_FORMATS.values():
+        if (weights := read(path)) is not None:
+            return weights
+    raise PretrainedMismatch(f"{path} is of an unknown kind{_holds(path)}; {_ALLOWED}")
 
 
 def load_into(
@@ -104,14 +119,11 @@ def load_into(
     return missing
 
 
-def _read(source: Path) -> Weights:
-    path = source / ENCODER_FILE if source.is_dir() else source
-    if not path.is_file():
-        raise FileNotFoundError(f"no encoder weights at {path}; {_ALLOWED}")
-    for read in WEIGHT_FORMATS.values():
-        if (weights := read(path)) is not None:
-            return weights
-    raise PretrainedMismatch(f"{path} is of an unknown kind; {_ALLOWED}")
+def _holds(path: Path) -> str:
+    if not is_tensor_file(path):
+        return ""
+    with opened(path) as file:
+        return f": it holds {len(file.names)} tensors, {some(file.names)}"
 
 
 def _check_architecture(encoder: Encoder, card: EncoderCard) -> None:

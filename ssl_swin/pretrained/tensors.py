@@ -5,8 +5,11 @@ import io
 import math
 import pickle
 import zipfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
@@ -26,6 +29,9 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+_PICKLE = b"\x80\x02"  # how a file of torch before 1.6 begins: a pickle of protocol 2
+Kind = TypeVar("Kind")
 # What unpickling, or torch, can raise on a file that says something impossible.
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -39,42 +45,67 @@ _UNREADABLE = (
 )
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors of a file and leave everything else in it alone.
+@dataclass(frozen=True)
+class TensorFile:
+    """An opened file of tensors, which are read one by one."""
+
+    path: Path
+    names: tuple[str, ...]
+    """Of all tensors; one in a dictionary has that dictionary's key before its own, and a dot."""
+    metadata: dict[str, str]
+    """What a ``.safetensors`` says of itself."""
+    read: Callable[[str], Tensor]
+    """Name -> tensor, on the CPU."""
+
+
+def is_tensor_file(path: Path) -> bool:
+    """Say whether a file looks like one of tensors: by its first bytes, or by its name."""
+    if path.suffix in _SUFFIXES:
+        return True
+    begins = _first_bytes(path)
+    return begins.startswith(_PICKLE) or (
+        zipfile.is_zipfile(path) and any(name.endswith("/data.pkl") for name in _members(path))
+    )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TensorFile]:
+    """Open the tensors of a file and leave everything else in it alone.
 
     Official checkpoints pickle a configuration object of another package beside the weights. Here
     the pickle may only describe tensors; whatever else it names becomes an inert placeholder, so
-    nothing in the file is imported or run.
-
-    Returns:
-        The tensors, on the CPU, and what a ``.safetensors`` says of itself. Any other file is in
-        torch's zip format.
+    nothing in the file is imported or run. Files that torch wrote before 1.6 are left to its own
+    restricted unpickler.
 
     Raises:
-        PretrainedMismatch: If the file is in neither format, is damaged, or holds no weights.
+        PretrainedMismatch: If the file is of no such format, is damaged, or names no tensor; also
+            within the block, if a tensor is damaged.
     """
-    if path.suffix == ".safetensors":
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                names = file.keys()
-                return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-        except safetensors.SafetensorError as error:
-            raise PretrainedMismatch(
-                f"{path} is not a complete safetensors file: {error}; fetch it again"
-            ) from error
-    if not zipfile.is_zipfile(path):
-        raise PretrainedMismatch(
-            f"{path} is not in torch's zip format, which torch has written since 1.6; if you trust "
-            "the file, load it with torch.load and save its 'model' again, or fetch it again"
-        )
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _read_archive(archive, path), {}
+        if path.suffix == ".safetensors":
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                yield TensorFile(path, tuple(file.keys()), metadata, file.get_tensor)
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield _open_archive(archive, path)
+        else:
+            yield _open_legacy(path)
+    except safetensors.SafetensorError as error:
+        raise PretrainedMismatch(
+            f"{path} is not a complete safetensors file: {error}; fetch it again"
+        ) from error
     except zipfile.BadZipFile as error:
         raise PretrainedMismatch(f"{path} is damaged: {error}; fetch it again") from error
 
 
-def _read_archive(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all that :func:`opened` opens; it raises the same."""
+    with opened(path) as file:
+        return {name: file.read(name) for name in file.names}
+
+
+def _open_archive(archive: zipfile.ZipFile, path: Path) -> TensorFile:
     names = {name.partition("/")[2]: name for name in archive.namelist()}
     if "data.pkl" not in names:
         raise PretrainedMismatch(
@@ -84,24 +115,80 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> dict[str, Tensor]:
         raise PretrainedMismatch(f"{path} was written on a big-endian machine; save it again")
     try:
         content = _TensorUnpickler(io.BytesIO(archive.read(names["data.pkl"]))).load()
+        recipes = dict(_named(content, _Recipe))
     except _UNREADABLE as error:
         raise PretrainedMismatch(f"{path} has an unreadable data.pkl: {error}") from error
-    model = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(model, dict) or not any(isinstance(v, _Recipe) for v in model.values()):
-        raise PretrainedMismatch(f"{path} holds no weights, neither at the top nor under 'model'")
+    _require_tensors(recipes, content, path)
 
     def storage(key: str, dtype: torch.dtype) -> Tensor:
         raw = bytearray(archive.read(names[f"data/{key}"]))
         return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
 
+    def read(name: str) -> Tensor:
+        try:
+            return recipes[name].build(storage)
+        except _UNREADABLE as error:
+            raise PretrainedMismatch(f"{path} has an unreadable tensor {name}: {error}") from error
+
+    return TensorFile(path, tuple(recipes), {}, read)
+
+
+def _open_legacy(path: Path) -> TensorFile:
+    begins = _first_bytes(path)
+    if not begins.startswith(_PICKLE):
+        cut = begins.startswith(b"PK") and ", and is cut short if torch wrote it"
+        raise PretrainedMismatch(
+            f"{path} is no file of torch.save or safetensors: it begins with {begins[:16]!r}"
+            f"{cut or ''}; fetch it again"
+        )
     try:
-        return {
-            str(key): value.build(storage)
-            for key, value in model.items()
-            if isinstance(value, _Recipe)
-        }
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = dict(_named(content, Tensor))
     except _UNREADABLE as error:
-        raise PretrainedMismatch(f"{path} has an unreadable tensor: {error}") from error
+        raise PretrainedMismatch(
+            f"{path} is damaged, or pickles more than tensors in the way torch did before 1.6 "
+            f"({str(error).splitlines()[0]}); fetch it again, or, if you trust it, load it with "
+            "torch.load(..., weights_only=False) and torch.save the state_dict alone"
+        ) from error
+    _require_tensors(tensors, content, path)
+    return TensorFile(path, tuple(tensors), {}, tensors.__getitem__)
+
+
+def _named(content: Any, kind: type[Kind]) -> Iterator[tuple[str, Kind]]:
+    """Find what is of a kind in nested dictionaries, each of which is entered once."""
+    entered: set[int] = set()
+
+    def walk(part: Any, before: str) -> Iterator[tuple[str, Kind]]:
+        if isinstance(part, kind):
+            yield before, part
+        elif isinstance(part, dict) and id(part) not in entered:
+            entered.add(id(part))
+            for key, value in part.items():
+                yield from walk(value, f"{before}.{key}" if before else str(key))
+
+    return walk(content, "")
+
+
+def _require_tensors(tensors: Collection[str], content: Any, path: Path) -> None:
+    if set(tensors) - {""}:
+        return
+    keys = [f"{key!r}" for key in content][:5] if isinstance(content, dict) else []
+    what = "an object other than a dictionary"
+    if isinstance(content, dict):
+        what = f"a dictionary of {', '.join(keys)}" if keys else "an empty dictionary"
+    raise PretrainedMismatch(
+        f"{path} holds no tensors with names, but {what}; torch.save the model's state_dict() there"
+    )
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
 
 
 class _Inert:
@@ -135,6 +222,11 @@ class _Recipe(_Inert):
         return storage(key, dtype).as_strided(size, stride, offset).clone()
 
 
+def _parameter(data: Any, *_rest: Any) -> Any:
+    """Take a parameter for the tensor that it is."""
+    return data
+
+
 class _Dict(collections.OrderedDict[Any, Any]):
     """A mapping whose pickled attributes are left out."""
 
@@ -151,6 +243,8 @@ class _TensorUnpickler(pickle.Unpickler):
             return _Dict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _Recipe
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _parameter
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         return _Inert

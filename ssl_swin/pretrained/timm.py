@@ -10,7 +10,8 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from ssl_swin.pretrained.card import Weights
-from ssl_swin.pretrained.tensors import read_tensors
+from ssl_swin.pretrained.found import find_swin
+from ssl_swin.pretrained.tensors import is_tensor_file, opened
 
 _PREFIX = "backbone."
 _PATCHES = "backbone.patch_embed.proj.weight"
@@ -20,11 +21,17 @@ _NAMES = {128: "swin_base_patch4_window7_224", 192: "swin_large_patch4_window7_2
 
 
 def read_timm(path: Path) -> Weights | None:
-    """Read the state dict of a Swin of timm, with or without its head."""
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
+    """Read a Swin under timm's names, or ours without a card, wrapped or not."""
+    if not is_tensor_file(path):
         return None
-    state = from_timm(read_tensors(path)[0])
-    return swin_weights(state) if is_swin(state) else None
+    with opened(path) as file:
+        found = find_swin(file.names)
+        if found is None:
+            return None
+        state = from_timm(found.read(file))
+    if found.is_ours:
+        return Weights(state, sizes_of(state), told=found.told("our Swin without a card"))
+    return swin_weights(state, found.told("timm's Swin"))
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -39,23 +46,22 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give timm's weights, without classification head, the names they have in our SwinEncoder."""
-    return {_PREFIX + key: value for key, value in state.items() if not key.startswith("head.")}
+    return {
+        key if key == "mask_token" else _PREFIX + key: value
+        for key, value in state.items()
+        if not key.startswith("head.")
+    }
 
 
-def is_swin(state: Mapping[str, Tensor]) -> bool:
-    """Say whether these are weights of a Swin (version 1), under our names."""
-    return _PATCHES in state and _TABLE.format(0) in state
-
-
-def swin_weights(state: dict[str, Tensor]) -> Weights:
+def swin_weights(state: dict[str, Tensor], told: str) -> Weights:
     """Describe weights of a Swin that have no card, under our names.
 
     Those for three channels were trained on ImageNet.
     """
     architecture = sizes_of(state)
     if architecture["in_chans"] != 3:
-        return Weights(state, architecture)
-    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+        return Weights(state, architecture, told=told)
+    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, told=told)
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:

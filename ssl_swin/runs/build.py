@@ -18,7 +18,7 @@ from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.pretrained.open import load_into, read_weights
+from ssl_swin.pretrained.open import find_weights, load_into
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sizes import Sizes, count_steps, open_set, open_sets, order_of
@@ -114,8 +114,10 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
 def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -> Learner:
     classifier, data, optim = build_classifier(config), config.data, config.optim
     if config.encoder is not None and is_new:
-        state, card = read_weights(Path(config.encoder))
-        load_into(classifier.encoder, state, card)
+        weights = find_weights(Path(config.encoder))
+        missing, card = load_into(classifier.encoder, weights.state, weights.card), weights.card
+        lacks = f"; it lacks {', '.join(missing)}, which stays as it starts" if missing else ""
+        say(f"{config.encoder}: {weights.told}{lacks}")
         if card is not None and (card.mean, card.std) != (data.mean, data.std):
             say(
                 f"the encoder was trained with data.mean={card.mean} and data.std={card.std}, this "

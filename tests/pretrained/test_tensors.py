@@ -6,6 +6,7 @@ import types
 import zipfile
 
 import pytest
+import safetensors.torch
 import torch
 
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
@@ -17,6 +18,10 @@ def equal(one, other):
     for key in one:
         assert one[key].dtype == other[key].dtype
         assert torch.equal(one[key], other[key])
+
+
+def unwrapped(tensors):
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 
 def state_of_many_kinds():
@@ -39,13 +44,13 @@ def state_of_many_kinds():
 def test_weights_are_read_as_torch_reads_them(tmp_path, wrap):
     state = state_of_many_kinds()
     torch.save(wrap(state), tmp_path / "c.pth")
-    equal(read_tensors(tmp_path / "c.pth")[0], state)
+    equal(unwrapped(read_tensors(tmp_path / "c.pth")), state)
 
 
 def test_weights_of_a_module_are_read(tmp_path):
     module = torch.nn.BatchNorm1d(4)  # its state_dict carries pickled attributes
     torch.save({"model": module.state_dict()}, tmp_path / "c.pth")
-    equal(read_tensors(tmp_path / "c.pth")[0], dict(module.state_dict()))
+    equal(unwrapped(read_tensors(tmp_path / "c.pth")), dict(module.state_dict()))
 
 
 def test_configuration_objects_beside_the_weights_are_left_alone(tmp_path, monkeypatch):
@@ -63,7 +68,7 @@ def test_configuration_objects_beside_the_weights_are_left_alone(tmp_path, monke
     state = {"weight": torch.randn(2, 2)}
     torch.save({"config": config, "model": state}, tmp_path / "c.pth")
     monkeypatch.delitem(sys.modules, "yacs_like")
-    equal(read_tensors(tmp_path / "c.pth")[0], state)
+    equal(unwrapped(read_tensors(tmp_path / "c.pth")), state)
 
 
 class Hostile:
@@ -88,10 +93,10 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path, place, function):
     }[place]
     torch.save(content, tmp_path / "c.pth")
     if place == "as":
-        with pytest.raises(PretrainedMismatch, match="holds no weights"):
+        with pytest.raises(PretrainedMismatch, match="holds no tensors"):
             read_tensors(tmp_path / "c.pth")
     else:
-        equal(read_tensors(tmp_path / "c.pth")[0], state)
+        equal(unwrapped(read_tensors(tmp_path / "c.pth")), state)
     assert not target.exists()
 
 
@@ -133,17 +138,66 @@ def test_a_tensor_may_not_reach_outside_its_storage(tmp_path):
         read_tensors(tmp_path / "c.pth")
 
 
-def test_files_of_another_kind_are_refused(tmp_path):
-    torch.save(
-        {"model": {"w": torch.zeros(1)}},
-        tmp_path / "old.pth",
-        _use_new_zipfile_serialization=False,
-    )
-    with pytest.raises(PretrainedMismatch, match="not in torch's zip format"):
-        read_tensors(tmp_path / "old.pth")
-    (tmp_path / "pickle.pth").write_bytes(pickle.dumps({"model": {}}))
-    with pytest.raises(PretrainedMismatch, match="not in torch's zip format"):
-        read_tensors(tmp_path / "pickle.pth")
-    torch.save({"epoch": 3}, tmp_path / "none.pth")
-    with pytest.raises(PretrainedMismatch, match="holds no weights"):
-        read_tensors(tmp_path / "none.pth")
+def legacy(content, path):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def test_what_torch_wrote_before_its_zip_format_is_read_if_it_is_tensors_alone(tmp_path):
+    state = state_of_many_kinds()
+    legacy({"model": state}, tmp_path / "old.pth")
+    equal(unwrapped(read_tensors(tmp_path / "old.pth")), state)
+    target = tmp_path / "ran"
+    legacy({"model": state, "x": Hostile(os.system, f"touch {target}")}, tmp_path / "bad.pth")
+    with pytest.raises(PretrainedMismatch, match="save the state_dict alone"):
+        read_tensors(tmp_path / "bad.pth")
+    assert not target.exists()
+
+
+def test_parameters_are_read_and_a_dictionary_is_entered_once(tmp_path):
+    one = {"w": torch.nn.Parameter(torch.ones(2))}
+    content = {"a": {"b": one}, "again": one, "deep": {1: {"w": torch.zeros(1)}}}
+    content["itself"] = content
+    torch.save(content, tmp_path / "c.pth")
+    tensors = read_tensors(tmp_path / "c.pth")
+    assert list(tensors) == ["a.b.w", "deep.1.w"]
+    assert torch.equal(tensors["a.b.w"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (pickle.dumps({"model": {}}, protocol=2), "damaged, or pickles more than tensors"),
+        (b"<!DOCTYPE html>", "begins with b'<!DOCTYPE html>'; fetch it again"),
+        (b"", "begins with b''"),
+    ],
+)
+def test_what_is_no_file_of_tensors_is_refused(tmp_path, content, told):
+    (tmp_path / "c.pth").write_bytes(content)
+    with pytest.raises(PretrainedMismatch, match=told):
+        read_tensors(tmp_path / "c.pth")
+
+
+def test_a_file_cut_short_is_refused(tmp_path):
+    for name in ("c.pth", "c.safetensors"):
+        path = tmp_path / name
+        save = torch.save if name == "c.pth" else safetensors.torch.save_file
+        save({"w": torch.randn(64, 64)}, path)
+        path.write_bytes(path.read_bytes()[:3000])
+        with pytest.raises(PretrainedMismatch, match=r"cut short|not a complete"):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({}, "an empty dictionary"),
+        ({"epoch": 3, "lr": 1}, "a dictionary of 'epoch', 'lr'"),
+        (torch.zeros(1), "other than a dictionary"),
+        ([torch.zeros(1)], "other than a dictionary"),
+        (torch.nn.Linear(1, 1), "other than a dictionary"),
+    ],
+)
+def test_a_file_without_named_tensors_says_what_it_holds(tmp_path, content, told):
+    torch.save(content, tmp_path / "c.pth")
+    with pytest.raises(PretrainedMismatch, match=rf"{told}; torch\.save the model's state_dict"):
+        read_tensors(tmp_path / "c.pth")

@@ -11,6 +11,7 @@ from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import read_weights
+from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.runs.build import build
 
 GREY = {"mean": (0.5,), "std": (0.5,), "num_workers": 0}
@@ -106,6 +107,18 @@ def test_an_encoder_is_handed_on_and_other_colours_are_told(finetune, two_step_r
     assert not torch.equal(
         build(replace(given, encoder=None)).module.network.encoder.mask_token, state["mask_token"]
     )
+
+
+def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run, capsys, tmp_path):
+    state = to_timm(read_weights(two_step_run[1])[0])
+    wrapped = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
+    torch.save(wrapped, tmp_path / "theirs.ckpt")
+    model = replace(MODEL, window_size=8)
+    build(replace(finetune, model=model, encoder=str(tmp_path / "theirs.ckpt")))
+    assert (
+        f"theirs.ckpt: timm's Swin under 'state_dict.module.', {len(state)} tensors taken, "
+        "none left out; it lacks mask_token, which stays as it starts\n"
+    ) in capsys.readouterr().out
 
 
 def test_without_held_out_images_it_says_so(pretrain, capsys):

@@ -10,4 +10,5 @@ def read_toy(path):
     if path.suffix != ".npz":
         return None
     with np.load(path) as arrays:
-        return swin_weights(from_timm({key: torch.from_numpy(arrays[key]) for key in arrays}))
+        state = from_timm({key: torch.from_numpy(arrays[key]) for key in arrays})
+    return swin_weights(state, "a toy's Swin")
