@@ -36,6 +36,7 @@ from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import preemption
 from ssl_swin.training.bad_samples import BadSamples
+from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
@@ -54,7 +55,7 @@ SHARDS, GLOBAL_BATCH, LOG_EVERY = np.full(1000, 1281), 256, 20  # the size of Im
 WARMUP_STEPS = 60
 HOUR = timedelta(hours=1)
 PARTS = {
-    "agreeing": ("Meeting", "BadSamples"),
+    "agreeing": ("Meeting", "BadSamples", "BadSteps"),
     "logging": ("Scalars", "ProgressBar", "Clock", "DataWait", "Measurement"),
     "order-keeping": ("SetOrder", "Ledger"),
     "watching, saving": ("Watchdog", "Checkpoints"),
@@ -142,9 +143,11 @@ def callbacks(folder: RunFolder, stop_step: int) -> list[Callback]:
     writer = CheckpointWriter(folder, ownership.require, background=False)
     saving = Checkpoints(writer, meeting, 0, 0, {}, print)
     measurement, bar = Measurement(10**9, 10**9), ProgressBar(0, stop_step)
-    bad = BadSamples(folder, stream, 0.01, (LOG_EVERY, 1000), meeting)
+    samples = BadSamples(folder, stream, 0.01, (LOG_EVERY, 1000), meeting)
+    steps = BadSteps(10, (LOG_EVERY, 1000), meeting)
     scalars, ledger = Scalars(LOG_EVERY, clock), Ledger(folder, 1)
-    listed = [watchdog, ledger, meeting, bad, scalars, measurement, saving, bar, DataWait(0), clock]
+    counting = [ledger, meeting, samples, steps, scalars, measurement]
+    listed = [watchdog, *counting, saving, bar, DataWait(0), clock]
     for callback in listed:
         hook = callback.on_train_batch_end
         callback.on_train_batch_end = timed(type(callback).__name__, hook)

@@ -26,6 +26,8 @@ class TrainingConfig:
     """CPU threads per training process; null: the cores, shared out."""
     deterministic: bool = False
     """Bit-equal repeats on CUDA, slower."""
+    max_bad_steps: int = layout_setting(10)
+    """Steps in a row whose loss or gradient may be not finite; they change nothing."""
     checkpoint_every_steps: int = layout_setting(1000)
     """Steps between checkpoints; 0 for none."""
     checkpoint_every_min: float = layout_setting(15.0)
@@ -50,4 +52,4 @@ class TrainingConfig:
         intervals = ("validate_every_epochs", "log_every_steps")
         require_all("be greater than 0", "training", self, *counts, *intervals)
         may_be_0 = ("checkpoint_every_steps", "checkpoint_every_min", "step_timeout_s")
-        require_all("be 0 or more", "training", self, *may_be_0)
+        require_all("be 0 or more", "training", self, "max_bad_steps", *may_be_0)

@@ -18,7 +18,7 @@ class Summary:
     step: int  # optimiser steps done
     epochs: float
     samples_seen: int
-    train_loss: float | None  # of the last step that was logged
+    train_loss: float | None  # of the last step that was logged with a finite one
     heldout_loss: float | None = None  # validation shards; masked, with fixed masks, if pretrain
     top1: float | None = None  # per cent, after the last epoch, as top5
     top5: float | None = None
@@ -26,6 +26,7 @@ class Summary:
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere
     bad_samples: int = 0  # images that could not be decoded, over all epochs; others replaced them
+    bad_steps: int = 0  # steps whose loss or gradient was not finite; they changed nothing
     lives: int = 1  # how often the run was started
     seconds: float = 0.0  # spent training in the last life
 

@@ -45,6 +45,7 @@ def summarise(run: Run, seconds: float) -> Summary:
         train_loss=metrics.get("train_loss"),
         heldout_loss=metrics.get("heldout_loss"),
         bad_samples=int(metrics.get("bad_samples", 0)),
+        bad_steps=int(metrics.get("bad_steps", 0)),
         lives=run.start.life,
         seconds=seconds,
     )

@@ -19,6 +19,7 @@ from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.export import export_encoder, summarise
 from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.training.bad_samples import BadSamples
+from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
@@ -110,6 +111,8 @@ def describe(run: Run) -> int:
     run.datamodule.steps = (first, first + DRY_RUN_STEPS)
     trainer = _trainer(run, [clock], log=False)
     trainer.fit(module, datamodule=run.datamodule)
+    if module.result is not None and not module.result.finite:
+        say("warning: the loss or the gradient of the last step was not finite")
     step_s, left = clock.last_step_s, stop_step - first  # the first one warms up
     millions = sum(p.numel() for p in module.network.parameters()) / 1e6
     share_size = order.share_size(trainer.world_size - 1, trainer.world_size)
@@ -134,12 +137,21 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
     """
     training, data, folder = run.config.training, run.config.data, run.start.folder
     per_epoch, stop_step, clock = run.order.steps_per_epoch, run.sizes.stop_step, Clock()
-    add_up_every = (training.log_every_steps, training.checkpoint_every_steps)
+    validate_every = training.validate_every_epochs * per_epoch
+    keep_every = training.keep_every_epochs * per_epoch
+    # wherever a checkpoint may be due, so that it holds all counts
+    count_every = (
+        training.log_every_steps,
+        training.checkpoint_every_steps,
+        validate_every,
+        keep_every,
+    )
     callbacks: list[Callback] = [Ledger(folder, run.start.life)] if training.ledger else []
     callbacks += [
-        BadSamples(folder, run.stream, data.max_bad_share, add_up_every, meeting),
+        BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
+        BadSteps(training.max_bad_steps, count_every, meeting),
         Scalars(training.log_every_steps, clock),
-        Measurement(training.validate_every_epochs * per_epoch, stop_step),
+        Measurement(validate_every, stop_step),
     ]
     if run.kind == "pretrain":
         callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
@@ -156,7 +168,7 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
             CheckpointWriter(folder, require_owner, training.async_checkpoint),
             meeting,
             training.checkpoint_every_steps,
-            training.keep_every_epochs * per_epoch,
+            keep_every,
             facts,
             partial(export_encoder, run),
         ),

@@ -55,9 +55,7 @@ class BadSamples(Callback):
         """
         self._pending.append(torch.stack([batch["epoch"], batch["replaced"]], dim=1))
         step = pl_module.step
-        due = any(every and step % every == 0 for every in self.every_steps)
-        ends = trainer.should_stop or step == self.meeting.stop_step
-        if not (due or ends or self.meeting.save_due):
+        if not self.meeting.counts_after(step, self.every_steps):
             return
         pending = torch.cat(self._pending)
         self._pending.clear()

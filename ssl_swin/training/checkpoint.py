@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin.errors import UserError
@@ -69,7 +68,6 @@ class Checkpoints(Callback):
         """Save if it is time, if the run ends here, or if it was asked to stop.
 
         Raises:
-            UserError: If the gradient is not finite.
             LostOwnership: On rank 0, if a newer life owns the folder.
             OSError: If this checkpoint, or the one in the background, cannot be written.
         """
@@ -77,7 +75,6 @@ class Checkpoints(Callback):
         reasons = self._reasons(trainer, pl_module)
         if not reasons:
             return
-        _require_finite(pl_module)
         beat()
         leaving = trainer.should_stop or pl_module.step == self.meeting.stop_step
         state = self._state(trainer, pl_module)
@@ -126,12 +123,3 @@ class Checkpoints(Callback):
             self.writer.require_owner()
             self.export(folder.kept_encoder(epoch))
         self.writer.write(state, copies, reasons)
-
-
-def _require_finite(module: Learner) -> None:
-    assert module.result is not None
-    if not torch.isfinite(module.result.grad_norm):
-        raise UserError(
-            f"the gradient is not finite after step {module.step}; nothing was saved over the last "
-            "checkpoint; lower optim.base_lr or optim.clip_grad, or lengthen optim.warmup_epochs"
-        )

@@ -14,7 +14,7 @@ from ssl_swin.data.order.shares import micro_batch_bounds
 from ssl_swin.draw import Purpose, raw
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.curve import LearningRateCurve, set_lr
-from ssl_swin.training.optim import adamw
+from ssl_swin.training.optim import adamw, step_if
 
 
 class StepResult(NamedTuple):
@@ -22,6 +22,7 @@ class StepResult(NamedTuple):
 
     loss: Tensor  # this rank's part; the parts of all ranks add up to the loss
     grad_norm: Tensor  # of the whole gradient before clipping, the same on every rank
+    finite: Tensor  # whether loss and gradient are, on every rank; if not, the step changed nothing
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,9 @@ class Learner(LightningModule, ABC):
         loss = self._backward(self.prepare(batch))
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         grad_norm = nn.utils.clip_grad_norm_(parameters, self.schedule.clip_grad)
-        optimizer.step()
-        self.result = StepResult(loss, grad_norm)
+        finite = grad_norm.isfinite()
+        step_if(finite, optimizer)
+        self.result = StepResult(loss, grad_norm, finite)
         self.step += 1
 
     def _backward(self, share: Batch) -> Tensor:
@@ -116,7 +118,9 @@ class Learner(LightningModule, ABC):
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
             with nullcontext() if stop == bounds[-1][1] else no_sync():
                 loss = self.loss({name: value[start:stop] for name, value in share.items()})
-                # DDP takes the mean over the ranks; the gradient is their sum.
-                self.manual_backward(loss * self.trainer.world_size)
+                # DDP takes the mean over the ranks; the gradient is their sum. A loss that is not
+                # finite makes the gradient so, and with it that of all ranks.
+                scale = self.trainer.world_size * (1 + 0 * loss.detach())
+                self.manual_backward(loss * scale)
             total = total + loss.detach()
         return total

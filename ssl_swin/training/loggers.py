@@ -8,7 +8,6 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.clock import Clock
@@ -59,26 +58,19 @@ class Scalars(Callback):
         self.every_steps, self.clock = every_steps, clock
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
-        """Log if it is time.
-
-        Raises:
-            UserError: If the loss is not finite; every rank sees the same sum.
-        """
+        """Log if it is time."""
         step = pl_module.step
         if step % self.every_steps:
             return
         assert pl_module.result is not None
         loss = float(trainer.strategy.reduce(pl_module.result.loss.clone(), reduce_op="sum"))
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} after step {step}; the last checkpoint is kept; lower "
-                "optim.base_lr or optim.clip_grad, or lengthen optim.warmup_epochs"
-            )
-        pl_module.metrics["train_loss"] = loss
+        if math.isfinite(loss):
+            pl_module.metrics["train_loss"] = loss
         batch_size, elapsed = pl_module.schedule.global_batch_size, self.clock.step_s
         points = {
             "train/loss": loss,
             "train/grad_norm": float(pl_module.result.grad_norm),
+            "train/bad_steps": pl_module.metrics.get("bad_steps", 0),
             "train/samples_seen": step * batch_size,
             "train/epoch": step / pl_module.schedule.steps_per_epoch,
             "speed/images_per_s": self.clock.num_steps * batch_size / elapsed,
@@ -87,7 +79,8 @@ class Scalars(Callback):
         }
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
-        log(trainer, points)
+        # JSON has no word for what is not finite; `train/bad_steps` tells of it.
+        log(trainer, {name: value for name, value in points.items() if math.isfinite(value)})
         self.clock.reset()
 
 

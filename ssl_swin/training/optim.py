@@ -80,6 +80,18 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=fused)
 
 
+def step_if(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Take a step if the gradient is finite, a bool on the device; else change nothing.
+
+    A fused optimiser looks there by itself, for loss scaling. For another one this waits.
+    """
+    if optimizer.param_groups[0]["fused"]:
+        optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif finite:
+        optimizer.step()
+
+
 def _trained(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
     return (pair for pair in model.named_parameters() if pair[1].requires_grad)
 

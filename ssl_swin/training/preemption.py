@@ -102,6 +102,15 @@ class Meeting(Callback):
             self._agreement.start(self._own_wish(trainer))
             self._pending = True
 
+    def counts_after(self, step: int, every_steps: tuple[int, ...]) -> bool:
+        """Return whether what steps have left on the devices is counted after this one.
+
+        That is at each multiple of one of these numbers, 0 for none, before a checkpoint by the
+        clock, and where the run ends or stops.
+        """
+        due = any(every and step % every == 0 for every in every_steps)
+        return due or bool(self.signal or self.save_due) or step == self.stop_step
+
     def saved(self) -> None:
         """Begin the time to the next checkpoint: one was written."""
         self._saved_at = time.monotonic()

@@ -53,6 +53,8 @@ class ProgressBar(Callback):
         rate = (step - self.start_step) / seconds
         loss = pl_module.metrics.get("train_loss")  # None until the first point is logged
         shown = "" if loss is None else f"loss {loss:.4f}  "
+        bad = pl_module.metrics.get("bad_steps")
+        shown += f"{bad} bad steps  " if bad else ""
         text = f"{shown}{rate * schedule.global_batch_size:.0f} images/s"
         epoch = f"{step / schedule.steps_per_epoch:.1f}"
         if self._bar is not None:

@@ -45,12 +45,18 @@ def test_a_classifier_s_encoder_has_no_masks(run_of, tmp_path):
 
 def test_a_pretraining_is_summarised(run_of):
     run = run_of(pretrain_config, seed=3)
-    run.module.metrics = {"train_loss": 0.5, "heldout_loss": 0.6, "bad_samples": 2.0}
+    run.module.metrics = {
+        "train_loss": 0.5,
+        "heldout_loss": 0.6,
+        "bad_samples": 2.0,
+        "bad_steps": 3,
+    }
     summary = summarise(run, seconds=9.0)
     assert (summary.kind, summary.name, summary.seed) == ("pretrain", "run", 3)
     assert (summary.step, summary.epochs, summary.samples_seen) == (5, 2.5, 120)
     assert (summary.train_loss, summary.heldout_loss) == (0.5, 0.6)
-    assert (summary.bad_samples, summary.lives, summary.seconds) == (2, 1, 9.0)
+    assert (summary.bad_samples, summary.bad_steps) == (2, 3)
+    assert (summary.lives, summary.seconds) == (1, 9.0)
     assert (summary.top1, summary.num_labels, summary.start) == (None, None, None)
 
 

@@ -17,7 +17,7 @@ from ssl_swin.training.preemption import Meeting
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
 
-ALL = ["Ledger", "BadSamples", "Scalars", "Measurement", "Panels", "Checkpoints"]
+ALL = ["Ledger", "BadSamples", "BadSteps", "Scalars", "Measurement", "Panels", "Checkpoints"]
 AFTER = ["ProgressBar", "DataWait", "Clock"]
 
 

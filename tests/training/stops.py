@@ -1,6 +1,7 @@
 """What a test makes a training process do at a chosen moment; runs inside that process."""
 
 import ctypes
+import itertools
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
 
 LOOK_EVERY_S = 0.1
+BAD = {3, 4, 5, 6, 7, 8, 9, 10, 14}  # steps, counted from 0
 
 
 def send(*signals: signal.Signals) -> None:
@@ -168,3 +170,22 @@ def read_a_damaged_one(rank: int) -> None:
             return read(path)
 
         resume.read_checkpoint = read_all_but_the_last
+
+
+def not_finite_in(steps: set[int], rank: int) -> None:
+    """The second micro-batch of the last rank alone; the loss, while the gradient is finite."""
+    if rank < int(os.environ.get("WORLD_SIZE", "1")) - 1:
+        return
+    take, places = PretrainModule.loss, itertools.count()
+
+    def loss(self: PretrainModule, micro: Any) -> torch.Tensor:
+        place = next(places) % self.schedule.num_micro_batches
+        bad = self.step in steps and place == 1
+        return take(self, micro) + (float("inf") if bad else 0.0)
+
+    PretrainModule.loss = loss  # type: ignore[method-assign]
+
+
+def stop_among_bad_steps(rank: int) -> None:
+    not_finite_in(BAD, rank)
+    signal_in_step(5, rank)

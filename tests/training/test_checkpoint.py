@@ -12,6 +12,7 @@ from ssl_swin.record.lines import read_lines
 from ssl_swin.training import checkpoint_file
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.checkpoint_file import read_checkpoint
+from ssl_swin.training.pretrain import PretrainModule
 
 
 def test_a_run_s_checkpoint_holds_what_is_needed_to_go_on(trained):
@@ -55,6 +56,20 @@ def test_checkpoints_are_kept_as_often_as_asked_for(longer):
     ]
     assert read_checkpoint(folder / "checkpoints" / "epoch-0002.ckpt")["step"] == 4
     assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["step"] == 6
+
+
+def test_a_kept_checkpoint_holds_what_was_counted_until_then(longer, monkeypatch):
+    arguments, folder = longer
+    take = PretrainModule.loss
+
+    def loss(self, micro):
+        return take(self, micro) * (float("nan") if self.step == 2 else 1.0)
+
+    monkeypatch.setattr(PretrainModule, "loss", loss)
+    seldom = ["--training.log_every_steps=100", "--training.checkpoint_every_steps=0"]
+    assert run([*arguments, "--training.keep_every_epochs=2", *seldom]) == 0
+    state = read_checkpoint(folder / "checkpoints" / "epoch-0002.ckpt")
+    assert (state["step"], state["metrics"]["bad_steps"]) == (4, 1)
 
 
 def test_a_run_killed_between_two_checkpoints_ends_with_the_same_weights(longer):

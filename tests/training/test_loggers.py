@@ -1,10 +1,8 @@
 import time
 
-import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.clock import Clock
@@ -49,12 +47,16 @@ def test_points_are_logged_at_multiples_of_the_run_s_steps(tmp_path):
     assert last["data/bad_samples"] == 0
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_what_to_do():
-    module, clock = learner(), Clock()
+def test_what_is_not_finite_is_no_point_and_is_counted(tmp_path):
+    folder, module, clock = RunFolder(tmp_path), learner(), Clock()
+    module.metrics = {"train_loss": 0.5, "bad_steps": 3}
     with torch.no_grad():
         module.network.encoder.backbone.patch_embed.proj.weight.fill_(float("nan"))
-    with pytest.raises(UserError, match=r"the loss is nan after step 1; .*lower optim.base_lr"):
-        fit(module, 2, Scalars(1, clock), clock)
+    fit(module, 1, Scalars(1, clock), clock, loggers=make_loggers(folder, 0))
+    (point,) = read_lines(folder.metrics)
+    assert point["train/bad_steps"] == 3
+    assert not {"train/loss", "train/grad_norm"} & point.keys()
+    assert module.metrics["train_loss"] == 0.5  # the last one that was
 
 
 def test_each_step_has_a_line_with_its_images(tmp_path):

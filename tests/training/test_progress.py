@@ -18,6 +18,11 @@ def test_without_a_terminal_the_last_step_is_a_line(capsys):
     assert re.fullmatch(pattern, line)
 
 
+def test_bad_steps_are_shown(capsys):
+    (line,) = shown(capsys, 4, train_loss=0.25, bad_steps=3)
+    assert "loss 0.2500  3 bad steps  " in line
+
+
 def test_a_line_comes_as_often_as_the_clock_says(capsys, monkeypatch):
     monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
     lines = shown(capsys, 3)
