@@ -73,7 +73,19 @@ def as_begun(
         is_older = one.before != one.default and known.get(one.name, old) == old
         if is_older and one.value == one.default and not _is_given(one.name, given):
             put[one.name] = one.before
-    return _with(config, put), put
+    return with_values(config, put), put
+
+
+def with_values(config: T, values: Mapping[str, Any], prefix: str = "") -> T:
+    """Return a config with other values, by their dotted names."""
+    changed: dict[str, Any] = {}
+    for one in fields(config):  # type: ignore[arg-type]
+        name, value = prefix + one.name, getattr(config, one.name)
+        if is_dataclass(value):
+            changed[one.name] = with_values(value, values, f"{name}.")
+        elif name in values:
+            changed[one.name] = values[name]
+    return replace(config, **changed)  # type: ignore[type-var]
 
 
 def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, Any]]:
@@ -111,18 +123,6 @@ def _walk(config: Any, defaults: Any = None, prefix: str = "") -> Iterator[_Sett
         else:
             before = one.metadata.get(_BEFORE, default)
             yield _Setting(name, "layout" in one.metadata, value, default, before)
-
-
-def _with(config: T, values: Mapping[str, Any], prefix: str = "") -> T:
-    """Return a config with other values, by their dotted names."""
-    changed: dict[str, Any] = {}
-    for one in fields(config):  # type: ignore[arg-type]
-        name, value = prefix + one.name, getattr(config, one.name)
-        if is_dataclass(value):
-            changed[one.name] = _with(value, values, f"{name}.")
-        elif name in values:
-            changed[one.name] = values[name]
-    return replace(config, **changed)  # type: ignore[type-var]
 
 
 def _numbers(plain: Any, value: Any) -> Any:

@@ -73,6 +73,11 @@ def find_start(
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
         config, notes = _as_begun(state, config, given)
         changes = differences(state["config"], config)
+        if "encoder" in changes:
+            raise UserError(
+                f"--resume-from brings the weights of a run that began with encoder="
+                f"{changes['encoder'][0]!r}: give it that one, or start another run without it"
+            )
         if state["shards"] != shards:
             changes["shard set"] = (state["shards"], shards)
         return replace(start, config=config, state=state, changes=changes, notes=notes)

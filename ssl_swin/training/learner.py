@@ -14,7 +14,7 @@ from ssl_swin.data.order.shares import micro_batch_bounds
 from ssl_swin.draw import Purpose, raw
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.curve import LearningRateCurve, set_lr
-from ssl_swin.training.optim import adamw, step_if
+from ssl_swin.training.optim import adamw, load_moments, step_if
 
 
 class StepResult(NamedTuple):
@@ -71,11 +71,11 @@ class Learner(LightningModule, ABC):
         return batch
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW, with its state from the checkpoint if there is one."""
+        """Return AdamW, with its moments from the checkpoint if there is one."""
         rate = self.schedule.curve.at(self.step)
         optimizer = adamw(self.parameter_groups(), lr=rate, betas=self.schedule.betas)
         if self.optimizer_state is not None:
-            optimizer.load_state_dict(self.optimizer_state)
+            load_moments(optimizer, self.optimizer_state)
             self.optimizer_state = None
         return optimizer
 

@@ -92,6 +92,24 @@ def step_if(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.step()
 
 
+def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Put the moments of a saved optimiser into another, by the names of their parameters.
+
+    All else, such as weight decay, betas and which kernel computes them, stays as the other has it;
+    torch's own loading brings back the saved options, and wants the same groups.
+    """
+    moments = {name: saved["state"].get(place) for name, place in _places(saved)}
+    own = optimizer.state_dict()
+    known = {place: moments[name] for name, place in _places(own) if moments.get(name) is not None}
+    optimizer.load_state_dict(own | {"state": known})
+
+
+def _places(saved: dict[str, Any]) -> Iterable[tuple[str, int]]:
+    """Yield name and number of each parameter of an optimiser's state."""
+    for group in saved["param_groups"]:
+        yield from zip(group["param_names"], group["params"], strict=True)
+
+
 def _trained(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
     return (pair for pair in model.named_parameters() if pair[1].requires_grad)
 

@@ -4,7 +4,7 @@ import torch
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.training.optim import adamw, finetune_groups, pretrain_groups
+from ssl_swin.training.optim import adamw, finetune_groups, load_moments, pretrain_groups
 from tests.toys.toy_encoder import ToyEncoder
 
 
@@ -100,6 +100,39 @@ def test_the_optimisers_state_survives_a_round_trip_through_a_safe_checkpoint(tm
         its_optimizer.step()
     for one, other in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def stepped(layer_decay, **options):
+    """A classifier's optimiser after a step, always with the same moments."""
+    model = Classifier(ToyEncoder(), 5)
+    optimizer = adamw(finetune_groups(model, 0.05, layer_decay), lr=1e-3, **options)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.full_like(parameter, float(len(name)))
+    optimizer.step()
+    return model, optimizer
+
+
+def test_moments_are_loaded_by_name_and_options_are_the_new_ones():
+    model, saved = stepped(0.5, betas=(0.5, 0.5), fused=False)
+    again = Classifier(ToyEncoder(), 5)
+    (first, *groups) = finetune_groups(again, 0.25, 1.0)
+    halves = [
+        first | {k: first[k][i:j] for k in ("params", "param_names")} for i, j in ((0, 1), (1, 2))
+    ]
+    optimizer = adamw([*reversed(groups), *halves], lr=2e-3, betas=(0.75, 0.875))
+    before = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    load_moments(optimizer, saved.state_dict())
+    after = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    assert after == before
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    known = {names[parameter]: moments for parameter, moments in saved.state.items()}
+    found = {
+        name: optimizer.state[one] for name, one in again.named_parameters() if one.requires_grad
+    }
+    assert found.keys() == known.keys()
+    for name, moments in known.items():
+        assert all(torch.equal(found[name][one], value) for one, value in moments.items())
 
 
 def test_fused_and_plain_steps_agree():
