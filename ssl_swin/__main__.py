@@ -1,9 +1,11 @@
 """The commands; nothing heavy is imported until one runs."""
 
+import errno
 import importlib
 import multiprocessing
 import os
 import sys
+import traceback
 from typing import Any
 
 from ssl_swin import __version__, command_line, errors, signals
@@ -41,6 +43,7 @@ HELP = (
     "usage: ssl-swin COMMAND ...    (ssl-swin COMMAND --help tells more)\n",
     "Pretrains Swin encoders by masked image modelling, and fine-tunes them.\n",
 )
+_HINT = "Was memory short? The same command goes on from the last save."
 
 
 def main() -> None:
@@ -73,16 +76,17 @@ def run(arguments: list[str]) -> int:
             return _live(name, words)
         handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
         return command_line.call(name, _function(name), words, **handed)
-    except (ValueError, OSError, EOFError, MemoryError) as error:
-        told = _told_by_worker(str(error))
-        if told is None and isinstance(error, (ConnectionError, EOFError)) and name in KINDS:
-            return _stopped(f"DataLoader worker broke off ({type(error).__name__})")
-        status = errors.exit_status(error) if name in KINDS else errors.USER_ERROR
-        return _fail(told or str(error), status)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (errors.UserError, errors.MachineError) as error:
+        return _fail(errors.one_line(error), errors.exit_status(error))
+    except (ConnectionError, EOFError, RuntimeError) as error:
+        if not (stopped := _stopped_worker(error)) or name not in KINDS:
             raise
-        return _stopped(str(error).splitlines()[0].rstrip(" ."))
+        traceback.print_exception(error)
+        return _fail(f"{stopped}. {_HINT}", errors.FAILED)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):  # no file system has such a name
+            raise
+        return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("stopped", status=130)
 
@@ -106,16 +110,13 @@ def _help() -> str:
     return "\n".join([*HELP, *lines])
 
 
-def _told_by_worker(message: str) -> str | None:
-    """Return a loader worker's own words, without the traceback that torch wraps them in."""
-    if "DataLoader worker" not in message:
-        return None
-    return message.strip().splitlines()[-1].partition(": ")[2]
-
-
-def _stopped(reason: str) -> int:
-    hint = "Was memory short? The same command goes on from the last save."
-    return _fail(f"{reason}. {hint}", errors.FAILED)
+def _stopped_worker(error: Exception) -> str | None:
+    """Return what became of a loader worker, if that is what an error tells of."""
+    if not isinstance(error, RuntimeError):
+        told = "DataLoader worker" in str(error)  # by one that lives; something else broke
+        return None if told else f"DataLoader worker broke off ({type(error).__name__})"
+    first_line = str(error).partition("\n")[0]
+    return first_line.rstrip(" .") if first_line.startswith("DataLoader worker") else None
 
 
 def _fail(message: str, status: int = errors.USER_ERROR) -> int:

@@ -222,6 +222,55 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused, trained):
     assert "the checkpoint is of another architecture" in error
 
 
+def test_shards_that_are_missing_once_a_run_has_a_checkpoint_are_tried_again(
+    two_step_run, tiny_shards, tmp_path, capsys
+):
+    shards, folder = tiny_shards([8, 8]), tmp_path / "run"
+    arguments = [*two_step_run[0], f"--data.shards={shards}", f"--run_dir={folder}"]
+    assert run([*arguments, "--data.shards=nowhere"]) == 2
+    assert run(arguments) == 0
+    (folder / "summary.json").unlink()
+    for missing in (sorted(shards.glob("*.tar"))[1], shards):
+        missing.rename(tmp_path / "away")
+        assert run(arguments) == 1
+        (tmp_path / "away").rename(missing)
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ")
+        assert error.endswith("once they are again, the same command goes on")
+    assert run(arguments) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("of a library"), FileNotFoundError(2, "it vanished"), KeyError("a bug")]
+)
+@pytest.mark.parametrize("command", [["pretrain", PRETRAIN], ["report", "runs"]])
+def test_what_is_not_the_users_keeps_its_traceback(command, error, monkeypatch):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("ssl_swin.runs.life.run", fail)
+    monkeypatch.setattr("ssl_swin.record.report.find_runs", fail)
+    with pytest.raises(type(error)):
+        run(command)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit", "pretrain", PRETRAIN, "--cluster", "nowhere.yaml"],
+        ["finetune", FINETUNE, "--encoder", "Makefile/below"],
+        ["pretrain", PRETRAIN, "--resume-from", "Makefile/below"],
+        ["pretrain", PRETRAIN, "--data.shards", ""],
+        ["shards", "index", SAMPLE, "--num_workers", "0"],
+        ["shards", "create", SAMPLE, "Makefile"],
+        ["report", "x" * 300],
+    ],
+    ids=" ".join,
+)
+def test_a_path_that_cannot_be_used_is_refused(refused, words):
+    refused(*words)
+
+
 def test_a_finished_run_says_so_and_writes_nothing(trained, capsys):
     arguments, folder = trained
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -10,7 +10,7 @@ import yaml
 
 from ssl_swin.command_line import nearest, take
 from ssl_swin.config.run import KINDS
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, usable
 
 CLUSTER_FILE = Path("~/.config/ssl-swin/slurm.yaml")
 _COMMAND_LINE_ONLY = ("array", "cluster", "dry_run")
@@ -95,15 +95,15 @@ class Request:
             UserError: If it is incomplete, or the cluster's file is not one.
         """
         first, *others = _split(words)
-        given, _ = _take(Options(), first)
-        options, rest = _take(_from_file(given.cluster), first)
+        told, _ = _take(Options(), first)
+        options, rest = _take(_from_file(told.cluster), first)
         stages = [_stage(rest, options)]
         for part in others:
             options, rest = _take(replace(options, array=(), cluster=None), part)
             if options.cluster or options.array:
                 raise UserError("--cluster and --array go before --then")
             stages.append(_stage(rest, options))
-        if given.array and others:
+        if told.array and others:
             raise UserError(
                 "--array and --then cannot be combined: submit the second step by itself"
             )
@@ -150,15 +150,16 @@ def _stage(words: list[str], options: Options) -> Stage:
     return Stage(words[0], tuple(words[1:]), options)
 
 
-def _from_file(given: str | None) -> Options:
+def _from_file(file: str | None) -> Options:
     """Read the cluster's file; each of its lines is what the flag of the same name would be."""
-    place = Path(given or CLUSTER_FILE).expanduser()
-    if given is None and not place.is_file():
+    place = Path(file or CLUSTER_FILE).expanduser()
+    if file is None and not place.is_file():
         return Options()
     try:
         # every value as text: else YAML reads 12:00:00 as a number
-        content = yaml.load(place.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
-    except yaml.YAMLError as error:
+        with usable(f"--cluster {place}"):
+            content = yaml.load(place.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{place} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{place} holds no `key: value` lines")

@@ -18,7 +18,7 @@ from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.shards.names import is_remote
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import count_network, count_steps
@@ -194,10 +194,11 @@ def _per_node(config: RunConfig, options: Options) -> tuple[int, int]:
 
 def _queue(stage: CheckedStage, after: str | None) -> str:
     """Write the script, hand it to sbatch, and say where the job is; return its id."""
-    for run in stage.runs:
-        run.mkdir(parents=True, exist_ok=True)
     path = stage.root / f"{stage.kind}.sbatch"
-    write_text(path, stage.script.render())
+    with usable(f"run_dir {stage.root}"):
+        for run in stage.runs:
+            run.mkdir(parents=True, exist_ok=True)
+        write_text(path, stage.script.render())
     chain = [] if after is None else [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
     job = _submit(*chain, str(path))
     log = stage.script.log.replace("%j", job).replace("%A", job)

@@ -70,7 +70,7 @@ class DataConfig:
     @property
     def patterns(self) -> tuple[str, ...]:
         """The training sets, of which there is one without `sets`."""
-        return (self.shards,) if self.shards else tuple(one.shards for one in self.sets)
+        return (self.shards,) if self.shards is not None else tuple(one.shards for one in self.sets)
 
     def __post_init__(self) -> None:
         require(

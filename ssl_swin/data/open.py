@@ -7,7 +7,7 @@ from ssl_swin.data.shards.indexing import IndexedShard, index_shards
 from ssl_swin.data.shards.local import open_local
 from ssl_swin.data.shards.names import expand, is_remote
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, usable
 
 
 def open_shards(
@@ -32,7 +32,8 @@ def open_shards(
             made, a tar changed since it was indexed, or the cache cannot be written to.
     """
     if not is_remote(pattern):
-        return ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
+        with usable(f"shards={pattern}", ShardError):
+            return ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
     # Imported late, for speed: fsspec takes longer than all that a local set needs.
     from ssl_swin.data.remote.cache import ShardCache
     from ssl_swin.data.remote.indexes import find_tars
@@ -61,11 +62,12 @@ def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[I
     """Write the index of every tar of a pattern; say what was found, in the pattern's order.
 
     Raises:
-        ValueError: If `num_workers` is below 1.
+        UserError: If `num_workers` is below 1.
         ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
     """
     if not is_remote(pattern):
-        return index_shards(expand(pattern), num_workers, cache_dir)
+        with usable(f"shards={pattern}", ShardError):
+            return index_shards(expand(pattern), num_workers, cache_dir)
     from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above
 
     return index_remote(pattern, num_workers, cache_dir)

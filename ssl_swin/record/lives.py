@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ssl_swin.errors import UserError
+from ssl_swin.errors import ShardError, UserError
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 
@@ -24,8 +24,12 @@ def require_same_shards(known: dict[str, Any], shards: dict[str, Any]) -> None:
     """Refuse to go on with other shards than those a run began with.
 
     Raises:
+        ShardError: If some are missing.
         UserError: If they are others.
     """
+    here, before = shards.get("num_shards", 0), known.get("num_shards", 0)
+    if here < before:
+        raise ShardError(f"{before - here} of the {before} training shards are missing")
     for name, before in known.items():
         if shards[name] != before:
             raise UserError(

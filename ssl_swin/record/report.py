@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary
@@ -79,7 +79,8 @@ def find_runs(places: Iterable[Path]) -> list[RunFolder]:
     """
     found: dict[Path, RunFolder] = {}
     for place in places:
-        here = [place] if _is_run(place) else _runs_below(place)
+        with usable(str(place)):
+            here = [place] if _is_run(place) else _runs_below(place)
         if not here:
             raise UserError(
                 f"no runs in {place}: neither it nor a folder below was submitted or started; give "

@@ -46,5 +46,5 @@ def read_summary(folder: RunFolder) -> Summary | None:
         return None
     try:
         return Summary(**json.loads(folder.summary.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{folder.summary} is not a summary of this version: {error}") from error

@@ -15,6 +15,7 @@ from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import usable
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
@@ -114,7 +115,8 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
 def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -> Learner:
     classifier, data, optim = build_classifier(config), config.data, config.optim
     if config.encoder is not None and is_new:
-        weights = find_weights(Path(config.encoder))
+        with usable(f"encoder={config.encoder}"):
+            weights = find_weights(Path(config.encoder))
         missing, card = load_into(classifier.encoder, weights.state, weights.card), weights.card
         lacks = f"; it lacks {', '.join(missing)}, which stays as it starts" if missing else ""
         say(f"{config.encoder}: {weights.told}{lacks}")

@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.record.owner import LostOwnership, Ownership
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
 from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.export import export_encoder, summarise
@@ -53,11 +55,30 @@ def run(
 
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
+        MachineError: If the shards of a run that has begun are not what they were.
     """
     for line in told:
         say(line)
-    built = build(config, resume_from, given)
-    return describe(built) if dry_run else train(built)
+    if dry_run:
+        return describe(build(config, resume_from, given))
+    folder = RunFolder(Path(config.run_dir))
+    with _storage_to_blame(folder):
+        built = build(config, resume_from, given)
+    return train(built)
+
+
+@contextmanager
+def _storage_to_blame(folder: RunFolder) -> Iterator[None]:
+    """Once a run has a checkpoint its shards were right, and it is the storage that changed."""
+    try:
+        yield
+    except errors.ShardError as error:
+        if not folder.last.is_file() and not folder.previous.is_file():
+            raise
+        raise errors.MachineError(
+            f"{errors.one_line(error)}; they were there when this run began: once they are again, "
+            "the same command goes on"
+        ) from error
 
 
 def train(run: Run) -> int:
@@ -76,7 +97,8 @@ def train(run: Run) -> int:
     trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
     try:
         if module.step < stop_step:
-            trainer.fit(module, datamodule=run.datamodule)
+            with _storage_to_blame(folder):
+                trainer.fit(module, datamodule=run.datamodule)
         if module.step < stop_step:
             say(f"stopped after step {module.step}; the same command goes on from there")
             return record.end(f"signal {signal.Signals(meeting.signal).name}", errors.REQUEUE)
@@ -94,8 +116,7 @@ def train(run: Run) -> int:
         if isinstance(error, LostOwnership) or ownership.is_lost():
             say(f"error: {ownership.describe_loss()}", file=sys.stderr)
             return record.end("lost ownership", errors.LOST)
-        first_line = str(error).strip().partition("\n")[0]
-        reason = ": ".join(filter(None, (type(error).__name__, first_line)))
+        reason = ": ".join(filter(None, (type(error).__name__, errors.one_line(error))))
         record.end(reason, errors.exit_status(error))
         raise
     finally:

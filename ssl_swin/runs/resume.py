@@ -11,7 +11,7 @@ import yaml
 from ssl_swin import __version__
 from ssl_swin.config.run import RunConfig, kind_of
 from ssl_swin.config.settings import as_begun, differences, flatten
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
@@ -68,7 +68,8 @@ def find_start(
     if not folder.last.is_file() and not folder.previous.is_file():
         if resume_from is None:
             return start
-        state = read(resume_from)
+        with usable(f"--resume-from {resume_from}"):
+            state = read(resume_from)
         if state["kind"] != kind:
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
         config, notes = _as_begun(state, config, given)

@@ -17,6 +17,7 @@ from pathlib import Path
 from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import replacing
+from ssl_swin.record.lines import read_json
 
 ASSIGNMENT_NAME, CLASSES_NAME = "plan.json", "classes.json"
 
@@ -153,7 +154,7 @@ def keep_assignment(
     out.mkdir(parents=True, exist_ok=True)
     path = out / ASSIGNMENT_NAME
     if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         for name, value in assignment.items():
             if kept.get(name) != value:
                 raise UserError(

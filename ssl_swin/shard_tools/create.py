@@ -18,7 +18,7 @@ from ssl_swin.data.shards.index_file import index_beside, load_index
 from ssl_swin.data.shards.indexing import index_shard
 from ssl_swin.data.shards.manifest import Entry, write_manifest
 from ssl_swin.data.shards.tar import sha256_of
-from ssl_swin.errors import ShardError, UserError
+from ssl_swin.errors import ShardError, UserError, usable
 from ssl_swin.files import replacing
 from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, assign, keep_assignment, list_images
 from ssl_swin.shard_tools.parallel import each
@@ -71,7 +71,8 @@ def create(
         options = replace(options, bytes_per_shard=_DEFAULT_BYTES_PER_SHARD)
     files, classes = list_images(source)
     shards = assign(files, options)
-    keep_assignment(out, options, files, classes)
+    with usable(f"out={out}"):
+        keep_assignment(out, options, files, classes)
     jobs = [Job(source, out / name, part, options) for name, part in shards.items()]
     _pack_all(jobs, num_workers, int(max_bad_share * len(files)))
     entries = {}

@@ -15,7 +15,7 @@ def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> No
         cache_dir: Where indexes go that cannot lie beside their tars; left out, the user's cache.
 
     Raises:
-        ValueError: If `num_workers` is below 1.
+        UserError: If `num_workers` is below 1.
         ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
     """
     found = index_anew(shards, num_workers, None if cache_dir is None else Path(cache_dir))

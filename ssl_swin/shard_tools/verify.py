@@ -10,7 +10,7 @@ from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.index_file import CLS_LABEL
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import RemoteError, ShardError
+from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.parallel import each
 from ssl_swin.shard_tools.printable import printable
 
@@ -60,12 +60,8 @@ def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
                 decode(reader.read(shard, row), in_chans=3)
                 if entry["label_kind"] == CLS_LABEL:
                     reader.label(shard, row)
-            except RemoteError:
-                raise
             except (UnreadableImage, ShardError) as error:
                 broken.append((printable(reader.key(shard, row)), str(error)))
-    except RemoteError:  # the network's fault, not the shard's
-        raise
     except ShardError as error:  # the shard itself: changed, or its index is gone
         broken.append(("(whole shard)", str(error)))
     finally:

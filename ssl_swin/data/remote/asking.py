@@ -8,7 +8,7 @@ from fsspec.core import url_to_fs
 
 from ssl_swin.data.remote.urls import is_http, shown
 from ssl_swin.data.shards.retry import Answer, Retry
-from ssl_swin.errors import RemoteError
+from ssl_swin.errors import RemoteError, ShardError
 
 _TRANSIENT = (408, 425, 429)  # client errors that pass by themselves
 
@@ -33,7 +33,7 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
     """Return fsspec's filesystem for a URL, with the credentials of the environment, and the path.
 
     Raises:
-        RemoteError: If fsspec knows no such filesystem, or its package is missing.
+        ShardError: If fsspec knows no such filesystem, or its package is missing.
     """
     options: dict[str, Any] = {"use_listings_cache": False}
     if is_http(url):
@@ -45,9 +45,9 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
         system, path = url_to_fs(url, **options)
     except ImportError as error:
         text = f"{error}; or install ssl-swin[s3], ssl-swin[gs] or ssl-swin[hf]"
-        raise RemoteError(f"{shown(url)} needs a package that is not here: {text}") from error
+        raise ShardError(f"{shown(url)} needs a package that is not here: {text}") from error
     except ValueError as error:
-        raise RemoteError(f"{shown(url)}: {error}") from error
+        raise ShardError(f"{shown(url)}: {error}") from error
     _kept[id(system)] = system
     return system, path
 
@@ -57,7 +57,7 @@ def asking(url: str) -> Iterator[None]:
     """Turn whatever a filesystem raises into `FailedTry`."""
     try:
         yield
-    except (FailedTry, RemoteError):
+    except (FailedTry, RemoteError, ShardError):
         raise
     except Exception as error:  # filesystems' errors have no base in common; none of them is lost
         raise _failure(url, error) from error

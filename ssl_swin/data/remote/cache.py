@@ -15,7 +15,7 @@ from ssl_swin.data.remote.room import FLAGS, Room, release, take
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.names import cache_root
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.errors import RemoteError, ShardError
+from ssl_swin.errors import ShardError
 
 _DEFAULT_SHARE = 0.8  # of what is free
 _LONGEST_POLL_S = 0.25
@@ -111,14 +111,12 @@ class ShardCache:
                 download(tar.url, incoming, self.retry)
                 os.fsync(incoming.file)
                 tar.check(incoming.path)
-            except RemoteError:  # or a full disk: what has come is taken up again
-                raise
-            except ShardError:
+            except ShardError:  # after a RemoteError, what has come is taken up again
                 incoming.start_anew("")
                 raise
 
         twice = replace(self.retry, num_tries=2)
-        twice.run(fetch, ShardError, lambda error: not isinstance(error, RemoteError))
+        twice.run(fetch, ShardError, lambda _: True)
         self.room.finish(incoming.path, tar.path)
 
 

@@ -7,7 +7,7 @@ from ssl_swin.data.remote.asking import FailedTry, NotThere, ask_filesystem
 from ssl_swin.data.remote.urls import is_http, path_of, shown
 from ssl_swin.data.shards.names import expand_braces
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.errors import RemoteError
+from ssl_swin.errors import ShardError
 
 _HEADER_BYTES = 256 * 2**10  # of one request, where only headers are looked for
 
@@ -18,7 +18,8 @@ def expand_urls(pattern: str, retry: Retry) -> list[str]:
     Braces are spelled out and not looked up; folders and globs are listed.
 
     Raises:
-        RemoteError: If there is no tar, or the place cannot be listed.
+        ShardError: If there is no tar.
+        RemoteError: If the place cannot be listed.
     """
     found: list[str] = []
     for piece in expand_braces(pattern):
@@ -30,7 +31,7 @@ def expand_urls(pattern: str, retry: Retry) -> list[str]:
         else:
             found += _list(piece, "ls", retry)
     if not found:
-        raise RemoteError(
+        raise ShardError(
             f"shards={shown(pattern)} matches no tar; give the URL of a folder of *.tar files, of "
             "one tar, a pattern like train-{000000..000009}.tar, or a glob"
         )

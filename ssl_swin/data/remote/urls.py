@@ -2,7 +2,7 @@
 
 from urllib.parse import unquote, urlsplit
 
-from ssl_swin.errors import RemoteError
+from ssl_swin.errors import ShardError
 
 
 def shown(url: str) -> str:
@@ -14,11 +14,11 @@ def shown(url: str) -> str:
 
 
 def name_of(url: str) -> str:
-    """Return the name of the tar that a URL ends in; RemoteError if no file here can have it."""
+    """Return the name of the tar that a URL ends in; ShardError if no file here can have it."""
     name = path_of(url).rpartition("/")[2]
     name = unquote(name) if is_http(url) else name
     if not name.endswith(".tar") or name.startswith(".") or "/" in name or "\0" in name:
-        raise RemoteError(f"{shown(url)} does not end in the plain name of a tar, like x.tar")
+        raise ShardError(f"{shown(url)} does not end in the plain name of a tar, like x.tar")
     return name
 
 

@@ -17,7 +17,7 @@ from ssl_swin.data.shards.index_file import LABEL_KINDS, SAMPLE_DTYPE, end_row, 
 from ssl_swin.data.shards.manifest import Entry, load_manifest, write_manifest
 from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.data.shards.tar import Member, read_samples
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import replacing
 
 _NO_LABEL_MEMBER = Member("", "", 0, 0, 0)
@@ -56,11 +56,11 @@ def index_shards(
         index_one: Writes the index of one tar; None means beside it, or else in the cache.
 
     Raises:
-        ValueError: If `num_workers` is below 1.
+        UserError: If `num_workers` is below 1.
         ShardError: If a tar is cut off, compressed or otherwise damaged; the others are indexed.
     """
     if num_workers < 1:
-        raise ValueError(f"num_workers={num_workers} cannot read; give 1 or more")
+        raise UserError(f"num_workers={num_workers} cannot read; give 1 or more")
     paths = list(paths)
     index_one = index_one or partial(_index_where_possible, cache_dir=cache_dir)
     found: dict[Path, IndexedShard] = {}

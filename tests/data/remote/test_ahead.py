@@ -9,7 +9,7 @@ from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.remote.ahead import TrackedShares
 from ssl_swin.data.remote.need import Needs, least_cache_bytes
 from ssl_swin.data.shards.reader import ShardReader
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import RemoteError
 from tests.conftest import TINY_MODEL
 from tests.data.remote.faulty import cache_in, remote_set, serving
 from tests.data.shards.tars import indexed_tars
@@ -106,7 +106,7 @@ def test_an_error_is_left_for_whoever_needs_the_shard(there, tmp_path):
         until(lambda: set(ahead._held) == {0} and len(ahead._tried) == 12)
     finally:
         ahead.close()
-    with pytest.raises(ShardError, match=r"01\.tar does not exist"):
+    with pytest.raises(RemoteError, match=r"01\.tar does not exist"):
         ShardReader(shards).read(1, 0)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.errors import RemoteError
+from ssl_swin.errors import RemoteError, ShardError
 from tests.data.remote.faulty import cache_in, remote_set
 from tests.data.remote.sets import THIRD
 
@@ -51,5 +51,5 @@ def test_an_outage_of_two_minutes_is_waited_for(server, tmp_path):
     ],
 )
 def test_places_that_cannot_be_reached_are_named(tmp_path, pattern, message):
-    with pytest.raises(RemoteError, match=f"^{message}"):
+    with pytest.raises((RemoteError, ShardError), match=f"^{message}"):
         remote_set(pattern, cache_in(tmp_path))

@@ -1,7 +1,7 @@
 import pytest
 
 from ssl_swin.data.remote.urls import beside, name_of, shown
-from ssl_swin.errors import RemoteError
+from ssl_swin.errors import ShardError
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from ssl_swin.errors import RemoteError
     ],
 )
 def test_names_that_could_lead_out_of_the_cache_are_refused(url):
-    with pytest.raises(RemoteError, match="does not end in the plain name of a tar"):
+    with pytest.raises(ShardError, match="does not end in the plain name of a tar"):
         name_of(url)
 
 
