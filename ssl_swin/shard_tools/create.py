@@ -17,12 +17,12 @@ from ssl_swin.data.pixels.formats import by_extension, decode, open_image
 from ssl_swin.data.shards.index_file import index_beside, load_index
 from ssl_swin.data.shards.indexing import index_shard
 from ssl_swin.data.shards.manifest import Entry, write_manifest
+from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import ShardError, UserError, usable
 from ssl_swin.files import replacing
 from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, assign, keep_assignment, list_images
 from ssl_swin.shard_tools.parallel import each
-from ssl_swin.shard_tools.printable import printable
 
 BAD_NAME = "bad_files.txt"
 _DEFAULT_BYTES_PER_SHARD = 256 * 2**20

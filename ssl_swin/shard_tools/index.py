@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ssl_swin.data.open import index_anew
+from ssl_swin.data.shards.left_out import add_up, describe
 
 
 def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> None:
@@ -19,10 +20,6 @@ def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> No
         ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
     """
     found = index_anew(shards, num_workers, None if cache_dir is None else Path(cache_dir))
-    without = sum(shard.num_without_image for shard in found)
-    ignored = sum(shard.num_ignored for shard in found)
-    print(
-        f"{sum(shard.num_samples for shard in found)} samples in {len(found)} shards"
-        + (f"; {without} keys without an image were left out" if without else "")
-        + (f"; {ignored} members that are in no sample were left out" if ignored else "")
-    )
+    print(f"{sum(shard.num_samples for shard in found)} samples in {len(found)} shards")
+    for line in describe(add_up(shard.left_out for shard in found), shards):
+        print(line)

@@ -8,11 +8,11 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.index_file import CLS_LABEL
+from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.parallel import each
-from ssl_swin.shard_tools.printable import printable
 
 
 def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> None:

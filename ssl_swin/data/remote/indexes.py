@@ -14,7 +14,7 @@ from ssl_swin.data.remote.cache import ShardCache
 from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
 from ssl_swin.data.remote.room import locked
 from ssl_swin.data.remote.urls import beside, name_of, shown
-from ssl_swin.data.shards.index_file import entry_of, index_beside, load_index
+from ssl_swin.data.shards.index_file import index_beside, read_entry
 from ssl_swin.data.shards.indexing import IndexedShard, index_opened, index_shards
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, parse_manifest
 from ssl_swin.data.shards.retry import Retry
@@ -53,7 +53,7 @@ def find_tars(
             _index(missing, num_workers, cache)
             for path in unknown:
                 where = f"{shown(urls[path])}.index.npy"
-                known[path] = entry_of(load_index(index_beside(path), where))
+                known[path] = read_entry(index_beside(path), where)
     return tuple(urls.values()), tuple(urls), tuple(known[path] for path in urls)
 
 

@@ -1,19 +1,27 @@
-"""The index file of a tar: one row a sample, which says where its image and its label are."""
+"""The index file of a tar: where the image and the label of each sample are, and what is in none.
+
+Rows of numbers, as numpy writes them, are followed by one JSON object, the *notes*, and by a tail
+that tells how long it is. An index of release 0.1 ends with its rows: its notes are empty.
+"""
 
 import io
+import json
 import os
+import struct
 import tarfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from ssl_swin.data.shards import left_out
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.errors import ShardError
+from ssl_swin.files import replacing
 
 SAMPLE_DTYPE = np.dtype(
     [
@@ -30,7 +38,10 @@ SAMPLE_DTYPE = np.dtype(
 
 NO_LABEL, CLS_LABEL, JSON_LABEL = 0, 1, 2
 LABEL_KINDS = {"cls": CLS_LABEL, "json": JSON_LABEL, "": NO_LABEL}  # the first that is there counts
+NOTES_FORMAT = 2  # of the notes; 1 had none
 _NPY_PREFIX = 10  # bytes: magic, version, length of the header
+_TAIL = struct.Struct("<8sII")  # a mark, then bytes and CRC-32 of the notes before it
+_TAIL_MARK = b"ssl_swin"
 
 
 def index_beside(tar: Path) -> Path:
@@ -57,14 +68,79 @@ def load_index(path: Path, where: str | None = None) -> np.ndarray:
         with path.open("rb") as file:
             head = file.read(_NPY_PREFIX)
             head += file.read(int.from_bytes(head[8:], "little"))
-            num_bytes = os.fstat(file.fileno()).st_size - len(head)
+            file_bytes = os.fstat(file.fileno()).st_size
+            rows_bytes = file_bytes - len(head) - _read_tail(file, file_bytes)[0]
     except FileNotFoundError:
         raise ShardError(f"there is no index {where}; {remedy}") from None
-    num_rows, rest = divmod(num_bytes, SAMPLE_DTYPE.itemsize)
+    num_rows, rest = divmod(rows_bytes, SAMPLE_DTYPE.itemsize)
     # Compared, not parsed: numpy would evaluate the header as Python, and fail in many ways.
     if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
         raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
     return np.memmap(path, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
+
+
+def read_notes(path: Path, where: str | None = None) -> dict[str, Any]:
+    """Read what an index notes beside its rows; empty for an index of release 0.1.
+
+    Raises:
+        ShardError: If they are damaged, or of another version.
+    """
+    with path.open("rb") as file:
+        num_bytes, crc = _read_tail(file, os.fstat(file.fileno()).st_size)
+        if not num_bytes:
+            return {}
+        file.seek(-num_bytes, os.SEEK_END)
+        content = file.read(num_bytes - _TAIL.size)
+    try:
+        notes = json.loads(content) if zlib.crc32(content) == crc else {}
+        left_out.parse(notes.get("left_out"))
+        if notes["format"] == NOTES_FORMAT:
+            return notes
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        pass  # told below
+    where = where or str(path)
+    remedy = f"run: ssl-swin shards index {where.rpartition('/')[0]}"
+    raise ShardError(f"the notes in {where} are damaged, or of another version; {remedy}")
+
+
+def read_entry(path: Path, where: str | None = None) -> Entry:
+    """Return what an index file says of its tar, what was left out included.
+
+    Raises:
+        ShardError: As `load_index` and `read_notes`.
+    """
+    entry = entry_of(load_index(path, where))
+    return entry._replace(left_out=left_out.parse(read_notes(path, where).get("left_out")))
+
+
+def write_index(path: Path, rows: np.ndarray, num_bytes: int, notes: dict[str, Any]) -> None:
+    """Write the index of a tar of `num_bytes`: its rows, `SAMPLE_DTYPE` (count,), and notes."""
+    _write(path, np.concatenate([rows, end_row(rows, num_bytes)]), notes)
+
+
+def add_notes(path: Path, notes: dict[str, Any]) -> None:
+    """Write more notes into an index file, or others of the same names; its rows stay.
+
+    Raises:
+        ShardError: As `load_index` and `read_notes`.
+    """
+    _write(path, np.array(load_index(path)), read_notes(path) | notes)
+
+
+def _write(path: Path, table: np.ndarray, notes: dict[str, Any]) -> None:
+    content = json.dumps({"format": NOTES_FORMAT} | notes).encode()
+    with replacing(path) as file:
+        np.save(file, table)
+        file.write(content + _TAIL.pack(_TAIL_MARK, len(content), zlib.crc32(content)))
+
+
+def _read_tail(file: BinaryIO, file_bytes: int) -> tuple[int, int]:
+    """Return how many bytes notes and tail take, and the notes' CRC-32; zeros without a tail."""
+    if file_bytes < _TAIL.size:
+        return 0, 0
+    file.seek(-_TAIL.size, os.SEEK_END)
+    mark, num_bytes, crc = _TAIL.unpack(file.read(_TAIL.size))
+    return (num_bytes + _TAIL.size, crc) if mark == _TAIL_MARK else (0, 0)
 
 
 def _npy_header(num_rows: int) -> bytes:
@@ -95,7 +171,11 @@ def check_rows(where: str, table: np.ndarray) -> None:
     header, offset = rows["header"], rows["offset"]  # (count,)
     good = _inside(num_bytes, offset, rows["size"])
     good &= _inside(num_bytes, rows["label_offset"], rows["label_size"])
-    good &= (header >= 0) & (header <= offset - tarfile.BLOCKSIZE)
+    # A file's header stands before it; that of a hard link, behind the file that it leads to.
+    good &= (
+        (header >= 0) & (offset >= tarfile.BLOCKSIZE) & (header <= num_bytes - tarfile.BLOCKSIZE)
+    )
+    good &= (header <= offset - tarfile.BLOCKSIZE) | (header - rows["size"] >= offset)
     if crc not in (0, zlib.crc32(rows.tobytes())) or not good.all():
         remedy = f"run: ssl-swin shards index {where.rpartition('/')[0]}"
         raise ShardError(f"the index of {where} is damaged; {remedy}")

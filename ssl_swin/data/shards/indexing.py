@@ -4,7 +4,7 @@ import errno
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -13,12 +13,12 @@ import numpy as np
 from rich.progress import Progress
 
 from ssl_swin.data.pixels.formats import by_extension
-from ssl_swin.data.shards.index_file import LABEL_KINDS, SAMPLE_DTYPE, end_row, index_beside
-from ssl_swin.data.shards.manifest import Entry, load_manifest, write_manifest
+from ssl_swin.data.shards.index_file import LABEL_KINDS, SAMPLE_DTYPE, index_beside, write_index
+from ssl_swin.data.shards.left_out import APART, BESIDE, NO_IMAGE, SECOND, LeftOut, leave_out
+from ssl_swin.data.shards.manifest import Entry, known_entries, load_manifest, write_manifest
 from ssl_swin.data.shards.names import cache_folder
-from ssl_swin.data.shards.tar import Member, read_samples
+from ssl_swin.data.shards.tar import Member, read_samples, sha256_of
 from ssl_swin.errors import ShardError, UserError
-from ssl_swin.files import replacing
 
 _NO_LABEL_MEMBER = Member("", "", 0, 0, 0)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -30,13 +30,12 @@ class IndexedShard:
 
     num_samples: int
     num_bytes: int
-    num_without_image: int
-    """Keys left out because none of their members is an image."""
-    num_ignored: int
-    """Members left out that are neither a folder nor part of a sample: links, devices, hidden
-    files, names without an extension, second images of a key."""
+    left_out: LeftOut
+    """What of it is in no sample."""
     path: Path
     """Where the index was written."""
+    sha256: str | None = None
+    """Of the whole tar, if its folder's manifest had one, which may be of an older tar."""
 
 
 def index_shards(
@@ -63,12 +62,19 @@ def index_shards(
         raise UserError(f"num_workers={num_workers} cannot read; give 1 or more")
     paths = list(paths)
     index_one = index_one or partial(_index_where_possible, cache_dir=cache_dir)
+    known = known_entries(paths, cache_dir)
+    hashed = {path for path, entry in known.items() if entry.sha256}
+
+    def index_and_hash(path: Path) -> IndexedShard:
+        shard = index_one(path)
+        return replace(shard, sha256=sha256_of(path)) if path in hashed else shard
+
     found: dict[Path, IndexedShard] = {}
     damaged: list[ShardError] = []
     bar = Progress(transient=True, disable=not sys.stdout.isatty())
     with bar as progress, ThreadPoolExecutor(num_workers) as pool:
         task = progress.add_task("indexing shards", total=len(paths))
-        jobs = {pool.submit(index_one, path): path for path in paths}
+        jobs = {pool.submit(index_and_hash, path): path for path in paths}
         for job in as_completed(jobs):
             try:
                 found[jobs[job]] = job.result()
@@ -108,32 +114,44 @@ def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShar
 
 def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> IndexedShard:
     """Do the same for an opened tar of `num_bytes`, whose path or URL is `name`."""
-    rows, without, ignored = [], 0, 0
-    for members in read_samples(file, name):
-        images = [one for one in members if one.extension in by_extension()]
-        ignored += max(0, len(images) - 1) if members else 1
-        if not images:  # x.seg.png is the image of a sample that has no x.png
-            images = [one for one in members if one.extension.rpartition(".")[2] in by_extension()]
-        if not images:
-            without += bool(members)
-            continue
+    rows: list[tuple[int, ...]] = []
+    left_out: LeftOut = {}
+    unlabelled, alone = set(), []  # keys of images without a label, and of labels without an image
+    for members in read_samples(file, name, left_out):
         named = {one.extension: one for one in (*members, _NO_LABEL_MEMBER)}
         label = next(named[extension] for extension in LABEL_KINDS if extension in named)
         if label.size >= 2**31:
-            member = f"{label.key}.{label.extension}"
-            raise ShardError(f"{name}: {member!r} has {label.size} bytes, which is no label")
-        image, kind = images[0], LABEL_KINDS[label.extension]
+            raise ShardError(f"{name}: {label.name!r} has {label.size} bytes, which is no label")
+        image = _choose_image(members, left_out)
+        kind = LABEL_KINDS[label.extension]
+        if image is None:
+            alone.append((members[0].key, kind))
+            continue
+        if not kind:
+            unlabelled.add(image.key)
         rows.append((image.header, image.offset, image.size, label.offset, label.size, kind))
+    for key, kind in alone:
+        leave_out(left_out, APART if kind and key in unlabelled else NO_IMAGE, key)
     table = np.array(rows, dtype=SAMPLE_DTYPE)
-    with replacing(out_path) as out:
-        np.save(out, np.concatenate([table, end_row(table, num_bytes)]))
-    return IndexedShard(len(rows), num_bytes, without, ignored, out_path)
+    write_index(out_path, table, num_bytes, {"left_out": left_out})
+    return IndexedShard(len(rows), num_bytes, left_out, out_path)
+
+
+def _choose_image(members: list[Member], left_out: LeftOut) -> Member | None:
+    """Return the image of a key, and count its others: x.png before x.seg.png, then the first."""
+    plain = [one for one in members if one.extension in by_extension()]
+    images = [one for one in members if one.extension.rpartition(".")[2] in by_extension()]
+    chosen = next(iter(plain or images), None)
+    for one in images:
+        if one is not chosen:
+            leave_out(left_out, SECOND if one in plain or not plain else BESIDE, one.name)
+    return chosen
 
 
 def _write_manifests(found: dict[Path, IndexedShard]) -> None:
     folders: dict[Path, dict[str, Entry]] = {}
     for path, shard in found.items():
         entries = folders.setdefault(shard.path.parent, {})
-        entries[path.name] = Entry(shard.num_samples, shard.num_bytes)
+        entries[path.name] = Entry(shard.num_samples, shard.num_bytes, shard.sha256, shard.left_out)
     for folder, entries in folders.items():
         write_manifest(folder, load_manifest(folder) | entries)

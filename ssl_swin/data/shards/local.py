@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_path, load_index
+from ssl_swin.data.shards.index_file import (
+    Indexes,
+    check_rows,
+    entry_of,
+    index_path,
+    load_index,
+    read_entry,
+)
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
@@ -174,7 +181,7 @@ def open_local(
         )
     if missing:
         index_shards(missing, num_workers=num_workers, cache_dir=cache_dir)
-    known |= {path: entry_of(load_index(index_path(path, cache_dir))) for path in unknown}
+    known |= {path: read_entry(index_path(path, cache_dir)) for path in unknown}
     for path in paths[:_CHECKED_AT_OPEN]:
         check_size(path, known[path].num_bytes)
     return LocalShards(paths, tuple(known[path] for path in paths), cache_dir)

@@ -5,8 +5,10 @@ import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ssl_swin.data.shards import left_out
+from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
@@ -23,6 +25,8 @@ class Entry(NamedTuple):
     num_bytes: int
     sha256: str | None = None
     """Of the whole tar, in hex; None where nobody has computed it."""
+    left_out: LeftOut | None = None
+    """What of the tar is in no sample; None if it was indexed by release 0.1."""
 
 
 def load_manifest(folder: Path) -> dict[str, Entry]:
@@ -44,11 +48,11 @@ def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
         manifest = json.loads(content)
         if manifest["format"] != 1:
             raise ValueError(f"format is {manifest['format']!r}, this version reads 1")
-        entries = {
-            name: Entry(int(count), int(size), *map(str, digest))
-            for name, (count, size, *digest) in manifest["shards"].items()
-        }
+        entries = {name: _entry(*values) for name, values in manifest["shards"].items()}
+        # Where it is missing, release 0.1 wrote the manifest, and nothing is known.
+        notes = manifest.get("left_out", dict.fromkeys(entries))
         for name, entry in entries.items():
+            entries[name] = entry._replace(left_out=left_out.parse(notes.get(name, {})))
             # A sample takes one header at least.
             if not 0 <= entry.num_samples * tarfile.BLOCKSIZE <= entry.num_bytes < _MAX_TAR_BYTES:
                 raise ValueError(f"{name}: {entry.num_samples} samples in {entry.num_bytes} bytes")
@@ -60,13 +64,22 @@ def parse_manifest(content: bytes, where: str) -> dict[str, Entry]:
         ) from error
 
 
+def _entry(num_samples: Any, num_bytes: Any, sha256: Any = None) -> Entry:
+    return Entry(int(num_samples), int(num_bytes), None if sha256 is None else str(sha256))
+
+
 def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
     """Write a folder's `index.json`: what is known of each tar, under its name."""
-    lines = [
-        f"{json.dumps(name)}: {json.dumps([value for value in entry if value is not None])}"
-        for name, entry in sorted(entries.items())
-    ]
-    text = '{"format": 1, "shards": {\n' + ",\n".join(lines) + "\n}}\n"
+    shards, notes = [], []
+    for name, entry in sorted(entries.items()):
+        known = [value for value in entry[:3] if value is not None]
+        shards.append(f"{json.dumps(name)}: {json.dumps(known)}")
+        if entry.left_out != {}:
+            notes.append(f"{json.dumps(name)}: {json.dumps(entry.left_out)}")
+    text = '{"format": 1, "shards": {\n' + ",\n".join(shards) + "\n}"
+    if any(entry.left_out is not None for entry in entries.values()):
+        text += ', "left_out": {' + "".join(f"\n{note}," for note in notes)[:-1] + "\n}"
+    text += "}\n"
     with replacing(folder / MANIFEST_NAME) as file:
         file.write(text.encode())
 

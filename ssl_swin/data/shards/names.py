@@ -12,6 +12,12 @@ from pathlib import Path
 
 from ssl_swin.errors import ShardError
 
+# Folders in which programs keep thumbnails and what was deleted, beside those that are hidden.
+_PROGRAMS_OWN = {
+    *("@eadir", "#recycle", "__macosx", "$recycle.bin", "system volume information"),
+    "lost+found",
+}
+
 
 def is_remote(pattern: str) -> bool:
     """Whether a pattern names shards by URL."""
@@ -93,6 +99,17 @@ def sample_key(name: str) -> tuple[str, str]:
     folder, slash, base = name.rpartition("/")
     stem, _, extension = base.partition(".")
     return folder + slash + stem, extension.lower()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a path's last part, or a folder on the way to it, is hidden or a program's own."""
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+    return any(part.startswith(".") or part.lower() in _PROGRAMS_OWN for part in parts)
+
+
+def printable(text: str) -> str:
+    """Put a text on one line and escape the lone surrogates of names that are not UTF-8."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
 
 def cache_root(cache_dir: Path | None) -> Path:

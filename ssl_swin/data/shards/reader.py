@@ -6,7 +6,7 @@ import json
 from ssl_swin.data.shards.index_file import CLS_LABEL, NO_LABEL
 from ssl_swin.data.shards.names import sample_key
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.data.shards.tar import DAMAGED, changed, open_headers
+from ssl_swin.data.shards.tar import DAMAGED, LINK_HEADER_BYTES, changed, open_headers
 from ssl_swin.errors import ShardError
 
 
@@ -50,8 +50,10 @@ class ShardReader:
     def key(self, shard: int, row: int) -> str:
         """Return WebDataset's key of one sample, as its member's header names it."""
         entry = self.storage.rows(shard)[row]
-        header = int(entry["header"])
-        head = self._bytes(shard, header, int(entry["offset"]) - header)
+        header, offset = int(entry["header"]), int(entry["offset"])
+        if offset < header:  # a hard link, behind the file that it leads to
+            offset = min(header + LINK_HEADER_BYTES, self.storage.entries[shard].num_bytes)
+        head = self._bytes(shard, header, offset - header)
         try:
             with open_headers(io.BytesIO(head)) as tar:
                 member = tar.next()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
@@ -11,13 +12,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ssl_swin.data.shards.names import is_remote, sample_key
+from ssl_swin.data.shards.left_out import HIDDEN, LINK, NO_EXTENSION, NO_FILE, LeftOut, leave_out
+from ssl_swin.data.shards.names import is_hidden, is_remote, sample_key
 from ssl_swin.errors import ShardError
 
 DAMAGED = (tarfile.TarError, EOFError, ValueError, OverflowError, IndexError, RecursionError)
 """What tarfile raises if a header is damaged."""
 
 _MAX_HEADER_BYTES = 2**16  # of a long name, or of pax records; real ones have a few hundred
+LINK_HEADER_BYTES = 2 * _MAX_HEADER_BYTES
+"""At least as many as a hard link's headers have together."""
 _LARGE = 8 * 2**30  # bytes of a member, from which on a pax header may hold its size instead
 
 
@@ -31,7 +35,12 @@ class Member:
     """Byte of the first header that belongs to it, long-name and pax headers included."""
     offset: int
     size: int
-    """Bytes of its payload, which begins at `offset`."""
+    """Bytes of its payload, which begins at `offset`; a hard link's is its target's."""
+
+    @property
+    def name(self) -> str:
+        """Its path in the tar, with the extension in lower case."""
+        return f"{self.key}.{self.extension}"
 
 
 def open_headers(file: BinaryIO) -> tarfile.TarFile:
@@ -54,11 +63,11 @@ class _HeaderFile:
         return self._file.read(num_bytes)
 
 
-def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
+def read_samples(file: BinaryIO, name: str, left_out: LeftOut) -> Iterator[list[Member]]:
     """Group the members of a tar, which errors call `name`, by key.
 
-    Yields:
-        Members of one key, next to each other in the tar; an empty list for each that has no key.
+    Counts in `left_out` what can be in no sample. Yields the members of one key that are next to
+    each other in the tar.
 
     Raises:
         ShardError: If the tar is cut off, compressed or otherwise damaged, packed sparse, or holds
@@ -67,16 +76,12 @@ def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
     group: list[Member] = []
     num_whole = 0
     try:
-        for member in _read_members(file):
-            if member is None:
-                yield []
-                continue
+        for member in _read_members(file, left_out):
             if group and member.key != group[0].key:
                 yield group
                 group, num_whole = [], num_whole + 1
             if any(member.extension == other.extension for other in group):
-                twice = f"{member.key}.{member.extension}"
-                raise tarfile.TarError(f"{twice!r} is there twice at byte {member.header}")
+                raise tarfile.TarError(f"{member.name!r} is there twice at byte {member.header}")
             group.append(member)
     except DAMAGED as error:
         raise ShardError(
@@ -87,8 +92,34 @@ def read_samples(file: BinaryIO, name: str) -> Iterator[list[Member]]:
         yield group
 
 
-def _read_members(file: BinaryIO) -> Iterator[Member | None]:
-    """Yield every file that may be part of a sample, and None for all else but folders."""
+def _read_members(file: BinaryIO, left_out: LeftOut) -> Iterator[Member]:
+    """Yield every file that may be part of a sample, and count all else but folders."""
+    files: dict[str, tuple[int, int]] | None = None  # looked up once there is a link
+    for info in _read_headers(file):
+        offset, size = info.offset_data, info.size
+        hidden = is_hidden(info.name) or re.match(r"__[^/]*__(/|$)", info.name)
+        if info.isdir():
+            continue
+        if info.islnk():
+            files = _files_in(file) if files is None else files
+            target = posixpath.normpath(info.linkname)
+            if target != posixpath.normpath(info.name):
+                offset, size = files.get(target, (offset, 0))
+        key, extension = sample_key(info.name)
+        if hidden:
+            leave_out(left_out, HIDDEN, info.name)
+        elif info.issym() or (info.islnk() and offset >= info.offset):
+            leave_out(left_out, LINK, info.name)
+        elif not (info.isreg() or info.islnk()):
+            leave_out(left_out, NO_FILE, info.name)
+        elif not extension:
+            leave_out(left_out, NO_EXTENSION, info.name)
+        else:
+            yield Member(key, extension, info.offset, offset, size)
+
+
+def _read_headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Yield every header of a tar; one of `DAMAGED` is raised where it is not whole."""
     num_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
     with open_headers(file) as tar:
@@ -100,14 +131,20 @@ def _read_members(file: BinaryIO) -> Iterator[Member | None]:
             padding = tar.offset - info.offset_data - info.size if info.isreg() else 0
             if info.size < 0 or not 0 <= padding < tarfile.BLOCKSIZE or tar.offset > num_bytes:
                 raise tarfile.TarError(f"{info.name!r} cannot have {info.size} bytes")
-            key, extension = sample_key(info.name)
-            base = info.name.rpartition("/")[2]
-            hidden = base.startswith(".") or re.match(r"__[^/]*__(/|$)", info.name)
-            if info.isreg() and extension and not hidden:
-                yield Member(key, extension, info.offset, info.offset_data, info.size)
-            elif not info.isdir():
-                yield None
+            yield info
         _check_end(file, tar.offset)
+
+
+def _files_in(file: BinaryIO) -> dict[str, tuple[int, int]]:
+    """Return place and size of every file of a tar by name, of those linked to by name as well."""
+    found: dict[str, tuple[int, int]] = {}
+    for info in _read_headers(file):
+        name = posixpath.normpath(info.name)
+        if info.isreg():
+            found.setdefault(name, (info.offset_data, info.size))
+        elif info.islnk() and posixpath.normpath(info.linkname) in found:
+            found.setdefault(name, found[posixpath.normpath(info.linkname)])
+    return found
 
 
 def _check_end(file: BinaryIO, end: int) -> None:

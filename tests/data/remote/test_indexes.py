@@ -9,6 +9,7 @@ from ssl_swin.data.remote.indexes import index_remote
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, load_manifest
 from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import RemoteError, ShardError
 from tests.data.remote.faulty import serving
 from tests.data.remote.sets import THIRD, add_hashes, open_at
@@ -86,11 +87,17 @@ def test_urls_that_differ_only_in_their_query_are_refused(server, tmp_path, ask)
     assert "\n" not in str(error.value)
 
 
-def test_hashes_are_in_the_manifest_and_may_be_missing(folder):
+def test_hashes_are_in_the_manifest_and_are_made_anew_with_the_index(folder):
     add_hashes(folder)
     manifest = json.loads((folder / MANIFEST_NAME).read_text())
     assert [len(entry) for entry in manifest["shards"].values()] == [3] * 4
     before = open_shards(str(folder)).describe()
+    known = load_manifest(folder)
+    with (folder / THIRD).open("r+b") as file:  # another payload of the same size
+        file.seek(512)
+        file.write(b"other")
     index_shards([folder / THIRD])
-    assert load_manifest(folder)[THIRD].sha256 is None
+    again = load_manifest(folder)
+    assert again[THIRD].sha256 == sha256_of(folder / THIRD) != known[THIRD].sha256
+    assert again | {THIRD: known[THIRD]} == known
     assert open_shards(str(folder)).describe() == before

@@ -54,7 +54,8 @@ def places_of(data: bytes, raw: bytes, headers: dict[int, tarfile.TarInfo]) -> l
 def read_rows(shards: ShardSet, path: Path) -> list[bytes]:
     """Every row's bytes, which must be those of one whole file of the tar, under its key."""
     with tarfile.open(path, "r:") as tar:
-        files = {file.offset_data: file for file in tar if file.isreg()}
+        members = {member.offset: member for member in tar}
+        files = {file.offset_data: file for file in members.values() if file.isreg()}
         labels = defaultdict(set)
         for file in files.values():
             labels[sample_key(file.name)[0]].add(label_in(file.name, tar.extractfile(file).read()))
@@ -62,7 +63,9 @@ def read_rows(shards: ShardSet, path: Path) -> list[bytes]:
     for row, entry in enumerate(shards.storage.rows(0)):
         file, data = files[int(entry["offset"])], reader.read(0, row)
         assert data == raw[file.offset_data : file.offset_data + file.size]
-        key = sample_key(file.name)[0]
+        member = members[int(entry["header"])]
+        assert member is file or (member.islnk() and member.linkname == file.name)
+        key = sample_key(member.name)[0]
         assert reader.key(0, row) == key
         try:
             assert reader.label(0, row) in labels[key] - {None}
@@ -125,7 +128,7 @@ def outcomes(images: list[bytes], path: Path) -> Counter:
     for data in images:
         stands = places_of(data, raw, headers)
         count[EQUAL if data in rows else COUNTED if stands else GONE] += 1
-    if count[COUNTED] > found.num_without_image + found.num_ignored:
+    if count[COUNTED] > sum(num for num, _ in found.left_out.values()):
         count[SILENT] = count.pop(COUNTED)
     return count
 

@@ -53,15 +53,17 @@ def put_extreme(draw, table):
 
 def broken_index(draw, raw):
     """An index file with bits flipped, an extreme number, another shape, cut, or none at all."""
-    start = len(raw) - (NUM_SAMPLES + 1) * SAMPLE_DTYPE.itemsize
-    table = np.frombuffer(raw[start:], SAMPLE_DTYPE)
+    start = 10 + int.from_bytes(raw[8:10], "little")
+    table = np.frombuffer(raw, SAMPLE_DTYPE, NUM_SAMPLES + 1, start)
+    end = start + table.nbytes  # of the rows; then come the notes
     shape = draw.choice(SHAPES)
     old = b"(%d,)" % len(table)
     return draw.choice(
         [
             lambda: flip_bits(draw, raw, 0, start),
             lambda: flip_bits(draw, raw, start, len(raw)),
-            lambda: raw[:start] + put_extreme(draw, table).tobytes(),
+            lambda: raw[:start] + put_extreme(draw, table).tobytes() + raw[end:],
+            lambda: flip_bits(draw, raw, end, len(raw)),
             lambda: raw[: draw.randrange(len(raw))],
             lambda: raw + draw.randbytes(draw.choice([1, 40, 4000])),
             lambda: raw.replace(old.ljust(len(shape)), shape),

@@ -5,10 +5,18 @@ import numpy as np
 import pytest
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.shards.index_file import SAMPLE_DTYPE
+from ssl_swin.data.shards.index_file import (
+    SAMPLE_DTYPE,
+    add_notes,
+    index_beside,
+    load_index,
+    read_entry,
+    read_notes,
+)
 from ssl_swin.data.shards.indexing import index_shard
+from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.errors import ShardError
-from tests.data.shards.tars import write_tar
+from tests.data.shards.tars import samples, write_tar
 
 
 @pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY"])
@@ -36,3 +44,41 @@ def test_rows_hold_what_the_contract_says(tmp_path):
     assert content[label_offset : label_offset + label_size] == b"{}"
     with io.BytesIO(content[header:]) as file, tarfile.open(fileobj=file) as tar:
         assert tar.next().name == f"{key}.png"
+
+
+@pytest.fixture
+def index(tmp_path):
+    """Of a tar of three samples and one file that is left out."""
+    path = write_tar(tmp_path / "a.tar", [*samples(3), (".x.png", b"")])
+    index_shard(path)
+    return index_beside(path)
+
+
+def test_notes_come_after_the_rows_and_leave_them_as_they_are(index):
+    rows, entry = np.array(load_index(index)), read_entry(index)
+    ((reason, (num, example)),) = entry.left_out.items()
+    assert (reason.split(",")[0], num, example) == ("hidden", 1, ".x.png")
+    add_notes(index, {"more": [1, 2]})
+    add_notes(index, {"more": [3]})
+    assert read_notes(index)["more"] == [3]
+    assert read_entry(index) == entry
+    assert (load_index(index) == rows).all()
+    assert (np.load(index) == rows).all()
+
+
+def test_an_index_of_release_0_1_has_no_notes_and_the_same_rows(index):
+    rows, tar = np.array(load_index(index)), index.with_name("a.tar")
+    np.save(index, rows)  # as it wrote it
+    assert read_notes(index) == {}
+    assert (load_index(index) == rows).all()
+    assert read_entry(index) == Entry(3, tar.stat().st_size, None, None)
+    assert open_shards(str(tar), index_missing=False).num_samples == 3
+
+
+def test_damaged_notes_are_refused_in_words(index):
+    raw = bytearray(index.read_bytes())
+    raw[-30] ^= 1
+    index.write_bytes(raw)
+    with pytest.raises(ShardError, match=r"the notes in .* damaged, .*run: ssl-swin shards index"):
+        read_entry(index)
+    assert len(load_index(index)) == 4

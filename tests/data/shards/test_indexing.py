@@ -6,6 +6,7 @@ import pytest
 
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.indexing import index_shard, index_shards
+from ssl_swin.data.shards.left_out import APART, BESIDE, HIDDEN, NO_EXTENSION, NO_IMAGE, SECOND
 from ssl_swin.data.shards.manifest import MANIFEST_NAME
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError
@@ -53,7 +54,7 @@ def test_one_damaged_shard_does_not_keep_the_others_from_their_index(tmp_path):
     manifest = json.loads((tmp_path / MANIFEST_NAME).read_text())
     good = [0, 1, 4, 5]
     expected = {f"{place}.tar": [place, paths[place].stat().st_size] for place in good}
-    assert manifest == {"format": 1, "shards": expected}
+    assert manifest == {"format": 1, "shards": expected, "left_out": {}}
 
 
 def test_indexing_again_writes_the_same_bytes_and_leaves_nothing_else(tmp_path):
@@ -68,3 +69,49 @@ def test_indexing_again_writes_the_same_bytes_and_leaves_nothing_else(tmp_path):
 def test_no_workers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="num_workers=0"):
         index_shards([write_tar(tmp_path / "a.tar", samples(1))], num_workers=0)
+
+
+def left_out_of(tmp_path, members):
+    return index_shard(write_tar(tmp_path / "a.tar", members)).left_out
+
+
+def test_what_is_in_no_sample_is_counted_by_its_reason(tmp_path):
+    members = [
+        *samples(2),
+        (".hidden.png", b""),
+        ("@eaDir/x.png", b""),
+        ("__MACOSX/a/._x.png", b""),
+        ("__meta__/x.png", b""),
+        ("noise", b""),
+        ("a.txt", b""),
+        ("b.json", b"{}"),
+    ]
+    assert left_out_of(tmp_path, members) == {
+        HIDDEN: (4, ".hidden.png"),
+        NO_EXTENSION: (1, "noise"),
+        NO_IMAGE: (2, "a"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("extensions", "counted"),
+    [
+        (["png", "seg.png", "depth.tif"], {BESIDE: (2, "x.seg.png")}),
+        (["seg.png", "png"], {BESIDE: (1, "x.seg.png")}),
+        (["left.png", "right.png"], {SECOND: (1, "x.right.png")}),
+        (["png", "jpg", "txt"], {SECOND: (1, "x.jpg")}),
+        (["0.jpg", "1.jpg", "2.jpg"], {SECOND: (2, "x.1.jpg")}),
+        (["png", "cls", "txt"], {}),
+    ],
+)
+def test_every_image_of_a_key_but_one_is_counted(tmp_path, extensions, counted):
+    assert left_out_of(tmp_path, [(f"x.{name}", b"1") for name in extensions]) == counted
+
+
+@pytest.mark.parametrize("labels_first", [False, True])
+def test_labels_apart_from_their_images_are_told(tmp_path, labels_first):
+    images, labels = ([m for m in samples(5) if m[0].endswith(e)] for e in ("png", "cls"))
+    members = [*labels, *images] if labels_first else [*images, *labels]
+    found = left_out_of(tmp_path, [*members, ("s0000.txt", b""), ("t.cls", b"1")])
+    assert found == {APART: (5, "s0000"), NO_IMAGE: (2, "s0000")}
+    assert "tar --sort=name" in APART

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from ssl_swin.data.shards.names import expand, sample_key
+from ssl_swin.data.shards.names import expand, is_hidden, printable, sample_key
 from ssl_swin.errors import ShardError
 from tests.data.shards.tars import samples, write_tar
 
@@ -57,3 +57,38 @@ def test_shards_that_are_not_there_are_named(folder, pattern, message):
 )
 def test_a_name_is_split_at_the_first_dot_after_the_last_slash(name, key, extension):
     assert sample_key(name) == (key, extension)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Zoë 日本語", "Zoë 日本語"),
+        (" two\nlines\tand a tab ", "two lines and a tab"),
+        (os.fsdecode(b"caf\xe9.jpg"), "caf\\udce9.jpg"),
+    ],
+)
+def test_any_text_is_one_line_of_utf_8(text, shown):
+    assert printable(text) == shown
+    assert shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ("a/x.png", False),
+        ("./a/../x.png", False),
+        ("../x.png", False),
+        ("/abs/x.png", False),
+        ("a.b/x.png", False),
+        ("a/.x.png", True),
+        ("a/._x.png", True),
+        (".Trash/x.png", True),
+        ("a/.ipynb_checkpoints/x.png", True),
+        ("a/@eaDir/x.png/THUMB.png", True),
+        ("__MACOSX/a/x.png", True),
+        ("$RECYCLE.BIN/x.png", True),
+        ("lost+found", True),
+    ],
+)
+def test_what_programs_keep_for_themselves_is_hidden(name, hidden):
+    assert is_hidden(name) is hidden

@@ -1,3 +1,4 @@
+import os
 import random
 import subprocess
 import tarfile
@@ -8,6 +9,7 @@ import webdataset
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.index_file import index_beside
 from ssl_swin.data.shards.indexing import index_shard
+from ssl_swin.data.shards.left_out import LINK, NO_FILE
 from ssl_swin.data.shards.names import sample_key
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError
@@ -118,3 +120,56 @@ def test_compressed_and_sparse_tars_are_refused(tmp_path):
     subprocess.run(["tar", "-Scf", "sparse.tar", "hole.png"], cwd=tmp_path, check=True)
     with pytest.raises(ShardError, match="pack without --sparse"):
         index_shard(tmp_path / "sparse.tar")
+
+
+def linked(name, target, kind=tarfile.LNKTYPE):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_hard_links_are_the_files_that_they_lead_to(tmp_path, format):
+    members = [
+        ("./a.png", b"one image"),
+        ("./a.cls", b"3"),
+        linked("b.png", "./a.png"),
+        linked("b.cls", "a.cls"),
+        linked("./c.png", "b.png"),
+    ]
+    path = write_tar(tmp_path / "a.tar", members, format)
+    assert read_all(path) == [(key, b"one image") for key in ("./a", "b", "./c")]
+    reader = ShardReader(open_shards(str(path)))
+    assert [reader.label(0, row) for row in range(2)] == [3, 3]
+    assert sum(entry.left_out == {} for entry in reader.storage.entries) == 1
+
+
+def test_no_link_leads_out_of_a_tar(tmp_path):
+    (tmp_path / "outside.png").write_bytes(b"outside")
+    members = [
+        linked("early.png", "a.png"),  # a file that comes later is not there yet
+        ("a.png", b"one image"),
+        linked("absolute.png", str(tmp_path / "outside.png")),
+        linked("up.png", "../outside.png"),
+        linked("soft.png", "a.png", tarfile.SYMTYPE),
+        linked("self.png", "./self.png"),
+        linked("circle.png", "circle2.png"),
+        linked("circle2.png", "circle.png"),
+        linked("pipe.png", "", tarfile.FIFOTYPE),
+    ]
+    path = write_tar(tmp_path / "a.tar", members)
+    assert read_all(path) == [("a", b"one image")]
+    found = open_shards(str(path)).storage.entries[0].left_out
+    assert found == {LINK: (7, "early.png"), NO_FILE: (1, "pipe.png")}
+
+
+def test_tars_of_linked_files_by_the_tar_command_are_read(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "one.png").write_bytes(b"one image")
+    for name in ("two.png", LONG[0]):
+        os.link(tmp_path / "images" / "one.png", tmp_path / "images" / name)
+    command = ["tar", "-cf", "a.tar", "--sort=name", "-C", "images", "."]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    found = read_all(tmp_path / "a.tar")
+    assert {key for key, _ in found} == {"./one", "./two", f"./{LONG[0][:-4]}"}
+    assert {data for _, data in found} == {b"one image"}
