@@ -1,10 +1,9 @@
-"""Names: the tars that a pattern names, the keys of samples, and places in the user's cache.
+"""Names: the tars that a pattern names, and the keys of samples.
 
 Standard library only. The contract in words is in the top-level `data/README.md`.
 """
 
 import glob
-import hashlib
 import os
 import re
 from contextlib import suppress
@@ -93,13 +92,3 @@ def sample_key(name: str) -> tuple[str, str]:
     folder, slash, base = name.rpartition("/")
     stem, _, extension = base.partition(".")
     return folder + slash + stem, extension.lower()
-
-
-def cache_root(cache_dir: Path | None) -> Path:
-    """The folder that was given, or `~/.cache/ssl_swin`."""
-    return Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
-
-
-def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
-    """Where the indexes go of a folder of tars that cannot be written to."""
-    return cache_root(cache_dir) / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
