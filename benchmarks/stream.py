@@ -43,6 +43,7 @@ from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create
@@ -115,7 +116,7 @@ def read_all(folder: Path) -> Iterator[bytes]:
 
 def ours(folder: Path, img_size: int, decoder: str = "fast") -> ImageStream:
     transform = TrainTransform(0, img_size, SCALE, RATIO)
-    return ImageStream(open_shards(str(folder)), transform, img_size, 3, decoder=decoder)
+    return ImageStream(open_shards(str(folder)), transform, img_size, 3, reading=Reading(decoder))
 
 
 class Cycle:

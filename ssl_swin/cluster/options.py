@@ -1,6 +1,7 @@
 """What a user asks of SLURM: from the command line, or else the cluster's small file."""
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -152,7 +153,7 @@ def _stage(words: list[str], options: Options) -> Stage:
 
 def _from_file(file: str | None) -> Options:
     """Read the cluster's file; each of its lines is what the flag of the same name would be."""
-    place = Path(file or CLUSTER_FILE).expanduser()
+    place = Path(os.path.expanduser(file or CLUSTER_FILE))  # a user without a home has none
     if file is None and not place.is_file():
         return Options()
     try:

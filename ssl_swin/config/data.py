@@ -48,6 +48,8 @@ class DataConfig:
     """How crops are resized."""
     decoder: Literal["fast", "pil"] = "fast"
     """How JPEGs are decoded and resized: by libjpeg-turbo and torch, or by Pillow (reference)."""
+    max_pixels: int = 178_956_970
+    """Most pixels, width times height, of an image; a larger one counts as unreadable."""
     hflip: float = 0.5
     """Probability of a horizontal flip, [0, 1]."""
     crop_pct: float = 0.875
@@ -89,6 +91,7 @@ class DataConfig:
         )
         require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
         positive = ("crop_pct", "block_size", "num_lanes", "samples_per_epoch", "cache_gb")
+        require_all("be greater than 0", "data", self, "max_pixels")
         require_all("be greater than 0", "data", self, *positive)
         require_all("lie in [0, 1]", "data", self, "crop_pct", "hflip", "max_bad_share")
         require_all("be 0 or more", "data", self, "num_workers")

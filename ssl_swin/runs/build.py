@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from ssl_swin.config.data import LabelledDataConfig
+from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.data.batches.labels import Labels, balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
+from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -64,7 +65,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
     transform, img_size = _transform(config), config.model.img_size
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, data.decoder)
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, _reading(data))
     order = order_of(config, sets, places)
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     module = _module(config, _schedule(config, sizes), start)
@@ -73,6 +74,10 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
     return Run(config, kind, start, stream, order, sizes, module, datamodule)
+
+
+def _reading(data: DataConfig) -> Reading:
+    return Reading(data.decoder, data.max_pixels)
 
 
 def _transform(config: RunConfig) -> TrainTransform:
@@ -179,7 +184,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
         EvaluationTransform(img_size, data.crop_pct),
     )
     labels, in_chans = _labels(config), len(data.mean)
-    stream = ImageStream(shards, transform, img_size, in_chans, labels, data.decoder)
+    stream = ImageStream(shards, transform, img_size, in_chans, labels, _reading(data))
     return Heldout(stream, config.training.micro_batch_size)
 
 

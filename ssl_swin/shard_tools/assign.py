@@ -41,13 +41,16 @@ class PackOptions:
     byte for byte, and JPEGs that short_side scales down get 90."""
     seed: int = 0
     """Seed of the shuffle, 0 or more."""
+    max_pixels: int | None = None
+    """Most pixels of an image, 1 or more; a larger one counts as unreadable. Left out, 178956970,
+    which is Pillow's limit."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.prefix):
             raise UserError(
                 f"prefix={self.prefix!r} names the shards; use letters, digits, - and _ only"
             )
-        for name in ("samples_per_shard", "bytes_per_shard", "short_side"):
+        for name in ("samples_per_shard", "bytes_per_shard", "short_side", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value} packs nothing; give 1 or more, or leave it out")

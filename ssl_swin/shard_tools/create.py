@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from rich.progress import Progress
 
-from ssl_swin.data.pixels.decode import UnreadableImage, upright
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage, upright
 from ssl_swin.data.pixels.formats import by_extension, decode, open_image
 from ssl_swin.data.shards.index_file import index_beside, load_index
 from ssl_swin.data.shards.indexing import index_shard
@@ -139,8 +139,9 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     Returns extension and bytes for the shard: those given, or PNG or JPEG. UnreadableImage if the
     bytes are no readable image.
     """
-    decode(data, in_chans=3)
-    extension, image = name.rpartition(".")[2].lower(), open_image(data)
+    reading = Reading(max_pixels=options.max_pixels or MAX_PIXELS)
+    decode(data, 3, reading)
+    extension, image = name.rpartition(".")[2].lower(), open_image(data, reading.max_pixels)
     scale = 1.0 if options.short_side is None else options.short_side / min(image.size)
     if scale >= 1 and options.quality is None:
         return extension, data
@@ -149,7 +150,7 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
         image = upright(image)
     else:
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-        image = decode(data, in_chans=1 if grey else 3)
+        image = decode(data, 1 if grey else 3, reading)
     if scale < 1:
         width, height = (round(side * scale) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)

@@ -18,6 +18,7 @@ from ssl_swin.data.order.lanes import MAX_DEFAULT_LANES, Dealing
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.order.shares import Shares
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -45,6 +46,8 @@ class DoctorSettings:
     """How crops are resized."""
     decoder: Literal["fast", "pil"] = "fast"
     """How JPEGs are decoded, as `data.decoder`."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of an image, as `data.max_pixels`."""
     batch: int = 128
     """Images that each training process takes in one step, 1 or more."""
     step_s: float = 0.25
@@ -99,7 +102,8 @@ def doctor(settings: DoctorSettings) -> None:
     _tell_cache(shards, settings)
     img_size, interpolation = settings.img_size, settings.interpolation
     transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)
-    stream = ImageStream(shards, transform, img_size, in_chans=3, decoder=settings.decoder)
+    reading = Reading(settings.decoder, settings.max_pixels)
+    stream = ImageStream(shards, transform, img_size, in_chans=3, reading=reading)
     torch.set_num_threads(1)
     with Progress(transient=True) as progress:
         task = progress.add_task("fetching shards", total=None)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.decode import MAX_PIXELS, UnreadableImage
 from ssl_swin.data.pixels.formats import open_image
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.reader import ShardReader
@@ -19,13 +19,16 @@ from ssl_swin.errors import UserError
 _MANY_CLASSES = 20
 
 
-def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
+def info(
+    shards: str, sample: int = 1000, cache_dir: str | None = None, max_pixels: int = MAX_PIXELS
+) -> None:
     """Print how many shards, samples, bytes and classes there are, and the images' sizes.
 
     Args:
         shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL.
         sample: Images whose headers are read for their sizes, spread evenly, 1 or more.
         cache_dir: Where the indexes of remote shards go; left out, the user's cache.
+        max_pixels: Most pixels of an image, as `data.max_pixels`.
 
     Raises:
         UserError: If `sample` is below 1.
@@ -41,17 +44,17 @@ def info(shards: str, sample: int = 1000, cache_dir: str | None = None) -> None:
     table.add_row("samples", f"{num} ({counts.min()} to {counts.max()} a shard)")
     table.add_row("bytes", f"{shard_set.bytes.sum():,}")
     table.add_row("fingerprint", shard_set.fingerprint()[:16])
-    for name, value in _sizes(shard_set, places) + _classes(shard_set, places):
+    for name, value in _sizes(shard_set, places, max_pixels) + _classes(shard_set, places):
         table.add_row(name, value)
     Console().print(table)
 
 
-def _sizes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
+def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes = ShardReader(shards, whole=False), []
     for shard, row in np.stack(shards.locate(places), axis=1).tolist():
         with suppress(UnreadableImage):
-            sizes.append(open_image(reader.read(shard, row)).size)
+            sizes.append(open_image(reader.read(shard, row), max_pixels).size)
     num, num_broken = len(places), len(places) - len(sizes)
     rows = [("images looked at", f"{num}, {num_broken} of them unreadable")]
     if sizes:

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.index_file import CLS_LABEL
 from ssl_swin.data.shards.names import printable
@@ -15,24 +15,31 @@ from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.parallel import each
 
 
-def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> None:
+def verify(
+    shards: str,
+    num_workers: int = 4,
+    cache_dir: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> None:
     """Decode every image of the shards and print what is broken, by shard and key.
 
     Args:
         shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL.
         num_workers: Processes, each with one shard at a time, 1 or more.
         cache_dir: Where remote shards and indexes go; left out, the user's cache.
+        max_pixels: Most pixels of an image, as `data.max_pixels`.
 
     Raises:
         UserError: If `num_workers` is below 1.
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
     shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
-    jobs = [(shard_set, shard) for shard in range(len(shard_set.counts))]
+    reading = Reading(max_pixels=max_pixels)
+    jobs = [(shard_set, shard, reading) for shard in range(len(shard_set.counts))]
     num_broken = 0
     with Progress() as progress:
         task = progress.add_task("verifying shards", total=len(jobs))
-        for (_, shard), broken in each(broken_samples, jobs, num_workers):
+        for (_, shard, _), broken in each(broken_samples, jobs, num_workers):
             for key, why in broken:
                 text = f"{shard_set.storage.where(shard)}: {key}: {why}"
                 progress.print(text, markup=False, soft_wrap=True)
@@ -46,18 +53,18 @@ def verify(shards: str, num_workers: int = 4, cache_dir: str | None = None) -> N
     print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
 
 
-def broken_samples(job: tuple[ShardSet, int]) -> list[tuple[str, str]]:
+def broken_samples(job: tuple[ShardSet, int, Reading]) -> list[tuple[str, str]]:
     """Decode all images of the shard at a place of a set; RemoteError if it cannot be fetched.
 
     Returns:
         Key and reason of each broken sample, in tar order; a damaged tar counts as one.
     """
-    shards, shard = job
+    shards, shard, reading = job
     reader, broken = ShardReader(shards), []
     try:
         for row, entry in enumerate(shards.storage.rows(shard)):
             try:
-                decode(reader.read(shard, row), in_chans=3)
+                decode(reader.read(shard, row), 3, reading)
                 if entry["label_kind"] == CLS_LABEL:
                     reader.label(shard, row)
             except (UnreadableImage, ShardError) as error:

@@ -9,6 +9,7 @@ from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import read_weights
 from ssl_swin.pretrained.timm import to_timm
@@ -119,6 +120,13 @@ def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run
         f"theirs.ckpt: timm's Swin under 'state_dict.module.', {len(state)} tensors taken, "
         "none left out; it lacks mask_token, which stays as it starts\n"
     ) in capsys.readouterr().out
+
+
+def test_the_rules_of_reading_are_those_of_the_config(pretrain):
+    data = replace(pretrain.data, decoder="pil", max_pixels=9, val_shards=pretrain.data.shards)
+    run = build(replace(pretrain, data=data))
+    for stream in (run.stream, run.datamodule.heldout.stream):
+        assert stream.renderer.reading == Reading("pil", 9)
 
 
 def test_without_held_out_images_it_says_so(pretrain, capsys):

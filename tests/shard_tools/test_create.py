@@ -13,6 +13,7 @@ import webdataset
 from PIL import Image
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
@@ -203,6 +204,13 @@ def test_images_are_encoded_again_only_as_asked(name, size, options, kind, resul
     assert extension == {"PNG": "png", "JPEG": "jpg"}[kind]
     small = PackOptions(short_side=40)
     assert encode(name, data, small) == (name[2:], data)
+
+
+def test_images_above_the_limit_of_pixels_are_unreadable():
+    data = encoded(noise("L", (40, 20)), "PNG")
+    assert encode("a.png", data, PackOptions(max_pixels=800)) == ("png", data)
+    with pytest.raises(UnreadableImage, match="40 x 20 pixels, more than max_pixels=799"):
+        encode("a.png", data, PackOptions(max_pixels=799))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

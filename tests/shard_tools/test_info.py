@@ -1,7 +1,9 @@
 import pytest
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.info import info
+from ssl_swin.shard_tools.verify import verify
 from tests.data.shards.tars import image_bytes, write_tar
 
 
@@ -38,3 +40,11 @@ def test_info_looks_at_as_many_images_as_asked(folder, capsys):
     assert rows_of(capsys.readouterr().out)["images looked at"].startswith("3,")
     with pytest.raises(ValueError, match="sample=0"):
         info(str(folder), sample=0)
+
+
+def test_one_limit_of_pixels_holds_in_all_tools(folder, capsys):
+    info(str(folder), max_pixels=220)  # of images with 200 pixels and more
+    looked_at = rows_of(capsys.readouterr().out)["images looked at"]
+    with pytest.raises(ShardError, match="7 of 9 samples"):
+        verify(str(folder), num_workers=1, max_pixels=220)
+    assert looked_at == "9, 7 of them unreadable"

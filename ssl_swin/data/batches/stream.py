@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.decode import USUAL, Reading, UnreadableImage
 from ssl_swin.data.pixels.render import EncodedSample, Renderer
 from ssl_swin.data.pixels.transforms import Transform
 from ssl_swin.data.shards.reader import ShardReader
@@ -42,11 +42,11 @@ class ImageStream(Dataset):
         img_size: int,
         in_chans: int,
         labels: Labels | None = None,
-        decoder: str = "fast",
+        reading: Reading = USUAL,
     ) -> None:
         self.shards, self.labels = shards, labels
         self.img_size, self.in_chans = img_size, in_chans
-        self.renderer = Renderer(transform, in_chans, decoder)
+        self.renderer = Renderer(transform, in_chans, reading)
         self.reader = ShardReader(shards)
 
     def __len__(self) -> int:

@@ -1,8 +1,10 @@
 """The colours and the way up of an image as a person would expect to see it, by Pillow."""
 
+import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -21,10 +23,27 @@ UPRIGHT = {
 }
 
 
+MAX_PIXELS = 178_956_970  # twice what Pillow warns of: its own limit
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become pixels, the same for every file of a set."""
+
+    decoder: str = "fast"
+    """How JPEGs are decoded: "fast" by libjpeg-turbo, "pil" by Pillow, the reference."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels, width times height, of an image that is read."""
+
+
+USUAL = Reading()
+
+
 class UnreadableImage(ValueError):
     """The bytes are no image that can be decoded; the caller puts another sample in its place."""
 
 
+# All that Pillow raises over broken bytes; no other list is kept.
 BROKEN = (
     OSError,  # also of what Pillow cannot identify
     SyntaxError,  # Pillow's word for a broken PNG
@@ -45,7 +64,28 @@ def naming_what_is_broken() -> Iterator[None]:
     except UnreadableImage:
         raise
     except BROKEN as error:
-        raise UnreadableImage(f"{type(error).__name__}: {error}") from error
+        large = isinstance(error, Image.DecompressionBombError)
+        hint = " (max_pixels admits larger ones)" if large else ""
+        raise UnreadableImage(f"{type(error).__name__}: {error}{hint}") from error
+
+
+def open_within(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Image.Image:
+    """Open a file by Pillow, which reads only the header.
+
+    Raises:
+        UnreadableImage: If no format recognises it, its header is broken, or it has more pixels.
+    """
+    limit = Image.MAX_IMAGE_PIXELS  # of which Pillow warns; it refuses twice as many
+    if max_pixels > MAX_PIXELS and limit is not None:
+        # For the whole process, because Pillow looks there again when it crops.
+        Image.MAX_IMAGE_PIXELS = max(limit, max_pixels)
+    with naming_what_is_broken():
+        image = Image.open(io.BytesIO(data), formats=formats)
+        if image.width * image.height > max_pixels:
+            raise UnreadableImage(
+                f"{image.width} x {image.height} pixels, more than max_pixels={max_pixels}"
+            )
+        return image
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -4,13 +4,21 @@ A format that Pillow knows is one line here, under Pillow's name for it. Any oth
 a file with its two functions. This file imports no torch: indexing tars does not need it.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
 
-from ssl_swin.data.pixels.decode import UnreadableImage, in_colours, naming_what_is_broken, upright
+from ssl_swin.data.pixels.decode import (
+    MAX_PIXELS,
+    USUAL,
+    Reading,
+    UnreadableImage,
+    in_colours,
+    naming_what_is_broken,
+    open_within,
+    upright,
+)
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,12 @@ def by_extension() -> dict[str, ImageFormat]:
     return {extension: kind for kind in IMAGE_FORMATS.values() for extension in kind.extensions}
 
 
-def open_image(data: bytes) -> Image.Image:
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open an image by its content, in its own mode and not upright; Pillow reads only the header.
 
     Raises:
-        UnreadableImage: If no format recognises the bytes, or the header is broken.
+        UnreadableImage: If no format recognises the bytes, the header is broken, or it has more
+            pixels.
     """
     if not data:
         raise UnreadableImage("empty file")
@@ -62,15 +71,15 @@ def open_image(data: bytes) -> Image.Image:
         for kind in IMAGE_FORMATS.values():
             if kind.recognises is not None and kind.open is not None and kind.recognises(data):
                 return kind.open(data)
-        pillows = [name for name, kind in IMAGE_FORMATS.items() if kind.open is None]
-        return Image.open(io.BytesIO(data), formats=pillows)
+    pillows = tuple(name for name, kind in IMAGE_FORMATS.items() if kind.open is None)
+    return open_within(data, pillows, max_pixels)
 
 
-def decode(data: bytes, in_chans: int) -> Image.Image:
+def decode(data: bytes, in_chans: int, reading: Reading = USUAL) -> Image.Image:
     """Decode a file of any format of the table, upright by its EXIF orientation, as `in_colours`.
 
     Raises:
         UnreadableImage: If the bytes are broken, cut short, a decompression bomb, or fractions.
     """
     with naming_what_is_broken():
-        return in_colours(upright(open_image(data)), in_chans)
+        return in_colours(upright(open_image(data, reading.max_pixels)), in_chans)

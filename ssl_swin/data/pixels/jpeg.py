@@ -3,16 +3,21 @@
 Files that it does not take go to `formats.decode`, so the same files are unreadable on both ways.
 """
 
-import io
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import Image
 
-from ssl_swin.data.pixels.decode import BROKEN, MODES, ORIENTATION
+from ssl_swin.data.pixels.decode import (
+    MAX_PIXELS,
+    MODES,
+    ORIENTATION,
+    UnreadableImage,
+    naming_what_is_broken,
+    open_within,
+)
 
 COLOURS = {1: "GRAY", 3: "RGB"}  # simplejpeg's names, by number of channels
 SCALES = (8, 4, 2)  # 1/n of the size, which a JPEG decoder reaches by leaving work out
@@ -92,7 +97,7 @@ class Jpeg:
         return Region(pixels, (x, y, x + width / scale, y + height / scale))
 
 
-def open_jpeg(data: bytes) -> Jpeg | None:
+def open_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> Jpeg | None:
     """Read a JPEG's header; None for anything but a grey or RGB JPEG with a sound one.
 
     Pillow reads it, so size limits, orientation and what counts as a header are the same on both
@@ -101,9 +106,10 @@ def open_jpeg(data: bytes) -> Jpeg | None:
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
-        image = Image.open(io.BytesIO(data), formats=("JPEG",))
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1), Turn())
-    except BROKEN:
+        image = open_within(data, ("JPEG",), max_pixels)
+        with naming_what_is_broken():
+            turn = TURNS.get(image.getexif().get(ORIENTATION, 1), Turn())
+    except UnreadableImage:
         return None
     if image.mode not in MODES.values():  # CMYK
         return None

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_swin.data.pixels.crop import Crop, cut_region, to_image
+from ssl_swin.data.pixels.decode import USUAL, Reading
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.jpeg import Jpeg, Region, open_jpeg
 from ssl_swin.data.pixels.transforms import Transform
@@ -31,15 +32,16 @@ class EncodedSample:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Makes grey (1) or RGB (3 channels) pixels of bytes; the decoder is "fast" or "pil"."""
+    """Makes grey (1) or RGB (3 channels) pixels of the bytes of a file."""
 
     transform: Transform
     in_chans: int
-    decoder: str = "fast"
+    reading: Reading = USUAL
 
     def prepare(self, data: bytes, epoch: int, index: int) -> EncodedSample:
         """Read the header and draw the crop, where the fast way is open."""
-        jpeg = open_jpeg(data) if self.decoder != "pil" else None
+        fast = self.reading.decoder == "fast"
+        jpeg = open_jpeg(data, self.reading.max_pixels) if fast else None
         crop = self.transform.crop(jpeg.size, epoch, index) if jpeg is not None else None
         return EncodedSample(data, (epoch, index), jpeg, crop)
 
@@ -49,7 +51,7 @@ class Renderer:
             region = sample.jpeg.region(sample.crop.box, sample.crop.size, self.in_chans)
             if region is not None:
                 return region
-        return decode(sample.data, self.in_chans)
+        return decode(sample.data, self.in_chans, self.reading)
 
     def write(self, sample: EncodedSample, decoded: Region | Image.Image, slot: np.ndarray) -> None:
         """Resize, flip, augment, and write into `slot`, uint8 (in_chans, height, width)."""

@@ -13,8 +13,8 @@ from ssl_swin.data.remote.download import download
 from ssl_swin.data.remote.incoming import Fetcher, IncomingFile, RemoteTar
 from ssl_swin.data.remote.room import FLAGS, Room, release, take
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.data.shards.names import cache_root
 from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.user_cache import make_cache
 from ssl_swin.errors import ShardError
 
 _DEFAULT_SHARE = 0.8  # of what is free
@@ -38,14 +38,14 @@ class ShardCache:
 
         What the cache holds already counts as free. ShardError if it cannot be written to.
         """
-        room = Room(cache_root(cache_dir) / "shards", 0)
+        room = Room(make_cache("remote shards", cache_dir) / "shards", 0)
         try:
             with room.locked():
                 free = shutil.disk_usage(room.root).free + room.used_bytes()
         except OSError as error:
             raise ShardError(
-                f"the cache of remote shards, {room.root}, cannot be written to "
-                f"({error.strerror}); give another folder of this machine as data.cache_dir"
+                f"the cache of remote shards, {room.root}, cannot be written to: {error.strerror}; "
+                "give another folder of this machine as data.cache_dir"
             ) from error
         limit_bytes = int(_DEFAULT_SHARE * free if cache_gb is None else cache_gb * 1e9)
         return cls(replace(room, limit_bytes=limit_bytes))

@@ -19,7 +19,7 @@ import numpy as np
 
 from ssl_swin.data.shards import left_out
 from ssl_swin.data.shards.manifest import Entry
-from ssl_swin.data.shards.names import cache_folder
+from ssl_swin.data.shards.user_cache import cache_folder, may
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 
@@ -50,10 +50,11 @@ def index_beside(tar: Path) -> Path:
 
 
 def index_path(tar: Path, cache_dir: Path | None = None) -> Path:
-    """Where the index of a tar is, or would be: beside it, unless only a cached one exists."""
-    beside = index_beside(tar)
-    cached = cache_folder(tar.parent, cache_dir) / beside.name
-    return cached if not beside.exists() and cached.exists() else beside
+    """Where the index of a tar is, or would be: beside it, unless only a cached one can be read."""
+    beside, folder = index_beside(tar), cache_folder(tar.parent, cache_dir)
+    if folder is None or may(beside, os.R_OK):
+        return beside
+    return folder / beside.name if may(folder / beside.name, os.R_OK) else beside
 
 
 def load_index(path: Path, where: str | None = None) -> np.ndarray:
@@ -72,6 +73,8 @@ def load_index(path: Path, where: str | None = None) -> np.ndarray:
             rows_bytes = file_bytes - len(head) - _read_tail(file, file_bytes)[0]
     except FileNotFoundError:
         raise ShardError(f"there is no index {where}; {remedy}") from None
+    except PermissionError:
+        raise ShardError(f"this user may not read the index {where}; {remedy}") from None
     num_rows, rest = divmod(rows_bytes, SAMPLE_DTYPE.itemsize)
     # Compared, not parsed: numpy would evaluate the header as Python, and fail in many ways.
     if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():

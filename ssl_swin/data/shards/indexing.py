@@ -1,9 +1,10 @@
 """Makes the indexes of tars: one pass over the headers of each; payloads are skipped."""
 
-import errno
+import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,11 @@ from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.data.shards.index_file import LABEL_KINDS, SAMPLE_DTYPE, index_beside, write_index
 from ssl_swin.data.shards.left_out import APART, BESIDE, NO_IMAGE, SECOND, LeftOut, leave_out
 from ssl_swin.data.shards.manifest import Entry, known_entries, load_manifest, write_manifest
-from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.data.shards.tar import Member, read_samples, sha256_of
+from ssl_swin.data.shards.user_cache import MAY_NOT, cached_name, make_cache, may
 from ssl_swin.errors import ShardError, UserError
 
 _NO_LABEL_MEMBER = Member("", "", 0, 0, 0)
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,10 @@ def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShar
     try:
         return index_shard(tar_path, beside)
     except OSError as error:
-        if error.errno not in _READ_ONLY:
+        if error.errno not in MAY_NOT or not may(tar_path, os.R_OK):
             raise
-    return index_shard(tar_path, cache_folder(tar_path.parent, cache_dir) / beside.name)
+    root = make_cache(f"indexes of the tars in {tar_path.parent}, which is read-only,", cache_dir)
+    return index_shard(tar_path, root / cached_name(tar_path.parent) / beside.name)
 
 
 def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> IndexedShard:
@@ -154,4 +155,5 @@ def _write_manifests(found: dict[Path, IndexedShard]) -> None:
         entries = folders.setdefault(shard.path.parent, {})
         entries[path.name] = Entry(shard.num_samples, shard.num_bytes, shard.sha256, shard.left_out)
     for folder, entries in folders.items():
-        write_manifest(folder, load_manifest(folder) | entries)
+        with suppress(PermissionError):  # another user's; each tar's own index says the same
+            write_manifest(folder, load_manifest(folder) | entries)

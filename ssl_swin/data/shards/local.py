@@ -24,6 +24,7 @@ from ssl_swin.data.shards.names import expand
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
+from ssl_swin.data.shards.user_cache import may
 from ssl_swin.errors import ShardError
 
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -173,7 +174,7 @@ def open_local(
     paths = tuple(expand(pattern))
     known = known_entries(paths, cache_dir)
     unknown = [path for path in paths if path not in known]
-    missing = [path for path in unknown if not index_path(path, cache_dir).exists()]
+    missing = [path for path in unknown if not may(index_path(path, cache_dir), os.R_OK)]
     if missing and not index_missing:
         raise ShardError(
             f"{len(missing)} of {len(paths)} shards have no index, the first is {missing[0]}; "

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ssl_swin.data.shards import left_out
 from ssl_swin.data.shards.left_out import LeftOut
-from ssl_swin.data.shards.names import cache_folder
+from ssl_swin.data.shards.user_cache import cache_folder
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 
@@ -91,8 +91,17 @@ def known_entries(paths: Iterable[Path], cache_dir: Path | None) -> dict[Path, E
     for path in paths:
         folder, name = os.path.split(path)  # several times faster than `parent` and `name`
         if folder not in manifests:
-            cached = load_manifest(cache_folder(Path(folder), cache_dir))
-            manifests[folder] = cached | load_manifest(Path(folder))
+            places = cache_folder(Path(folder), cache_dir), Path(folder)
+            both = [_readable(place) for place in places if place is not None]
+            manifests[folder] = {**both[0], **both[-1]}
         if name in manifests[folder]:
             known[path] = manifests[folder][name]
     return known
+
+
+def _readable(folder: Path) -> dict[str, Entry]:
+    """Read a manifest that this user may not be allowed to read; each index says the same."""
+    try:
+        return load_manifest(folder)
+    except (PermissionError, NotADirectoryError):
+        return {}

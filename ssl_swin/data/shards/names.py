@@ -1,10 +1,9 @@
-"""Names: the tars that a pattern names, the keys of samples, and places in the user's cache.
+"""Names: the tars that a pattern names, and the keys of samples.
 
 Standard library only. The contract in words is in the top-level `data/README.md`.
 """
 
 import glob
-import hashlib
 import os
 import re
 from contextlib import suppress
@@ -110,13 +109,3 @@ def is_hidden(name: str) -> bool:
 def printable(text: str) -> str:
     """Put a text on one line and escape the lone surrogates of names that are not UTF-8."""
     return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
-
-
-def cache_root(cache_dir: Path | None) -> Path:
-    """The folder that was given, or `~/.cache/ssl_swin`."""
-    return Path.home() / ".cache" / "ssl_swin" if cache_dir is None else Path(cache_dir)
-
-
-def cache_folder(folder: Path, cache_dir: Path | None) -> Path:
-    """Where the indexes go of a folder of tars that cannot be written to."""
-    return cache_root(cache_dir) / hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]

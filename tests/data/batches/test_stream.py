@@ -11,6 +11,7 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.order.shares import EvaluationShares
+from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.shards.reader import ShardReader
@@ -156,7 +157,7 @@ def test_a_shard_of_odd_and_broken_files_is_read_to_the_end(tmp_path):
     write_tar(tmp_path / "a.tar", members.items())
     shards = open_shards(str(tmp_path))
     bad = ["empty", "cut", "half", "text", "last"]
-    assert [key for key, _ in broken_samples((shards, 0))] == bad
+    assert [key for key, _ in broken_samples((shards, 0, Reading()))] == bad
     stream = ImageStream(shards, EvaluationTransform(16), 16, in_chans=3)
     batch = stream.__getitems__(Share(0, np.arange(len(members))))
     assert batch["index"].tolist() == [0, 5, 5, 5, 5, 5, 6, 7, 0]

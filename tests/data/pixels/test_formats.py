@@ -11,7 +11,7 @@ from ssl_swin.__main__ import run
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.decode import Reading, UnreadableImage
 from ssl_swin.data.pixels.formats import (
     IMAGE_FORMATS,
     ImageFormat,
@@ -19,6 +19,7 @@ from ssl_swin.data.pixels.formats import (
     decode,
     open_image,
 )
+from ssl_swin.data.pixels.jpeg import open_jpeg
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.reader import ShardReader
 from tests.data.pixels.pictures import encoded, noise, png
@@ -152,6 +153,21 @@ def test_a_decompression_bomb_is_unreadable(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(UnreadableImage, match="DecompressionBomb"):
         decode(encoded(noise("RGB")), in_chans=3)
+
+
+def test_a_limit_of_ones_own_admits_more_pixels_or_fewer(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # put back
+    large = png(20_000, 10_000, 8, 2, b"")
+    with pytest.raises(UnreadableImage, match=r"DecompressionBomb.*max_pixels admits larger"):
+        open_image(large)
+    assert open_image(large, max_pixels=200_000_000).size == (20_000, 10_000)
+    for kind in ("PNG", "JPEG"):
+        small = encoded(noise("RGB", (7, 5)), kind)
+        assert decode(small, 3, Reading(max_pixels=35)).size == (7, 5)
+        with pytest.raises(UnreadableImage, match="7 x 5 pixels, more than max_pixels=34"):
+            decode(small, 3, Reading(max_pixels=34))
+    assert open_jpeg(small, max_pixels=35) is not None
+    assert open_jpeg(small, max_pixels=34) is None
 
 
 @pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 1), (1, 2**31 - 1)])

@@ -7,7 +7,7 @@ from PIL import Image
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.decode import Reading, UnreadableImage
 from ssl_swin.data.pixels.render import Renderer
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from tests.data.pixels.pictures import encoded, photograph
@@ -20,7 +20,7 @@ EVALUATION = EvaluationTransform(64)
 
 
 def rendered(data, transform, decoder, index=0, in_chans=3):
-    renderer = Renderer(transform, in_chans, decoder)
+    renderer = Renderer(transform, in_chans, Reading(decoder))
     sample = renderer.prepare(data, 0, index)
     slot = np.zeros((in_chans, 64, 64), np.uint8)
     renderer.write(sample, renderer.decode(sample), slot)
@@ -137,7 +137,7 @@ def test_a_batch_holds_what_its_samples_are_alone_and_replaces_cut_jpegs(tmp_pat
     images[4] = images[4][: len(images[4]) // 2]  # its header is whole
     images[19] = encoded(Image.open(io.BytesIO(images[19])), "PNG")
     write_tar(tmp_path / "a.tar", [(f"{i:04d}.jpg", data) for i, data in enumerate(images)])
-    stream = ImageStream(open_shards(str(tmp_path)), TRAIN, 64, 3, decoder=decoder)
+    stream = ImageStream(open_shards(str(tmp_path)), TRAIN, 64, 3, reading=Reading(decoder))
     batch = stream.__getitems__(Share(0, np.arange(20)))
     read = [5 if i == 4 else i for i in range(20)]
     assert batch["index"].tolist() == read

@@ -19,7 +19,7 @@ import pytest
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.decode import Reading, UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.indexing import index_shards
@@ -95,7 +95,7 @@ def is_image(data: bytes) -> bool:
 def check_stream(shards: ShardSet, rows: list[bytes]) -> None:
     """What cannot be decoded is named by verify and replaced by the stream, and nothing else."""
     bad = [row for row, data in enumerate(rows) if not is_image(data)]
-    named = broken_samples((shards, 0))
+    named = broken_samples((shards, 0, Reading()))
     assert len([why for _, why in named if "label" not in why]) == len(bad)
     stream = ImageStream(shards, EvaluationTransform(8), 8, in_chans=3)
     if len(bad) < len(rows):

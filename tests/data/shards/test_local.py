@@ -10,10 +10,10 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.index_file import Indexes
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.local import PATIENCE, LocalFiles, LocalShards
-from ssl_swin.data.shards.names import cache_folder
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.data.shards.user_cache import cache_folder
 from ssl_swin.errors import ShardError
 from tests.data.shards.tars import samples, write_tar
 
