@@ -58,13 +58,13 @@ def load_index(path: Path, where: str | None = None) -> np.ndarray:
             head = file.read(_NPY_PREFIX)
             head += file.read(int.from_bytes(head[8:], "little"))
             num_bytes = os.fstat(file.fileno()).st_size - len(head)
+            num_rows, rest = divmod(num_bytes, SAMPLE_DTYPE.itemsize)
+            # Compared, not parsed: numpy would evaluate it as Python, and fail in many ways.
+            if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
+                raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
+            return np.memmap(file, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
     except FileNotFoundError:
         raise ShardError(f"there is no index {where}; {remedy}") from None
-    num_rows, rest = divmod(num_bytes, SAMPLE_DTYPE.itemsize)
-    # Compared, not parsed: numpy would evaluate the header as Python, and fail in many ways.
-    if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
-        raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
-    return np.memmap(path, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
 
 
 def _npy_header(num_rows: int) -> bytes:
