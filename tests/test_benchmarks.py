@@ -20,7 +20,7 @@ SMALLEST = {
         "| scratch | 0.1 | 1 |",
     ),
     "memory.py": ("--minutes 0.02 --every 0.3 --workers 1", "in the first quarter"),
-    "order.py": ("--on-disk 20 --shards 10 --batch 256", "| 64 | 4 |"),
+    "order.py": ("--on-disk 20 --shards 10 --batch 256 --small 20", "| 8 | 256 |"),
     "overhead.py": ("--processes 1 --rounds 1 --steps 100", "| 1 | ours |"),
     "step.py": ("--model demo --rounds 1 --threads 1", "plain / ours: median"),
     "stop.py": (f"--processes 1 --rounds 1 --at-step 2 -- {RUN}", "| 1 | 4 |"),

@@ -14,6 +14,7 @@ from ssl_swin.data.order.shares import EvaluationShares, Shares
 from ssl_swin.data.remote.ahead import TrackedShares
 from ssl_swin.data.remote.need import Needs
 from ssl_swin.data.shards.storage import Prefetch
+from ssl_swin.training.trainer import say
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,14 @@ class StreamModule(LightningDataModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         shares = Shares(self.order, rank, world_size, *self.steps)
         needs = Needs(self.stream.shards, self.order, rank, world_size, self.steps[1])
-        self._ahead = self.stream.shards.storage.fetch_ahead(needs.at)
+        storage = self.stream.shards.storage
+        in_hand = needs.most_at_once()
+        if (kept := storage.keep_open(in_hand)) < in_hand:
+            say(
+                f"{in_hand} shards are read at once and {kept} can stay open, so some are opened "
+                "again and again; raise the limit of open files (ulimit -n), or pack larger shards"
+            )
+        self._ahead = storage.fetch_ahead(needs.at)
         tracked = TrackedShares(shares, self._ahead, num_in_flight(self.num_workers))
         return loader(self.stream, tracked, self.num_workers)
 

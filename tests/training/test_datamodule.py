@@ -1,3 +1,6 @@
+import os
+import pickle
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -5,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ssl_swin.config.data import SetConfig
+from ssl_swin.data.shards.local import LocalShards
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
 
@@ -51,6 +56,42 @@ def test_each_held_out_image_is_read_once_over_all_ranks(build, world_size, num_
     batches = [batch for module in modules for batch in module.heldout_dataloader()]
     assert sorted(joined(batches)["index"].tolist()) == list(range(61))
     assert max(len(batch["index"]) for batch in batches) <= 7
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_each_process_opens_a_shard_once_for_all_reads_of_a_block(
+    tiny_shards, tmp_path, monkeypatch, num_workers, mixed
+):
+    if mixed:
+        sets = tuple(SetConfig(str(tiny_shards([3] * 40)), 1.0) for _ in range(2))
+        data = {"shards": None, "sets": sets}
+    else:
+        data = {"shards": str(tiny_shards([3] * 80))}
+    config = pretrain_config(tmp_path / "run", tmp_path)
+    data |= {"num_workers": num_workers, "block_size": 40, "val_shards": None}
+    run = built(replace(config, data=replace(config.data, **data)))  # 10 steps: a block, all shards
+    run.datamodule.steps = 0, 10
+    run.datamodule.trainer = SimpleNamespace(global_rank=0, world_size=1)
+    loader, opened = run.datamodule.train_dataloader(), Counter()
+    processes = [pickle.loads(pickle.dumps(loader.dataset)) for _ in range(max(1, num_workers))]
+
+    def count(path, *args, really=os.open, **options):
+        opened[path] += 1
+        return really(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", count)
+    for step, share in enumerate(loader.batch_sampler):
+        processes[step % len(processes)].__getitems__(share)
+    tars = {path for path in opened if str(path).endswith(".tar")}
+    assert len(tars) == 80
+    assert max(opened[tar] for tar in tars) <= len(processes)
+
+
+def test_what_can_not_stay_open_is_said(build, monkeypatch, capsys):
+    monkeypatch.setattr(LocalShards, "keep_open", lambda _, num: num - 1)
+    build().train_dataloader()
+    assert "2 shards are read at once and 1 can stay open" in capsys.readouterr().out
 
 
 def test_without_held_out_images_there_is_nothing_to_measure(build):

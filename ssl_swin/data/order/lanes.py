@@ -112,6 +112,10 @@ class Order(ABC):
         The bound does not hold where the next block begins a ring: the two may lie anywhere then.
         """
 
+    @abstractmethod
+    def in_hand(self, num_lanes: int) -> list[Stretches]:
+        """Bound what a step reads over some lanes, where none goes on to its next block in it."""
+
     @property
     def per_lane(self) -> int:
         """Samples that a global batch takes from each lane."""

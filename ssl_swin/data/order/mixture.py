@@ -142,10 +142,21 @@ class Mixture(Order):
             turns = min(places, (places // PERIOD + 2) * int(self._quotas[number]))
             num_passes = turns // order.steps_per_epoch + 2
             window = min(turns + 2 * self.block_size, order.steps_per_epoch)
-            begin = int(self._first_shards[number])
-            part = slice(begin, begin + len(order.counts))
-            found.append(Stretches(part, num_lanes * num_passes, window))
+            found.append(Stretches(self._part(number), num_lanes * num_passes, window))
         return found
+
+    def in_hand(self, num_lanes: int) -> list[Stretches]:
+        """Bound what a step reads over some lanes: of each lane of each set, what it takes."""
+        found = []
+        for number, order in enumerate(self.orders):
+            turns = -(-self.per_lane * int(self._quotas[number]) // PERIOD)
+            found.append(Stretches(self._part(number), num_lanes, order.blocks_of(turns)))
+        return found
+
+    def _part(self, number: int) -> slice:
+        """Return the shards of a set, in all of them."""
+        begin = int(self._first_shards[number])
+        return slice(begin, begin + len(self.counts[number]))
 
     @cached_property
     def _first_shards(self) -> np.ndarray:

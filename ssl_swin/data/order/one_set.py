@@ -93,6 +93,15 @@ class SetOrder(Order):
         window = min(num_blocks * self.block_size, self.steps_per_epoch * self.per_lane)
         return [Stretches(slice(None), num_lanes, window)]
 
+    def in_hand(self, num_lanes: int) -> list[Stretches]:
+        """Bound what a step reads over some lanes: of each a block, or as many as it takes."""
+        return [Stretches(slice(None), num_lanes, self.blocks_of(self.per_lane))]
+
+    def blocks_of(self, num: int) -> int:
+        """Return the samples of as many blocks as so many samples of a lane fill."""
+        whole = -(-num // self.block_size) * self.block_size
+        return min(whole, self.steps_per_epoch * self.per_lane)
+
 
 class EpochOrder:
     """One epoch of a `SetOrder`; any stretch of it takes time proportional to the stretch."""

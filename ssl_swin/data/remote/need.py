@@ -1,4 +1,4 @@
-"""What a run needs of remote shards: which of them at which step, and how much cache at once."""
+"""What a run needs of its shards: which at which step, how many at once, and how much cache."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,16 +21,17 @@ def least_cache_bytes(shards: ShardSet, order: Order, devices: int, num_nodes: i
     world_size = devices * num_nodes
     lanes = [len(rank_lanes(order.num_lanes, rank, world_size)) for rank in range(world_size)]
     num_lanes = max(sum(lanes[first : first + devices]) for first in range(0, world_size, devices))
-    return sum(
-        largest_stretches(shards.counts[part.shards], shards.bytes[part.shards], part)
-        for part in order.stretches(num_lanes)
-    )
+    return _largest(shards.counts, shards.bytes, order.stretches(num_lanes))
+
+
+def _largest(counts: np.ndarray, sizes: np.ndarray, parts: list[Stretches]) -> int:
+    return sum(largest_stretches(counts[one.shards], sizes[one.shards], one) for one in parts)
 
 
 def largest_stretches(counts: np.ndarray, sizes: np.ndarray, stretches: Stretches) -> int:
-    """Bound the bytes of the shards that stretches of samples touch, whatever the shards' order.
+    """Bound the sizes of the shards that stretches of samples touch, whatever the shards' order.
 
-    The counts of samples and the sizes in bytes of the shards are int64 (num_shards,).
+    The counts of samples and the sizes of the shards, such as bytes, are int64 (num_shards,).
     """
     num, window = stretches.num, stretches.num_samples
     counts, sizes = counts[counts > 0], sizes[counts > 0]  # (num_filled,)
@@ -81,6 +82,17 @@ class Needs:
     rank: int
     world_size: int
     stop_step: int
+
+    def most_at_once(self) -> int:
+        """Bound how many shards a step reads from, where no lane goes on to its next block in it.
+
+        A process that keeps so many open opens each once for each block that lies in it.
+        """
+        counts = self.shards.counts
+        if self.order.places is not None:
+            return len(np.unique(self.shards.locate(self.order.places)[0]))
+        num_lanes = len(rank_lanes(self.order.num_lanes, self.rank, self.world_size))
+        return _largest(counts, np.ones_like(counts), self.order.in_hand(num_lanes))
 
     def at(self, step: int) -> tuple[list[int], int]:
         """Return the shards of a step's blocks and of the next, and the first step of the next.

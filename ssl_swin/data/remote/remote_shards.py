@@ -19,6 +19,7 @@ from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_beside, load_index
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
+from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.storage import NeededAt, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, sha256_of
 from ssl_swin.errors import ShardError
@@ -37,6 +38,8 @@ class RemoteShards(Storage):
     indexes: Indexes = field(default_factory=Indexes, init=False, repr=False)
     _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     """Inode of each shard's tar, once this process has found in it what the index says."""
+    _rows_checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    """A hash of each shard's index, once this process has found it good."""
 
     def rows(self, shard: int) -> np.ndarray:
         """Return the index of a shard, mapped into memory, `SAMPLE_DTYPE` (count,)."""
@@ -51,7 +54,10 @@ class RemoteShards(Storage):
             if not self._fits(path, shard):
                 raise changed(self.where(shard), "its index and the set's index.json differ")
         table = load_index(path)
-        check_rows(self.where(shard), table)
+        found = hash(table[-1].tobytes())
+        if self._rows_checked.get(shard) != found:
+            check_rows(self.where(shard), table)
+            self._rows_checked[shard] = found
         return table
 
     def _fits(self, path: Path, shard: int) -> bool:
@@ -79,6 +85,11 @@ class RemoteShards(Storage):
     def where(self, shard: int) -> str:
         """Return the URL of a shard, as it may be printed."""
         return shown(self.urls[shard])
+
+    def keep_open(self, num_shards: int) -> int:
+        """Keep so many indexes mapped, or as many as may be; return how many. No tar stays."""
+        self.indexes.max_mapped = max(allow_open(num_shards), 1)
+        return self.indexes.max_mapped
 
     def close(self) -> None:
         """Do nothing: no tar stays open."""

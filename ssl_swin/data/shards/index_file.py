@@ -71,15 +71,15 @@ def load_index(path: Path, where: str | None = None) -> np.ndarray:
             head += file.read(int.from_bytes(head[8:], "little"))
             file_bytes = os.fstat(file.fileno()).st_size
             rows_bytes = file_bytes - len(head) - _read_tail(file, file_bytes)[0]
+            num_rows, rest = divmod(rows_bytes, SAMPLE_DTYPE.itemsize)
+            # Compared, not parsed: numpy would evaluate it as Python, and fail in many ways.
+            if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
+                raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
+            return np.memmap(file, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
     except FileNotFoundError:
         raise ShardError(f"there is no index {where}; {remedy}") from None
     except PermissionError:
         raise ShardError(f"this user may not read the index {where}; {remedy}") from None
-    num_rows, rest = divmod(rows_bytes, SAMPLE_DTYPE.itemsize)
-    # Compared, not parsed: numpy would evaluate the header as Python, and fail in many ways.
-    if rest or num_rows < 1 or head.split() != _npy_header(num_rows).split():
-        raise ShardError(f"{where} is damaged, or no index of this version; {remedy}")
-    return np.memmap(path, SAMPLE_DTYPE, "r", offset=len(head), shape=(num_rows,))
 
 
 def read_notes(path: Path, where: str | None = None) -> dict[str, Any]:

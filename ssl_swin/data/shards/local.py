@@ -21,6 +21,7 @@ from ssl_swin.data.shards.index_file import (
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
+from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
@@ -29,13 +30,14 @@ from ssl_swin.errors import ShardError
 
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 PATIENCE = Retry(num_tries=5, first_wait_s=0.5, longest_wait_s=4.0)
+_MAX_OPEN = 64  # files, unless a run needs more of them in turns
 _CHECKED_AT_OPEN = 1000  # shards whose present size is looked up when a set opens
 
 
 class LocalFiles:
     """Files that are read by offset, at most `max_open` of them open; pickled or forked at will."""
 
-    def __init__(self, max_open: int = 64, retry: Retry = PATIENCE) -> None:
+    def __init__(self, max_open: int = _MAX_OPEN, retry: Retry = PATIENCE) -> None:
         self.max_open, self.retry = max_open, retry
         self._files: OrderedDict[Path, int] = OrderedDict()
         self._pid = os.getpid()
@@ -110,6 +112,8 @@ class LocalShards(Storage):
     """Root of the cache of indexes for folders that cannot be written to."""
     files: LocalFiles = field(default_factory=LocalFiles, repr=False)
     indexes: Indexes = field(default_factory=Indexes, repr=False)
+    _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    """A hash of each shard's tar and index, once this process has found that they fit."""
 
     def rows(self, shard: int) -> np.ndarray:
         """Return the index of a shard, mapped into memory, `SAMPLE_DTYPE` (count,)."""
@@ -118,11 +122,14 @@ class LocalShards(Storage):
     def _load(self, shard: int) -> np.ndarray:
         path, entry = self.paths[shard], self.entries[shard]
         table = load_index(index_path(path, self.cache_dir))  # (count + 1,)
-        check_size(path, entry_of(table).num_bytes)
+        tar = check_size(path, entry_of(table).num_bytes)
         if entry_of(table)[:2] != entry[:2]:
             raise changed(path, "its index and the set's index.json differ")
-        check_rows(str(path), table)
-        check_headers(path, table[:-1])
+        found = hash((tar.st_ino, tar.st_mtime_ns, table[-1].tobytes()))
+        if self._checked.get(shard) != found:
+            check_rows(str(path), table)
+            check_headers(path, table[:-1])
+            self._checked[shard] = found
         return table
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
@@ -136,6 +143,12 @@ class LocalShards(Storage):
     def where(self, shard: int) -> str:
         """Return the path of a shard."""
         return str(self.paths[shard])
+
+    def keep_open(self, num_shards: int) -> int:
+        """Keep so many tars open and indexes mapped, or as many as may be, and return how many."""
+        num = allow_open(2 * max(num_shards, _MAX_OPEN)) // 2
+        self.files.max_open, self.indexes.max_mapped = num, num
+        return num
 
     def close(self) -> None:
         """Close every tar; they are opened again when they are read again."""

@@ -64,6 +64,13 @@ class Storage(ABC):
         """Return the path or the URL of a shard, for people to read."""
 
     @abstractmethod
+    def keep_open(self, num_shards: int) -> int:
+        """Keep so many shards open, since reads will go to them in turns; return how many may be.
+
+        It holds for this process and those that it will start.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Close every tar; they are opened again when they are read again."""
 

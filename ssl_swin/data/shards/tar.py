@@ -158,11 +158,12 @@ def _check_end(file: BinaryIO, end: int) -> None:
             raise tarfile.TarError(f"there is more behind the end mark at byte {end}")
 
 
-def check_size(path: Path, indexed_bytes: int) -> None:
-    """Raise ShardError for a tar that is not as long as when it was indexed."""
-    present = os.stat(path).st_size
-    if present != indexed_bytes:
-        raise changed(path, f"{indexed_bytes} bytes then, {present} now")
+def check_size(path: Path, indexed_bytes: int) -> os.stat_result:
+    """Return the status of a tar; ShardError if it is not as long as when it was indexed."""
+    present = os.stat(path)
+    if present.st_size != indexed_bytes:
+        raise changed(path, f"{indexed_bytes} bytes then, {present.st_size} now")
+    return present
 
 
 def check_headers(path: Path, rows: np.ndarray, where: Path | str | None = None) -> None:

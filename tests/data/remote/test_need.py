@@ -98,6 +98,31 @@ def test_no_order_of_the_shards_touches_more_than_the_bound(seed):
         assert sizes[touched].sum() <= bound <= sizes.sum()
 
 
+@pytest.mark.parametrize("per_shard", [10_000, 1000, 333, None])
+@pytest.mark.parametrize("world_size", [1, 8])
+def test_a_rank_reads_from_no_more_shards_at_once_than_it_says(per_shard, world_size):
+    draw = np.random.default_rng(0)
+    counts = np.full(800_000 // (per_shard or 1), per_shard or 1)
+    counts = draw.integers(0, 3000, 600) if per_shard is None else counts
+    order = SetOrder(counts, 1, 2048, 64)
+    needs = Needs(plain_set(counts, counts), order, 0, world_size, 99)
+    steps = range(0, 2 * order.steps_per_epoch, 16)
+    most = max(len(order.shards_at(step, 0, world_size)) for step in steps)
+    assert most <= needs.most_at_once() <= min(5 * most, len(counts))
+
+
+@pytest.mark.parametrize(("batch", "block"), [(8, 50), (40, 50), (40, 7)])
+def test_a_mixture_reads_from_few_more_shards_at_once_than_it_says(batch, block):
+    counts = (np.full(60, 20), np.array([40, 30] * 5), np.full(60, 7))
+    every = np.concatenate(counts)
+    order = Mixture(counts, (5.0, 1.0, 2.0), 9600, 0, batch, 4, block)
+    needs = Needs(plain_set(every, every), order, 1, 2, 99)
+    starts = np.concatenate([[0], np.cumsum(every)])
+    steps = [order.share(step, 1, 2).index for step in range(9600 // batch)]
+    found = [len(np.unique(np.searchsorted(starts, one, side="right"))) for one in steps]
+    assert np.quantile(found, 0.9) <= needs.most_at_once() <= len(every)
+
+
 def test_a_limit_below_the_need_is_refused_with_the_figure(tmp_path):
     entries = plain_entries([9] * 9, [GB] * 9)
     local = plain_set([9] * 9, [GB] * 9)
@@ -118,6 +143,7 @@ def test_a_run_that_uses_some_places_needs_the_shards_of_these():
     order = SetOrder(np.array([3]), 0, 3, 1, places=places)
     assert least_cache_bytes(shards, order, 1, 1) == 20
     assert Needs(shards, order, 0, 1, 9).at(4) == ([0, 5], 9)
+    assert Needs(shards, order, 0, 1, 9).most_at_once() == 2
 
 
 @pytest.mark.parametrize("block", [8, 50, 64])

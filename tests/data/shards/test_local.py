@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.shards.index_file import Indexes
+from ssl_swin.data.shards import local
+from ssl_swin.data.shards.index_file import Indexes, check_rows
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.data.shards.local import PATIENCE, LocalFiles, LocalShards
 from ssl_swin.data.shards.reader import ShardReader
@@ -137,6 +138,33 @@ def test_few_indexes_and_files_stay_open(folder):
     storage.close()
     assert len(os.listdir("/proc/self/fd")) == before + 2
     assert reader.read(3, 0)
+
+
+def test_shards_that_are_read_in_turns_are_opened_and_checked_once(folder, monkeypatch):
+    checked = []
+
+    def count(where, table):
+        checked.append(where)
+        check_rows(where, table)
+
+    monkeypatch.setattr(local, "check_rows", count)
+    shards = open_shards(str(folder))
+    storage = LocalShards(shards.storage.paths, shards.storage.entries)
+    storage.files.max_open = storage.indexes.max_mapped = 1
+    assert storage.keep_open(2) == 64
+    reader, before = ShardReader(ShardSet(storage)), len(os.listdir("/proc/self/fd"))
+    for shard in (0, 2, 3) * 3:
+        reader.read(shard, 0)
+    assert len(os.listdir("/proc/self/fd")) == before + 3 + 3
+    assert len(checked) == 3
+    storage.indexes.max_mapped = 1
+    for shard in (0, 2, 3) * 3:  # each index is mapped again, and not checked again
+        reader.read(shard, 0)
+    assert len(checked) == 3
+    write_tar(folder / "train-000003.tar", [(name, data + b"!") for name, data in samples(4)])
+    storage.rows(2)
+    with pytest.raises(ShardError, match="changed since it was indexed"):
+        storage.rows(3)
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs Unix users")
