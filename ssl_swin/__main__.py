@@ -83,6 +83,9 @@ def run(arguments: list[str]) -> int:
         if "DataLoader worker" not in str(error):
             raise
         return _stopped(str(error).splitlines()[0].rstrip(" ."))
+    except signals.Stopped as error:
+        print(f"stopped before the first step ({error}); the same command goes on")
+        return errors.REQUEUE
     except KeyboardInterrupt:
         return _fail("stopped", status=130)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_path, load_index
-from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.making import make_indexes, without_index
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
 from ssl_swin.data.shards.retry import Retry
@@ -166,14 +166,16 @@ def open_local(
     paths = tuple(expand(pattern))
     known = known_entries(paths, cache_dir)
     unknown = [path for path in paths if path not in known]
-    missing = [path for path in unknown if not index_path(path, cache_dir).exists()]
+    missing = without_index(unknown, cache_dir)
     if missing and not index_missing:
         raise ShardError(
             f"{len(missing)} of {len(paths)} shards have no index, the first is {missing[0]}; "
             f"run: ssl-swin shards index {pattern}"
         )
     if missing:
-        index_shards(missing, num_workers=num_workers, cache_dir=cache_dir)
+        make_indexes(paths[0].parent, missing, cache_dir, num_workers)
+        known |= known_entries(unknown, cache_dir)
+        unknown = [path for path in unknown if path not in known]
     known |= {path: entry_of(load_index(index_path(path, cache_dir))) for path in unknown}
     for path in paths[:_CHECKED_AT_OPEN]:
         check_size(path, known[path].num_bytes)
