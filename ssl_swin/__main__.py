@@ -87,6 +87,9 @@ def run(arguments: list[str]) -> int:
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):  # no file system has such a name
             raise
         return _fail(str(error))
+    except signals.Stopped as error:
+        print(f"stopped before the first step ({error}); the same command goes on")
+        return errors.REQUEUE
     except KeyboardInterrupt:
         return _fail("stopped", status=130)
 

@@ -10,6 +10,10 @@ from types import FrameType
 _received: list[int] = []
 
 
+class Stopped(Exception):
+    """The run was asked to stop while it waited for something, before its first step."""
+
+
 def _remember(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and number in _received:
         signal.default_int_handler(number, frame)
@@ -31,6 +35,12 @@ def ignore() -> None:
 def received() -> int:
     """Return the number of the first signal that asked the run to stop, 0 if there was none."""
     return _received[0] if _received else 0
+
+
+def require_none() -> None:
+    """Raise `Stopped` if the run was asked to stop."""
+    if number := received():
+        raise Stopped(f"signal {signal.Signals(number).name}")
 
 
 def forget() -> None:

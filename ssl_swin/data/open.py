@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ssl_swin.data.shards.indexing import IndexedShard, index_shards
 from ssl_swin.data.shards.local import open_local
+from ssl_swin.data.shards.making import making
 from ssl_swin.data.shards.names import expand, is_remote
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, usable
@@ -30,6 +31,7 @@ def open_shards(
     Raises:
         ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
             made, a tar changed since it was indexed, or the cache cannot be written to.
+        Stopped: If the run is asked to stop while indexes are made.
     """
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):
@@ -67,7 +69,9 @@ def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[I
     """
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):
-            return index_shards(expand(pattern), num_workers, cache_dir)
+            paths = expand(pattern)
+            with making(paths[0].parent, [], cache_dir):
+                return index_shards(paths, num_workers, cache_dir)
     from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above
 
     return index_remote(pattern, num_workers, cache_dir)

@@ -5,17 +5,20 @@ that place.
 """
 
 import hashlib
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from ssl_swin import signals
 from ssl_swin.data.remote.cache import ShardCache
 from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
-from ssl_swin.data.remote.room import locked
 from ssl_swin.data.remote.urls import beside, name_of, shown
 from ssl_swin.data.shards.index_file import index_beside, read_entry
 from ssl_swin.data.shards.indexing import IndexedShard, index_opened, index_shards
+from ssl_swin.data.shards.making import making
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, Entry, load_manifest, parse_manifest
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.errors import ShardError
@@ -32,18 +35,21 @@ def find_tars(
 
     Raises:
         ShardError: If nothing matches, or an index is missing and may not be made.
+        Stopped: If the run is asked to stop meanwhile.
     """
+    began_at = time.time()
     urls = _places(pattern, cache)
     folders = {path.parent: url for path, url in urls.items()}
     known = _named(urls, {path: _manifest(url, cache.retry) for path, url in folders.items()})
     unknown = [path for path in urls if path not in known]
     if unknown:
-        # The other processes of this machine wait, and find it.
-        with locked(unknown[0].parent / ".index.lock"):
+        # The other processes that share the cache wait, and find it.
+        with _making(unknown, cache):
             folders_here = {path.parent for path in unknown}
             known |= _named(unknown, {folder: load_manifest(folder) for folder in folders_here})
             unknown = [path for path in unknown if path not in known]
-            missing = _fetch_indexes({path: urls[path] for path in unknown}, num_workers, cache)
+            old = {path: urls[path] for path in unknown if not _is_since(began_at, path)}
+            missing = _fetch_indexes(old, num_workers, cache)
             if missing and not index_missing:
                 raise ShardError(
                     f"{len(missing)} of {len(urls)} shards have no index, the first is "
@@ -60,7 +66,9 @@ def find_tars(
 def index_remote(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:
     """Index remote tars anew, by reading their headers from afar; the indexes go into the cache."""
     cache = ShardCache.open(cache_dir)
-    return _index(_places(pattern, cache), num_workers, cache)
+    urls = _places(pattern, cache)
+    with _making(list(urls), cache):
+        return _index(urls, num_workers, cache)
 
 
 def fetch_index(url: str, path: Path, cache: ShardCache) -> bool:
@@ -78,8 +86,23 @@ def fetch_index(url: str, path: Path, cache: ShardCache) -> bool:
         with replacing(path) as file:
             file.write(content)
 
-    cache.room.with_room(write)
+    if not path.is_file() or path.read_bytes() != content:  # others may have mapped it
+        cache.room.with_room(write)
     return True
+
+
+def _making(tars: list[Path], cache: ShardCache) -> AbstractContextManager[bool]:
+    folder = tars[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return making(folder, tars, cache.room.root.parent)
+
+
+def _is_since(began_at: float, tar: Path) -> bool:
+    """Whether another process has written the index of a tar since then."""
+    try:
+        return index_beside(tar).stat().st_mtime >= began_at
+    except FileNotFoundError:
+        return False
 
 
 def _places(pattern: str, cache: ShardCache) -> dict[Path, str]:
@@ -126,6 +149,7 @@ def _fetch_indexes(urls: dict[Path, str], num_workers: int, cache: ShardCache) -
 
 def _index(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> list[IndexedShard]:
     def index_one(path: Path) -> IndexedShard:
+        signals.require_none()
         file, num_bytes = open_ranged(urls[path], cache.retry)
         with file:
             return index_opened(file, shown(urls[path]), num_bytes, index_beside(path))

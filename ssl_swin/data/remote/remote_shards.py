@@ -19,6 +19,7 @@ from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_beside, load_index
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
+from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.storage import NeededAt, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, sha256_of
@@ -46,19 +47,26 @@ class RemoteShards(Storage):
         return self.indexes.rows(shard, self._load)
 
     def _load(self, shard: int) -> np.ndarray:
-        path, url = index_beside(self.paths[shard]), self.urls[shard]
+        path = index_beside(self.paths[shard])
         if not self._fits(path, shard):
-            if not fetch_index(url, path, self.cache):
-                remedy = f"run: ssl-swin shards index {shown(url)}"
-                raise ShardError(f"{shown(url)} has no index; {remedy}")
-            if not self._fits(path, shard):
-                raise changed(self.where(shard), "its index and the set's index.json differ")
+            with one_maker(path.with_name(f".{path.name}.lock"), lambda: "fetching it"):
+                self._fetch_index(shard, path)
         table = load_index(path)
         found = hash(table[-1].tobytes())
         if self._rows_checked.get(shard) != found:
             check_rows(self.where(shard), table)
             self._rows_checked[shard] = found
         return table
+
+    def _fetch_index(self, shard: int, path: Path) -> None:
+        if self._fits(path, shard):
+            return  # another process has fetched it
+        url = self.urls[shard]
+        if not fetch_index(url, path, self.cache):
+            remedy = f"run: ssl-swin shards index {shown(url)}"
+            raise ShardError(f"{shown(url)} has no index; {remedy}")
+        if not self._fits(path, shard):
+            raise changed(self.where(shard), "its index and the set's index.json differ")
 
     def _fits(self, path: Path, shard: int) -> bool:
         try:

@@ -18,14 +18,13 @@ from ssl_swin.data.shards.index_file import (
     load_index,
     read_entry,
 )
-from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.making import make_indexes, without_index
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
 from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
-from ssl_swin.data.shards.user_cache import may
 from ssl_swin.errors import ShardError
 
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -187,14 +186,16 @@ def open_local(
     paths = tuple(expand(pattern))
     known = known_entries(paths, cache_dir)
     unknown = [path for path in paths if path not in known]
-    missing = [path for path in unknown if not may(index_path(path, cache_dir), os.R_OK)]
+    missing = without_index(unknown, cache_dir)
     if missing and not index_missing:
         raise ShardError(
             f"{len(missing)} of {len(paths)} shards have no index, the first is {missing[0]}; "
             f"run: ssl-swin shards index {pattern}"
         )
     if missing:
-        index_shards(missing, num_workers=num_workers, cache_dir=cache_dir)
+        make_indexes(paths[0].parent, missing, cache_dir, num_workers)
+        known |= known_entries(unknown, cache_dir)
+        unknown = [path for path in unknown if path not in known]
     known |= {path: read_entry(index_path(path, cache_dir)) for path in unknown}
     for path in paths[:_CHECKED_AT_OPEN]:
         check_size(path, known[path].num_bytes)

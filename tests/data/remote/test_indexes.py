@@ -1,18 +1,25 @@
 import json
+import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.remote.indexes import index_remote
+from ssl_swin.data.shards.index_file import index_beside
 from ssl_swin.data.shards.indexing import index_shards
+from ssl_swin.data.shards.making import INDEX_LOCK
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, load_manifest
+from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import RemoteError, ShardError
 from tests.data.remote.faulty import serving
 from tests.data.remote.sets import THIRD, add_hashes, open_at
+from tests.data.shards.makers import Makers
 from tests.data.shards.tars import write_tar
 
 
@@ -101,3 +108,52 @@ def test_hashes_are_in_the_manifest_and_are_made_anew_with_the_index(folder):
     assert again[THIRD].sha256 == sha256_of(folder / THIRD) != known[THIRD].sha256
     assert again | {THIRD: known[THIRD]} == known
     assert open_shards(str(folder)).describe() == before
+
+
+def test_of_four_processes_one_reads_remote_headers_and_fetches_indexes_once(folder, tmp_path):
+    expected = open_shards(str(folder)).fingerprint()
+    for path in (folder / MANIFEST_NAME, *folder.glob("*.npy")):
+        path.unlink()
+    with serving(folder) as server:
+        makers = Makers(folder, 4, tmp_path / "log", tmp_path / "cache", f"{server.url}/")
+        found = makers.all_together()
+        assert sorted(makers.scanned()) == [
+            f"{server.url}/train-00000{num}.tar" for num in range(4)
+        ]
+    assert found == [found[0]] * 4
+    assert found[0][0] == expected
+    assert len(list((tmp_path / "cache" / "shards").glob("*/*.npy"))) == 4
+    assert not list((tmp_path / "cache").rglob(".index.lock"))
+
+
+def test_of_four_processes_one_fetches_the_index_of_a_shard(folder, tmp_path):
+    with serving(folder) as server:
+        makers = Makers(folder, 4, tmp_path / "log", tmp_path / "cache", f"{server.url}/")
+        found = makers.all_together()
+        assert found == [found[0]] * 4
+        assert server.gets["train-000000.tar.index.npy"] == 1
+
+
+def test_what_another_process_fetched_meanwhile_is_not_fetched_again(folder, server, tmp_path):
+    (folder / MANIFEST_NAME).unlink()
+    paths = open_at(server, tmp_path).storage.paths
+    contents = {path: path.read_bytes() for path in map(index_beside, paths)}
+    gets = dict(server.gets)
+    with ThreadPoolExecutor(1) as pool:
+        with one_maker(paths[0].parent / INDEX_LOCK, str):
+            waiting = pool.submit(open_at, server, tmp_path)
+            while server.gets[MANIFEST_NAME] == gets[MANIFEST_NAME]:
+                time.sleep(0.01)
+            for path, content in contents.items():
+                path.write_bytes(content)
+                os.utime(path, (time.time(), time.time()))
+        assert waiting.result(60).num_samples == 12
+    assert all(server.gets[path.name] == gets[path.name] for path in contents)
+
+
+def test_an_index_that_others_may_have_mapped_is_not_replaced_by_the_same(folder, server, tmp_path):
+    (folder / MANIFEST_NAME).unlink()
+    shards = open_at(server, tmp_path)
+    before = [os.stat(f"{path}.index.npy").st_ino for path in shards.storage.paths]
+    open_at(server, tmp_path)
+    assert [os.stat(f"{path}.index.npy").st_ino for path in shards.storage.paths] == before

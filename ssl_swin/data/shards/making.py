@@ -1,0 +1,91 @@
+"""Indexes that are missing, made by one process of all that need them at once."""
+
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ssl_swin import signals
+from ssl_swin.data.shards.index_file import index_beside, index_path
+from ssl_swin.data.shards.indexing import IndexedShard, index_shard, index_shards
+from ssl_swin.data.shards.one_maker import Teller, one_maker, place_first
+from ssl_swin.data.shards.user_cache import cached_name, make_cache, may
+
+INDEX_LOCK = ".index.lock"
+_PARTS = 64  # after which a process that is not alone looks again at what others have made
+
+
+def without_index(paths: Sequence[Path], cache_dir: Path | None) -> list[Path]:
+    """Return the tars that have no index to read, neither beside them nor in the cache."""
+    return [path for path in paths if not may(index_path(path, cache_dir), os.R_OK)]
+
+
+def make_indexes(
+    folder: Path, missing: Sequence[Path], cache_dir: Path | None, num_workers: int
+) -> None:
+    """Index the tars that were found missing of a set that begins in a folder, or wait for them.
+
+    An index that has come to be meanwhile is never replaced.
+
+    Raises:
+        ShardError: If a tar is damaged; the others are indexed.
+        Stopped: If the run is asked to stop; the next one goes on with what is missing then.
+    """
+    with making(folder, missing, cache_dir) as alone:
+        left = without_index(missing, cache_dir)
+        index_one = _IndexOne(cache_dir, len(left))
+        if alone:
+            index_shards(left, num_workers, cache_dir, index_one)
+            return
+        # In another order than the others, so that the work is shared.
+        turn, size = secrets.randbelow(len(left) + 1), max(num_workers, len(left) // _PARTS)
+        left = left[turn:] + left[:turn]
+        for start in range(0, len(left), size):
+            part = without_index(left[start : start + size], cache_dir)
+            index_shards(part, num_workers, cache_dir, index_one)
+
+
+@contextmanager
+def making(folder: Path, wanted: Sequence[Path], cache_dir: Path | None) -> Iterator[bool]:
+    """Keep others from making the indexes of a set that begins in a folder; see `one_maker`.
+
+    The tars that are `wanted` are counted while another process makes them.
+    """
+
+    def progress() -> str:
+        num = len(wanted) - len(without_index(wanted, cache_dir))
+        return f"{num} of {len(wanted)} shards are indexed"
+
+    with one_maker(_writable(folder, cache_dir) / INDEX_LOCK, progress) as alone:
+        yield alone
+
+
+class _IndexOne:
+    """Indexes a tar, beside it or in the cache, and tells how far it is."""
+
+    def __init__(self, cache_dir: Path | None, num_left: int) -> None:
+        self.cache_dir, self.num_left, self.num_done = cache_dir, num_left, 0
+        self._teller, self._lock = Teller(), threading.Lock()
+
+    def __call__(self, tar: Path) -> IndexedShard:
+        signals.require_none()
+        path = _writable(tar.parent, self.cache_dir) / index_beside(tar).name
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        found = index_shard(tar, unfinished)
+        place_first(unfinished, path)
+        with self._lock:
+            self.num_done += 1
+            if self._teller.due():
+                self._teller.say(f"indexed {self.num_done} of {self.num_left} shards")
+        return replace(found, path=path)
+
+
+def _writable(folder: Path, cache_dir: Path | None) -> Path:
+    """Return the folder, or its place in the cache if it cannot be written to."""
+    if may(folder, os.W_OK):
+        return folder
+    what = f"indexes of the tars in {folder}, which is read-only,"
+    return make_cache(what, cache_dir) / cached_name(folder)
