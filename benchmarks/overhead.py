@@ -34,7 +34,6 @@ from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.training import preemption
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import Checkpoints
@@ -43,9 +42,10 @@ from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner, Schedule
+from ssl_swin.training.life_record import LifeRecord
 from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
 from ssl_swin.training.measurement import Measurement
-from ssl_swin.training.preemption import Agreement, Meeting
+from ssl_swin.training.preemption import Meeting
 from ssl_swin.training.progress import ProgressBar
 from ssl_swin.training.trainer import Hardware, make_trainer
 from ssl_swin.training.watchdog import Watchdog
@@ -61,8 +61,8 @@ PARTS = {
     "watching, saving": ("Watchdog", "Checkpoints"),
 }
 SUM = "agreeing, logging, order-keeping"
-# How ranks agree: as the package does, and, on 2 processes, what else was tried.
-MODES = ("ours", "every step", "every step, blocking", "ours, and Lightning's")
+# How ranks agree: as the package does, and, on 2 processes, with Lightning's broadcast, too.
+MODES = ("ours", "ours, and Lightning's")
 
 seconds: dict[str, float] = defaultdict(float)  # spent in this stretch, by class
 
@@ -108,14 +108,6 @@ class NoImages:
         }
 
 
-class Blocking(Agreement):
-    """Waits for the others at once."""
-
-    def start(self, values: Any) -> None:
-        super().start(values)
-        super().wait()
-
-
 class Stopwatch(Callback):
     """Times stretches from one logged point to the next, after the warm-up."""
 
@@ -138,7 +130,8 @@ def callbacks(folder: RunFolder, stop_step: int) -> list[Callback]:
     """What `life.py` puts between two steps, in its order."""
     clock, ownership = Clock(), Ownership(folder.owner)
     meeting = Meeting(stop_step, 3600.0, HOUR)
-    watchdog = Watchdog(1800.0, folder.stacks, ownership, max)
+    object.__setattr__(meeting, "go_on", timed("Meeting", meeting.go_on))
+    watchdog = Watchdog(1800.0, LifeRecord(folder, 1, ownership, lambda: None))
     stream: Any = NoImages()
     writer = CheckpointWriter(folder, ownership.require, background=False)
     saving = Checkpoints(writer, meeting, 0, 0, {}, print)
@@ -159,10 +152,6 @@ def run(run_dir: str, steps: int, mode: str, environment: dict[str, str]) -> Non
     os.environ |= environment
     signals.watch()
     torch.set_num_threads(1)
-    if mode.startswith("every step"):
-        preemption.AGREE_EVERY = 1
-    if mode == "every step, blocking":
-        preemption.Agreement = Blocking  # type: ignore[misc]
     folder, world_size = RunFolder(Path(run_dir)), int(environment["WORLD_SIZE"])
     order: Any = SetOrder(SHARDS, 0, GLOBAL_BATCH, 64, 4096)
     curve = LearningRateCurve(steps, 1e-3, "cosine", 10, 1e-6, 1e-5)
@@ -176,10 +165,13 @@ def run(run_dir: str, steps: int, mode: str, environment: dict[str, str]) -> Non
     trainer = make_trainer(
         Hardware("cpu", world_size), [*listed, stopwatch], make_loggers(folder, 0), HOUR
     )
+    datamodule.meeting = listed[2]  # type: ignore[assignment]
     if mode == "ours, and Lightning's":
         del trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor
+    watchdog: Any = listed[0]
+    watchdog.start()
     trainer.fit(module, datamodule=datamodule)
-    listed[0].stop()
+    watchdog.stop()
     if trainer.is_global_zero:
         (folder.root / "times.json").write_text(json.dumps(stopwatch.stretches))
 

@@ -1,12 +1,18 @@
 """Notes signals that ask a run to stop. Standard library only: it runs before torch is imported.
 
 The handler only notes the signal. Between two steps the ranks agree, save, and leave with status
-75. A second Ctrl-C stops at once.
+75. A second Ctrl-C stops at once. Before the first step there is nothing to save, so a thread
+leaves at once: it also hears what comes while a library keeps the main thread, as handlers do not.
 """
 
+import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
+_WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _received: list[int] = []
 
 
@@ -22,14 +28,42 @@ def _remember(number: int, frame: FrameType | None) -> None:
 
 def watch() -> None:
     """Note SIGTERM, SIGUSR1 and the first SIGINT from now on."""
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in _WATCHED:
         signal.signal(number, _remember)
 
 
 def ignore() -> None:
     """Ignore them: for loader workers, which get the same signals as the main process."""
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in _WATCHED:
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def heard_at_once(act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` with a signal's number, from a thread, as soon as a watched signal comes.
+
+    One that has come before counts. Python allows it in the main thread only.
+    """
+    reads, writes = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writes, False)
+    before = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+    if earlier := received():
+        os.write(writes, bytes([earlier]))
+    thread = threading.Thread(target=_listen, args=(reads, act), name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writes)
+        thread.join()
+        os.close(reads)
+
+
+def _listen(reads: int, act: Callable[[int], None]) -> None:
+    while numbers := os.read(reads, 1):  # nothing, once the other end is closed
+        if numbers[0] in _WATCHED:
+            act(numbers[0])
 
 
 def received() -> int:

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -57,3 +58,26 @@ def test_watching_needs_the_standard_library_only():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_a_signal_is_heard_while_a_library_keeps_the_main_thread():
+    """Python's own handlers run only when the main thread does."""
+    code = """
+import ctypes, os, signal, threading
+from ssl_swin import signals
+signals.watch()
+with signals.heard_at_once(lambda number: os._exit(number)):
+    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+    ctypes.CDLL(None).pthread_mutex_lock(lock := ctypes.create_string_buffer(64))
+    ctypes.CDLL(None).pthread_mutex_lock(lock)
+"""
+    found = subprocess.run([sys.executable, "-c", code], timeout=60)
+    assert found.returncode == signal.SIGUSR1
+
+
+def test_what_came_before_is_heard_too():
+    told = threading.Event()
+    signals.watch()
+    send(signal.SIGTERM)
+    with signals.heard_at_once(lambda _: told.set()):
+        assert told.wait(60)

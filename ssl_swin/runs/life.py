@@ -1,7 +1,10 @@
 """One life of a run: train or describe it, leave when asked to, export what was learned."""
 
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,10 +13,9 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
 
-from ssl_swin import __version__, errors
+from ssl_swin import __version__, errors, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
-from ssl_swin.config.training import TrainingConfig
 from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
@@ -35,7 +37,9 @@ from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
-LONGEST_S = 7 * 86400.0  # one rank waits for the others so long if no time-out is set
+# One rank waits for the others so long. The watchdog comes first, and knows what libraries do not:
+# whether the job was suspended, so that nobody is late.
+LONGEST = timedelta(days=7)
 
 
 def run(
@@ -57,14 +61,16 @@ def run(
         UserError: If the config does not fit the data, the network or the run folder.
         MachineError: If the shards of a run that has begun are not what they were.
     """
-    for line in told:
-        say(line)
-    if dry_run:
-        return describe(build(config, resume_from, given))
-    folder = RunFolder(Path(config.run_dir))
-    with _storage_to_blame(folder):
-        built = build(config, resume_from, given)
-    return train(built)
+    begun = threading.Event()
+    with signals.heard_at_once(partial(_leave_unless, begun)):
+        for line in told:
+            say(line)
+        if dry_run:
+            return describe(build(config, resume_from, given))
+        folder = RunFolder(Path(config.run_dir))
+        with _storage_to_blame(folder):
+            built = build(config, resume_from, given)
+        return train(built, begun.set)
 
 
 @contextmanager
@@ -81,20 +87,36 @@ def _storage_to_blame(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def train(run: Run) -> int:
-    """Train to the end of the run, or until it is asked to stop; return the exit status."""
+def _leave_unless(begun: threading.Event, number: int) -> None:
+    """Leave from a thread after a signal, whatever the start waits for; a step would be saved."""
+    if begun.is_set():
+        return
+    name = signal.Signals(number).name
+    print(f"stopped before the first step: {name}; the same command starts again", flush=True)
+    for process in multiprocessing.active_children():
+        process.kill()
+    os._exit(errors.REQUEUE)
+
+
+def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
+    """Train to the end of the run, or until it is asked to stop; return the exit status.
+
+    `begun` is called when all ranks begin to take steps.
+    """
     training, module, folder = run.config.training, run.module, run.start.folder
     stop_step, life = run.sizes.stop_step, run.start.life
     if module.step >= stop_step and read_summary(folder) is not None:
         say(f"{folder.root} is finished: {folder.summary}")
         return 0
     limit_threads(training.num_threads, training.devices)
-    meeting = Meeting(stop_step, 60 * training.checkpoint_every_min, _patience(training))
+    meeting = Meeting(stop_step, 60 * training.checkpoint_every_min, LONGEST, begun)
     ownership = Ownership(folder.owner)
     record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start))
-    watchdog = Watchdog(training.step_timeout_s, folder.stacks, ownership, record.end)
+    watchdog = Watchdog(training.step_timeout_s, record)
     callbacks = between_steps(run, meeting, ownership.require)
     trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
+    run.datamodule.meeting = meeting
+    watchdog.start()
     try:
         if module.step < stop_step:
             with _storage_to_blame(folder):
@@ -199,12 +221,6 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
     ]
 
 
-def _patience(training: TrainingConfig) -> timedelta:
-    """Return how long one rank waits for another: longer than the watchdog, which says more."""
-    timeout_s = training.step_timeout_s
-    return timedelta(seconds=2 * timeout_s + 60 if timeout_s else LONGEST_S)
-
-
 def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
     training = run.config.training
     hardware = Hardware(
@@ -215,4 +231,4 @@ def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
         training.deterministic,
     )
     loggers = make_loggers(run.start.folder, run.module.step) if log else []
-    return make_trainer(hardware, callbacks, loggers, _patience(training))
+    return make_trainer(hardware, callbacks, loggers, LONGEST)

@@ -55,8 +55,16 @@ class BadSamples(Callback):
         """
         self._pending.append(torch.stack([batch["epoch"], batch["replaced"]], dim=1))
         step = pl_module.step
-        if not self.meeting.counts_after(step, self.every_steps):
-            return
+        if self.meeting.counts_after(step, self.every_steps):
+            self._add_up(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Add up what is saved when the run is stopped."""
+        if self.meeting.signal and self._pending:
+            self._add_up(trainer, pl_module)
+
+    def _add_up(self, trainer: Trainer, pl_module: Learner) -> None:
+        step = pl_module.step
         pending = torch.cat(self._pending)
         self._pending.clear()
         found = pending[pending[:, 1] >= 0]

@@ -37,11 +37,17 @@ class BadSteps(Callback):
         """
         assert pl_module.result is not None
         self._pending.append(pl_module.result.finite)
-        if not self.meeting.counts_after(pl_module.step, self.every_steps):
-            return
-        taken, step = torch.stack(self._pending).tolist(), pl_module.step
+        if self.meeting.counts_after(pl_module.step, self.every_steps):
+            self._count(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Count what is saved when the run is stopped; raises what `on_train_batch_end` does."""
+        if self.meeting.signal and self._pending:
+            self._count(pl_module)
+
+    def _count(self, module: Learner) -> None:
+        taken, step, metrics = torch.stack(self._pending).tolist(), module.step, module.metrics
         self._pending.clear()
-        metrics = pl_module.metrics
         in_a_row, bad = int(metrics.get("bad_steps_in_a_row", 0)), []
         for number, was_taken in enumerate(taken, step - len(taken) + 1):
             in_a_row = 0 if was_taken else in_a_row + 1

@@ -59,43 +59,56 @@ class Checkpoints(Callback):
         self.writer, self.meeting, self.facts, self.export = writer, meeting, facts, export
         self.every_steps, self.keep_every_steps = every_steps, keep_every_steps
         self._best: float | None = None
+        self._saved_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Take the best result of earlier lives."""
-        self._best = pl_module.metrics.get("best_top1")
+        self._best, self._saved_step = pl_module.metrics.get("best_top1"), pl_module.step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
-        """Save if it is time, if the run ends here, or if it was asked to stop.
+        """Save if it is time, or if the run ends here.
 
         Raises:
             LostOwnership: On rank 0, if a newer life owns the folder.
             OSError: If this checkpoint, or the one in the background, cannot be written.
         """
         self.writer.check()
-        reasons = self._reasons(trainer, pl_module)
-        if not reasons:
+        if reasons := self._reasons(pl_module):
+            self._save_on_rank_0(trainer, pl_module, reasons)
+        if pl_module.step == self.meeting.stop_step:
+            self._wait_for_all(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Save if the run was asked to stop; raises what `on_train_batch_end` does."""
+        if not self.meeting.signal:
             return
+        if self._saved_step != pl_module.step:
+            self._save_on_rank_0(trainer, pl_module, ["stop"])
+        self._wait_for_all(trainer)
+
+    def _save_on_rank_0(self, trainer: Trainer, module: Learner, reasons: list[str]) -> None:
         beat()
-        leaving = trainer.should_stop or pl_module.step == self.meeting.stop_step
-        state = self._state(trainer, pl_module)
+        state = self._state(trainer, module)
         if trainer.is_global_zero:
-            self._save(trainer, pl_module, state, reasons)
-            if leaving:
-                self.writer.finish()
-        if leaving:  # when one process leaves, SLURM may kill the others
-            trainer.strategy.barrier()
-        self._best = pl_module.metrics.get("best_top1")
+            self._save(trainer, module, state, reasons)
+        self._best, self._saved_step = module.metrics.get("best_top1"), module.step
         self.meeting.saved()
         beat()
 
-    def _reasons(self, trainer: Trainer, module: Learner) -> list[str]:
+    def _wait_for_all(self, trainer: Trainer) -> None:
+        """Wait for the disk: when one process leaves, SLURM may kill the others."""
+        if trainer.is_global_zero:
+            self.writer.finish()
+        trainer.strategy.barrier()
+        beat()
+
+    def _reasons(self, module: Learner) -> list[str]:
         step = module.step
         due = {
             "steps": self.every_steps and step % self.every_steps == 0,
             "minutes": self.meeting.save_due,
             "keep": self.keep_every_steps and step % self.keep_every_steps == 0,
             "best": module.metrics.get("best_top1") != self._best,
-            "stop": trainer.should_stop,
             "end": step == self.meeting.stop_step,
         }
         return [reason for reason, holds in due.items() if holds]

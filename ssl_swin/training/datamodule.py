@@ -15,6 +15,7 @@ from ssl_swin.data.remote.ahead import TrackedShares
 from ssl_swin.data.remote.need import Needs
 from ssl_swin.data.shards.storage import Prefetch
 from ssl_swin.training.trainer import say
+from ssl_swin.training.waiting import Batches, Meets
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Heldout:
 class StreamModule(LightningDataModule):
     """Gives a rank its shares of the global batches, and of the held-out images.
 
-    The `steps` are the first step of this life and the step the run ends at.
+    The `steps` are the first step of this life and the step the run ends at. With a `meeting`, each
+    batch is handed on when all ranks go on.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class StreamModule(LightningDataModule):
         super().__init__()
         self.stream, self.order, self.heldout = stream, order, heldout
         self.steps, self.num_workers = steps, num_workers
+        self.meeting: Meets | None = None
+        self._batches: Batches | None = None
         self._ahead: Prefetch | None = None
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader | Batches:
         """Return this rank's shares of the rest of the run."""
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
@@ -59,10 +63,17 @@ class StreamModule(LightningDataModule):
             )
         self._ahead = storage.fetch_ahead(needs.at)
         tracked = TrackedShares(shares, self._ahead, num_in_flight(self.num_workers))
-        return loader(self.stream, tracked, self.num_workers)
+        batches = loader(self.stream, tracked, self.num_workers)
+        if self.meeting is None:
+            return batches
+        self._batches = Batches(batches, self.meeting)
+        return self._batches
 
     def teardown(self, stage: str) -> None:
-        """Let go of the remote shards."""
+        """Let go of the loader and the remote shards."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None

@@ -42,14 +42,15 @@ class LifeRecord(Callback):
     ) -> None:
         self.folder, self.life = folder, life
         self.ownership, self.prepare = ownership, prepare
+        self.suspended_s = 0.0  # in which this life stood still
         self._began_at = time.monotonic()
         self._begun: tuple[int, Learner] | None = None  # rank and module
         self._ended = False
 
     @property
     def seconds(self) -> float:
-        """Since this life began to train."""
-        return time.monotonic() - self._began_at
+        """Since this life began to train, without those in which it was suspended."""
+        return time.monotonic() - self._began_at - self.suspended_s
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Claim the folder: rank 0 for all ranks."""
@@ -77,5 +78,8 @@ class LifeRecord(Callback):
         if rank == 0 or status not in (0, errors.REQUEUE):
             why = {"reason": f"rank {rank}: {reason}" if rank else reason, "status": status}
             ended_at = {"life": self.life, "step": module.step}
-            append_line(self.folder.ends, ended_at | why | {"seconds": round(self.seconds, 3)})
+            times = {"seconds": round(self.seconds, 3)}
+            if self.suspended_s:
+                times["suspended_s"] = round(self.suspended_s, 3)
+            append_line(self.folder.ends, ended_at | why | times)
         return status

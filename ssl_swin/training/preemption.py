@@ -1,7 +1,9 @@
 """Stops a run between two steps when a signal asks for it: the ranks agree, save, and leave."""
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from datetime import timedelta
 from typing import Any
 
@@ -10,13 +12,10 @@ import torch.distributed as dist
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import signals
+from ssl_swin.data.batches.batch import Batch
 from ssl_swin.training.learner import Learner
 
-# Where steps are long, ranks exchange their wishes after each step and know the answer one step
-# later, so a run leaves within 2 steps of a signal. Where steps are short, AGREE_EVERY steps share
-# an exchange, so it leaves within AGREE_EVERY + 1. One process needs no exchange.
-LONG_STEP_S = 0.1
-AGREE_EVERY = 4
+LOOK_EVERY_S = 0.5  # between two looks for a signal while a batch is waited for
 
 
 class StartAgain(RuntimeError):
@@ -53,21 +52,36 @@ class Agreement:
 
 
 class Meeting(Callback):
-    """Tells all ranks the same: whether to stop now, and whether to save; before `Checkpoints`.
+    """Tells all ranks the same before each step: whether to take it, and whether to save after it.
+
+    Each rank hands in its word for a step once it has the batch; with loader processes that is in
+    the step before, so nobody waits for the answer. A rank that waits for its batch hands in that
+    it waits, again and again, so that all ranks hear a signal within `LOOK_EVERY_S` or two, and
+    stop at the step that is done.
 
     Args:
         stop_step: The step the run ends at.
         save_every_s: Seconds between checkpoints by the clock of rank 0; 0 for none.
         timeout: How long one rank waits for the others.
+        begun: Is called when all ranks begin.
     """
 
-    def __init__(self, stop_step: int, save_every_s: float, timeout: timedelta) -> None:
+    def __init__(
+        self,
+        stop_step: int,
+        save_every_s: float,
+        timeout: timedelta,
+        begun: Callable[[], None] = lambda: None,
+    ) -> None:
         self.stop_step, self.save_every_s, self.timeout = stop_step, save_every_s, timeout
-        self.signal = 0  # stops the run after this step; 0 for none
+        self.begun = begun
+        self.signal = 0  # stops the run at this step; 0 for none
         self.save_due = 0  # 1 if a checkpoint is due by the clock after this step
-        self._saved_at = self._met_at = time.monotonic()
-        self._step_s = LONG_STEP_S  # of this rank
-        self._pending, self._every = False, 1
+        self._saved_at = time.monotonic()
+        self._agreement = Agreement(1, timeout)
+        self._handing_in = threading.Lock()
+        self._pending = self._begun = False
+        self._rank, self._world_size = 0, 1
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Check that all ranks begin at the same step.
@@ -76,6 +90,7 @@ class Meeting(Callback):
             StartAgain: If a checkpoint was replaced while the ranks read it.
         """
         signals.watch()  # again, in case a library has set its own handlers
+        self._rank, self._world_size = trainer.global_rank, trainer.world_size
         self._agreement = Agreement(trainer.world_size, self.timeout)
         self._agreement.start([pl_module.step, -pl_module.step])
         last, first = self._agreement.wait()
@@ -84,43 +99,55 @@ class Meeting(Callback):
                 f"the checkpoint was replaced while it was read; ranks have steps {-first} "
                 f"to {last}; the same command starts again from the newer one"
             )
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
-        """Take the answer to the last exchange, and begin the next."""
-        now = time.monotonic()
-        self._step_s, self._met_at = now - self._met_at, now
-        alone, step = trainer.world_size == 1, pl_module.step
-        self.signal, self.save_due = 0, 0
-        if alone:
-            self.signal, self.save_due = self._own_wish(trainer)[:2]
-        elif self._pending:
-            self.signal, self.save_due, long = self._agreement.wait()
-            self._every, self._pending = 1 if long else AGREE_EVERY, False
-        if self.signal:
-            trainer.should_stop = True
-        elif not alone and step % self._every == 0 and step != self.stop_step:
-            self._agreement.start(self._own_wish(trainer))
-            self._pending = True
+        self.begun()
 
     def counts_after(self, step: int, every_steps: tuple[int, ...]) -> bool:
         """Return whether what steps have left on the devices is counted after this one.
 
         That is at each multiple of one of these numbers, 0 for none, before a checkpoint by the
-        clock, and where the run ends or stops.
+        clock, and where the run ends. Where it stops is known after that: in `on_train_end`.
         """
         due = any(every and step % every == 0 for every in every_steps)
-        return due or bool(self.signal or self.save_due) or step == self.stop_step
+        return due or bool(self.save_due) or step == self.stop_step
 
     def saved(self) -> None:
         """Begin the time to the next checkpoint: one was written."""
-        self._saved_at = time.monotonic()
+        self._saved_at, self.save_due = time.monotonic(), 0
 
-    def _own_wish(self, trainer: Trainer) -> list[int]:
-        """Return this rank's signal, on rank 0 whether to save, and whether steps are long."""
-        due = (
-            trainer.is_global_zero
-            and self.save_every_s > 0
-            and not self.save_due  # that one is about to be written
-            and time.monotonic() - self._saved_at >= self.save_every_s
-        )
-        return [signals.received(), int(due), int(self._step_s >= LONG_STEP_S)]
+    def expect(self, batch: "Future[Batch]") -> None:
+        """Hand in this rank's word for the next step as soon as its batch is there."""
+        if self._world_size > 1:  # one process need not know before the step ends
+            batch.add_done_callback(self._hand_in)
+
+    def go_on(self, batch: "Future[Batch]") -> bool:
+        """Return whether all ranks take the next step, as soon as all have their batches.
+
+        After a signal they do not, unless it is the first of this life and all have what they need:
+        so each life gets further.
+        """
+        while True:
+            if not self._pending:
+                wait([batch], LOOK_EVERY_S)
+                self._hand_in(batch)
+            stop, save_due, someone_waits = self._agreement.wait()
+            self._pending = False
+            if stop and (someone_waits or self._begun):
+                self.signal = stop
+                return False
+            if not someone_waits:
+                self.save_due, self._begun = save_due, True
+                return True
+
+    def _hand_in(self, batch: "Future[Batch]") -> None:
+        """Hand in the signal, on rank 0 whether to save, and whether the batch is waited for."""
+        with self._handing_in:
+            if self._pending:
+                return
+            due = (
+                self._rank == 0
+                and self.save_every_s > 0
+                and not self.save_due  # that one is about to be written
+                and time.monotonic() - self._saved_at >= self.save_every_s
+            )
+            self._agreement.start([signals.received(), int(due), int(not batch.done())])
+            self._pending = True

@@ -1,7 +1,7 @@
 """Ends a process that hangs, or whose run folder a newer life has claimed.
 
 A thread watches. It cannot run while a library keeps Python's lock, and it hangs with the file
-system. So it sets a timer of faulthandler, which needs neither, again and again.
+system. So it winds up a timer that needs neither, again and again.
 """
 
 import faulthandler
@@ -9,17 +9,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from ssl_swin import errors
-from ssl_swin.record.owner import Ownership
+from ssl_swin.training.last_resort import LastResort
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.life_record import LifeRecord
 
 LOOK_EVERY_S = 10.0  # a life that lost its run folder ends within so many seconds
+START_TIMEOUT_S = 1800.0  # longest time that ranks may need to find each other, and to build
 STDERR = 2
 
 _beaten_at = time.monotonic()
@@ -31,37 +32,44 @@ def beat() -> None:
     _beaten_at = time.monotonic()
 
 
+def _shift(seconds: float) -> None:
+    """Leave out time in which nothing could be done."""
+    global _beaten_at
+    _beaten_at = min(_beaten_at + seconds, time.monotonic())
+
+
 class Watchdog(Callback):
     """Ends the process when nothing gets done for too long, or the run folder is lost.
 
+    Time in which the process was suspended does not count: the thread sees that its own wait took
+    longer than it should.
+
     Args:
-        timeout_s: Longest time between two beats; 0 for no limit.
-        stacks: Rank -> file that gets the stacks of its threads.
-        ownership: The claim to the run folder.
-        record: Writes down why this life ends: reason and exit status.
+        timeout_s: Longest time between two beats; 0 for no limit. The start may take
+            `START_TIMEOUT_S`, if that is longer.
+        record: Knows the owner of the run folder, and writes down why this life ends.
     """
 
-    def __init__(
-        self,
-        timeout_s: float,
-        stacks: Callable[[int], Path],
-        ownership: Ownership,
-        record: Callable[[str, int], int],
-    ) -> None:
-        self.timeout_s, self.stacks = timeout_s, stacks
-        self.ownership, self.record = ownership, record
+    def __init__(self, timeout_s: float, record: LifeRecord) -> None:
+        self.timeout_s, self.record = timeout_s, record
         self.every_s = min(LOOK_EVERY_S, timeout_s / 8 or LOOK_EVERY_S)
+        self.rank = rank_zero_only.rank
+        self._limit_s = max(timeout_s, START_TIMEOUT_S) if timeout_s else 0.0
+        self._last_resort = LastResort() if timeout_s else None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+    def start(self) -> None:
         """Begin to watch."""
         beat()
-        self._set_timer(self.timeout_s)
-        self._thread = threading.Thread(
-            target=self._watch, args=(trainer.global_rank,), name="watchdog", daemon=True
-        )
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """From now on steps are waited for."""
+        beat()
+        self.rank, self._limit_s = trainer.global_rank, self.timeout_s
+        self._wind_up(self._limit_s)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """The loader does not hang."""
@@ -77,38 +85,56 @@ class Watchdog(Callback):
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        if self._last_resort is not None:
+            self._last_resort.cancel()
 
-    def _watch(self, rank: int) -> None:
-        while not self._over.wait(self.every_s):
-            self._set_timer(self.timeout_s)
-            if self.ownership.is_lost():
-                print(f"error: {self.ownership.describe_loss()}", file=sys.stderr, flush=True)
-                self.record("lost ownership", errors.LOST)
+    def _watch(self) -> None:
+        while not self._waited():
+            self._wind_up(self._limit_s)
+            if self.record.ownership.is_lost():
+                print(
+                    f"error: {self.record.ownership.describe_loss()}", file=sys.stderr, flush=True
+                )
+                self.record.end("lost ownership", errors.LOST)
                 os._exit(errors.LOST)
             idle_s = time.monotonic() - _beaten_at
-            if self.timeout_s and idle_s > self.timeout_s:
-                self._time_out(rank, idle_s)
-        faulthandler.cancel_dump_traceback_later()
+            if self._limit_s and idle_s > self._limit_s:
+                self._time_out(idle_s)
 
-    def _set_timer(self, seconds: float) -> None:
-        if self.timeout_s:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
+    def _waited(self) -> bool:
+        """Wait for the next look; return whether to stop. Note how long the process stood still."""
+        began = time.monotonic()
+        over = self._over.wait(self.every_s)
+        overrun_s = time.monotonic() - began - self.every_s
+        if overrun_s > self.every_s and not over:
+            _shift(overrun_s)
+            self.record.suspended_s += overrun_s
+            print(
+                f"rank {self.rank}: stood still for {overrun_s:.0f} s (a suspended job?); goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+        return over
 
-    def _time_out(self, rank: int, idle_s: float) -> None:
+    def _wind_up(self, seconds: float) -> None:
+        if self._last_resort is not None:
+            self._last_resort.wind_up(seconds, 4 * self.every_s)
+
+    def _time_out(self, idle_s: float) -> None:
         faulthandler.dump_traceback(file=STDERR)
         grace_s = 4 * self.every_s
-        self._set_timer(2 * grace_s)  # the disk may hang
-        path = self.stacks(rank)
+        self._wind_up(2 * grace_s)  # the disk may hang
+        path = self.record.folder.stacks(self.rank)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
             faulthandler.dump_traceback(file=file)
         print(
-            f"error: rank {rank}: no step for {idle_s:.0f} s (training.step_timeout_s="
+            f"error: rank {self.rank}: no step for {idle_s:.0f} s (training.step_timeout_s="
             f"{self.timeout_s:g}); {path} says where it hung; the same command goes on from the "
             "last checkpoint",
             file=sys.stderr,
             flush=True,
         )
-        self.record("step time-out", 1)
+        self.record.end("step time-out", 1)
         time.sleep(grace_s)  # the other ranks wait for this one; let them write their stacks, too
         os._exit(1)

@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.record.lines import read_lines
 from ssl_swin.training import checkpoint_file, watchdog
 from ssl_swin.training.learner import Learner
@@ -75,12 +77,6 @@ signal_in_step_1 = partial(signal_in_step, 1)
 signal_in_step_3 = partial(signal_in_step, 3)
 
 
-def signal_among_long_steps(rank: int) -> None:
-    for step in range(8):
-        at_step(step, lambda: time.sleep(0.11))
-    signal_in_step_3(rank)
-
-
 def signal_in_the_last_step(_rank: int) -> None:
     at_step(7, lambda: send(signal.SIGTERM))
 
@@ -127,6 +123,37 @@ def hang_in_step_3(rank: int) -> None:
 def hang_with_the_lock_in_step_3(_rank: int) -> None:
     """As a library does that never gives Python's lock back."""
     at_step(3, lambda: ctypes.PyDLL(None).sleep(600))
+
+
+def stop_itself_in_step_3(_rank: int) -> None:
+    """As a suspended job's processes."""
+    at_step(3, lambda: send(signal.SIGSTOP))
+
+
+def state_of(pid: int) -> str:
+    """Return a process's state as one letter; T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def stall_in_the_third_read(marker: Path, rank: int) -> None:
+    """On the last rank alone, in each process that reads, as storage that does not answer."""
+    if rank == int(os.environ.get("WORLD_SIZE", "1")) - 1:
+        read, count = ImageStream.__getitems__, iter(range(1000))
+
+        def stalled(self: ImageStream, share: Any) -> Any:
+            if next(count) == 2:
+                marker.touch()
+                time.sleep(600)
+            return read(self, share)
+
+        ImageStream.__getitems__ = stalled  # type: ignore[method-assign]
+
+
+def never_begin(rank: int) -> None:
+    """Rank 1 is not there; the others wait for it in a library when they are signalled."""
+    if rank == 1:
+        os._exit(0)
+    threading.Timer(5, send, [signal.SIGUSR1]).start()
 
 
 def hang_and_look_often(_rank: int) -> None:
