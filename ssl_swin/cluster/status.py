@@ -9,6 +9,7 @@ import yaml
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.verdict import Line, first_end
 from ssl_swin.record.lines import read_json, read_lines
+from ssl_swin.record.lives import last_step
 from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
 
@@ -45,7 +46,7 @@ def describe(folder: RunFolder) -> str:
     lines = [" ".join([f"{folder.root}:", standing, *_place(job, state, lives)])]
     alive = state is not None and state.alive and state.state != "PENDING"
     lines += [_life(one, lives, folder, alive) for one in range(len(lives))]
-    lines += _verdict(folder)
+    lines += _verdict(folder, lives)
     return "\n  ".join([*lines, *_progress(folder), *_saved(folder)])
 
 
@@ -89,12 +90,25 @@ def _life(place: int, lives: list[Line], folder: RunFolder, alive: bool) -> str:
     return f"{text}; ended without a word (killed{status})"
 
 
-def _verdict(folder: RunFolder) -> list[str]:
+def _verdict(folder: RunFolder, lives: list[Line]) -> list[str]:
+    """Return the last verdict, unless another life has begun since, or the run is finished."""
     found = read_lines(folder.verdicts)
-    if not found or folder.summary.is_file():
+    if not found or folder.summary.is_file() or not _is_of(found[-1], lives):
         return []
     word = "queued again" if found[-1].get("requeue") else "not queued again"
     return [f"{word}: {found[-1].get('why', '')}"]
+
+
+def _is_of(verdict: Line, lives: list[Line]) -> bool:
+    """Whether a verdict is of the last life, or of a start after it that never became one."""
+    if not lives:
+        return True
+    if (number := verdict.get("life")) is not None:
+        return number == lives[-1].get("life", len(lives))
+    last, start = ((line.get("job"), line.get("restart") or 0) for line in (lives[-1], verdict))
+    if start[0] == last[0]:
+        return start[1] > last[1]
+    return start[0] not in [line.get("job") for line in lives]
 
 
 def _progress(folder: RunFolder) -> list[str]:
@@ -128,11 +142,10 @@ def _progress(folder: RunFolder) -> list[str]:
 
 
 def _saved(folder: RunFolder) -> list[str]:
-    saved = read_lines(folder.checkpoints)
-    if not saved or not folder.last.is_file():
+    if not folder.last.is_file():
         return []
     age = _duration(time.time() - folder.last.stat().st_mtime)
-    return [f"last checkpoint: step {saved[-1].get('step', 0):,d}, {age} ago"]
+    return [f"last checkpoint: step {last_step(folder):,d}, {age} ago"]
 
 
 def _duration(seconds: float) -> str:

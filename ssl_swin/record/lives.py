@@ -1,5 +1,9 @@
 """What earlier lives tell the next one: how many they were, how far they got, on which shards."""
 
+import pickletools
+import zipfile
+import zlib
+from pathlib import Path
 from typing import Any
 
 from ssl_swin.errors import ShardError, UserError
@@ -11,13 +15,36 @@ def count_lives(folder: RunFolder) -> int:
     """Return how often the run was started."""
     if not folder.lives.is_file():
         return 0
-    return len(folder.lives.read_text(encoding="utf-8").splitlines())
+    return len(folder.lives.read_bytes().splitlines())
 
 
 def last_step(folder: RunFolder) -> int:
-    """Return the step of the last checkpoint, 0 if there is none."""
+    """Return the step of the last checkpoint, 0 if there is none.
+
+    The checkpoint itself is asked first: a file of lines loses its end where a machine fails.
+    """
+    step = _step_of(folder.last)
+    if step is not None:
+        return step
     saved = read_lines(folder.checkpoints)
     return int(saved[-1].get("step", 0)) if saved else 0
+
+
+def _step_of(path: Path) -> int | None:
+    """Return the step of a checkpoint, None if it does not say; nothing in it is executed."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            (name,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
+            with file.open(name) as pickled:
+                before = None  # the step follows its name, near the beginning
+                for operation, value, _ in pickletools.genops(pickled):
+                    if before == "step" and isinstance(value, int) and "INT" in operation.name:
+                        return value
+                    if operation.name not in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                        before = value
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass
+    return None
 
 
 def require_same_shards(known: dict[str, Any], shards: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def test_a_running_run_is_told_whole(folder):
     append_line(folder.jobs, {"job": "12", "kind": "pretrain"})
     began(folder, 1, 0, job="12", restart=0, nodes="n[1-2]")
     append_line(folder.ends, {"life": 1, "step": 40, "reason": "signal SIGUSR1", "status": 75})
-    append_line(folder.verdicts, {"requeue": True, "why": "asked to stop, saved at step 40"})
+    append_line(folder.verdicts, {"life": 1, "requeue": True, "why": "asked to stop"})
     began(folder, 2, 40, job="12", restart=1)
     began(folder, 3, 40, job="12", restart=2, nodes=["n1", "n2"])
     folder.config.write_text("optim: {epochs: 10}\ntraining: {global_batch_size: 100}\n")
@@ -46,11 +46,28 @@ def test_a_running_run_is_told_whole(folder):
         "  life 1: from step 0 on 2 processes, nodes n[1-2]; ended at step 40: signal SIGUSR1",
         "  life 2: from step 40 on 2 processes; ended without a word (killed)",
         "  life 3: from step 40 on 2 processes, nodes n1,n2; runs",
-        "  queued again: asked to stop, saved at step 40",
         "  step 50 of 200, epoch 2.50 of 10, loss 0.5000, 50 images/s, "
         "about 5.0 min of training left",
         "  last checkpoint: step 48, 10.0 min ago",
     ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ({"life": 2, "job": "13", "restart": 1}, True),
+        ({"life": 1, "job": "13", "restart": 0}, False),  # life 2 has begun since
+        ({"life": None, "job": "13", "restart": 2}, True),  # this one died in its imports
+        ({"life": None, "job": "13", "restart": 0}, False),  # as this one, before life 2
+        ({"life": None, "job": "14", "restart": 0}, True),
+        ({"life": None, "job": "11", "restart": 0}, False),
+    ],
+)
+def test_a_verdict_is_told_until_another_life_begins(folder, verdict, said):
+    began(folder, 1, 0, job="11", restart=0)
+    began(folder, 2, 0, job="13", restart=1)
+    append_line(folder.verdicts, verdict | {"requeue": False, "why": "no memory"})
+    assert ("not queued again: no memory" in describe(folder)) == said
 
 
 def test_a_run_that_waits_in_the_queue_says_why(folder):

@@ -27,6 +27,23 @@ def test_lives_and_the_last_saved_step_are_found(tmp_path):
     assert last_step(folder) == 9
 
 
+def test_a_checkpoint_says_its_step_where_the_line_is_lost(trained):
+    folder = RunFolder(trained[1])
+    for lines in (b"", b"\0" * 60, b'{"step": 1, "reasons": ["steps"]}\n' + b"\0" * 40):
+        folder.checkpoints.write_bytes(lines)
+        assert last_step(folder) == 2
+    whole = folder.last.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"no zip"):
+        folder.last.write_bytes(damaged)
+        assert last_step(folder) == 1  # of its line
+
+
+def test_lives_are_counted_in_a_file_that_is_damaged(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.lives.write_bytes(b'{"life": 1}\n\xff\0\0\n{"life": 3}\n')
+    assert count_lives(folder) == 3
+
+
 def test_other_shards_are_refused_by_what_differs_first():
     require_same_shards(SHARDS, SHARDS)
     require_same_shards({}, SHARDS)  # a folder that says nothing
