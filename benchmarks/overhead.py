@@ -131,14 +131,15 @@ def callbacks(folder: RunFolder, stop_step: int) -> list[Callback]:
     clock, ownership = Clock(), Ownership(folder.owner)
     meeting = Meeting(stop_step, 3600.0, HOUR)
     object.__setattr__(meeting, "go_on", timed("Meeting", meeting.go_on))
-    watchdog = Watchdog(1800.0, LifeRecord(folder, 1, ownership, lambda: None))
+    record = LifeRecord(folder, 1, ownership, lambda: None)
+    watchdog = Watchdog(1800.0, record)
     stream: Any = NoImages()
     writer = CheckpointWriter(folder, ownership.require, background=False)
     saving = Checkpoints(writer, meeting, 0, 0, {}, print)
     measurement, bar = Measurement(10**9, 10**9), ProgressBar(0, stop_step)
     samples = BadSamples(folder, stream, 0.01, (LOG_EVERY, 1000), meeting)
     steps = BadSteps(10, (LOG_EVERY, 1000), meeting)
-    scalars, ledger = Scalars(LOG_EVERY, clock), Ledger(folder, 1)
+    scalars, ledger = Scalars(LOG_EVERY, clock), Ledger(record)
     counting = [ledger, meeting, samples, steps, scalars, measurement]
     listed = [watchdog, *counting, saving, bar, DataWait(0), clock]
     for callback in listed:

@@ -14,12 +14,17 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
+def append_line(path: Path, record: dict[str, Any], make_folder: bool = True) -> None:
     """Append one JSON line; the system has it, even if the process is killed right after.
 
-    A line that a killed process has cut off stays a line of its own.
+    A line that a killed process has cut off stays a line of its own. A life does not make its
+    folder again: where that was moved away, nothing begins anew.
+
+    Raises:
+        FileNotFoundError: If the folder is not there and shall not be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         torn = file.seek(0, os.SEEK_END) > 0
         if torn:
@@ -34,13 +39,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     found = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict):
+        line = parse_line(text)
+        if line is not None:
             found.append(line)
     return found
+
+
+def parse_line(text: str) -> dict[str, Any] | None:
+    """Return what a JSON line says, None if it is cut off."""
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return line if isinstance(line, dict) else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,9 +13,15 @@ from typing import Any
 
 from ssl_swin.record.lines import write_text
 
+NUM_LOOKS = 6  # of a thread, before a folder that is not there counts as gone
+
 
 class LostOwnership(RuntimeError):
     """A newer life owns the run folder."""
+
+
+class FolderGone(OSError):
+    """The run folder is not where this life began; it was moved, or its file system is away."""
 
 
 class Ownership:
@@ -28,6 +34,7 @@ class Ownership:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._text: str | None = None
+        self._num_missing = 0  # looks in a row that found no owner
 
     def claim(self, facts: dict[str, Any]) -> str:
         """Claim the folder, on rank 0, and return what the other ranks `follow`.
@@ -62,15 +69,44 @@ class Ownership:
             pass  # the next look may succeed; before a write, `require` raises this
         return False
 
+    def is_gone(self) -> bool:
+        """Return whether the folder is gone: several looks in a row found none.
+
+        A network's file system may not show a file that another machine has just made.
+        """
+        try:
+            self.require()
+        except FolderGone:
+            self._num_missing += 1
+        except (LostOwnership, OSError):
+            pass  # it is there, or cannot be read now
+        else:
+            self._num_missing = 0
+        return self._num_missing >= NUM_LOOKS
+
     def require(self) -> None:
-        """Raise unless this life owns the folder, has not claimed it yet, or nobody owns it.
+        """Raise unless this life owns the folder, or has not claimed it yet.
 
         Raises:
             LostOwnership: If a newer life owns the folder.
+            FolderGone: If the folder, or the file that names its owner, is not there.
             OSError: If that cannot be read.
         """
-        if self._text is not None and self._read() not in (self._text, None):
+        if self._text is None:
+            return
+        found = self._read()
+        if found is None:
+            raise FolderGone(self.describe_absence())
+        if found != self._text:
             raise LostOwnership(self.describe_loss())
+
+    def describe_absence(self) -> str:
+        """Return one line that says that the folder is gone."""
+        return (
+            f"{self.path} is not there any more: the run folder was moved or deleted while the run "
+            "went on, or its file system is away; this life leaves and writes nothing more there. "
+            "The same command goes on once the folder is back; of a moved one give the new run_dir"
+        )
 
     def describe_loss(self) -> str:
         """Return one line that says who the owner is."""
@@ -88,6 +124,6 @@ class Ownership:
 
     def _read(self) -> str | None:
         try:
-            return self.path.read_text(encoding="utf-8")
+            return self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None

@@ -32,8 +32,8 @@ def export_encoder(run: Run, path: Path) -> None:
     write_encoder(path, encoder, card)
 
 
-def summarise(run: Run, seconds: float) -> Summary:
-    """Return the run in numbers; `seconds` is how long its last life trained."""
+def summarise(run: Run, lives: int, seconds: float) -> Summary:
+    """Return the run in numbers; `seconds` is how long the last of its lives trained."""
     config, metrics = run.config, run.module.metrics
     summary = Summary(
         kind=run.kind,
@@ -46,7 +46,7 @@ def summarise(run: Run, seconds: float) -> Summary:
         heldout_loss=metrics.get("heldout_loss"),
         bad_samples=int(metrics.get("bad_samples", 0)),
         bad_steps=int(metrics.get("bad_steps", 0)),
-        lives=run.start.life,
+        lives=lives,
         seconds=seconds,
     )
     if not isinstance(config, FinetuneConfig):

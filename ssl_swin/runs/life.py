@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, Trainer
 from ssl_swin import __version__, errors, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
-from ssl_swin.record.owner import LostOwnership, Ownership
+from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
 from ssl_swin.runs.build import Run, build
@@ -109,11 +109,11 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         say(f"{folder.root} is finished: {folder.summary}")
         return 0
     limit_threads(training.num_threads, training.devices)
-    meeting = Meeting(stop_step, 60 * training.checkpoint_every_min, LONGEST, begun)
+    meeting = Meeting(stop_step, 60 * training.checkpoint_every_min, LONGEST, life, begun)
     ownership = Ownership(folder.owner)
     record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start))
     watchdog = Watchdog(training.step_timeout_s, record)
-    callbacks = between_steps(run, meeting, ownership.require)
+    callbacks = between_steps(run, meeting, record)
     trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
     run.datamodule.meeting = meeting
     watchdog.start()
@@ -128,7 +128,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             ownership.require()
             export_encoder(run, folder.encoder)
             ownership.require()
-            write_summary(folder, summarise(run, record.seconds))
+            write_summary(folder, summarise(run, record.life, record.seconds))
         return record.end("finished", 0)
     except StartAgain as error:
         say(f"stopped before the first step: {error}")
@@ -138,11 +138,25 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         if isinstance(error, LostOwnership) or ownership.is_lost():
             say(f"error: {ownership.describe_loss()}", file=sys.stderr)
             return record.end("lost ownership", errors.LOST)
+        if _is_gone(ownership):
+            say(f"error: {ownership.describe_absence()}", file=sys.stderr)
+            return errors.FAILED
         reason = ": ".join(filter(None, (type(error).__name__, errors.one_line(error))))
         record.end(reason, errors.exit_status(error))
         raise
     finally:
         watchdog.stop()
+
+
+def _is_gone(ownership: Ownership) -> bool:
+    """Whether the run folder is gone, now that something has failed."""
+    try:
+        ownership.require()
+    except FolderGone:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def describe(run: Run) -> int:
@@ -172,7 +186,7 @@ def describe(run: Run) -> int:
     return 0
 
 
-def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None]) -> list[Callback]:
+def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callback]:
     """Return what happens between two steps, in this order.
 
     `Checkpoints` comes after all that belongs to the step. `train` puts the meeting first, so that
@@ -189,7 +203,7 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
         validate_every,
         keep_every,
     )
-    callbacks: list[Callback] = [Ledger(folder, run.start.life)] if training.ledger else []
+    callbacks: list[Callback] = [Ledger(record)] if training.ledger else []
     callbacks += [
         BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
         BadSteps(training.max_bad_steps, count_every, meeting),
@@ -208,7 +222,7 @@ def between_steps(run: Run, meeting: Meeting, require_owner: Callable[[], None])
     return [
         *callbacks,
         Checkpoints(
-            CheckpointWriter(folder, require_owner, training.async_checkpoint),
+            CheckpointWriter(folder, record.ownership.require, training.async_checkpoint),
             meeting,
             training.checkpoint_every_steps,
             keep_every,

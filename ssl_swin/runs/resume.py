@@ -12,6 +12,7 @@ from ssl_swin import __version__
 from ssl_swin.config.run import RunConfig, kind_of
 from ssl_swin.config.settings import as_begun, differences, flatten
 from ssl_swin.errors import UserError, usable
+from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
@@ -150,6 +151,8 @@ def prepare_folder(start: Start) -> None:
     for place in (folder.root, folder.last.parent):
         for unfinished in place.glob(".*.partial"):
             unfinished.unlink(missing_ok=True)  # its life was killed while it wrote
+    keep_points(folder.metrics, 0 if start.state is None else start.state["step"])
+    put_in_order(folder)
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
     write_text(folder.config, yaml.safe_dump(asdict(start.config), sort_keys=False))
     if start.changes:

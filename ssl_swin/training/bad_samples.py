@@ -90,7 +90,8 @@ class BadSamples(Callback):
                 self._named.add((epoch, index))
                 shard, key, reason = self.stream.explain(index)
                 line = {"step": step, "epoch": epoch, "index": index, "shard": shard}
-                append_line(self.folder.bad_samples, line | {"key": key, "reason": reason})
+                line |= {"key": key, "reason": reason}
+                append_line(self.folder.bad_samples, line, make_folder=False)
 
 
 def _gather(trainer: Trainer, found: list[tuple[int, int]]) -> list[tuple[int, int]]:

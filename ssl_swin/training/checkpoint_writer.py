@@ -56,10 +56,13 @@ class CheckpointWriter:
             writing.result()
 
     def _write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
+        self.require_owner()  # before a folder is made
         for path in copies:
             write_checkpoint(path, state, self.require_owner)
         write_checkpoint(self.folder.last, state, self._make_room)
-        append_line(self.folder.checkpoints, {"step": state["step"], "reasons": reasons})
+        append_line(
+            self.folder.checkpoints, {"step": state["step"], "reasons": reasons}, make_folder=False
+        )
 
     def _make_room(self) -> None:
         self.require_owner()

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import errors
 from ssl_swin.record.lines import append_line
+from ssl_swin.record.lives import count_lives
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.learner import Learner
@@ -34,7 +35,8 @@ def slurm_job() -> SlurmJob:
 class LifeRecord(Callback):
     """Writes down one life; the callbacks that write into the run folder come after it.
 
-    Rank 0 calls `prepare` after the claim, before it writes the life down.
+    Rank 0 calls `prepare` after the claim, before it writes the life down. Until then `life` is
+    what was to be expected: of two starts at once the later one is a life more.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class LifeRecord(Callback):
         claim = ""
         if trainer.is_global_zero:
             job = slurm_job()
+            self.life = count_lives(self.folder) + 1
             facts = {"life": self.life, "job": job.job, "restart": job.restart}
             claim = self.ownership.claim(facts)
             self.prepare()
             begun = {"life": self.life, "step": pl_module.step, "world_size": trainer.world_size}
-            append_line(self.folder.lives, begun | job._asdict())
-        self.ownership.follow(trainer.strategy.broadcast(claim))
+            append_line(self.folder.lives, begun | job._asdict(), make_folder=False)
+        claim, self.life = trainer.strategy.broadcast((claim, self.life))
+        self.ownership.follow(claim)
         self._begun = trainer.global_rank, pl_module
 
     def end(self, reason: str, status: int) -> int:
@@ -81,5 +85,8 @@ class LifeRecord(Callback):
             times = {"seconds": round(self.seconds, 3)}
             if self.suspended_s:
                 times["suspended_s"] = round(self.suspended_s, 3)
-            append_line(self.folder.ends, ended_at | why | times)
+            try:
+                append_line(self.folder.ends, ended_at | why | times, make_folder=False)
+            except OSError as error:
+                print(f"warning: why this life ended cannot be written down: {error}", flush=True)
         return status

@@ -12,13 +12,11 @@ from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.clock import Clock
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.life_record import LifeRecord
 
 
 class MetricsFile(Logger):
-    """TensorBoard's points once more, in full precision, for programs.
-
-    After a kill some steps come again in the next life, with the same numbers.
-    """
+    """TensorBoard's points once more, in full precision, for programs; each stands once."""
 
     name, version = "metrics", ""
 
@@ -32,7 +30,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Append one line."""
-        append_line(self.path, {"step": step, **metrics})
+        append_line(self.path, {"step": step, **metrics}, make_folder=False)
 
 
 def make_loggers(folder: RunFolder, start_step: int) -> list[Logger]:
@@ -87,13 +85,18 @@ class Scalars(Callback):
 class Ledger(Callback):
     """Writes down which images each step used: one file of JSON lines for each rank."""
 
-    def __init__(self, folder: RunFolder, life: int) -> None:
-        self.folder, self.life = folder, life
+    def __init__(self, record: LifeRecord) -> None:
+        self.folder, self.record = record.folder, record
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Make the folder, in the run folder that is there."""
+        self.folder.ledger(0).parent.mkdir(exist_ok=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Append this rank's line; steps count from 0."""
         rank = trainer.global_rank
-        line = {"life": self.life, "step": pl_module.step - 1, "rank": rank}
-        append_line(self.folder.ledger(rank), line | {"ids": batch["index"].tolist()})
+        line = {"life": self.record.life, "step": pl_module.step - 1, "rank": rank}
+        line["ids"] = batch["index"].tolist()
+        append_line(self.folder.ledger(rank), line, make_folder=False)

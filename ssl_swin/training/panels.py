@@ -42,7 +42,7 @@ class Panels(Callback):
         pl_module.train()
         panel = make_panel(images, reconstruction, mask, pl_module.masking.mask_patch_size)
         path = self.folder.panel(step)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         panel.save(path)
         if trainer.logger is not None:
             writer = trainer.logger.experiment

@@ -1,5 +1,6 @@
 """Stops a run between two steps when a signal asks for it: the ranks agree, save, and leave."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,10 @@ LOOK_EVERY_S = 0.5  # between two looks for a signal while a batch is waited for
 
 class StartAgain(RuntimeError):
     """This life cannot begin; another start of the same command can."""
+
+
+class FolderNotShared(RuntimeError):
+    """Not all ranks find the same run folder."""
 
 
 class Agreement:
@@ -63,6 +68,7 @@ class Meeting(Callback):
         stop_step: The step the run ends at.
         save_every_s: Seconds between checkpoints by the clock of rank 0; 0 for none.
         timeout: How long one rank waits for the others.
+        life: Number of this life, by what this rank finds in the run folder.
         begun: Is called when all ranks begin.
     """
 
@@ -71,10 +77,11 @@ class Meeting(Callback):
         stop_step: int,
         save_every_s: float,
         timeout: timedelta,
+        life: int = 1,
         begun: Callable[[], None] = lambda: None,
     ) -> None:
         self.stop_step, self.save_every_s, self.timeout = stop_step, save_every_s, timeout
-        self.begun = begun
+        self.life, self.begun = life, begun
         self.signal = 0  # stops the run at this step; 0 for none
         self.save_due = 0  # 1 if a checkpoint is due by the clock after this step
         self._saved_at = time.monotonic()
@@ -88,12 +95,19 @@ class Meeting(Callback):
 
         Raises:
             StartAgain: If a checkpoint was replaced while the ranks read it.
+            FolderNotShared: If a rank finds a new run, where another finds one that has begun.
         """
         signals.watch()  # again, in case a library has set its own handlers
         self._rank, self._world_size = trainer.global_rank, trainer.world_size
         self._agreement = Agreement(trainer.world_size, self.timeout)
-        self._agreement.start([pl_module.step, -pl_module.step])
-        last, first = self._agreement.wait()
+        self._agreement.start([pl_module.step, -pl_module.step, self.life, -self.life])
+        last, first, latest_life, earliest_life = self._agreement.wait()
+        if -earliest_life == 1 < latest_life:
+            raise FolderNotShared(
+                f"rank {self._rank} on {socket.gethostname()} finds {self.life - 1} earlier lives "
+                f"in the run folder, another rank {'none' if self.life > 1 else latest_life - 1}: "
+                "put it on a file system that all nodes share, and see that all have it mounted"
+            )
         if last != -first:
             raise StartAgain(
                 f"the checkpoint was replaced while it was read; ranks have steps {-first} "

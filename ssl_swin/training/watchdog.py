@@ -97,6 +97,10 @@ class Watchdog(Callback):
                 )
                 self.record.end("lost ownership", errors.LOST)
                 os._exit(errors.LOST)
+            if self.record.ownership.is_gone():
+                absence = self.record.ownership.describe_absence()
+                print(f"error: {absence}", file=sys.stderr, flush=True)
+                os._exit(errors.FAILED)
             idle_s = time.monotonic() - _beaten_at
             if self._limit_s and idle_s > self._limit_s:
                 self._time_out(idle_s)
@@ -125,7 +129,7 @@ class Watchdog(Callback):
         grace_s = 4 * self.every_s
         self._wind_up(2 * grace_s)  # the disk may hang
         path = self.record.folder.stacks(self.rank)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
             faulthandler.dump_traceback(file=file)
         print(

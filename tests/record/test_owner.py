@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_swin.record.owner import LostOwnership, Ownership
+from ssl_swin.record.owner import NUM_LOOKS, FolderGone, LostOwnership, Ownership
 
 FACTS = {"life": 1, "job": "17", "restart": 0}
 
@@ -47,9 +47,16 @@ def test_an_earlier_start_of_the_same_job_cannot_take_the_folder_back(path):
     assert newer.is_lost()
 
 
-def test_a_missing_file_takes_nothing_away(path):
+def test_a_folder_that_is_moved_away_is_gone_after_several_looks(path):
     owner = Ownership(path)
+    assert not owner.is_gone()  # before the claim
     owner.claim(FACTS)
-    path.unlink()
+    assert not owner.is_gone()
+    path.parent.rename(path.parent.with_name("moved"))
+    with pytest.raises(FolderGone, match="the run folder was moved or deleted"):
+        owner.require()
     assert not owner.is_lost()
+    assert [owner.is_gone() for _ in range(NUM_LOOKS)] == [False] * (NUM_LOOKS - 1) + [True]
+    path.parent.with_name("moved").rename(path.parent)
+    assert not owner.is_gone()
     owner.require()

@@ -51,7 +51,7 @@ def test_a_pretraining_is_summarised(run_of):
         "bad_samples": 2.0,
         "bad_steps": 3,
     }
-    summary = summarise(run, seconds=9.0)
+    summary = summarise(run, lives=1, seconds=9.0)
     assert (summary.kind, summary.name, summary.seed) == ("pretrain", "run", 3)
     assert (summary.step, summary.epochs, summary.samples_seen) == (5, 2.5, 120)
     assert (summary.train_loss, summary.heldout_loss) == (0.5, 0.6)
@@ -63,6 +63,6 @@ def test_a_pretraining_is_summarised(run_of):
 def test_a_fine_tuning_tells_its_labels_and_where_it_started(run_of):
     run = run_of(finetune_config)
     run.module.metrics = {"top1": 50.0, "top5": 90.0, "best_top1": 60.0}
-    summary = summarise(run, seconds=1.0)
+    summary = summarise(run, lives=1, seconds=1.0)
     assert (summary.kind, summary.num_labels, summary.start) == ("finetune", 50, "scratch")
     assert (summary.top1, summary.top5, summary.best_top1) == (50.0, 90.0, 60.0)

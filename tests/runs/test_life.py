@@ -10,9 +10,11 @@ import torch
 from ssl_swin import signals
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_lines
+from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
 from ssl_swin.runs.life import between_steps, describe, train
+from ssl_swin.training.life_record import LifeRecord
 from ssl_swin.training.preemption import Meeting
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
@@ -55,7 +57,9 @@ def test_a_checkpoint_comes_after_all_that_belongs_to_the_step(
     for ledger in (True, False):
         run = built(replace(config, training=replace(config.training, ledger=ledger)))
         meeting = Meeting(run.sizes.stop_step, 0.0, timedelta(minutes=1))
-        names = [type(one).__name__ for one in between_steps(run, meeting, lambda: None)]
+        folder = run.start.folder
+        record = LifeRecord(folder, 1, Ownership(folder.owner), lambda: None)
+        names = [type(one).__name__ for one in between_steps(run, meeting, record)]
         left = left_out | (set() if ledger else {"Ledger"})
         assert names == [name for name in ALL if name not in left] + AFTER
 

@@ -39,6 +39,18 @@ def test_each_life_writes_down_its_beginning_and_its_end(folder, monkeypatch):
     assert json.loads(folder.owner.read_text())["restart"] == 1
 
 
+def test_of_two_starts_at_once_the_later_one_is_a_life_more(folder):
+    first, second = record(folder, 1), record(folder, 1)
+    fit(learner(), 1, first)
+    fit(learner(), 1, second)
+    assert (first.life, second.life) == (1, 2)
+    first.end("lost ownership", 3)
+    second.end("finished", 0)
+    assert [line["life"] for line in read_lines(folder.lives)] == [1, 2]
+    ends = {line["life"]: line["reason"] for line in read_lines(folder.ends)}
+    assert ends == {1: "lost ownership", 2: "finished"}
+
+
 def test_only_the_first_reason_is_kept(folder):
     kept = record(folder)
     fit(learner(), 1, kept)
@@ -54,7 +66,7 @@ def test_a_life_that_never_began_writes_nothing(folder):
 
 def test_the_folder_is_claimed_before_it_is_prepared_and_written_to(folder):
     def prepare():
-        assert json.loads(folder.owner.read_text())["life"] == 3
+        assert json.loads(folder.owner.read_text())["life"] == 1
         assert not folder.lives.exists()
 
     fit(learner(), 1, record(folder, 3, prepare))

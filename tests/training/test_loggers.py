@@ -3,9 +3,12 @@ import time
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ssl_swin.record.curves import put_in_order
 from ssl_swin.record.lines import read_lines
+from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.clock import Clock
+from ssl_swin.training.life_record import LifeRecord
 from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
 from tests.training.tiny import BATCH, batches, fit, learner
 
@@ -25,6 +28,20 @@ def test_points_that_come_again_stand_once_in_tensorboard(tmp_path):
     events = EventAccumulator(str(folder.tensorboard)).Reload().Scalars("loss")
     assert [event.step for event in events] == [1, 2, 3, 4, 5]
     assert [round(event.value, 6) for event in events] == [0.1, 0.1, 0.2, 0.2, 0.2]
+
+
+def test_a_clock_that_was_ahead_hides_no_later_step(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    log(folder, 0, [1, 2, 3, 4], 0.1)
+    now = time.time()
+    for start, days, host in ((2, 3, "ahead"), (4, 0, "right")):
+        monkeypatch.setattr("time.time", lambda days=days: now + 2 + 86400 * days)
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        put_in_order(folder)
+        log(folder, start, [start + 1, start + 2, start + 3], start / 10)
+    events = EventAccumulator(str(folder.tensorboard)).Reload().Scalars("loss")
+    assert [event.step for event in events] == [1, 2, 3, 4, 5, 6, 7]
+    assert [round(event.value, 6) for event in events] == [0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.4]
 
 
 def test_the_file_keeps_full_precision(tmp_path):
@@ -62,7 +79,8 @@ def test_what_is_not_finite_is_no_point_and_is_counted(tmp_path):
 def test_each_step_has_a_line_with_its_images(tmp_path):
     folder, module = RunFolder(tmp_path), learner()
     module.step = 7
-    fit(module, 3, Ledger(folder, life=2))
+    record = LifeRecord(folder, 2, Ownership(folder.owner), lambda: None)
+    fit(module, 3, Ledger(record))
     assert read_lines(folder.ledger(0)) == [
         {"life": 2, "step": 7 + step, "rank": 0, "ids": batch["index"].tolist()}
         for step, batch in enumerate(batches(3))
