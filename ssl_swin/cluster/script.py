@@ -116,6 +116,11 @@ TEMPLATE = r"""#!/bin/bash
 # All lives of the job write one log.
 #SBATCH --open-mode=append
 {more}
+# A warning that this shell gets (scancel --batch, --full) is passed on to the tasks, and must not
+# end it before the verdict. SIGTERM ends it: after scancel there is none.
+step= warned=0
+trap 'warned=1; [ -z "$step" ] || kill -USR1 "$step"' USR1
+
 {setup}
 set +eu # a status other than 0 is looked at below
 program=({program})
@@ -145,8 +150,16 @@ srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
     --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
     --cpus-per-task="$cpus_per_task" {srun}\
     "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run"{cache} \
-    --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node"
-status=$?
+    --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node" &
+step=$!
+[ $warned = 0 ] || kill -USR1 "$step"
+while # a signal ends `wait`, and not the step
+    warned=0
+    wait "$step"
+    status=$?
+    [ $warned = 1 ]
+do :; done
+step=
 
 # Status 75 is "saved, asked to stop". A failure gets another life only if this one got further, at
 # most 3 times in a row; an error of the config never does. One line in the log says which it was.

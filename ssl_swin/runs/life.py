@@ -154,7 +154,7 @@ def _is_gone(ownership: Ownership) -> bool:
         ownership.require()
     except FolderGone:
         return True
-    except OSError:
+    except (LostOwnership, OSError):
         pass
     return False
 

@@ -69,6 +69,18 @@ def run(script, status=0, verdict=3, **variables):
     return answer.stdout.splitlines(), answer.returncode
 
 
+def test_a_warning_to_the_shell_is_passed_on_and_does_not_end_it():
+    """As `scancel --batch --signal=USR1`; the step leaves with 75 only if it is passed on."""
+    step = "srun() { trap 'exit 75' USR1; kill -USR1 $$; while :; do :; done; }\n"
+    environment = {"PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "7", "VERDICT": "3"}
+    text = BASH + step + Script("pretrain", "c.yaml", "r").render()
+    answer = subprocess.run(
+        ["bash"], input=text, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert answer.returncode == 75
+    assert "verdict\nverdict\nr\n75\n" in answer.stdout
+
+
 def test_hostile_words_reach_the_program_unchanged():
     words = ("--data.shards", "a b/{0..1}.tar", "--x", "$(touch y)", "--y", 'it\'s "so" `z`; #')
     script = Script("pretrain", "my config.yaml", "runs/a 'b'", settings=words)
