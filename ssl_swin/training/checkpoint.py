@@ -17,10 +17,12 @@ from ssl_swin.training.watchdog import beat
 def restore(module: Learner, state: State) -> None:
     """Put a checkpoint's weights, counters and optimiser into a module, before training starts.
 
+    Weights and optimiser are taken out of the `state`, so that nothing holds them for all its life.
+
     Raises:
         UserError: If the weights are of another architecture.
     """
-    mine, theirs = module.state_dict(), state["model"]
+    mine, theirs = module.state_dict(), state.pop("model")
     for name in [*mine, *(name for name in theirs if name not in mine)]:
         have = tuple(mine[name].shape) if name in mine else None
         found = tuple(theirs[name].shape) if name in theirs else None
@@ -32,7 +34,7 @@ def restore(module: Learner, state: State) -> None:
     module.load_state_dict(theirs)
     module.step = state["step"]
     module.metrics = dict(state["metrics"])
-    module.optimizer_state = state["optimizer"]
+    module.optimizer_state = state.pop("optimizer")
 
 
 class Checkpoints(Callback):

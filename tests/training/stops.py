@@ -211,8 +211,3 @@ def not_finite_in(steps: set[int], rank: int) -> None:
         return take(self, micro) + (float("inf") if bad else 0.0)
 
     PretrainModule.loss = loss  # type: ignore[method-assign]
-
-
-def stop_among_bad_steps(rank: int) -> None:
-    not_finite_in(BAD, rank)
-    signal_in_step(5, rank)

@@ -1,7 +1,9 @@
+import gc
 import json
 import os
 import shutil
 import threading
+import weakref
 
 import pytest
 import torch
@@ -9,9 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ssl_swin.__main__ import run
 from ssl_swin.record.lines import read_lines
+from ssl_swin.runs import resume
 from ssl_swin.training import checkpoint_file
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.checkpoint_file import read_checkpoint
+from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
 
 
@@ -122,6 +126,31 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(longer, monkeypatch, 
     assert end["status"] == 1
     assert end["reason"].startswith("OSError: [Errno 28]")
     assert end["step"] < 6
+
+
+def test_a_life_does_not_hold_the_checkpoint_that_it_began_with(longer, monkeypatch):
+    """Of what was read, training keeps the moments that have become the optimiser's own."""
+    arguments, _ = longer
+    read, step, loaded, kept = resume.read_checkpoint, Learner.training_step, [], []
+
+    def reading(path):
+        state = read(path)
+        moments = [value for one in state["optimizer"]["state"].values() for value in one.values()]
+        loaded.extend(weakref.ref(value) for value in [*state["model"].values(), *moments])
+        return state
+
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        own = {id(value) for one in optimizer.state.values() for value in one.values()}
+        gc.collect()
+        kept.append([one for ref in loaded if (one := ref()) is not None and id(one) not in own])
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(resume, "read_checkpoint", reading)
+    monkeypatch.setattr(Learner, "training_step", training_step)
+    assert run(arguments) == 0
+    assert len(loaded) > 100
+    assert kept == [[]] * 4
 
 
 def assert_equal(first, second):

@@ -1,5 +1,7 @@
+import io
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,3 +89,37 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, monkeypatch, save):
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         read_checkpoint(tmp_path / "x.ckpt")
     assert not (tmp_path / "executed").exists()
+
+
+def bytes_read() -> int:
+    """Bytes that this process has asked files for so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("rchar")).split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="no /proc")
+def test_a_checkpoint_is_read_once(tmp_path):
+    path = tmp_path / "x.ckpt"
+    model = {str(n): torch.full((2**18,), float(n)) for n in range(16)}
+    write_checkpoint(path, {"format": FORMAT, "model": model})
+    before = bytes_read()
+    state = read_checkpoint(path)
+    assert bytes_read() - before < 1.1 * path.stat().st_size
+    assert all(torch.equal(state["model"][name], value) for name, value in model.items())
+
+
+class Storage(io.FileIO):
+    """Gives up at whole tensors, but not at the table of what there is."""
+
+    def readinto(self, buffer):
+        if len(buffer) > 2**19:
+            raise OSError(5, "Input/output error")
+        return super().readinto(buffer)
+
+
+def test_storage_that_fails_in_the_middle_of_a_checkpoint_is_no_damage(tmp_path, monkeypatch):
+    path = tmp_path / "x.ckpt"
+    write_checkpoint(path, {"format": FORMAT, "model": {"a": torch.zeros(2**18)}})
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Storage(path))
+    with pytest.raises(OSError, match="Input/output error"):
+        read_checkpoint(path)

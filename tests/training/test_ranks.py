@@ -16,12 +16,15 @@ from tests.training.test_interruption import assert_equal, checkpoint
 CONFIGS = {"pretrain": pretrain_config, "finetune": finetune_config}
 
 
-def build(kind: str, run_dir: Path, shards: Path, devices: int, **training: object) -> RunConfig:
-    """With all that is drawn at random switched on, 32 steps or more; no step is done twice."""
+def build(
+    kind: str, run_dir: Path, shards: Path, devices: int, epochs: int = 4, **training: object
+) -> RunConfig:
+    """8 steps an epoch with all that is drawn at random switched on; no step is done twice."""
     config = CONFIGS[kind](
         run_dir, shards, devices=devices, micro_batch_size=3, checkpoint_every_steps=0, **training
     )
-    return replace(config, model=replace(config.model, drop_path_rate=0.1))
+    model, optim = replace(config.model, drop_path_rate=0.1), replace(config.optim, epochs=epochs)
+    return replace(config, model=model, optim=optim)
 
 
 def stopped_at(config: RunConfig, steps: list[int]) -> Path:
@@ -38,8 +41,8 @@ def assert_same_end(one: Path, other: Path) -> None:
 
 
 def test_a_fine_tuning_on_3_processes_that_is_stopped_ends_with_bit_equal_weights(tmp_path, shards):
-    straight = train(build("finetune", tmp_path / "straight", shards, 3))
-    stopped = stopped_at(build("finetune", tmp_path / "stopped", shards, 3), [5])
+    straight = train(build("finetune", tmp_path / "straight", shards, 3, epochs=2))
+    stopped = stopped_at(build("finetune", tmp_path / "stopped", shards, 3, epochs=2), [5])
     assert_same_end(straight, stopped)
 
 
