@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssl_swin.config.settings import LAYOUT, layout_setting, require, require_all
+from ssl_swin.config.settings import LAYOUT, layout_setting, newer_setting, require, require_all
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -117,6 +117,8 @@ class LabelledDataConfig(DataConfig):
     """timm's RandAugment policy (RGB only); empty for none."""
     erasing: float = 0.25
     """Probability of erasing one rectangle, [0, 1]."""
+    erasing_draws: Literal["counter", "numpy"] = newer_setting("counter", before="numpy")
+    """How erasing's noise is drawn: by counting, on the device, or by NumPy as in version 0.1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

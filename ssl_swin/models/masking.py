@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from ssl_swin.errors import UserError
+from ssl_swin.models.hashing import GOLDEN, image_keys, mix
 
 Mask = Callable[[Tensor, Tensor | int, int, tuple[int, int], int], Tensor]
 """(index, epoch, seed, grid, num_hidden) -> bool (batch, rows, cols), as :func:`random_mask` says.
@@ -17,10 +18,6 @@ without asking other ranks.
 """
 
 _PURPOSE = 0x6D61736B  # "mask" in ASCII: keeps these draws apart from every other use of the seed
-_WORD = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # this and the next two as int64 has them
-_MULTIPLY_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
-_MULTIPLY_2 = 0x94D049BB133111EB - (1 << 64)
 
 
 def grid(img_size: int | tuple[int, int], mask_patch_size: int) -> tuple[int, int]:
@@ -98,20 +95,14 @@ def random_mask(
         True where hidden, on the device of ``index``.
 
     Source:
-        SimMIM, section 3.2 (arXiv:2111.09886); the hash is SplitMix64's finaliser (Steele, Lea and
-        Flood, "Fast splittable pseudorandom number generators", 2014). The official code draws from
-        numpy's global generator instead, so the same share is hidden but not the same patches.
+        SimMIM, section 3.2 (arXiv:2111.09886). The official code draws from numpy's global
+        generator instead, so the same share is hidden but not the same patches.
     """
     num_patches = grid[0] * grid[1]
-    signed_seed = ((seed + (1 << 63)) & _WORD) - (1 << 63)
-    purpose_key = _mix(torch.tensor(_PURPOSE, device="cpu") + _GOLDEN)
-    seed_key = int(_mix((purpose_key ^ signed_seed) + _GOLDEN))
-    epochs = torch.as_tensor(epoch, dtype=torch.int64, device=index.device)  # () or (batch,)
-    epoch_key = _mix((epochs ^ seed_key) + _GOLDEN)  # () or (batch,)
-    image_key = _mix(index * _GOLDEN + epoch_key)  # (batch,)
+    image_key = image_keys(_PURPOSE, seed, epoch, index)
     place = torch.arange(num_patches, dtype=torch.int64, device=index.device)  # (num_patches,)
-    keys = _mix(image_key[:, None] + (place + 1) * _GOLDEN)  # (batch, num_patches)
-    keys = keys & (_WORD >> 1)  # the sign bit off: what is sorted is a plain number
+    keys = mix(image_key[:, None] + (place + 1) * GOLDEN)  # (batch, num_patches)
+    keys = keys & ((1 << 63) - 1)  # the sign bit off: what is sorted is a plain number
     hidden = keys.argsort(dim=1, stable=True)[:, :num_hidden]  # (batch, num_hidden), places
     mask = torch.zeros(len(index), num_patches, dtype=torch.bool, device=index.device)
     return mask.scatter_(1, hidden, True).view(-1, *grid)  # (batch, rows, cols)
@@ -134,10 +125,3 @@ def to_pixels(
 ) -> Bool[Tensor, "batch height width"]:
     """Give every pixel its mask patch's value."""
     return to_tokens(mask, mask_patch_size)  # as if a token were a pixel
-
-
-def _mix(word: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    # int64 multiplication wraps on every device; its right shift copies the sign, which is cut off
-    word = (word ^ ((word >> 30) & (_WORD >> 30))) * _MULTIPLY_1
-    word = (word ^ ((word >> 27) & (_WORD >> 27))) * _MULTIPLY_2
-    return word ^ ((word >> 31) & (_WORD >> 31))

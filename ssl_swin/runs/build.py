@@ -27,6 +27,7 @@ from ssl_swin.runs.sizes import Sizes, count_steps, open_set, open_sets, order_o
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
+from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.pretrain import Masking, PretrainModule
@@ -91,6 +92,7 @@ def _transform(config: RunConfig) -> TrainTransform:
         hflip=data.hflip,
         rand_augment=data.rand_augment if isinstance(data, LabelledDataConfig) else "",
         mean=data.mean,
+        erasing=data.erasing if isinstance(data, LabelledDataConfig) else 0.0,
     )
 
 
@@ -133,13 +135,15 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
     regularisation = Regularisation(
         seed=config.seed,
         num_classes=config.num_classes,
-        erasing=data.erasing,
         mixup=optim.mixup,
         cutmix=optim.cutmix,
         label_smoothing=optim.label_smoothing,
     )
     normalise = Normalisation(data.mean, data.std)
-    return FinetuneModule(classifier, normalise, regularisation, schedule, optim.layer_decay)
+    erasing = Erasing(config.seed, data.erasing_draws) if data.erasing else None
+    return FinetuneModule(
+        classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
+    )
 
 
 def _labels(config: RunConfig) -> Labels | None:

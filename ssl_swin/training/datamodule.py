@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -77,6 +78,17 @@ class StreamModule(LightningDataModule):
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch; `erased` stays, and `ids` are its `index`, here: so nobody asks the device.
+
+        Who writes down which images were used, or must know how many pixels to write, would wait.
+        """
+        here = {"ids": batch["index"]} | {n: batch[n] for n in batch if n == "erased"}
+        moved = {name: value for name, value in batch.items() if name not in here}
+        return super().transfer_batch_to_device(moved, device, dataloader_idx) | here
 
     def heldout_dataloader(self) -> DataLoader | None:
         """Return this rank's share of the held-out images, each read once over all ranks."""

@@ -9,6 +9,7 @@ from torch.nn import functional
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
+from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import finetune_groups
 from ssl_swin.training.regularise import Regularisation
@@ -26,19 +27,29 @@ class FinetuneModule(Learner):
         regularise: Regularisation,
         schedule: Schedule,
         layer_decay: float,
+        erasing: Erasing | None = None,
     ) -> None:
         super().__init__(classifier, normalise, schedule)
-        self.regularise, self.layer_decay = regularise, layer_decay
+        self.regularise, self.layer_decay, self.erasing = regularise, layer_decay, erasing
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the official groups of fine-tuning."""
         return finetune_groups(self.network, self.schedule.weight_decay, self.layer_decay)
 
-    def prepare(self, batch: Batch) -> Batch:
-        """Normalise, erase and mix within the rank's share, before it is cut."""
-        images = self.normalise(batch["image"])
-        images, targets = self.regularise(images, batch, self.step, self.global_rank)
-        return {"image": images, "target": targets, "index": batch["index"]}
+    def micro_batch(self, share: Batch, start: int, stop: int) -> Batch:
+        """Normalise, erase and mix images of a rank's share; those they are mixed with, likewise.
+
+        The share stays uint8, so that floats take as much memory as one micro-batch or two.
+        """
+
+        def pixels(first: int, last: int) -> Tensor:
+            part = {name: value[first:last] for name, value in share.items()}
+            images = self.normalise(part["image"])
+            return images if self.erasing is None else self.erasing(images, part)
+
+        place = (start, stop), self.step, self.global_rank
+        images, targets = self.regularise(pixels, share["label"], *place)
+        return {"image": images, "target": targets}
 
     def loss(self, micro: Batch) -> Tensor:
         """Return the cross-entropy with soft targets; in float32 under autocast."""

@@ -66,9 +66,9 @@ class Learner(LightningModule, ABC):
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return sums over held-out images, float64 scalars by name."""
 
-    def prepare(self, batch: Batch) -> Batch:
-        """Change a rank's share before it is cut into micro-batches."""
-        return batch
+    def micro_batch(self, share: Batch, start: int, stop: int) -> Batch:
+        """Cut images [start, stop) out of a rank's share, as `loss` takes them."""
+        return {name: value[start:stop] for name, value in share.items()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW, with its moments from the checkpoint if there is one."""
@@ -97,7 +97,7 @@ class Learner(LightningModule, ABC):
         assert isinstance(optimizer, torch.optim.Optimizer)
         set_lr(optimizer, self.schedule.curve, self.step)
         optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(self.prepare(batch))
+        loss = self._backward(batch)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         grad_norm = nn.utils.clip_grad_norm_(parameters, self.schedule.clip_grad)
         finite = grad_norm.isfinite()
@@ -117,7 +117,7 @@ class Learner(LightningModule, ABC):
             key = (self.schedule.seed, self.step, self.global_rank, micro)
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
             with nullcontext() if stop == bounds[-1][1] else no_sync():
-                loss = self.loss({name: value[start:stop] for name, value in share.items()})
+                loss = self.loss(self.micro_batch(share, start, stop))
                 # DDP takes the mean over the ranks; the gradient is their sum. A loss that is not
                 # finite makes the gradient so, and with it that of all ranks.
                 scale = self.trainer.world_size * (1 + 0 * loss.detach())

@@ -98,5 +98,5 @@ class Ledger(Callback):
         """Append this rank's line; steps count from 0."""
         rank = trainer.global_rank
         line = {"life": self.record.life, "step": pl_module.step - 1, "rank": rank}
-        line["ids"] = batch["index"].tolist()
+        line["ids"] = batch["ids"].tolist()
         append_line(self.folder.ledger(rank), line, make_folder=False)

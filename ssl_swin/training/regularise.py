@@ -1,77 +1,100 @@
-"""What keeps fine-tuning from learning its images by heart: erasing, mixup, CutMix, smoothing."""
+"""What keeps fine-tuning from learning its images by heart: mixup, CutMix, smoothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional
 
-from ssl_swin.data.batches.batch import Batch
-from ssl_swin.draw import Purpose, normals, seeded_globals, uniforms
+from ssl_swin.draw import Purpose, raw
+
+
+class Mixture(NamedTuple):
+    """How a share is mixed."""
+
+    own: float  # part that an image keeps of itself
+    box: tuple[slice, slice] | None  # rows and columns that CutMix replaces; None for mixup
 
 
 @dataclass(frozen=True)
 class Regularisation:
-    """Erases, mixes and smooths a rank's share; `mixup` and `cutmix` are alphas, 0 for none."""
+    """Mixes and smooths a rank's share; `mixup` and `cutmix` are alphas, 0 for none."""
 
     seed: int
     num_classes: int
-    erasing: float
     mixup: float
     cutmix: float
     label_smoothing: float
 
-    def __call__(self, images: Tensor, batch: Batch, step: int, rank: int) -> tuple[Tensor, Tensor]:
-        """Return images and soft targets (batch, num_classes).
+    def __call__(
+        self,
+        pixels: Callable[[int, int], Tensor],
+        label: Tensor,
+        part: tuple[int, int],
+        step: int,
+        rank: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Return images and soft targets (batch, num_classes) of a part [start, stop) of a share.
+
+        In a share of `num` images, the image `i` is mixed with `num - 1 - i`, wherever that is;
+        without the last one, if their number is odd: it stays as it is.
+
+        Args:
+            pixels: Makes the normalised images of such a part.
+            label: Of the whole share, int64 (num,).
+            part: Start and stop.
+            step: Of the run; a mixture is drawn for each step and rank.
+            rank: Whose share it is.
 
         Source:
-            timm's Mixup in batch mode, probability 1, switch 0.5, drawn within the rank's share. An
-            odd share, which timm refuses, keeps its last image unmixed.
+            timm's Mixup in batch mode, probability 1, switch 0.5, drawn within the rank's share.
         """
-        if self.erasing:
-            images = random_erasing(images, batch["index"], batch["epoch"], self.seed, self.erasing)
-        smoothing, num_classes = self.label_smoothing, self.num_classes
-        targets = functional.one_hot(batch["label"], num_classes).double() * (1 - smoothing)
-        targets = (targets + smoothing / num_classes).to(images.dtype)
-        even = len(images) // 2 * 2
-        if even and (self.mixup or self.cutmix):
-            soft_labels = {"label_smoothing": smoothing, "num_classes": num_classes}
-            mix = Mixup(mixup_alpha=self.mixup, cutmix_alpha=self.cutmix, **soft_labels)
-            with seeded_globals(Purpose.MIXUP, self.seed, step, rank):
-                mixed, soft = mix(images[:even], batch["label"][:even])
-            images[:even], targets[:even] = mixed, soft.to(images.dtype)
-        return images, targets
+        (start, stop), even = part, len(label) // 2 * 2
+        images, targets = pixels(start, stop), self._smooth(label[start:stop])
+        num = min(stop, even) - start
+        if num > 0 and (self.mixup or self.cutmix):
+            mixture = self.draw(images.shape[-2], images.shape[-1], step, rank)
+            first, last = even - start - num, even - start  # of the images to mix with, backwards
+            _mix(images[:num], images[:num] if first == start else pixels(first, last), mixture)
+            own, other = self._soft(label[start : start + num]), self._soft(label[first:last])
+            targets[:num] = own * mixture.own + other.flip(0) * (1.0 - mixture.own)
+        return images, targets.to(images.dtype)
+
+    def draw(self, height: int, width: int, step: int, rank: int) -> Mixture:
+        """Draw how a share of images of this size is mixed, as timm draws from NumPy's globals."""
+        seed = int(raw(2, Purpose.MIXUP, self.seed, step, rank)[1] % np.uint64(2**32))
+        numbers = np.random.RandomState(seed)  # timm's generator
+        numbers.random_sample()  # timm compares it with the probability, 1
+        cut = numbers.random_sample() < 0.5 if self.mixup and self.cutmix else bool(self.cutmix)
+        alpha = self.cutmix if cut else self.mixup
+        own = float(numbers.beta(alpha, alpha))
+        if not cut or own == 1:
+            return Mixture(own, None)
+        box = []
+        for side in (height, width):
+            length, centre = int(side * np.sqrt(1 - own)), numbers.randint(side)
+            box.append(slice(max(centre - length // 2, 0), min(centre + (length + 1) // 2, side)))
+        (top, bottom), (left, right) = ((one.start, one.stop) for one in box)
+        return Mixture(1 - (bottom - top) * (right - left) / (height * width), (box[0], box[1]))
+
+    def _smooth(self, label: Tensor) -> Tensor:
+        """Return the targets of images that are not mixed, float64."""
+        one_hot, rest = functional.one_hot(label, self.num_classes), self.label_smoothing
+        return one_hot.double() * (1 - rest) + rest / self.num_classes
+
+    def _soft(self, label: Tensor) -> Tensor:
+        """Return the targets that are mixed, which timm has in torch's default precision."""
+        return self._smooth(label).to(torch.get_default_dtype())
 
 
-def random_erasing(
-    images: Tensor, index: Tensor, epoch: Tensor | int, seed: int, probability: float
-) -> Tensor:
-    """Replace one rectangle of some images by noise, in place, and return them.
-
-    The images are normalised, float (batch, chans, height, width); index is int64 (batch,), epoch
-    one for all images or one for each; `probability` is the share of images erased.
-
-    Source:
-        timm's RandomErasing in "pixel" mode, count 1, as SimMIM's fine-tuning uses it. Area 0.02
-        to 1/3, aspect 0.3 to 1/0.3, ten tries; every draw depends on the image alone.
-    """
-    _, chans, height, width = images.shape
-    epochs = torch.as_tensor(epoch).expand(len(index)).tolist()
-    for place, (sample, number) in enumerate(zip(index.tolist(), epochs, strict=True)):
-        key = (Purpose.ERASING, seed, number, sample)
-        numbers = uniforms(41, *key)
-        if numbers[40] >= probability:
-            continue
-        for area_u, aspect_u, top_u, left_u in numbers[:40].reshape(10, 4):
-            area = (0.02 + (1 / 3 - 0.02) * area_u) * height * width
-            aspect = exp(log(0.3) * (1 - 2 * aspect_u))
-            h, w = round(sqrt(area * aspect)), round(sqrt(area / aspect))
-            if 0 < h < height and 0 < w < width:
-                top, left = int(top_u * (height - h + 1)), int(left_u * (width - w + 1))
-                noise = normals(chans * h * w, *key, 1).astype(np.float32).reshape(chans, h, w)
-                images[place, :, top : top + h, left : left + w] = torch.from_numpy(noise)
-                break
-    return images
+def _mix(images: Tensor, others: Tensor, mixture: Mixture) -> None:
+    """Mix images, in place, with others, the last of these with the first."""
+    if mixture.box is not None:
+        rows, cols = mixture.box
+        images[:, :, rows, cols] = others[:, :, rows, cols].flip(0)
+    elif mixture.own != 1:
+        others = others.flip(0).mul_(1 - mixture.own)
+        images.mul_(mixture.own).add_(others)

@@ -2,6 +2,7 @@ import os
 import pickle
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,10 +38,12 @@ def joined(batches):
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
+@pytest.mark.parametrize("configure", [pretrain_config, finetune_config])
 @pytest.mark.parametrize("world_size", [2, 3, 6])
-def test_the_shares_of_all_ranks_are_the_global_batch(build, world_size):
-    whole = list(build().train_dataloader())
-    ranks = [list(build(rank, world_size).train_dataloader()) for rank in range(world_size)]
+def test_the_shares_of_all_ranks_are_the_global_batch(build, world_size, configure):
+    module = partial(build, configure=configure)
+    whole = list(module().train_dataloader())
+    ranks = [list(module(rank, world_size).train_dataloader()) for rank in range(world_size)]
     assert len(whole) == len(STEPS)
     for step, expected in enumerate(whole):
         found = joined([shares[step] for shares in ranks])
@@ -111,7 +114,11 @@ def test_a_batch_on_its_device_is_the_batch_that_was_read(build):
     module = build(configure=finetune_config)
     batch = next(iter(module.train_dataloader()))
     moved = module.transfer_batch_to_device(dict(batch), torch.device("cpu"), 0)
-    assert moved.keys() == {"image", "index", "epoch", "replaced", "label"}
+    assert moved.keys() == {"image", "index", "epoch", "replaced", "label", "erased", "ids"}
     for name, value in batch.items():
         np.testing.assert_array_equal(moved[name], value)
     assert moved["label"].tolist() == [i % 10 for i in moved["index"].tolist()]
+    there = module.transfer_batch_to_device(dict(batch), torch.device("meta"), 0)
+    here = {name for name, value in there.items() if not value.is_meta}
+    assert here == {"erased", "ids"}
+    assert torch.equal(there["ids"], batch["index"])

@@ -7,11 +7,12 @@ from torch.nn import functional
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.regularise import Regularisation
 from tests.training.tiny import BATCH, SIZES, batches, schedule
 
-PLAIN = Regularisation(0, num_classes=7, erasing=0.0, mixup=0.0, cutmix=0.0, label_smoothing=0.0)
+PLAIN = Regularisation(0, num_classes=7, mixup=0.0, cutmix=0.0, label_smoothing=0.0)
 
 
 @pytest.fixture
@@ -27,27 +28,55 @@ def module():
 @pytest.fixture
 def batch():
     (found,) = batches(1)
-    return found | {"label": torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])}
+    boxes = torch.tensor([[0, 0, 0, 0], [3, 4, 5, 6]]).repeat(BATCH // 2, 1)
+    return found | {"label": torch.tensor([0, 1, 2, 3, 4, 5, 6, 0]), "erased": boxes}
 
 
 def test_without_mixing_the_loss_is_the_mean_cross_entropy(module, batch):
     with torch.no_grad():
         logits = module.network(module.normalise(batch["image"]))
-        loss = module.loss(module.prepare(batch))
+        loss = module.loss(module.micro_batch(batch, 0, BATCH))
     expected = functional.cross_entropy(logits, batch["label"])
     assert float(loss) == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_mixing_is_within_the_share_and_depends_on_the_step(module, batch):
     module.regularise = replace(PLAIN, mixup=0.8, cutmix=1.0, label_smoothing=0.1)
-    first, again = module.prepare(batch), module.prepare(batch)
+    first, again = (module.micro_batch(batch, 0, BATCH) for _ in range(2))
     module.step += 1
-    other = module.prepare(batch)
+    other = module.micro_batch(batch, 0, BATCH)
     assert first["target"].shape == (BATCH, 7)
-    assert torch.equal(first["index"], batch["index"])
     for name in ("image", "target"):
         assert torch.equal(first[name], again[name])
         assert not torch.equal(first[name], other[name])
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize("num", [8, 7])
+def test_a_share_is_regularised_by_micro_batches_as_if_at_once(module, batch, size, num):
+    module.regularise = replace(PLAIN, mixup=0.8, cutmix=1.0, label_smoothing=0.1)
+    module.erasing, share = Erasing(0), {name: value[:num] for name, value in batch.items()}
+    most, normalise = [], module.normalise.forward
+    module.normalise.forward = lambda images: most.append(len(images)) or normalise(images)
+    for module.step in range(4):
+        whole = module.micro_batch(share, 0, num)
+        most.clear()
+        starts = range(0, num, size)
+        cut = [module.micro_batch(share, start, min(start + size, num)) for start in starts]
+        assert max(most) <= size  # floats are made of a micro-batch, never of the share
+        for name, value in whole.items():
+            assert torch.equal(torch.cat([one[name] for one in cut]), value)
+
+
+def test_a_step_asks_the_device_for_no_number(module, batch):
+    module.regularise = replace(PLAIN, mixup=0.8, cutmix=1.0, label_smoothing=0.1)
+    module.erasing = Erasing(0).double()
+    share = {name: value if name == "erased" else value.to("meta") for name, value in batch.items()}
+    module.to("meta")
+    for start in range(0, BATCH, 4):  # a device without memory answers no question
+        module.loss(module.micro_batch(share, start, start + 4)).backward()
+    parameters = [one for one in module.parameters() if one.grad is not None]
+    assert torch.nn.utils.clip_grad_norm_(parameters, 5.0).is_meta
 
 
 def test_measurements_are_sums_over_the_images(module, batch):

@@ -34,6 +34,14 @@ def test_the_loss_is_the_mean_error_over_the_hidden_pixels_of_the_global_batch()
     assert hidden.sum() == BATCH * module.masking.hidden_px
 
 
+def test_a_step_asks_the_device_for_no_number():
+    module, (batch,) = learner(drop_path_rate=0.5).to("meta"), batches(1)
+    share = {name: value.to("meta") for name, value in batch.items()}
+    for start in range(0, BATCH, 4):  # a device without memory answers no question
+        module.loss(module.micro_batch(share, start, start + 4)).backward()
+    assert torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0).is_meta
+
+
 def test_held_out_images_are_measured_with_the_masks_of_epoch_0():
     module, (batch,) = learner(), batches(1)
     later = batch | {"epoch": batch["epoch"] + 5}

@@ -55,6 +55,7 @@ def batches(num_steps: int, num: int = BATCH) -> list[dict[str, Tensor]]:
             "index": torch.arange(step * num, (step + 1) * num),
             "epoch": torch.full((num,), step // 4),
             "replaced": torch.full((num,), -1),
+            "ids": torch.arange(step * num, (step + 1) * num),
         }
         for step in range(num_steps)
     ]

@@ -32,7 +32,8 @@ class ImageStream(Dataset):
         `index` int64 (batch,), the place of the sample that was read;
         `epoch` int64 (batch,), the pass over its set that it belongs to, counted from 0;
         `replaced` int64 (batch,), the place of the unreadable sample it stands in for, else -1;
-        `label` int64 (batch,), if labels are asked for.
+        `label` int64 (batch,), if labels are asked for;
+        `erased` int64 (batch, 4), what the transform erases of each image, if it erases.
     """
 
     def __init__(
@@ -58,12 +59,13 @@ class ImageStream(Dataset):
         Raises:
             ShardError: If a shard cannot be had or has no readable image, or a label is no class.
         """
-        num = len(share.index)
+        num, transform, size = len(share.index), self.renderer.transform, (self.img_size,) * 2
         names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
-        size = num, self.in_chans, self.img_size, self.img_size
-        batch = empty(dict.fromkeys(names, ((num,), torch.int64)) | {"image": (size, torch.uint8)})
-        # (batch,) each, and (batch, in_chans, img_size, img_size)
-        index, epoch, replaced, *labels, images = (tensor.numpy() for tensor in batch.values())
+        shapes: dict[str, tuple] = dict.fromkeys(names, ((num,), torch.int64))
+        shapes |= {"erased": ((num, 4), torch.int64)} if transform.erases else {}
+        batch = empty(shapes | {"image": ((num, self.in_chans, *size), torch.uint8)})
+        arrays = {name: tensor.numpy() for name, tensor in batch.items()}
+        index, epoch, replaced, images = (arrays[n] for n in (*names[:3], "image"))
         epoch[:], replaced[:] = share.epoch, -1
         shard, row = self.shards.locate(share.index)  # (batch,) -> (batch,), (batch,)
         for start in range(0, num, PREPARED_TOGETHER):
@@ -76,7 +78,11 @@ class ImageStream(Dataset):
                 if found != row[place]:
                     replaced[place] = share.index[place]
                 if self.labels is not None:
-                    labels[0][place] = self.labels.read(self.reader, int(shard[place]), found)
+                    label = self.labels.read(self.reader, int(shard[place]), found)
+                    arrays["label"][place] = label
+                if transform.erases:
+                    key = int(epoch[place]), int(index[place])
+                    arrays["erased"][place] = transform.erased(size, *key)
         return batch
 
     def explain(self, index: int) -> tuple[str, str, str]:

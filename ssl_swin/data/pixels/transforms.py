@@ -8,6 +8,7 @@ from functools import cached_property
 from PIL import Image
 
 from ssl_swin.data.pixels.crop import INTERPOLATION, Crop, centre_crop, crop_box, cut
+from ssl_swin.data.pixels.erasing import Box, erased_box
 from ssl_swin.draw import Purpose, seeded_globals, uniforms
 
 
@@ -21,6 +22,15 @@ class Transform(ABC):
     def changes_colours(self) -> bool:
         """Whether `finish` does anything."""
         return False
+
+    @property
+    def erases(self) -> bool:
+        """Whether rectangles of images are erased."""
+        return False
+
+    def erased(self, size: tuple[int, int], epoch: int, index: int) -> Box:  # noqa: ARG002
+        """Return what is erased of the result, of this height and width."""
+        return 0, 0, 0, 0
 
     @abstractmethod
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:
@@ -59,6 +69,7 @@ class TrainTransform(Transform):
         hflip: Probability of a horizontal flip.
         rand_augment: timm's policy string, for example "rand-m9-mstd0.5-inc1"; empty for none.
         mean: Per-channel mean in [0, 1]; RandAugment fills what it uncovers with it.
+        erasing: Probability that a rectangle is erased; the device fills it.
     """
 
     seed: int
@@ -69,6 +80,7 @@ class TrainTransform(Transform):
     hflip: float = 0.5
     rand_augment: str = ""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    erasing: float = 0.0
 
     @cached_property
     def _policy(self) -> Callable[[Image.Image], Image.Image]:
@@ -92,6 +104,15 @@ class TrainTransform(Transform):
     def changes_colours(self) -> bool:
         """Whether there is a RandAugment policy."""
         return bool(self.rand_augment)
+
+    @property
+    def erases(self) -> bool:
+        """Whether the probability is above 0."""
+        return self.erasing > 0
+
+    def erased(self, size: tuple[int, int], epoch: int, index: int) -> Box:
+        """Draw what is erased."""
+        return erased_box(size, self.erasing, self.seed, epoch, index)
 
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:
         """Draw the random resized crop and the flip."""

@@ -7,11 +7,13 @@ import torch
 from PIL import Image
 
 from ssl_swin.data.batches.labels import Labels
+from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.order.shares import EvaluationShares
 from ssl_swin.data.pixels.decode import Reading
+from ssl_swin.data.pixels.erasing import erased_box
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.shards.reader import ShardReader
@@ -72,6 +74,19 @@ def test_a_replacement_is_cropped_as_it_is_in_its_own_place(tiny_shards):
     stream = stream_of(tiny_shards([4], {1}), transform=TrainTransform(0, 28, (0.3, 1.0)))
     batch = stream.__getitems__(Share(5, np.array([1, 2])))
     assert torch.equal(batch["image"][0], batch["image"][1])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_is_erased_is_of_the_sample_that_was_read(tiny_shards, num_workers):
+    transform = TrainTransform(3, 28, (0.3, 1.0), erasing=0.7)
+    stream = stream_of(tiny_shards([4, 5], broken={1}), transform=transform)
+    shares = EvaluationShares(np.arange(9), 4, 0, 1)
+    batches = list(loader(stream, shares, num_workers))
+    found = torch.cat([batch["erased"] for batch in batches])
+    assert torch.equal(found[1], found[2])
+    for place, index in enumerate(torch.cat([batch["index"] for batch in batches]).tolist()):
+        assert tuple(found[place].tolist()) == erased_box((28, 28), 0.7, 3, 0, index)
+    assert 0 < (found.sum(1) == 0).sum() < 9
 
 
 def test_a_shard_without_a_readable_image_stops_the_run(tiny_shards):
