@@ -1,19 +1,23 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from ssl_swin.cluster.checks import find_start
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.pixels.decode import Reading
+from ssl_swin.errors import UserError
 from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import read_weights
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.runs.build import build
+from tests.data.shards.tars import image_bytes, write_tar
 
 GREY = {"mean": (0.5,), "std": (0.5,), "num_workers": 0}
 MODEL = ModelConfig(
@@ -120,6 +124,25 @@ def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run
         f"theirs.ckpt: timm's Swin under 'state_dict.module.', {len(state)} tensors taken, "
         "none left out; it lacks mask_token, which stays as it starts\n"
     ) in capsys.readouterr().out
+
+
+def test_labels_of_both_sets_are_looked_at_before_anything_is_built(finetune, tmp_path):
+    members = [(f"{place}.cls", b"%d" % (place + 1)) for place in range(10)]
+    images = [(f"{place}.png", image_bytes(place)) for place in range(10)]
+    held_out = tmp_path / "heldout.tar"
+    write_tar(held_out, sorted(members + images))
+    said = r"^1 of 10 held-out images have no class .* 0 to 9: '9' of class 10 in \S+; the labels"
+    for val_shards, message in ((None, None), (str(held_out), said)):
+        one = replace(finetune, data=replace(finetune.data, val_shards=val_shards))
+        for look in (build, partial(find_start, resume_from=None)):
+            if message is None:
+                look(one)
+            else:
+                with pytest.raises(UserError, match=message):
+                    look(one)
+    many = replace(finetune, num_classes=9)
+    with pytest.raises(UserError, match="4 of 40 training images have no class"):
+        build(many)
 
 
 def test_the_rules_of_reading_are_those_of_the_config(pretrain):
