@@ -87,7 +87,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
 
 
 def _reading(data: DataConfig) -> Reading:
-    return Reading(data.decoder, data.max_pixels)
+    return Reading(data.decoder, data.max_pixels, data.black, data.white)
 
 
 def _transform(config: RunConfig) -> TrainTransform:

@@ -8,13 +8,16 @@ from rich.progress import Progress
 from ssl_swin.data.batches.labels import Labels, all_labels, name_labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
+from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.index_file import CLS_LABEL
 from ssl_swin.data.shards.names import printable
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.parallel import each
+
+_NUM_LOOKED_AT = 1000  # images whose range of numbers is looked at
 
 
 def verify(
@@ -59,6 +62,8 @@ def verify(
             "above; pack them again, or let training replace them"
         )
     print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
+    if warning := depth_warning(some_images(shard_set, _NUM_LOOKED_AT), reading):
+        print(warning)
     if num_classes is not None:
         Labels(num_classes, label_field).all(shard_set, "shards'")
     for line in describe_labels(shard_set, label_field):

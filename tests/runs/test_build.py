@@ -4,6 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ssl_swin.cluster.checks import find_start
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
@@ -17,6 +18,8 @@ from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import read_weights
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.runs.build import build
+from ssl_swin.runs.life import describe
+from tests.data.pixels.pictures import encoded
 from tests.data.shards.tars import image_bytes, write_tar
 
 GREY = {"mean": (0.5,), "std": (0.5,), "num_workers": 0}
@@ -145,11 +148,24 @@ def test_labels_of_both_sets_are_looked_at_before_anything_is_built(finetune, tm
         build(many)
 
 
-def test_the_rules_of_reading_are_those_of_the_config(pretrain):
-    data = replace(pretrain.data, decoder="pil", max_pixels=9, val_shards=pretrain.data.shards)
-    run = build(replace(pretrain, data=data))
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_the_rules_of_reading_are_those_of_the_config(kind, request):
+    config, rules = request.getfixturevalue(kind), Reading("pil", 9, 5.0, 1023.0)
+    given = {name: getattr(rules, name) for name in ("decoder", "max_pixels", "black", "white")}
+    data = replace(config.data, val_shards=config.data.shards, **given)
+    run = build(replace(config, data=data))
     for stream in (run.stream, run.datamodule.heldout.stream):
-        assert stream.renderer.reading == Reading("pil", 9)
+        assert stream.renderer.reading == rules
+
+
+def test_a_dry_run_tells_of_numbers_that_white_does_not_fit(pretrain, tmp_path, capsys):
+    image = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32))
+    write_tar(tmp_path / "a.tar", [(f"{place}.png", encoded(image)) for place in range(8)])
+    for white, told in ((None, 2), (1023.0, 0)):
+        shards = {"shards": str(tmp_path / "a.tar"), "val_shards": str(tmp_path / "a.tar")}
+        one = replace(pretrain, data=replace(pretrain.data, white=white, **shards))
+        assert describe(build(one)) == 0
+        assert capsys.readouterr().out.count("hold numbers from 0 to 1023, while 0") == told
 
 
 def test_without_held_out_images_it_says_so(pretrain, capsys):
