@@ -17,7 +17,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import NetworkSizes, Sizes, open_set, open_sets, order_of
+from ssl_swin.runs.sizes import NetworkSizes, Sizes, check_labels, open_set, open_sets, order_of
 
 
 class Start(NamedTuple):
@@ -38,16 +38,16 @@ def find_start(config: RunConfig, resume_from: Path | None, given: Collection[st
     """
     from ssl_swin.runs import resume  # late, for speed: it imports torch
 
-    sets = open_sets(config.data, index_missing=False)
+    sets, heldout = open_sets(config.data, index_missing=False), None
     if config.data.val_shards is not None:
-        open_set(config.data, config.data.val_shards, index_missing=False)
+        heldout = open_set(config.data, config.data.val_shards, index_missing=False)
     read = partial(resume.read_checkpoint, facts_only=True)
     found = resume.find_start(config, join(sets).describe(), resume_from, given, read)
     root, summary = found.folder.root, found.folder.summary
     if summary.is_file():
         raise FinishedRun(f"{root} is finished: {summary}")
     here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
-    told = [f"{root} {here}", *found.told()]
+    told = [f"{root} {here}", *found.told(), *check_labels(config, sets, heldout)]
     return Start(found.config, order_of(found.config, sets), told)
 
 

@@ -50,6 +50,11 @@ class DataConfig:
     """How JPEGs are decoded and resized: by libjpeg-turbo and torch, or by Pillow (reference)."""
     max_pixels: int = 178_956_970
     """Most pixels, width times height, of an image; a larger one counts as unreadable."""
+    black: float = 0.0
+    """Of grey files of more than 8 bits: the number that becomes black."""
+    white: float | None = None
+    """Of the same: the number that becomes white, such as 1023 of 10 bits; null: 65535, and files
+    of fractions count as unreadable."""
     hflip: float = 0.5
     """Probability of a horizontal flip, [0, 1]."""
     crop_pct: float = 0.875
@@ -88,6 +93,11 @@ class DataConfig:
             len(self.mean) == len(self.std) and len(self.mean) in (1, 3),
             f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; give both 1 "
             "(grey) or 3 (RGB)",
+        )
+        white = 65535 if self.white is None else self.white
+        require(
+            self.black < white,
+            f"data.black={self.black:g} must be less than data.white={white:g}",
         )
         require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
         positive = ("crop_pct", "block_size", "num_lanes", "samples_per_epoch", "cache_gb")

@@ -8,7 +8,7 @@ import torch
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
-from ssl_swin.data.batches.labels import Labels, balanced_subset
+from ssl_swin.data.batches.labels import balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
@@ -23,7 +23,15 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import find_weights, load_into
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
-from ssl_swin.runs.sizes import Sizes, count_steps, open_set, open_sets, order_of
+from ssl_swin.runs.sizes import (
+    Sizes,
+    check_labels,
+    count_steps,
+    labels_of,
+    open_set,
+    open_sets,
+    order_of,
+)
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -62,7 +70,10 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         say(line)
     config = start.config
     data, training = config.data, config.training
-    labels, places = _labels(config), None
+    heldout = _heldout(config)
+    for line in check_labels(config, sets, heldout.stream.shards if heldout else None):
+        say(line)
+    labels, places = labels_of(config), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
     transform, img_size = _transform(config), config.model.img_size
@@ -70,7 +81,6 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     order = order_of(config, sets, places)
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     module = _module(config, _schedule(config, sizes), start)
-    heldout = _heldout(config)
     _check_cache(config, shards, order, heldout)
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
@@ -78,7 +88,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
 
 
 def _reading(data: DataConfig) -> Reading:
-    return Reading(data.decoder, data.max_pixels)
+    return Reading(data.decoder, data.max_pixels, data.black, data.white)
 
 
 def _transform(config: RunConfig) -> TrainTransform:
@@ -146,12 +156,6 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
     )
 
 
-def _labels(config: RunConfig) -> Labels | None:
-    if isinstance(config, FinetuneConfig):
-        return Labels(config.num_classes, config.data.label_field)
-    return None
-
-
 def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:
     optim, batch, per_epoch = config.optim, sizes.global_batch_size, sizes.steps_per_epoch
     milestones = optim.milestones if optim.schedule == "multistep" else ()
@@ -187,7 +191,7 @@ def _heldout(config: RunConfig) -> Heldout | None:
         open_set(data, data.val_shards),
         EvaluationTransform(img_size, data.crop_pct),
     )
-    labels, in_chans = _labels(config), len(data.mean)
+    labels, in_chans = labels_of(config), len(data.mean)
     stream = ImageStream(shards, transform, img_size, in_chans, labels, _reading(data))
     return Heldout(stream, config.training.micro_batch_size)
 

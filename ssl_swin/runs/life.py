@@ -16,6 +16,8 @@ from pytorch_lightning import Callback, Trainer
 from ssl_swin import __version__, errors, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
+from ssl_swin.data.pixels.depths import depth_warning
+from ssl_swin.data.shards.reader import some_images
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
@@ -37,6 +39,7 @@ from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
+NUM_LOOKED_AT = 50  # images whose range of numbers a dry run looks at
 # One rank waits for the others so long. The watchdog comes first, and knows what libraries do not:
 # whether the job was suspended, so that nobody is late.
 LONGEST = timedelta(days=7)
@@ -183,6 +186,12 @@ def describe(run: Run) -> int:
         f"processes x up to {share_size} images in {run.sizes.num_micro_batches} micro-batches)\n"
         f"time: {step_s:.2f} s a step here, about {step_s * left / 3600:.2f} h"
     )
+    heldout = run.datamodule.heldout
+    streams = [run.stream, heldout.stream] if heldout is not None else [run.stream]
+    for stream in streams if trainer.is_global_zero else ():
+        files = some_images(stream.shards, NUM_LOOKED_AT)
+        if warning := depth_warning(files, stream.renderer.reading):
+            say(warning)
     return 0
 
 

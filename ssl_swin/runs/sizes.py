@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
-from ssl_swin.config.run import RunConfig
+from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Dealing, Order
 from ssl_swin.data.order.open import open_order
@@ -55,6 +56,25 @@ def open_set(data: DataConfig, pattern: str, index_missing: bool = True) -> Shar
     """Open one of the sets of a run, as `open_sets` does."""
     cache_dir = None if data.cache_dir is None else Path(data.cache_dir)
     return open_shards(pattern, cache_dir, data.cache_gb, index_missing)
+
+
+def labels_of(config: RunConfig) -> Labels | None:
+    """Return where the labels of a run come from; None if it needs none."""
+    if isinstance(config, FinetuneConfig):
+        return Labels(config.num_classes, config.data.label_field)
+    return None
+
+
+def check_labels(config: RunConfig, sets: list[ShardSet], heldout: ShardSet | None) -> list[str]:
+    """Look at every label of a run's sets beforehand; return what is to be said.
+
+    Raises:
+        UserError: If a sample has no label, or one that is no class of the model.
+    """
+    labels, named = labels_of(config), [(one, "training") for one in sets]
+    named += [] if heldout is None else [(heldout, "held-out")]
+    said = [labels.check(*each) for each in named] if labels is not None else []
+    return [line for line in said if line is not None]
 
 
 def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:

@@ -41,6 +41,12 @@ class PackOptions:
     byte for byte, and JPEGs that short_side scales down get 90."""
     seed: int = 0
     """Seed of the shuffle, 0 or more."""
+    black: float | None = None
+    """Of grey files of more than 8 bits: the number that becomes black where they are encoded again
+    with 8; left out, 0. Files that are copied keep their numbers."""
+    white: float | None = None
+    """Of the same: the number that becomes white; left out, 65535, and files of fractions count as
+    unreadable."""
     max_pixels: int | None = None
     """Most pixels of an image, 1 or more; a larger one counts as unreadable. Left out, 178956970,
     which is Pillow's limit."""
@@ -56,6 +62,9 @@ class PackOptions:
                 raise UserError(f"{name}={value} packs nothing; give 1 or more, or leave it out")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"quality={self.quality} is no JPEG quality; give 1 to 100")
+        black, white = self.black or 0.0, 65535.0 if self.white is None else self.white
+        if black >= white:
+            raise UserError(f"black={black:g} must be less than white={white:g}")
         if self.seed < 0:
             raise UserError(f"seed={self.seed} is negative; give 0 or more")
 

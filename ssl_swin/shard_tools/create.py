@@ -6,13 +6,17 @@ are the same bytes, however often a run is stopped.
 
 import io
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 from PIL import Image
 from rich.progress import Progress
 
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage, upright
+from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import by_extension, decode, open_image
 from ssl_swin.data.shards.index_file import index_beside, load_index
 from ssl_swin.data.shards.indexing import index_shard
@@ -21,12 +25,20 @@ from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import ShardError, UserError, usable
 from ssl_swin.files import replacing
-from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, assign, keep_assignment, list_images
+from ssl_swin.shard_tools.assign import (
+    ImageFile,
+    KeyedFile,
+    PackOptions,
+    assign,
+    keep_assignment,
+    list_images,
+)
 from ssl_swin.shard_tools.parallel import each
 
 BAD_NAME = "bad_files.txt"
 _DEFAULT_BYTES_PER_SHARD = 256 * 2**20
 _DEFAULT_QUALITY = 90
+_NUM_LOOKED_AT = 250  # files whose range of numbers is looked at
 _PNG_MODES = frozenset({"L", "LA", "RGB", "RGBA", "I;16"})  # that PNG keeps and Pillow can scale
 
 
@@ -73,6 +85,8 @@ def create(
     shards = assign(files, options)
     with usable(f"out={out}"):
         keep_assignment(out, options, files, classes)
+    if warning := depth_warning(_some_files(source, files), _reading(options)):
+        print(warning)
     jobs = [Job(source, out / name, part, options) for name, part in shards.items()]
     _pack_all(jobs, num_workers, int(max_bad_share * len(files)))
     entries = {}
@@ -111,6 +125,18 @@ def _pack_all(jobs: list[Job], num_workers: int, max_bad: int) -> None:
             progress.advance(task)
 
 
+def _reading(options: PackOptions) -> Reading:
+    max_pixels = options.max_pixels or MAX_PIXELS
+    return Reading(max_pixels=max_pixels, black=options.black or 0.0, white=options.white)
+
+
+def _some_files(source: Path, files: Sequence[ImageFile]) -> Iterator[bytes]:
+    """Read some files, spread evenly."""
+    for file in files[:: ceil(len(files) / _NUM_LOOKED_AT)]:
+        with suppress(OSError):  # packing will name it
+            yield (source / file.name).read_bytes()
+
+
 def pack_shard(job: Job) -> dict[str, str]:
     """Write a shard under its temporary name, and its index; return by name why files are bad."""
     from webdataset import TarWriter  # seconds to import, so not for `--help`
@@ -139,7 +165,7 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     Returns extension and bytes for the shard: those given, or PNG or JPEG. UnreadableImage if the
     bytes are no readable image.
     """
-    reading = Reading(max_pixels=options.max_pixels or MAX_PIXELS)
+    reading = _reading(options)
     decode(data, 3, reading)
     extension, image = name.rpartition(".")[2].lower(), open_image(data, reading.max_pixels)
     scale = 1.0 if options.short_side is None else options.short_side / min(image.size)

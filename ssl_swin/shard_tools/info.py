@@ -9,14 +9,16 @@ from rich.console import Console
 from rich.table import Table
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.decode import MAX_PIXELS, UnreadableImage
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
+from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import open_image
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 
 _MANY_CLASSES = 20
+_NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
 
 
 def info(
@@ -47,6 +49,9 @@ def info(
     for name, value in _sizes(shard_set, places, max_pixels) + _classes(shard_set, places):
         table.add_row(name, value)
     Console().print(table)
+    reading, few = Reading(max_pixels=max_pixels), min(sample, _NUM_LOOKED_AT)
+    if warning := depth_warning(some_images(shard_set, few), reading):
+        print(warning)
 
 
 def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:

@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 from rich.progress import Progress
 
+from ssl_swin.data.batches.labels import Labels, all_labels, name_labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
+from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.index_file import CLS_LABEL
 from ssl_swin.data.shards.names import printable
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.parallel import each
+
+_NUM_LOOKED_AT = 1000  # images whose range of numbers is looked at
 
 
 def verify(
@@ -20,17 +25,23 @@ def verify(
     num_workers: int = 4,
     cache_dir: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    num_classes: int | None = None,
+    label_field: str = "label",
 ) -> None:
     """Decode every image of the shards and print what is broken, by shard and key.
+
+    The labels are looked at, too, if there are any: with `num_classes` every one must be a class.
 
     Args:
         shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL.
         num_workers: Processes, each with one shard at a time, 1 or more.
         cache_dir: Where remote shards and indexes go; left out, the user's cache.
         max_pixels: Most pixels of an image, as `data.max_pixels`.
+        num_classes: Classes of a model that is to learn these labels; left out, any number will do.
+        label_field: Field of the .json member that holds the class, as `data.label_field`.
 
     Raises:
-        UserError: If `num_workers` is below 1.
+        UserError: If `num_workers` is below 1, or a label is none of `num_classes`.
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
     shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
@@ -51,6 +62,28 @@ def verify(
             "above; pack them again, or let training replace them"
         )
     print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
+    if warning := depth_warning(some_images(shard_set, _NUM_LOOKED_AT), reading):
+        print(warning)
+    if num_classes is not None:
+        Labels(num_classes, label_field).all(shard_set, "shards'")
+    for line in describe_labels(shard_set, label_field):
+        print(line)
+
+
+def describe_labels(shards: ShardSet, field: str) -> list[str]:
+    """Say which classes there are, and warn of samples without one, and of numbers from 1."""
+    label = all_labels(shards, field)  # (num_samples,)
+    usable, without = label[label >= 0], np.flatnonzero(label < 0)
+    if not len(usable):
+        return []
+    classes = np.unique(usable)
+    lines = [f"labels: {len(classes)} classes, numbered {classes[0]} to {classes[-1]}"]
+    if len(without):
+        named = name_labels(shards, label, without)
+        lines.append(f"warning: {len(without)} of {len(label)} samples have no class: {named}")
+    if classes[0] == 1 and len(classes) == classes[-1]:
+        lines.append("warning: the labels seem to be numbered from 1; models number from 0")
+    return lines
 
 
 def broken_samples(job: tuple[ShardSet, int, Reading]) -> list[tuple[str, str]]:

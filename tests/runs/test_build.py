@@ -1,19 +1,26 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from ssl_swin.cluster.checks import find_start
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.pixels.decode import Reading
+from ssl_swin.errors import UserError
 from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import read_weights
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.runs.build import build
+from ssl_swin.runs.life import describe
+from tests.data.pixels.pictures import encoded
+from tests.data.shards.tars import image_bytes, write_tar
 
 GREY = {"mean": (0.5,), "std": (0.5,), "num_workers": 0}
 MODEL = ModelConfig(
@@ -122,11 +129,43 @@ def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run
     ) in capsys.readouterr().out
 
 
-def test_the_rules_of_reading_are_those_of_the_config(pretrain):
-    data = replace(pretrain.data, decoder="pil", max_pixels=9, val_shards=pretrain.data.shards)
-    run = build(replace(pretrain, data=data))
+def test_labels_of_both_sets_are_looked_at_before_anything_is_built(finetune, tmp_path):
+    members = [(f"{place}.cls", b"%d" % (place + 1)) for place in range(10)]
+    images = [(f"{place}.png", image_bytes(place)) for place in range(10)]
+    held_out = tmp_path / "heldout.tar"
+    write_tar(held_out, sorted(members + images))
+    said = r"^1 of 10 held-out images have no class .* 0 to 9: '9' of class 10 in \S+; the labels"
+    for val_shards, message in ((None, None), (str(held_out), said)):
+        one = replace(finetune, data=replace(finetune.data, val_shards=val_shards))
+        for look in (build, partial(find_start, resume_from=None)):
+            if message is None:
+                look(one)
+            else:
+                with pytest.raises(UserError, match=message):
+                    look(one)
+    many = replace(finetune, num_classes=9)
+    with pytest.raises(UserError, match="4 of 40 training images have no class"):
+        build(many)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_the_rules_of_reading_are_those_of_the_config(kind, request):
+    config, rules = request.getfixturevalue(kind), Reading("pil", 9, 5.0, 1023.0)
+    given = {name: getattr(rules, name) for name in ("decoder", "max_pixels", "black", "white")}
+    data = replace(config.data, val_shards=config.data.shards, **given)
+    run = build(replace(config, data=data))
     for stream in (run.stream, run.datamodule.heldout.stream):
-        assert stream.renderer.reading == Reading("pil", 9)
+        assert stream.renderer.reading == rules
+
+
+def test_a_dry_run_tells_of_numbers_that_white_does_not_fit(pretrain, tmp_path, capsys):
+    image = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32))
+    write_tar(tmp_path / "a.tar", [(f"{place}.png", encoded(image)) for place in range(8)])
+    for white, told in ((None, 2), (1023.0, 0)):
+        shards = {"shards": str(tmp_path / "a.tar"), "val_shards": str(tmp_path / "a.tar")}
+        one = replace(pretrain, data=replace(pretrain.data, white=white, **shards))
+        assert describe(build(one)) == 0
+        assert capsys.readouterr().out.count("hold numbers from 0 to 1023, while 0") == told
 
 
 def test_without_held_out_images_it_says_so(pretrain, capsys):

@@ -19,6 +19,8 @@ from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create, encode
+from ssl_swin.shard_tools.info import info
+from ssl_swin.shard_tools.verify import verify
 from tests.data.pixels.pictures import encoded, noise
 from tests.data.shards.tars import image_bytes, write_tar
 
@@ -204,6 +206,29 @@ def test_images_are_encoded_again_only_as_asked(name, size, options, kind, resul
     assert extension == {"PNG": "png", "JPEG": "jpg"}[kind]
     small = PackOptions(short_side=40)
     assert encode(name, data, small) == (name[2:], data)
+
+
+def test_numbers_that_white_does_not_fit_are_told_and_mapped_where_files_are_encoded_again(
+    tmp_path, capsys
+):
+    (tmp_path / "source").mkdir()
+    for place in range(3):
+        image = Image.fromarray(np.full((8, 8), 500 * place, dtype=np.uint16))
+        image.save(tmp_path / f"source/{place}.png")
+    create(tmp_path / "source", tmp_path / "copied", PackOptions(), 1)
+    said = "3 of 3 images looked at hold numbers from 0 to 1000, while 0 becomes black and 65535"
+    assert said in capsys.readouterr().out
+    for tool in (verify, info):
+        tool(str(tmp_path / "copied"))
+        assert said in capsys.readouterr().out
+    options = PackOptions(quality=100, white=1000.0)
+    create(tmp_path / "source", tmp_path / "encoded", options, 1)
+    assert "warning" not in capsys.readouterr().out
+    reader = ShardReader(open_shards(str(tmp_path / "encoded")))
+    means = [np.asarray(decode(reader.read(0, row), 1)).mean() for row in range(3)]
+    assert sorted(means) == pytest.approx([0, 127, 255], abs=1)
+    with pytest.raises(UserError, match="black=1000 must be less than white=1000"):
+        PackOptions(black=1000.0, white=1000.0)
 
 
 def test_images_above_the_limit_of_pixels_are_unreadable():

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.verify import verify
 from tests.data.shards.tars import image_bytes, write_tar
 
@@ -50,3 +50,25 @@ def test_two_workers_find_the_same(folder):
     write_tar(folder / "train-000002.tar", [("x.png", b"text")])
     with pytest.raises(ShardError, match="1 of 10 samples"):
         verify(str(folder), num_workers=2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("0121", "labels: 3 classes, numbered 0 to 2\n"),
+        ("1321", "numbered 1 to 3\nwarning: the labels seem to be numbered from 1; models"),
+        ("1.21", "warning: 1 of 4 samples have no class: '1' without a label in"),
+    ],
+)
+def test_labels_are_described_and_held_against_the_classes_of_a_model(
+    tmp_path, capsys, labels, said
+):
+    members = []
+    for place, label in enumerate(labels):
+        members.append((f"{place}.png", image_bytes(place)))
+        members += [] if label == "." else [(f"{place}.json", b'{"kind": %s}' % label.encode())]
+    write_tar(tmp_path / "a.tar", members)
+    verify(str(tmp_path), num_workers=1, label_field="kind")
+    assert said in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"of 4 shards' images have no class .* 0 to 1"):
+        verify(str(tmp_path), num_workers=1, label_field="kind", num_classes=2)

@@ -1,13 +1,20 @@
-"""The classes of samples, and a part of a set that is balanced over them."""
+"""The classes of samples: read, all checked before a run starts, and a part balanced over them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from ssl_swin.data.shards.label_file import MISSING, UNUSABLE, parse_label
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.draw import Purpose, permutation
 from ssl_swin.errors import ShardError, UserError
+
+_NUM_THREADS = 8
+_MOST_REQUESTS = 10_000  # for the labels of a remote set that has no label files: minutes
+_NUM_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,114 @@ class Labels:
             )
         return label
 
+    def check(self, shards: ShardSet, name: str) -> str | None:
+        """Hold every label of a set against the model's classes; errors call the set `name`.
+
+        Returns what is to be said if that would take too many requests, else None.
+
+        Raises:
+            UserError: If a sample has no label, or one that is no class of the model.
+        """
+        num = num_requests(shards, self.field)
+        if num > _MOST_REQUESTS:
+            return (
+                f"the labels of the {name} images are looked at when they are drawn, since reading "
+                f"them now takes {num} requests; ssl-swin shards index, run where the shards lie, "
+                "spares them"
+            )
+        self.all(shards, name)
+        return None
+
+    def all(self, shards: ShardSet, name: str) -> np.ndarray:
+        """Return the class of every sample of a set, int64 (num_samples,); errors as `check`."""
+        label = all_labels(shards, self.field)  # (num_samples,)
+        wrong = np.flatnonzero((label < 0) | (label >= self.num_classes))
+        if len(wrong):
+            raise UserError(
+                f"{len(wrong)} of {len(label)} {name} images have no class of the model, which "
+                f"knows 0 to {self.num_classes - 1}: {name_labels(shards, label, wrong)}; "
+                f"{self._remedy(label)}"
+            )
+        return label
+
+    def _remedy(self, label: np.ndarray) -> str:
+        usable = label[label >= 0]
+        if not len(usable):
+            return "a label is a whole number in .cls, or in data.label_field of .json"
+        if usable.max() < self.num_classes:
+            return "give each of them a label, or leave it out of the shards"
+        if usable.min() == 1 and usable.max() == self.num_classes:
+            return (
+                f"the labels run from 1 to {self.num_classes}, so they seem to be numbered from 1: "
+                "number them from 0"
+            )
+        return f"set num_classes to {usable.max() + 1} or more, or mend the shards"
+
+
+def name_labels(shards: ShardSet, label: np.ndarray, places: np.ndarray) -> str:
+    """Name the first of some places in a set, with the label of each; little is fetched."""
+    reader, named = ShardReader(shards, whole=False), []
+    first = places[:_NUM_NAMED]
+    for place, shard, row in zip(first, *shards.locate(first), strict=True):
+        found = {MISSING: "without a label", UNUSABLE: "whose label is no number"}
+        what = found.get(int(label[place]), f"of class {label[place]}")
+        key = reader.key(int(shard), int(row))
+        named.append(f"{key!r} {what} in {shards.storage.where(int(shard))}")
+    return ", ".join(named) + (", ..." if len(places) > len(first) else "")
+
+
+def num_requests(shards: ShardSet, field: str) -> int:
+    """Return how many requests it takes to read the labels of a remote set; 0 if it is here.
+
+    Reads the label files of those shards that have one, and keeps them.
+    """
+    smallest = shards.storage.request_bytes
+    if smallest is None:
+        return 0
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        kept = pool.map(partial(_kept, shards, field), range(len(shards.counts)))
+        missing = [shard for shard, found in enumerate(kept) if found is None]
+    return sum(int(min(shards.counts[s], shards.bytes[s] // smallest + 1)) for s in missing)
+
+
+def all_labels(shards: ShardSet, field: str) -> np.ndarray:
+    """Return the label of every sample, or `MISSING` or `UNUSABLE`, int64 (num_samples,).
+
+    They are read in parallel and kept in the label files. No image is read; but of a remote set
+    with many labels and no label files whole tars come into the cache, which is faster.
+    """
+    whole = num_requests(shards, field) > _MOST_REQUESTS
+    read = partial(_labels_of, shards, field, whole)
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        parts = list(pool.map(read, range(len(shards.counts))))
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _kept(shards: ShardSet, field: str, shard: int) -> np.ndarray | None:
+    """Return the labels of one shard, int64 (count,), if nothing of its tar is to be read."""
+    rows = shards.storage.rows(shard)
+    if not rows["label_kind"].any():
+        return np.full(len(rows), MISSING, np.int64)
+    return shards.storage.kept_labels(shard, field)
+
+
+def _labels_of(shards: ShardSet, field: str, whole: bool, shard: int) -> np.ndarray:
+    """Return the labels of one shard, int64 (count,), from its label file or from the tar."""
+    kept = _kept(shards, field, shard)
+    if kept is not None:
+        return kept
+    storage, rows = shards.storage, shards.storage.rows(shard)
+    places = list(zip(rows["label_offset"].tolist(), rows["label_size"].tolist(), strict=True))
+    if whole:
+        texts = [storage.read(shard, *place) for place in places]
+    else:
+        texts = storage.read_pieces(shard, places)
+    kinds = rows["label_kind"].tolist()
+    found = [parse_label(*each, field) for each in zip(kinds, texts, strict=True)]
+    label = np.array(found, np.int64)
+    storage.keep_labels(shard, field, label)
+    return label
+
 
 def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int) -> np.ndarray:
     """Draw equally many samples of each class, one more of the first classes if there is a rest.
@@ -36,12 +151,9 @@ def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int
     Reads all labels. Returns places in the shard set, int64 (num_labels,), ascending.
 
     Raises:
-        UserError: If the set has fewer samples of some class than its part.
-        ShardError: As `Labels.read`.
+        UserError: If the set has fewer samples of some class than its part, or as `Labels.check`.
     """
-    reader = ShardReader(shards)
-    places = np.stack(shards.locate(np.arange(shards.num_samples)), axis=1)  # (num_samples, 2)
-    label = np.array([labels.read(reader, *place) for place in places.tolist()])  # (num_samples,)
+    label = labels.all(shards, "training")  # (num_samples,)
     parts = np.full(labels.num_classes, num_labels // labels.num_classes)  # (num_classes,)
     parts[: num_labels % labels.num_classes] += 1
     chosen = []

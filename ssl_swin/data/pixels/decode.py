@@ -23,6 +23,7 @@ UPRIGHT = {
 }
 
 
+DEFAULT_WHITE = 65535.0
 MAX_PIXELS = 178_956_970  # twice what Pillow warns of: its own limit
 
 
@@ -34,6 +35,15 @@ class Reading:
     """How JPEGs are decoded: "fast" by libjpeg-turbo, "pil" by Pillow, the reference."""
     max_pixels: int = MAX_PIXELS
     """Most pixels, width times height, of an image that is read."""
+    black: float = 0.0
+    """Of grey files of more than 8 bits: the number that becomes 0."""
+    white: float | None = None
+    """Of the same: the number that becomes 255; None for 65535, and no files of fractions."""
+
+    @property
+    def white_or_default(self) -> float:
+        """The number that becomes 255."""
+        return DEFAULT_WHITE if self.white is None else self.white
 
 
 USUAL = Reading()
@@ -98,16 +108,34 @@ def upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def in_colours(image: Image.Image, in_chans: int) -> Image.Image:
-    """Convert to grey (1) or RGB (3), transparent to white; ValueError if pixels are fractions."""
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image is grey with more than 8 bits: whole numbers, perhaps negative, or not."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def in_colours(image: Image.Image, in_chans: int, reading: Reading = USUAL) -> Image.Image:
+    """Convert to grey (1) or RGB (3), transparent to white.
+
+    Raises:
+        ValueError: If pixels are fractions, and no number is agreed for white.
+    """
     mode = MODES[in_chans]
     if image.mode == mode and "transparency" not in image.info:
         return image
-    if image.mode == "F":
-        raise ValueError("its pixels are fractions, with no number agreed for white; use integers")
-    if image.mode.startswith("I"):  # 16 bits a pixel: scaled, where Pillow would clip
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.mode == "F" and reading.white is None:
+        raise ValueError("its pixels are fractions, with no number agreed for white; set white")
+    if is_deep(image):  # scaled, where Pillow would clip
+        image = Image.fromarray(_to_bytes(np.asarray(image), reading))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert(mode)
+
+
+def _to_bytes(pixels: np.ndarray, reading: Reading) -> np.ndarray:
+    """Map black to 0 and white to 255, and what is between down to whole levels; NaN is black."""
+    black, white = reading.black, reading.white_or_default
+    pixels = np.nan_to_num(pixels, nan=black) if pixels.dtype.kind == "f" else pixels
+    # Multiplied first: a quotient that is a whole number is then exact.
+    scaled = (pixels.astype(np.float64).clip(black, white) - black) * 255 / (white - black)
+    return scaled.astype(np.uint8)

@@ -82,4 +82,4 @@ def decode(data: bytes, in_chans: int, reading: Reading = USUAL) -> Image.Image:
         UnreadableImage: If the bytes are broken, cut short, a decompression bomb, or fractions.
     """
     with naming_what_is_broken():
-        return in_colours(upright(open_image(data, reading.max_pixels)), in_chans)
+        return in_colours(upright(open_image(data, reading.max_pixels)), in_chans, reading)

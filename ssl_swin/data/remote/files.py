@@ -9,7 +9,7 @@ from ssl_swin.data.shards.names import expand_braces
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.errors import ShardError
 
-_HEADER_BYTES = 256 * 2**10  # of one request, where only headers are looked for
+REQUEST_BYTES = 256 * 2**10  # where only headers or other small pieces are looked for
 
 
 def expand_urls(pattern: str, retry: Retry) -> list[str]:
@@ -61,7 +61,7 @@ def open_ranged(url: str, retry: Retry) -> tuple[BinaryIO, int]:
         return int(size)
 
     size = ask_filesystem(url, ask, retry)
-    file = io.BufferedReader(_RangedFile(url, size, retry), _HEADER_BYTES)
+    file = io.BufferedReader(_RangedFile(url, size, retry), REQUEST_BYTES)
     return cast(BinaryIO, file), size
 
 
@@ -88,7 +88,7 @@ class _RangedFile(io.RawIOBase):
         num_bytes = stop - self._place
 
         def ask(system: Any, path: str) -> bytes:
-            with system.open(path, "rb", block_size=_HEADER_BYTES, cache_type="none") as file:
+            with system.open(path, "rb", block_size=REQUEST_BYTES, cache_type="none") as file:
                 file.seek(self._place)
                 data = bytes(file.read(num_bytes))
             if len(data) != num_bytes:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 
 from ssl_swin.data.remote.ahead import FetchAhead
 from ssl_swin.data.remote.cache import ShardCache
-from ssl_swin.data.remote.files import open_ranged
+from ssl_swin.data.remote.files import REQUEST_BYTES, open_ranged, read_small
 from ssl_swin.data.remote.incoming import RemoteTar
 from ssl_swin.data.remote.indexes import fetch_index
 from ssl_swin.data.remote.room import release
-from ssl_swin.data.remote.urls import shown
+from ssl_swin.data.remote.urls import beside, shown
 from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_beside, load_index
+from ssl_swin.data.shards.label_file import labels_beside, parse_labels, write_labels
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.one_maker import one_maker
@@ -31,6 +33,7 @@ class RemoteShards(Storage):
     """Tars that URLs name, read from a cache of this machine into which they are fetched."""
 
     num_cheap_reads: ClassVar[int] = 0  # each is a request
+    request_bytes: ClassVar[int] = REQUEST_BYTES
 
     urls: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -89,6 +92,30 @@ class RemoteShards(Storage):
         with file:
             file.seek(offset)
             return file.read(size)
+
+    def read_pieces(self, shard: int, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read many pieces of a tar; those that are near each other come in one request."""
+        file, _ = open_ranged(self.urls[shard], self.cache.retry)
+        with file:
+            return [file.read(size) for offset, size in places if file.seek(offset) >= 0]
+
+    def kept_labels(self, shard: int, field: str) -> np.ndarray | None:
+        """Return the classes in the label file in the cache, or beside the remote tar."""
+        place, rows = labels_beside(index_beside(self.paths[shard])), self.rows(shard)
+        with suppress(FileNotFoundError):
+            labels = parse_labels(place.read_bytes(), rows, field)
+            if labels is not None:
+                return labels
+        content = read_small(beside(self.urls[shard], place.name), self.cache.retry)
+        labels = None if content is None else parse_labels(content, rows, field)
+        if labels is not None:
+            self.keep_labels(shard, field, labels)
+        return labels
+
+    def keep_labels(self, shard: int, field: str, labels: np.ndarray) -> None:
+        """Write the label file beside the index in the cache."""
+        place = labels_beside(index_beside(self.paths[shard]))
+        self.cache.room.with_room(partial(write_labels, place, self.rows(shard), field, labels))
 
     def where(self, shard: int) -> str:
         """Return the URL of a shard, as it may be printed."""

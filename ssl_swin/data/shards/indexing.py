@@ -14,7 +14,23 @@ import numpy as np
 from rich.progress import Progress
 
 from ssl_swin.data.pixels.formats import by_extension
-from ssl_swin.data.shards.index_file import LABEL_KINDS, SAMPLE_DTYPE, index_beside, write_index
+from ssl_swin.data.shards.index_file import (
+    CLS_LABEL,
+    JSON_LABEL,
+    LABEL_KINDS,
+    NO_LABEL,
+    SAMPLE_DTYPE,
+    index_beside,
+    write_index,
+)
+from ssl_swin.data.shards.label_file import (
+    LONGEST_CLS,
+    MISSING,
+    UNUSABLE,
+    labels_beside,
+    parse_label,
+    write_labels,
+)
 from ssl_swin.data.shards.left_out import APART, BESIDE, NO_IMAGE, SECOND, LeftOut, leave_out
 from ssl_swin.data.shards.manifest import Entry, known_entries, load_manifest, write_manifest
 from ssl_swin.data.shards.tar import Member, read_samples, sha256_of
@@ -89,8 +105,10 @@ def index_shards(
     return [found[path] for path in paths]
 
 
-def index_shard(tar_path: Path, out_path: Path | None = None) -> IndexedShard:
-    """Write the index of one tar, by default beside it.
+def index_shard(
+    tar_path: Path, out_path: Path | None = None, labels_path: Path | None = None
+) -> IndexedShard:
+    """Write the index of one tar, by default beside it, and its labels, by default beside that.
 
     Raises:
         ShardError: If the tar is cut off, compressed or otherwise damaged.
@@ -98,7 +116,8 @@ def index_shard(tar_path: Path, out_path: Path | None = None) -> IndexedShard:
     """
     with tar_path.open("rb") as file:
         num_bytes = tar_path.stat().st_size
-        return index_opened(file, str(tar_path), num_bytes, out_path or index_beside(tar_path))
+        out_path = out_path or index_beside(tar_path)
+        return index_opened(file, str(tar_path), num_bytes, out_path, labels_path)
 
 
 def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShard:
@@ -113,9 +132,12 @@ def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShar
     return index_shard(tar_path, root / cached_name(tar_path.parent) / beside.name)
 
 
-def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> IndexedShard:
+def index_opened(
+    file: BinaryIO, name: str, num_bytes: int, out_path: Path, labels_path: Path | None = None
+) -> IndexedShard:
     """Do the same for an opened tar of `num_bytes`, whose path or URL is `name`."""
     rows: list[tuple[int, ...]] = []
+    classes: list[int] = []
     left_out: LeftOut = {}
     unlabelled, alone = set(), []  # keys of images without a label, and of labels without an image
     for members in read_samples(file, name, left_out):
@@ -131,9 +153,11 @@ def index_opened(file: BinaryIO, name: str, num_bytes: int, out_path: Path) -> I
         if not kind:
             unlabelled.add(image.key)
         rows.append((image.header, image.offset, image.size, label.offset, label.size, kind))
+        classes.append(_class_of(file, label, kind))
     for key, kind in alone:
         leave_out(left_out, APART if kind and key in unlabelled else NO_IMAGE, key)
     table = np.array(rows, dtype=SAMPLE_DTYPE)
+    _write_labels(labels_path or labels_beside(out_path), table, classes)
     write_index(out_path, table, num_bytes, {"left_out": left_out})
     return IndexedShard(len(rows), num_bytes, left_out, out_path)
 
@@ -147,6 +171,22 @@ def _choose_image(members: list[Member], left_out: LeftOut) -> Member | None:
         if one is not chosen:
             leave_out(left_out, SECOND if one in plain or not plain else BESIDE, one.name)
     return chosen
+
+
+def _class_of(file: BinaryIO, label: Member, kind: int) -> int:
+    """Read the class of a .cls member on the way: the header of the next member is beside it."""
+    if kind == NO_LABEL:
+        return MISSING
+    if kind == JSON_LABEL or label.size > LONGEST_CLS:
+        return UNUSABLE  # what .json says is read when a field of it is asked for
+    file.seek(label.offset)
+    return parse_label(kind, file.read(label.size), "")
+
+
+def _write_labels(path: Path, table: np.ndarray, classes: list[int]) -> None:
+    path.unlink(missing_ok=True)  # the labels of what the tar was before
+    if CLS_LABEL in table["label_kind"] and JSON_LABEL not in table["label_kind"]:
+        write_labels(path, table, "", np.array(classes))
 
 
 def _write_manifests(found: dict[Path, IndexedShard]) -> None:

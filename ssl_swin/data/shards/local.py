@@ -4,6 +4,7 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,10 +15,12 @@ from ssl_swin.data.shards.index_file import (
     Indexes,
     check_rows,
     entry_of,
+    index_beside,
     index_path,
     load_index,
     read_entry,
 )
+from ssl_swin.data.shards.label_file import labels_beside, parse_labels, write_labels
 from ssl_swin.data.shards.making import make_indexes, without_index
 from ssl_swin.data.shards.manifest import Entry, known_entries
 from ssl_swin.data.shards.names import expand
@@ -25,6 +28,7 @@ from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
+from ssl_swin.data.shards.user_cache import cache_folder
 from ssl_swin.errors import ShardError
 
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -104,6 +108,7 @@ class LocalShards(Storage):
     """Tars that this machine reads by their path."""
 
     num_cheap_reads: ClassVar[int] = 100_000
+    request_bytes: ClassVar[None] = None
 
     paths: tuple[Path, ...]
     entries: tuple[Entry, ...]
@@ -138,6 +143,35 @@ class LocalShards(Storage):
     def read_piece(self, shard: int, offset: int, size: int) -> bytes:
         """Read bytes of a tar; fewer only where it ends."""
         return self.read(shard, offset, size)
+
+    def read_pieces(self, shard: int, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read many pieces of a tar, which is opened for this call alone."""
+        files = LocalFiles(1, self.files.retry)
+        try:
+            return [files.read(self.paths[shard], *place) for place in places]
+        finally:
+            files.close()
+
+    def kept_labels(self, shard: int, field: str) -> np.ndarray | None:
+        """Return the classes in the label file beside the tar, or in the cache."""
+        for place in self._label_places(shard):
+            with suppress(OSError):
+                labels = parse_labels(place.read_bytes(), self.rows(shard), field)
+                if labels is not None:
+                    return labels
+        return None
+
+    def keep_labels(self, shard: int, field: str, labels: np.ndarray) -> None:
+        """Write the label file beside the tar, or in the cache where that place is read-only."""
+        for place in self._label_places(shard):
+            with suppress(OSError):
+                write_labels(place, self.rows(shard), field, labels)
+                return
+
+    def _label_places(self, shard: int) -> list[Path]:
+        path = self.paths[shard]
+        folders = path.parent, cache_folder(path.parent, self.cache_dir)
+        return [labels_beside(index_beside(one / path.name)) for one in folders if one is not None]
 
     def where(self, shard: int) -> str:
         """Return the path of a shard."""

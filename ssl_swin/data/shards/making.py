@@ -11,6 +11,7 @@ from pathlib import Path
 from ssl_swin import signals
 from ssl_swin.data.shards.index_file import index_beside, index_path
 from ssl_swin.data.shards.indexing import IndexedShard, index_shard, index_shards
+from ssl_swin.data.shards.label_file import labels_beside
 from ssl_swin.data.shards.one_maker import Teller, one_maker, place_first
 from ssl_swin.data.shards.user_cache import cached_name, make_cache, may
 
@@ -74,7 +75,7 @@ class _IndexOne:
         signals.require_none()
         path = _writable(tar.parent, self.cache_dir) / index_beside(tar).name
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-        found = index_shard(tar, unfinished)
+        found = index_shard(tar, unfinished, labels_beside(path))
         place_first(unfinished, path)
         with self._lock:
             self.num_done += 1

@@ -2,12 +2,17 @@
 
 import io
 import json
+from collections.abc import Iterator
+
+import numpy as np
 
 from ssl_swin.data.shards.index_file import CLS_LABEL, NO_LABEL
 from ssl_swin.data.shards.names import sample_key
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.data.shards.tar import DAMAGED, LINK_HEADER_BYTES, changed, open_headers
 from ssl_swin.errors import ShardError
+
+_MOST_REQUESTS = 16
 
 
 class ShardReader:
@@ -74,3 +79,13 @@ class ShardReader:
             f"sample {self.key(shard, row)!r} of {self.storage.where(shard)} has no usable label: "
             f"{why}; a label is a whole number of 0 or more in .cls, or in a field of .json"
         )
+
+
+def some_images(shards: ShardSet, num: int) -> Iterator[bytes]:
+    """Read the bytes of so many images, spread evenly over a set; of a remote one, of fewer."""
+    reader, count = ShardReader(shards, whole=False), min(num, shards.num_samples)
+    if shards.storage.request_bytes is not None:
+        count = min(count, _MOST_REQUESTS)
+    places = np.linspace(0, max(shards.num_samples - 1, 0), count).astype(np.int64)
+    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+        yield reader.read(shard, row)

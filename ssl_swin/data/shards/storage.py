@@ -37,6 +37,8 @@ class Storage(ABC):
     """What is known of each tar: samples, bytes, perhaps a hash."""
     num_cheap_reads: ClassVar[int]
     """Most samples of which a report reads all; of a larger set it reads some."""
+    request_bytes: ClassVar[int | None]
+    """Bytes that one request for a piece fetches at least; None if pieces are cheap."""
 
     @abstractmethod
     def rows(self, shard: int) -> np.ndarray:
@@ -58,6 +60,22 @@ class Storage(ABC):
     @abstractmethod
     def read_piece(self, shard: int, offset: int, size: int) -> bytes:
         """Do what `read` does, but fetch no more of the tar than these bytes."""
+
+    @abstractmethod
+    def read_pieces(self, shard: int, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Do the same for many pieces, each an offset and a size; threads may call it at once."""
+
+    @abstractmethod
+    def kept_labels(self, shard: int, field: str) -> np.ndarray | None:
+        """Return the classes in the label file of a shard, int64 (count,); None if there is none.
+
+        Raises:
+            ShardError: As `rows`.
+        """
+
+    @abstractmethod
+    def keep_labels(self, shard: int, field: str, labels: np.ndarray) -> None:
+        """Write the label file of a shard, where that is possible; else they are read again."""
 
     @abstractmethod
     def where(self, shard: int) -> str:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ssl_swin.data.batches.labels import Labels, balanced_subset
+from ssl_swin.data.batches.labels import Labels, all_labels, balanced_subset
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.reader import ShardReader
-from ssl_swin.errors import ShardError, UserError
-from tests.data.shards.tars import image_bytes, write_tar
+from ssl_swin.errors import UserError
+from tests.data.shards.tars import image_bytes, samples, write_tar
 
 
 def test_a_label_is_the_cls_member_or_a_field_of_the_json(tmp_path):
@@ -34,5 +34,37 @@ def test_a_subset_that_is_not_there_is_refused(tiny_shards):
     shards = open_shards(str(tiny_shards([15])))
     with pytest.raises(UserError, match=r"num_labels=20 needs 2 images of class 5; .* hold 1;"):
         balanced_subset(shards, Labels(10), 20, seed=0)
-    with pytest.raises(ShardError, match="label 9 is not a class"):
+    message = r"^1 of 15 training images have no class .* 0 to 8: '000009' of class 9 in .*"
+    with pytest.raises(UserError, match=message):
         balanced_subset(shards, Labels(9), 9, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, 2, 3], "1 of 4 x images .* 0 to 2: 's3' of class 3 in .*; set num_classes to 4"),
+        ([1, 2, 3], r"1 of 3 .*run from 1 to 3, so they seem to be numbered from 1: number them f"),
+        ([0, None, 2], "1 of 3 .*'s1' without a label in .*; give each of them a label"),
+        ([0, "cat", 2], "1 of 3 .*'s1' whose label is no number in"),
+        ([None], "1 of 1 .*a label is a whole number in .cls"),
+        ([7] * 5, "5 of 5 .*'s0' .*'s1' .*'s2' of class 7 in [^']*, ...; set"),
+    ],
+)
+def test_labels_that_are_no_class_are_named_before_any_is_drawn(tmp_path, labels, said):
+    members = []
+    for place, label in enumerate(labels):
+        members.append((f"s{place}.png", b"image"))
+        if label is not None:
+            members.append((f"s{place}.cls", str(label).encode()))
+    write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(UserError, match=said) as info:
+        Labels(3).check(open_shards(str(tmp_path)), "x")
+    assert "\n" not in str(info.value)
+
+
+def test_all_labels_of_many_shards_are_in_the_order_of_the_set(tmp_path):
+    for shard in range(20):
+        write_tar(tmp_path / f"{shard:02d}.tar", samples(3, first=3 * shard))
+    shards = open_shards(str(tmp_path))
+    assert Labels(10).check(shards, "x") is None
+    assert all_labels(shards, "label").tolist() == [place % 10 for place in range(60)]

@@ -63,7 +63,7 @@ def test_indexing_again_writes_the_same_bytes_and_leaves_nothing_else(tmp_path):
     first = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     index_shards([path])
     assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == first
-    assert sorted(first) == ["a.tar", "a.tar.index.npy", "index.json"]
+    assert sorted(first) == ["a.tar", "a.tar.index.npy", "a.tar.labels", "index.json"]
 
 
 def test_no_workers_are_refused(tmp_path):

@@ -186,6 +186,7 @@ def test_a_read_only_place_is_answered_with_a_cache_folder():
             os.seteuid(user)
             os.chmod(place, 0o755)
         assert os.listdir(place) == ["a.tar"]
-        assert sorted(os.listdir(cache_folder(place, cache))) == ["a.tar.index.npy", "index.json"]
+        kept = ["a.tar.index.npy", "a.tar.labels", "index.json"]
+        assert sorted(os.listdir(cache_folder(place, cache))) == kept
         assert again.describe() == shards.describe()
         assert ShardReader(again).label(0, 2) == 2

@@ -59,8 +59,8 @@ def test_without_locks_the_work_is_shared_and_no_index_is_replaced(tmp_path, mon
     real = making.index_shard
     seen = []
 
-    def others_are_faster(tar, path):
-        found = real(tar, path)
+    def others_are_faster(tar, path, labels):
+        found = real(tar, path, labels)
         there = tar.with_name(f"{tar.name}.index.npy")
         if not seen:
             there.write_bytes(path.read_bytes())
@@ -96,10 +96,10 @@ def test_a_maker_that_is_asked_to_stop_leaves_what_it_has(tmp_path, monkeypatch)
     folder = numbered_tars(tmp_path, [3] * NUM)
     real = making.index_shard
 
-    def index_shard(tar, path):
+    def index_shard(tar, path, labels):
         if tar.name.endswith("3.tar"):
             monkeypatch.setattr(signals, "_received", [signal.SIGTERM])
-        return real(tar, path)
+        return real(tar, path, labels)
 
     monkeypatch.setattr(making, "index_shard", index_shard)
     with pytest.raises(signals.Stopped, match="SIGTERM"):

@@ -1,0 +1,65 @@
+"""Files of more than 8 bits: which numbers they hold, and whether black and white fit them.
+
+Cameras and scanners write 10 or 12 bits into 16, medical images negative numbers. With 65535 as
+white these come out nearly black, and nothing is broken that would be named.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import numpy as np
+from PIL import Image
+
+from ssl_swin.data.pixels.decode import Reading, UnreadableImage, is_deep, naming_what_is_broken
+from ssl_swin.data.pixels.formats import open_image
+
+_DARK = 1 / 4  # of the way to white; if nothing is brighter, 64 of 256 levels are left
+
+
+def depth_warning(files: Iterable[bytes], reading: Reading) -> str | None:
+    """Look at the numbers in some files, and say if black and white are not made for them.
+
+    Only the headers of files of 8 bits a channel are read. None if all is well.
+    """
+    num, grey, colour = 0, np.empty((0, 2)), np.empty((0, 2))  # least and largest of each file
+    for data in files:
+        num += 1
+        with suppress(UnreadableImage), naming_what_is_broken():
+            image = open_image(data, reading.max_pixels)
+            if is_deep(image):
+                grey = np.append(grey, [_range(image)], axis=0)
+            elif _was_deep(image):
+                colour = np.append(colour, [_range(image)], axis=0)
+    black, white = reading.black, reading.white_or_default
+    if len(grey):
+        low, high = float(grey[:, 0].min()), float(grey[:, 1].max())
+        if low < black or high > white or high < black + _DARK * (white - black):
+            return (
+                f"warning: {len(grey)} of {num} images looked at hold numbers from {low:g} to "
+                f"{high:g}, while {black:g} becomes black and {white:g} white; set "
+                f"{_remedy(low, high)} (data.white in a run, --white of shards create)"
+            )
+    if len(colour) and colour[:, 1].max() < _DARK * 255:
+        return (
+            f"warning: {len(colour)} of {num} images looked at have colours of 16 bits up to about "
+            f"{257 * colour[:, 1].max():g}, of which the upper 8 are read, nearly "
+            "black; write them with 8 bits"
+        )
+    return None
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """Return the least and the largest number of an image; NaN counts as none."""
+    pixels = np.asarray(image)
+    return float(np.nanmin(pixels)), float(np.nanmax(pixels))
+
+
+def _was_deep(image: Image.Image) -> bool:
+    """Whether an image that is not loaded yet has colours of 16 bits, of which Pillow keeps 8."""
+    return any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _remedy(low: float, high: float) -> str:
+    whole = low >= 0 and float(high).is_integer()
+    white = 2 ** int(high).bit_length() - 1 if whole else high
+    return f"white={white:g}" if low >= 0 else f"black={low:g} and white={white:g}"
