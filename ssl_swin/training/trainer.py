@@ -7,6 +7,8 @@ validating or saving apply: the list of callbacks says what happens between two 
 import inspect
 import logging
 import os
+import subprocess
+import time
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -114,6 +116,16 @@ def make_trainer(
     trainer._signal_connector.register_signal_handlers = lambda: None
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     return trainer
+
+
+def end_others(trainer: Trainer, patience_s: float = 5.0) -> None:
+    """End the ranks that this process has started, after an error, if they do not leave."""
+    deadline = time.monotonic() + patience_s
+    for process in getattr(trainer.strategy.launcher, "procs", []):
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str | Strategy:
