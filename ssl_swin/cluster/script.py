@@ -147,6 +147,11 @@ done
 # slow for many ranks.
 node_cache="{node_cache}"
 node_cache="${{node_cache:-/tmp}}/ssl-swin-$(id -un)"
+case $(stat --file-system --format=%T "${{node_cache%/*}}" 2> /dev/null) in
+    tmpfs | ramfs)
+        echo "ssl-swin: node_cache, ${{node_cache%/*}}, is memory of $(hostname): what lies there" \
+            "counts as the job's, and shards from afar may fill it; --node-cache names a disk" ;;
+esac
 export TORCHINDUCTOR_CACHE_DIR="$node_cache/inductor" TRITON_CACHE_DIR="$node_cache/triton"
 
 # Images are decoded by loader processes, one thread each; training.num_threads is for the others.

@@ -28,15 +28,22 @@ def nearest_place(folder: RunFolder) -> Path:
 
 
 def require_record(folder: RunFolder) -> None:
-    """Refuse to begin a run anew where its record must be: its file system is away.
+    """Refuse to begin a run anew where its record or its checkpoint must be: storage is away.
 
     A job that was queued again has had a life, and the script of a job says if the folder was made.
 
     Raises:
-        MachineError: If there is none.
-        UserError: If there is none, need not be, and cannot be made.
+        MachineError: If the record is not there, or the checkpoint that it names.
+        UserError: If there is no record, none need be, and none can be made.
     """
-    if is_known(folder) or folder.last.is_file():
+    if folder.last.is_file() or folder.previous.is_file():
+        return
+    if saved := last_step(folder):
+        raise MachineError(
+            f"{folder.checkpoints} names a checkpoint of step {saved}, and {folder.last} is not "
+            "there; once it is back, the same command goes on"
+        )
+    if is_known(folder):
         return
     restart = os.environ.get("SLURM_RESTART_COUNT", "0")
     if restart != "0" or os.environ.get("SSL_SWIN_RUN_EXISTS"):

@@ -207,6 +207,12 @@ def test_a_job_that_was_not_submitted_makes_its_record_in_its_first_life(tmp_pat
             assert (folder / "jobs.jsonl").exists() == made
 
 
+@pytest.mark.parametrize(("node_cache", "told"), [("/dev/shm", True), ("/proc", False)])
+def test_a_cache_in_memory_is_told(node_cache, told):
+    said, _ = run(Script("pretrain", "c.yaml", "r", options=Options(node_cache=node_cache)))
+    assert any("is memory of" in line for line in said) == told
+
+
 def test_a_task_of_an_array_requeues_itself_only():
     script = Script("pretrain", "c.yaml", "r")
     called, _ = run(script, 75, 0, SLURM_ARRAY_JOB_ID="5", SLURM_ARRAY_TASK_ID="2")
