@@ -1,6 +1,7 @@
 """The commands; nothing heavy is imported until one runs."""
 
 import errno
+import faulthandler
 import importlib
 import multiprocessing
 import os
@@ -43,6 +44,8 @@ HELP = (
     "usage: ssl-swin COMMAND ...    (ssl-swin COMMAND --help tells more)\n",
     "Pretrains Swin encoders by masked image modelling, and fine-tunes them.\n",
 )
+EXIT_S = 10.0  # a process that has not left by then is ended, with status 1
+_STDERR = 2
 _HINT = "Was memory short? The same command goes on from the last save."
 
 
@@ -51,6 +54,8 @@ def main() -> None:
     try:
         sys.exit(run(sys.argv[1:]))
     finally:
+        # Libraries leave when Python does, and may wait there for ranks that are gone.
+        faulthandler.dump_traceback_later(EXIT_S, exit=True, file=_STDERR)
         # Loader workers that are left ignore SIGTERM, and Python would wait for them for ever.
         for process in multiprocessing.active_children():
             process.kill()

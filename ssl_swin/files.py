@@ -1,11 +1,14 @@
 """Files written whole or not at all: temporary name, sync, rename. Standard library only."""
 
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # of file systems that sync files, and no folders
 
 
 @contextmanager
@@ -32,5 +35,8 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself
+    except OSError as error:
+        if error.errno not in _NO_FOLDERS:
+            raise
     finally:
         os.close(folder)

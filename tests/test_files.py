@@ -1,4 +1,7 @@
+import errno
 import os
+import stat
+from contextlib import nullcontext
 
 import pytest
 
@@ -25,6 +28,22 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, old):
         file.write(b"half" * (1 // 0))
     assert sorted(os.listdir(tmp_path)) == before
     assert old is None or path.read_bytes() == old
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_file_system_need_not_sync_folders(tmp_path, monkeypatch, number):
+    sync = os.fsync
+
+    def sync_files(file):
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", sync_files)
+    ends = nullcontext() if number == errno.EINVAL else pytest.raises(OSError, match="Input")
+    with ends, replacing(tmp_path / "file") as file:
+        file.write(b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_a_file_that_is_being_read_stays_as_it_was(tmp_path):

@@ -348,6 +348,21 @@ def kill_a_child_after_two_steps(folder: Path) -> None:
                 os.kill(int(pid), signal.SIGKILL)
 
 
+def test_no_process_waits_for_ever_when_it_leaves():
+    code = """
+import atexit, sys, time
+from ssl_swin import __main__
+__main__.EXIT_S = 0.2
+atexit.register(time.sleep, 600)
+sys.argv = ["ssl-swin", "--version"]
+__main__.main()
+"""
+    command = [sys.executable, "-c", code]
+    left = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
+    assert left.returncode == 1
+    assert "Timeout" in left.stderr  # and where it hung
+
+
 def test_no_command_waits_for_workers_that_ignore_signals():
     code = """
 import multiprocessing, signal, sys, time

@@ -15,7 +15,7 @@ from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_json, read_lines
-from ssl_swin.record.lives import last_step
+from ssl_swin.record.lives import last_step, nearest_place
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import NetworkSizes, Sizes, check_labels, open_set, open_sets, order_of
 
@@ -118,7 +118,7 @@ def check_disk(config: RunConfig, sizes: Sizes, network: NetworkSizes) -> str:
     stay = [folder.last, folder.previous]
     stay += [folder.best] if isinstance(config, FinetuneConfig) else []
     files += sum(not path.is_file() for path in stay)
-    here = _nearest_place(folder.root)
+    here = nearest_place(folder)
     free = shutil.disk_usage(here).free
     text = f"{files} checkpoints of {_as_text(size)} ({source}), {_as_text(free)} free in {here}"
     if files * size > free:
@@ -140,7 +140,7 @@ def check_folder(config: RunConfig) -> None:
         UserError: If a living job has the folder, or it cannot be written to.
     """
     folder = RunFolder(Path(config.run_dir))
-    here = _nearest_place(folder.root)
+    here = nearest_place(folder)
     if not here.is_dir() or not os.access(here, os.W_OK):
         raise UserError(
             f"run_dir {folder.root} cannot be written to: {here}; give another --run_dir"
@@ -176,11 +176,6 @@ def check_encoder(encoder: str | None, before: str | None) -> str | None:
     if not place.exists():
         raise UserError(f"--encoder {encoder}: there is no such run folder or file")
     return encoder
-
-
-def _nearest_place(folder: Path) -> Path:
-    """Return the folder, or the nearest folder above it that exists."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _as_text(num_bytes: float) -> str:

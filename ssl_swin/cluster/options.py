@@ -41,6 +41,8 @@ class Options:
     """Seconds before the time limit at which to save."""
     max_restarts: int = 100
     """Times the job may be started again."""
+    pause: int = 60
+    """Seconds before the next life after one that came to nothing; nodes are not held meanwhile."""
     images_per_s: float | None = None
     """Images per second of the whole run, to estimate its hours with."""
     array: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ class Options:
 
     def __post_init__(self) -> None:
         least = {"gpus_per_node": 0, "tasks_per_node": 1, "cpus_per_task": 1, "max_restarts": 0}
+        least |= {"pause": 0}
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:

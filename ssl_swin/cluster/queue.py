@@ -48,6 +48,24 @@ def look_up(job: str) -> JobState | None:
     return None
 
 
+def without_node(job: str, node: str, forgiven: frozenset[str] = frozenset()) -> str | None:
+    """Return the nodes that a job is to do without: this one, and as before but the `forgiven`.
+
+    It is None if SLURM then had too few nodes for it, or does not say.
+    """
+    text = _ask("scontrol", "--oneliner", "show", "job", job)
+    pairs = dict(pair.split("=", 1) for pair in text.split() if "=" in pair)
+    if not pairs or pairs.get("ReqNodeList", "(null)") != "(null)":
+        return None
+    excluded = pairs.get("ExcNodeList", "(null)").replace("(null)", "")
+    before = _ask("scontrol", "show", "hostnames", excluded).split() if excluded else []
+    out = {*before} - forgiven | {node}
+    usable = ("--states=idle,mixed,allocated,completing", "--format=%N")
+    there = _ask("sinfo", "--noheader", "--Node", f"--partition={pairs.get('Partition')}", *usable)
+    needed = int(pairs.get("NumNodes", "1").partition("-")[0])
+    return ",".join(sorted(out)) if len({*there.split()} - out) >= needed else None
+
+
 def _ask(*command: str) -> str:
     """Return what a command prints; nothing if it fails, hangs or is not here."""
     try:

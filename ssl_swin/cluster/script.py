@@ -36,6 +36,8 @@ class Script:
     """Pattern of the log's path."""
     folder: str | None = None
     """Folder to run in; None for that of sbatch."""
+    submitted: bool = False
+    """Whether `submit` has made the run's folder; else the job's first life does."""
     shards_to_cache: bool = False
     """Whether shards come from afar, and are kept on the node's disk."""
 
@@ -54,8 +56,11 @@ class Script:
             cache=' --data.cache_dir "$node_cache/shards"' if self.shards_to_cache else "",
             srun="".join(f"{quote(option)} " for option in options.srun),
             warning_s=options.warning,
-            wait_s=max(1, options.warning // 3),  # so that the verdict is before the time limit
+            # all are gone in half a minute, and the verdict is before the time limit
+            wait_s=max(1, min(15, options.warning // 3)),
             max_restarts=options.max_restarts,
+            pause_s=options.pause,
+            record="" if self.submitted else _RECORD,
             tasks="$SLURM_NTASKS_PER_NODE" if self._fixed else str(self.tasks_per_node),
             cpus="$SLURM_CPUS_PER_TASK" if self._fixed else str(self.cpus_per_task),
         )
@@ -103,6 +108,13 @@ def _sbatch(name: str, value: str | int) -> str:
     return f"#SBATCH --{name}={quote(str(value))}"
 
 
+_RECORD = """\
+# The record of the run: a later life that does not find it does not begin anew, for its file system
+# is away.
+[ -n "${SLURM_RESTART_COUNT:-}" ] || { mkdir -p "$run" && touch "$run/jobs.jsonl"; }
+
+"""
+
 TEMPLATE = r"""#!/bin/bash
 # `ssl-swin {kind}` on SLURM: edit what is your cluster's, then sbatch this file.
 # Submitted again, it goes on where it stopped. slurm/README.md in the repository tells more.
@@ -129,24 +141,37 @@ program=({program})
 # What another job or a shell left behind would mislead this one.
 unset MASTER_ADDR MASTER_PORT RANK LOCAL_RANK NODE_RANK WORLD_SIZE
 
+{record}# Rank 0 listens on this node: another port in each life, and one that nobody has.
+taken() {{ (: <> "/dev/tcp/$1/$MASTER_PORT") 2> /dev/null; }}
+export MASTER_PORT=$((10000 + (SLURM_JOB_ID * 7 + ${{SLURM_RESTART_COUNT:-0}} * 1009) % 20000))
+while taken localhost || taken "$(hostname)"; do
+    MASTER_PORT=$((10000 + (MASTER_PORT + 7) % 20000))
+done
+
 # Compiled kernels, and shards from afar, go to the node's own disk: a home folder on the network is
 # slow for many ranks.
 node_cache="{node_cache}"
 node_cache="${{node_cache:-/tmp}}/ssl-swin-$(id -un)"
+case $(stat --file-system --format=%T "${{node_cache%/*}}" 2> /dev/null) in
+    tmpfs | ramfs)
+        echo "ssl-swin: node_cache, ${{node_cache%/*}}, is memory of $(hostname): what lies there" \
+            "counts as the job's, and shards from afar may fill it; --node-cache names a disk" ;;
+esac
 export TORCHINDUCTOR_CACHE_DIR="$node_cache/inductor" TRITON_CACHE_DIR="$node_cache/triton"
 
 # Images are decoded by loader processes, one thread each; training.num_threads is for the others.
 export OMP_NUM_THREADS=1
 
-# NCCL names what fails, and ends the process instead of waiting for a lost peer for ever.
-export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=1
+# NCCL names what fails, and ends the process instead of waiting for a lost peer for ever; 3 ends it
+# without cleaning up first (1 does), for to abort NCCL may itself wait for ever.
+export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=3
 # If it takes the wrong network (`ip -br addr` on a node names them), choose one:
 # export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
 
 # Nodes and processes are what SLURM gave. All leave together after a save. One that fails does not
 # end the others at once: they have {wait_s} s to notice, and to say where they were.
 tasks_per_node={tasks} cpus_per_task={cpus}
-srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
+SSL_SWIN_RUN_EXISTS=1 srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
     --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
     --cpus-per-task="$cpus_per_task" {srun}\
     "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run"{cache} \
@@ -161,19 +186,38 @@ while # a signal ends `wait`, and not the step
 do :; done
 step=
 
-# Status 75 is "saved, asked to stop". A failure gets another life only if this one got further, at
-# most 3 times in a row; an error of the config never does. One line in the log says which it was.
-"${{program[@]}}" verdict "$run" "$status" --max_restarts {max_restarts}
+# Status 75 is "saved, asked to stop". A failure gets another life, at most 3 times in a row; the
+# same mistake of the user, twice, does not. One line in the log says which it was. What the verdict
+# prints is to change of the queued job: when it starts, and a node to do without.
+changes=$("${{program[@]}}" verdict "$run" "$status" \
+    --max_restarts {max_restarts} --pause {pause_s})
 verdict=$?
-if [ $verdict != 0 ] && [ $verdict != 3 ]; then # it could not be asked, in a container perhaps
-    [ $status = 75 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {max_restarts} ] && verdict=0
+if [ $verdict != 0 ] && [ $verdict != 3 ] && [ $status != 0 ]; then
+    # It could not be asked: its storage is away, or it is in a container.
+    failures=0 changes=
+    if [ $status != 75 ]; then
+        echo "$SLURM_JOB_ID" >> "$run/not_judged.txt"
+        failures=$(grep -cx "$SLURM_JOB_ID" "$run/not_judged.txt")
+        changes=StartTime=now+{pause_s}
+    fi
+    if [ "${{failures:-0}}" -le 3 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {max_restarts} ]; then
+        verdict=0
+    fi
+    again=$([ $verdict = 0 ] && echo queued again || echo the end)
+    echo "ssl-swin: $again: status $status, and ssl-swin cannot be asked"
 fi
 if [ $verdict = 0 ]; then
     # A task of an array has a number of its own; the bare job id may mean the whole array.
     job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
     job=${{job:-$SLURM_JOB_ID}}
     for pause in 5 10 20 40 80 160; do # the controller may be away for a while
-        scontrol requeue "$job" && sleep 300 # SLURM ends this script here
+        [ -n "$changes" ] && trap '' TERM # only once the job is queued, it can be changed
+        if scontrol requeue "$job"; then
+            [ -n "$changes" ] && scontrol update JobId="$job" $changes
+            trap - TERM
+            sleep 300 # SLURM ends this script here
+        fi
+        trap - TERM
         scontrol show job "$job" | grep -q " Requeue=0" && break # it may not be queued again
         sleep $pause
     done

@@ -161,6 +161,7 @@ def _script(
         program=tuple(program),
         log=f"{root}/slurm-%A_%a.out" if sweep else f"{root}/slurm-%j.out",
         folder=os.getcwd(),
+        submitted=True,
         shards_to_cache=config.data.cache_dir is None and any(map(is_remote, config.data.patterns)),
     )
 
@@ -198,6 +199,7 @@ def _queue(stage: CheckedStage, after: str | None) -> str:
     with usable(f"run_dir {stage.root}"):
         for run in stage.runs:
             run.mkdir(parents=True, exist_ok=True)
+            RunFolder(run).jobs.touch()  # the job's first life looks for it
         write_text(path, stage.script.render())
     chain = [] if after is None else [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
     job = _submit(*chain, str(path))

@@ -1,22 +1,25 @@
 """Shall a job that ended be queued again? Standard library only; the batch script asks after srun.
 
-Status 75 is a run that saved and asks to go on. A failure is worth another life only if this one
-got further: it then was the machine, the network or the storage, and most likely not the run.
+Status 75 is a run that saved and asks to go on. Whatever else ended a life may have been the
+machine, the network or the storage, and is tried again: a life that got further, and one that did
+not, each have tries of their own. Only the same mistake of the user, twice, is the end at once.
 """
 
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ssl_swin import errors
+from ssl_swin.cluster.queue import without_node
 from ssl_swin.record.lines import append_line, read_json, read_lines
-from ssl_swin.record.lives import last_step
+from ssl_swin.record.lives import is_known, last_step
 from ssl_swin.record.run_folder import RunFolder
 
-MAX_FAILURES = 3  # in a row that are answered with another life
+MAX_FAILURES = 3  # in a row that are answered with another life, of each of the two kinds
 STAY = 3  # exit status of this command: do not queue the job again
 ENDED_BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGUSR1)  # as shells and srun say it
 
@@ -30,69 +33,156 @@ class Verdict:
     requeue: bool
     why: str
     record: dict[str, Any]
+    pauses: bool = False
+    """Whether to wait before the next life: this one came to nothing."""
+    node: str | None = None
+    """The node that it came to nothing on, if that is known."""
+    forgiven: frozenset[str] = frozenset()
+    """Nodes that the job did without for failures that are over."""
 
 
-def verdict(run_dir: Path, status: int, max_restarts: int = 100) -> int:
+def verdict(run_dir: Path, status: int, max_restarts: int = 100, pause: int = 60) -> int:
     """Say whether a SLURM job that ended shall be queued again; batch scripts call this.
+
+    Why it is goes to stderr. What is to change of the queued job goes to stdout, as words for
+    `scontrol update`. The verdict stands even if it cannot be written down.
 
     Args:
         run_dir: The run's folder.
         status: What srun ended with.
         max_restarts: Times that SLURM may have started the job again.
+        pause: Seconds to wait after a life that got no further.
 
     Returns:
         0 to queue it again, 3 not to.
     """
     job, restart = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    found = decide(run_dir, status, job, restart, max_restarts)
-    print(f"ssl-swin: {'queued again' if found.requeue else 'the end'}: {found.why}", flush=True)
-    if run_dir.is_dir():
-        append_line(RunFolder(run_dir).verdicts, found.record)
+    try:
+        found = decide(run_dir, status, job, restart, max_restarts)
+    except OSError as error:
+        found = _blindly(run_dir, status, restart < max_restarts, error)
+    changes, why, record = [], found.why, found.record
+    if found.pauses:
+        changes.append(f"StartTime=now+{pause}")
+        why += f", after a pause of {pause} s"
+    if found.pauses and found.node is not None and job is not None:
+        if nodes := without_node(job, found.node, found.forgiven):
+            changes.append(f"ExcNodeList={nodes}")
+            why += f", without node {found.node}"
+            record = record | {"without": found.node}
+        else:
+            why += f", on any node, {found.node} too: SLURM has too few"
+    print(
+        f"ssl-swin: {'queued again' if found.requeue else 'the end'}: {why}",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        if is_known(RunFolder(run_dir)):  # else it is not mounted, or was never made
+            append_line(RunFolder(run_dir).verdicts, record | {"why": why})
+    except OSError as error:
+        print(
+            f"ssl-swin: this verdict stands, and cannot be written down: {error}", file=sys.stderr
+        )
+    print(*changes, flush=True)
     return 0 if found.requeue else STAY
 
 
+def _blindly(run_dir: Path, status: int, may_start: bool, error: OSError) -> Verdict:
+    """Judge by the status alone, for the storage does not show the run folder."""
+    requeue = status != 0 and may_start
+    why = f"ended with status {status}, and {run_dir} cannot be read ({error.strerror or error})"
+    return Verdict(requeue, why, {"status": status, "requeue": requeue}, requeue and status != 75)
+
+
 def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restarts: int) -> Verdict:
-    """Decide from the run folder's records; each of them may be missing."""
+    """Decide from the run folder's records; each of them may be missing.
+
+    Raises:
+        OSError: If they cannot be read.
+    """
     folder = RunFolder(run_dir)
     lives, before = read_lines(folder.lives), read_lines(folder.verdicts)
     life = _this_life(lives, before, job, restart)
     number = None if life is None else life.get("life", len(lives))
-    end = first_end(folder, number)
-    if end.get("status") == errors.REQUEUE:
-        status = errors.REQUEUE  # it had saved; a process that then hung in leaving lost nothing
-    requeue, why = _judge(folder, status, life, end, before)
+    end = failed_start(folder, job, restart) if number is None else first_end(folder, number)
+    asked_early = life is None and status in ENDED_BY_SIGNAL
+    if asked_early or end.get("status") in (0, errors.REQUEUE):
+        # It had saved, or finished; a process that then hung in leaving lost nothing.
+        status = errors.REQUEUE if asked_early else end["status"]
+    saved = last_step(folder)
+    began = saved if life is None else life.get("step", 0)
+    record = {"job": job, "restart": restart, "life": number, "status": status}
+    record |= {"further": saved > began, "reason": end.get("reason")}
+    requeue, why = _judge(record, saved, began, before)
+    if asked_early:
+        why = "asked to stop before it began"
     if status == errors.LOST and not _is_ours(folder, job, restart):
         requeue, why = False, "a life that started later owns the run folder"
     if requeue and restart >= max_restarts:
         requeue, why = False, f"{why}, but SLURM started this job {restart} times again already"
-    record = {"job": job, "restart": restart, "life": number, "status": status}
-    return Verdict(requeue, why, record | {"requeue": requeue, "why": why})
+    record |= {"requeue": requeue, "why": why}
+    pauses = requeue and status != errors.REQUEUE and not record["further"]
+    forgiven = _without(before) - _without(_row(before, further=False))
+    return Verdict(requeue, why, record, pauses, _node(end), forgiven)
 
 
-def _judge(
-    folder: RunFolder, status: int, life: Line | None, end: Line, before: list[Line]
-) -> tuple[bool, str]:
-    saved = last_step(folder)
+def _judge(record: Line, saved: int, began: int, before: list[Line]) -> tuple[bool, str]:
+    status, reason = record["status"], record["reason"]
     if status == 0:
         return False, "finished"
     if status == errors.REQUEUE:
         return True, f"asked to stop, saved at step {saved}"
-    failed = f"failed with status {status}"
-    if life is None and status in ENDED_BY_SIGNAL:
-        return True, "asked to stop before it began"
-    if end:
-        failed += f" ({end.get('reason', 'no reason given')})"
-    if status == errors.USER_ERROR:
-        return False, f"{failed}: an error of the command or its config stays one"
-    began = None if life is None else life.get("step", 0)
-    if began is None or saved <= began:
-        return False, f"{failed} before it saved anything new (last checkpoint: step {saved})"
+    failed = f"failed with status {status}" + (f" ({reason})" if reason else "")
+    if status == errors.USER_ERROR and before and _same(record, before[-1]):
+        return False, f"{failed}, as the life before: an error of the command or its config"
+    in_a_row = 1 + len(_row(before, record["further"]))
+    got = f"but got from step {began} to {saved}"
+    if not record["further"]:
+        got = f"before it saved anything new (last checkpoint: step {saved})"
+    why = f"{failed}, {got}; failure {in_a_row} in a row"
+    why += f", at most {MAX_FAILURES} are tried again"
+    why += "; the same once more is the end" if status == errors.USER_ERROR else ""
+    return in_a_row <= MAX_FAILURES, why
+
+
+def _row(before: list[Line], further: bool) -> list[Line]:
+    """Return the failures right before that were tried again, of one kind, the last first.
+
+    A life that got further ends a row of lives that did not. It goes by the last life that was
+    asked to stop for both. Releases before 0.2 only tried lives again that got further.
+    """
     failures = takewhile(
         lambda line: line.get("requeue") and line.get("status") != errors.REQUEUE, reversed(before)
     )
-    in_a_row = 1 + len([*failures])
-    why = f"{failed}, but got from step {began} to {saved}; failure {in_a_row} in a row"
-    return in_a_row <= MAX_FAILURES, f"{why}, at most {MAX_FAILURES} are tried again"
+    if further:
+        return [line for line in failures if line.get("further", True)]
+    return [*takewhile(lambda line: not line.get("further", True), failures)]
+
+
+def _without(lines: list[Line]) -> frozenset[str]:
+    return frozenset(line["without"] for line in lines if "without" in line)
+
+
+def _same(record: Line, line: Line) -> bool:
+    """Whether a life ended as the one before; of a life that left no reason, of the same job."""
+    names = ("status", "reason") if record["reason"] else ("status", "reason", "job")
+    return all(record[name] == line.get(name) for name in names)
+
+
+def _node(end: Line) -> str | None:
+    """Return where a life failed first; of a job on one node, there."""
+    alone = os.environ.get("SLURM_JOB_NUM_NODES") == "1"
+    return end.get("node") or (os.environ.get("SLURMD_NODENAME") if alone else None)
+
+
+def failed_start(folder: RunFolder, job: str | None, restart: int) -> Line:
+    """Return the first end that a start of a job recorded before its life began."""
+    start = (None, job, restart)
+    for line in read_lines(folder.ends):
+        if (line.get("life"), line.get("job"), line.get("restart")) == start:
+            return line
+    return {}
 
 
 def first_end(folder: RunFolder, life: int | None) -> Line:

@@ -1,12 +1,14 @@
 """What earlier lives tell the next one: how many they were, how far they got, on which shards."""
 
+import os
 import pickletools
+import socket
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
-from ssl_swin.errors import ShardError, UserError
+from ssl_swin.errors import MachineError, ShardError, UserError
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 
@@ -16,6 +18,47 @@ def count_lives(folder: RunFolder) -> int:
     if not folder.lives.is_file():
         return 0
     return len(folder.lives.read_bytes().splitlines())
+
+
+def is_known(folder: RunFolder) -> bool:
+    """Whether it holds the record of a job or a life; without one, no run was ever here."""
+    return folder.jobs.is_file() or folder.lives.is_file()
+
+
+def nearest_place(folder: RunFolder) -> Path:
+    """Return the folder, or the nearest place above it that exists."""
+    return next(one for one in (folder.root, *folder.root.absolute().parents) if one.exists())
+
+
+def require_record(folder: RunFolder) -> None:
+    """Refuse to begin a run anew where its record or its checkpoint must be: storage is away.
+
+    A job that was queued again has had a life, and the script of a job says if the folder was made.
+
+    Raises:
+        MachineError: If the record is not there, or the checkpoint that it names.
+        UserError: If there is no record, none need be, and none can be made.
+    """
+    if folder.last.is_file() or folder.previous.is_file():
+        return
+    if saved := last_step(folder):
+        raise MachineError(
+            f"{folder.checkpoints} names a checkpoint of step {saved}, and {folder.last} is not "
+            "there; once it is back, the same command goes on"
+        )
+    if is_known(folder):
+        return
+    restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+    if restart != "0" or os.environ.get("SSL_SWIN_RUN_EXISTS"):
+        raise MachineError(
+            f"{folder.root} holds no record of this run on {socket.gethostname()}: is its file "
+            "system mounted there? Nothing is begun anew; once it is back, the same command goes on"
+        )
+    here = nearest_place(folder)
+    if not here.is_dir() or not os.access(here, os.W_OK | os.X_OK):
+        raise UserError(
+            f"run_dir={folder.root} cannot be written to: {here}; give another --run_dir"
+        )
 
 
 def last_step(folder: RunFolder) -> int:

@@ -18,6 +18,7 @@ from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.reader import some_images
+from ssl_swin.record.lives import require_record
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
@@ -29,13 +30,13 @@ from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
-from ssl_swin.training.life_record import LifeRecord
+from ssl_swin.training.life_record import LifeRecord, note_failed_start, reason_of
 from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
 from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
-from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
+from ssl_swin.training.trainer import Hardware, end_others, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
@@ -71,8 +72,13 @@ def run(
         if dry_run:
             return describe(build(config, resume_from, given))
         folder = RunFolder(Path(config.run_dir))
-        with _storage_to_blame(folder):
-            built = build(config, resume_from, given)
+        try:
+            require_record(folder)
+            with _storage_to_blame(folder):
+                built = build(config, resume_from, given)
+        except Exception as error:
+            note_failed_start(folder, error)
+            raise
         return train(built, begun.set)
 
 
@@ -144,8 +150,8 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         if _is_gone(ownership):
             say(f"error: {ownership.describe_absence()}", file=sys.stderr)
             return errors.FAILED
-        reason = ": ".join(filter(None, (type(error).__name__, errors.one_line(error))))
-        record.end(reason, errors.exit_status(error))
+        record.end(reason_of(error), errors.exit_status(error))
+        end_others(trainer)
         raise
     finally:
         watchdog.stop()

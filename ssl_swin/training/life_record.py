@@ -1,15 +1,16 @@
 """Claims a run folder for one life, and writes down when that life begins and why it ends."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import errors
 from ssl_swin.record.lines import append_line
-from ssl_swin.record.lives import count_lives
+from ssl_swin.record.lives import count_lives, is_known
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.learner import Learner
@@ -30,6 +31,29 @@ def slurm_job() -> SlurmJob:
         return SlurmJob(None, None, None)
     restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))  # not set in a job's first life
     return SlurmJob(job, restart, os.environ.get("SLURM_JOB_NODELIST"))
+
+
+def note_failed_start(folder: RunFolder, error: BaseException) -> None:
+    """Write down why a life of a job ended before it began, where there is a record of the run."""
+    job = slurm_job()
+    if job.job is not None and is_known(folder):
+        start = {"job": job.job, "restart": job.restart}
+        _note(folder, start | {"reason": reason_of(error), "status": errors.exit_status(error)})
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the class of an error and what it says, in one line."""
+    return ": ".join(filter(None, (type(error).__name__, errors.one_line(error))))
+
+
+def _note(folder: RunFolder, end: dict[str, Any]) -> None:
+    """Append an end, and on which node it was; it stands if it cannot be written down."""
+    node = os.environ.get("SLURMD_NODENAME")
+    try:
+        node_too = {} if node is None else {"node": node}
+        append_line(folder.ends, end | node_too, make_folder=False)
+    except OSError as failed:
+        print(f"not written down ({failed}): {end}", file=sys.stderr, flush=True)
 
 
 class LifeRecord(Callback):
@@ -85,8 +109,5 @@ class LifeRecord(Callback):
             times = {"seconds": round(self.seconds, 3)}
             if self.suspended_s:
                 times["suspended_s"] = round(self.suspended_s, 3)
-            try:
-                append_line(self.folder.ends, ended_at | why | times, make_folder=False)
-            except OSError as error:
-                print(f"warning: why this life ended cannot be written down: {error}", flush=True)
+            _note(self.folder, ended_at | why | times)
         return status

@@ -7,6 +7,8 @@ validating or saving apply: the list of callbacks says what happens between two 
 import inspect
 import logging
 import os
+import subprocess
+import time
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -97,7 +99,7 @@ def make_trainer(
         precision=PRECISION[hardware.precision],
         deterministic=hardware.deterministic,
         # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
-        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        plugins=[_slurm()] if SLURMEnvironment.detect() else None,
         max_epochs=1,
         limit_val_batches=0,
         num_sanity_val_steps=0,
@@ -114,6 +116,23 @@ def make_trainer(
     trainer._signal_connector.register_signal_handlers = lambda: None
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     return trainer
+
+
+def _slurm() -> SLURMEnvironment:
+    """Return what SLURM says of the ranks; where no script chose a port, each life has another."""
+    job, restart = (int(os.environ.get(f"SLURM_{it}", 0)) for it in ("JOB_ID", "RESTART_COUNT"))
+    os.environ.setdefault("MASTER_PORT", str(10000 + (job * 7 + restart * 1009) % 20000))
+    return SLURMEnvironment(auto_requeue=False)
+
+
+def end_others(trainer: Trainer, patience_s: float = 5.0) -> None:
+    """End the ranks that this process has started, after an error, if they do not leave."""
+    deadline = time.monotonic() + patience_s
+    for process in getattr(trainer.strategy.launcher, "procs", []):
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str | Strategy:

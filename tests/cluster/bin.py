@@ -23,9 +23,16 @@ esac
 """,
     "scontrol": """#!/bin/sh
 case "$*" in
+    "show hostnames n[8-9]") printf "n8\\nn9\\n" ;;
+    *16*) echo "JobId=16 Partition=main NumNodes=2 ReqNodeList=(null) ExcNodeList=n[8-9] " ;;
+    *17*) echo "JobId=17 Partition=main NumNodes=1 ReqNodeList=n1 ExcNodeList=(null) " ;;
+    *18*) echo "JobId=18 Partition=main NumNodes=4 ReqNodeList=(null) ExcNodeList=(null) " ;;
     *13*) echo "JobId=13 JobName=x JobState=COMPLETED NodeList=n1 " ;;
     *) exit 1 ;;
 esac
+""",
+    "sinfo": """#!/bin/sh
+[ "$3" = --partition=main ] && printf "n1\\nn2\\nn3\\nn4\\n"
 """,
     "sacct": """#!/bin/sh
 case "$*" in

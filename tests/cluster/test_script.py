@@ -2,6 +2,7 @@
 
 import getpass
 import shlex
+import socket
 import subprocess
 from pathlib import Path
 
@@ -40,8 +41,10 @@ EXAMPLES = {
 BASH = """
 srun() { printf '%s\\n' srun "$@"; return "$SRUN_STATUS"; }
 scontrol() { printf '%s\\n' scontrol "$@"; }
-ssl-swin() { printf '%s\\n' verdict "$@"; return "$VERDICT"; }
+ssl-swin() { printf '%s\\n' verdict "$@" >> judged; echo "$CHANGES"; return "$VERDICT"; }
 sleep() { exit 99; }
+cd "$(mktemp -d)"
+trap 'cat judged; rm -r "$PWD"' EXIT
 """
 
 
@@ -61,6 +64,7 @@ def run(script, status=0, verdict=3, **variables):
         "SLURM_CPUS_PER_TASK": "4",
         "SRUN_STATUS": str(status),
         "VERDICT": str(verdict),
+        "CHANGES": "",
         **variables,
     }
     text = BASH + script.render()
@@ -151,16 +155,74 @@ def test_a_variable_that_the_node_does_not_have_is_no_folder_at_the_root():
         (1, 3, False),
         (2, 3, False),
         (75, 127, True),  # the program does not run outside of srun: the status alone decides
-        (1, 127, False),
+        (1, 127, True),
+        (0, 127, False),
     ],
 )
 def test_the_verdict_decides_and_the_status_is_the_jobs(status, verdict, requeued):
     called, left = run(Script("pretrain", "c.yaml", "r"), status, verdict)
     judged = called.index("verdict")
-    wanted = ["verdict", "r", str(status), "--max_restarts", "100"]
-    assert called[judged + 1 : judged + 6] == wanted
+    wanted = ["verdict", "r", str(status), "--max_restarts", "100", "--pause", "60"]
+    assert called[judged + 1 : judged + 8] == wanted
     assert ("requeue" in called) == requeued
     assert left == (99 if requeued else status)  # 99: it waits there for SLURM to end it
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_without_a_verdict_three_failures_are_tried_again(failures, tmp_path):
+    (tmp_path / "not_judged.txt").write_text("7\n" * failures + "77\n")
+    called, _ = run(Script("pretrain", "c.yaml", str(tmp_path)), 1, 127)
+    assert ("requeue" in called) == (failures == 2)
+    assert ("StartTime=now+60" in called) == (failures == 2)
+
+
+def test_what_the_verdict_prints_is_changed_once_the_job_is_queued():
+    called, _ = run(
+        Script("pretrain", "c.yaml", "r"), 1, 0, CHANGES="StartTime=now+60 ExcNodeList=n1"
+    )
+    wanted = ["scontrol", "requeue", "7", "scontrol", "update", "JobId=7", "StartTime=now+60"]
+    place = called.index("scontrol")
+    assert called[place : place + 8] == [*wanted, "ExcNodeList=n1"]
+
+
+def test_each_life_has_a_port_that_is_free():
+    line = next(
+        one
+        for one in Script("pretrain", "c.yaml", "r").render().splitlines()
+        if "srun --kill" in one
+    )
+    script = BASH + Script("pretrain", "c.yaml", "r").render().replace(
+        line, f"echo $MASTER_PORT\n{line}"
+    )
+
+    def port(restart):
+        variables = {"SLURM_JOB_ID": "123456", "SLURM_JOB_NUM_NODES": "1", "SRUN_STATUS": "0"}
+        variables |= {"SLURM_RESTART_COUNT": restart, "VERDICT": "3", "PATH": "/usr/bin:/bin"}
+        said = subprocess.run(["bash"], input=script, env=variables, capture_output=True, text=True)
+        return int(said.stdout.split()[0])
+
+    ports = [port(str(restart)) for restart in range(3)]
+    assert len({*ports}) == 3
+    assert all(10000 <= one < 30000 for one in ports)
+    with socket.socket() as other:
+        other.bind(("", ports[0]))
+        other.listen()
+        assert port("0") not in (ports[0], 0)
+
+
+def test_a_job_that_was_not_submitted_makes_its_record_in_its_first_life(tmp_path):
+    for submitted in (True, False):
+        for restart, made in (("1", False), ("", not submitted)):
+            folder = tmp_path / f"{submitted}-{restart}"
+            script = Script("pretrain", "c.yaml", str(folder), submitted=submitted)
+            run(script, **({"SLURM_RESTART_COUNT": restart} if restart else {}))
+            assert (folder / "jobs.jsonl").exists() == made
+
+
+@pytest.mark.parametrize(("node_cache", "told"), [("/dev/shm", True), ("/proc", False)])
+def test_a_cache_in_memory_is_told(node_cache, told):
+    said, _ = run(Script("pretrain", "c.yaml", "r", options=Options(node_cache=node_cache)))
+    assert any("is memory of" in line for line in said) == told
 
 
 def test_a_task_of_an_array_requeues_itself_only():

@@ -41,8 +41,18 @@ def test_what_was_asked_to_stop_goes_on(live):
     assert found.why == "asked to stop, saved at step 10"
 
 
-def test_an_error_of_the_user_is_never_tried_again(live):
-    assert not live(0, [10], 2).requeue
+def test_the_same_error_of_the_user_twice_is_the_end(live, tmp_path):
+    told = {"life": None, "job": "7", "status": 2}
+    first = live.again(2)
+    assert (first.requeue, first.pauses) == (True, True)  # storage that is away can look like it
+    assert first.why.endswith("the same once more is the end")
+    assert not live.again(2, restart=1).requeue
+    assert live.again(2, job="8").requeue  # its user has submitted it again
+    append_line(tmp_path / "ends.jsonl", told | {"restart": 3, "reason": "UserError: seed"})
+    found = live.again(2, restart=3)
+    assert (found.requeue, "UserError: seed" in found.why) == (True, True)  # another one
+    append_line(tmp_path / "ends.jsonl", told | {"restart": 4, "reason": "UserError: seed"})
+    assert not live.again(2, restart=4).requeue
 
 
 @pytest.mark.parametrize("owner", [{"job": "8", "restart": 0}, {"job": "7", "restart": 1}])
@@ -58,15 +68,56 @@ def test_a_process_that_ends_with_the_same_status_has_not_lost_its_folder(live, 
 
 
 @pytest.mark.parametrize("status", [1, 3, 9, 134, 137, 139])
-def test_a_failure_is_tried_again_if_the_life_got_further(live, status):
-    assert live(0, [10], status).requeue
-    assert not live(10, [], status).requeue
+def test_a_failure_is_tried_again_after_a_pause_if_the_life_got_no_further(live, status):
+    found = live(0, [10], status)
+    assert (found.requeue, found.pauses) == (True, False)
+    found = live(10, [], status)
+    assert (found.requeue, found.pauses) == (True, True)
 
 
 def test_three_failures_in_a_row_are_tried_again_and_no_fourth(live):
     found = [live(10 * life, [10 * life + 10], 1) for life in range(MAX_FAILURES + 1)]
     assert [one.requeue for one in found] == [True, True, True, False]
     assert "failure 4 in a row" in found[-1].why
+
+
+def test_lives_that_get_no_further_have_tries_of_their_own(live):
+    assert all(live(step, [step + 1], 1).requeue for step in range(MAX_FAILURES))
+    found = [live(MAX_FAILURES, [], 1) for _ in range(MAX_FAILURES + 1)]
+    assert [one.requeue for one in found] == [True, True, True, False]
+    assert "failure 4 in a row" in found[-1].why
+
+
+def test_a_life_that_gets_further_ends_a_row_of_those_that_do_not(live):
+    assert all(live(0, [], 1).requeue for _ in range(MAX_FAILURES))
+    assert live(0, [1], 1).requeue
+    assert all(live(1, [], 1).requeue for _ in range(MAX_FAILURES))
+    assert not live(1, [], 1).requeue
+
+
+def test_a_verdict_of_an_earlier_release_was_of_a_life_that_got_further(live, tmp_path):
+    for _ in range(MAX_FAILURES):
+        append_line(tmp_path / "verdicts.jsonl", {"life": 9, "status": 1, "requeue": True})
+    assert not live(0, [1], 1).requeue
+    assert live(1, [], 1).requeue
+
+
+def test_the_node_is_the_one_that_failed_first(live, tmp_path, monkeypatch):
+    for node in ("n2", "n1"):
+        append_line(tmp_path / "ends.jsonl", {"life": 1, "reason": "x", "status": 1, "node": node})
+    assert live(0, [], 1).node == "n2"
+    monkeypatch.setenv("SLURMD_NODENAME", "n3")
+    assert live(0, [], 1).node is None
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
+    assert live(0, [], 1).node == "n3"
+
+
+def test_nodes_are_forgiven_once_a_life_got_further(live, tmp_path):
+    line = {"requeue": True, "status": 1, "further": False}
+    append_line(tmp_path / "verdicts.jsonl", line | {"without": "n1"})
+    append_line(tmp_path / "verdicts.jsonl", line | {"further": True})
+    append_line(tmp_path / "verdicts.jsonl", line | {"without": "n2"})
+    assert live(0, [], 1).forgiven == {"n1"}
 
 
 def test_a_life_that_was_asked_to_stop_ends_the_row(live):
@@ -78,14 +129,14 @@ def test_a_life_that_was_asked_to_stop_ends_the_row(live):
 
 def test_a_life_that_never_came_to_train_made_no_progress(live):
     assert live(0, [10], 75).requeue
-    assert not live.again(1, restart=1).requeue  # it died before it wrote its line
+    assert live.again(1, restart=1).pauses  # it died before it wrote its line
 
 
 def test_the_line_of_another_job_is_not_this_lifes(live):
     assert live(0, [10], 75, told={"job": "7", "restart": 0}).requeue
     assert live(10, [20], 1, told={"job": "7", "restart": 1}).requeue
     found = live.again(1, job="8")
-    assert not found.requeue
+    assert found.pauses
     assert "before it saved anything new" in found.why
 
 
@@ -114,23 +165,47 @@ def test_a_life_that_saved_and_hung_in_leaving_has_not_failed(live, tmp_path):
     assert (found.requeue, found.record["status"]) == (True, 75)
 
 
+def test_a_run_that_finished_and_hung_in_leaving_has_finished(live, tmp_path):
+    append_line(tmp_path / "ends.jsonl", {"life": 1, "step": 10, "reason": "finished", "status": 0})
+    assert live(0, [10], 1).why == "finished"
+
+
 @pytest.mark.parametrize("status", [138, 143])
 def test_a_signal_before_anything_began_is_no_failure(live, status):
     assert live(0, [10], 75, told={"job": "7", "restart": 0}).requeue
     assert live.again(status, restart=1).requeue
-    assert not live(10, [], status, told={"job": "7", "restart": 1}).requeue
+    assert live(10, [], status, told={"job": "7", "restart": 1}).pauses
 
 
 def test_the_command_says_one_line_and_leaves_with_the_answer(tmp_path, capsys, monkeypatch):
+    (tmp_path / "jobs.jsonl").touch()
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert verdict(tmp_path, 75) == 0
-    assert verdict(tmp_path, 1) == 3
-    assert capsys.readouterr().out.count("\n") == 2
-    first, _ = read_lines(tmp_path / "verdicts.jsonl")
+    assert verdict(tmp_path, 1, pause=5) == 0
+    assert verdict(tmp_path, 0) == 3
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 3
+    assert said.out == "\nStartTime=now+5\n\n"
+    first, second, _ = read_lines(tmp_path / "verdicts.jsonl")
     assert (first["job"], first["restart"], first["status"]) == ("7", 2, 75)
-    assert verdict(tmp_path / "never", 1) == 3
-    assert not (tmp_path / "never").exists()
+    assert second["why"].endswith("after a pause of 5 s")
+
+
+def test_where_the_run_folder_is_away_nothing_is_written(tmp_path):
+    assert verdict(tmp_path, 1) == 0
+    assert verdict(tmp_path / "never", 1) == 0
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(("status", "answer"), [(0, 3), (1, 0), (75, 0)])
+def test_a_verdict_stands_that_cannot_be_written_or_read(tmp_path, capsys, status, answer):
+    (tmp_path / "jobs.jsonl").touch()
+    (tmp_path / "verdicts.jsonl").mkdir()
+    assert verdict(tmp_path, status) == answer
+    assert "stands, and cannot be written down" in capsys.readouterr().err
+    (tmp_path / "loop").symlink_to("loop")
+    assert verdict(tmp_path / "loop" / "x", status) == answer
 
 
 def test_a_damaged_record_is_passed_over(tmp_path):

@@ -1,8 +1,8 @@
 import pytest
 
-from ssl_swin.errors import UserError
+from ssl_swin.errors import MachineError, ShardError, UserError
 from ssl_swin.record.lines import append_line
-from ssl_swin.record.lives import count_lives, last_step, require_same_shards
+from ssl_swin.record.lives import count_lives, last_step, require_record, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
 
 SHARDS = {"num_shards": 2, "num_samples": 9, "fingerprint": "abc"}
@@ -49,3 +49,45 @@ def test_other_shards_are_refused_by_what_differs_first():
     require_same_shards({}, SHARDS)  # a folder that says nothing
     with pytest.raises(UserError, match=r"changed: num_samples was 9, is 8; .* --resume-from"):
         require_same_shards(SHARDS, SHARDS | {"num_samples": 8, "fingerprint": "x"})
+
+
+def test_a_run_is_new_only_where_nothing_was_before(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    require_record(folder)
+    assert not folder.root.exists()
+    for name, value in (("SLURM_RESTART_COUNT", "1"), ("SSL_SWIN_RUN_EXISTS", "1")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(MachineError, match=r"holds no record of this run on .*mounted"):
+                require_record(folder)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    folder.root.mkdir()
+    folder.jobs.touch()
+    require_record(folder)  # the life before died before it began
+
+
+def test_a_run_that_saved_and_has_no_checkpoint_is_not_begun_anew(tmp_path):
+    folder = RunFolder(tmp_path)
+    append_line(folder.checkpoints, {"step": 20})
+    with pytest.raises(
+        MachineError, match=r"names a checkpoint of step 20, and \S+last.ckpt is not"
+    ):
+        require_record(folder)
+    folder.previous.parent.mkdir()
+    folder.previous.touch()
+    require_record(folder)
+
+
+def test_a_run_folder_that_cannot_be_made_is_the_users(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be written to: .*file; give another --run_dir"):
+        require_record(RunFolder(tmp_path / "file" / "run"))
+
+
+def test_fewer_shards_are_missing_and_more_are_others():
+    known = {"num_shards": 3, "num_samples": 30}
+    with pytest.raises(ShardError, match="2 of the 3 training shards are missing"):
+        require_same_shards(known, {"num_shards": 1, "num_samples": 10})
+    with pytest.raises(UserError, match="num_shards was 3, is 4") as other:
+        require_same_shards(known, {"num_shards": 4, "num_samples": 40})
+    assert not isinstance(other.value, ShardError)

@@ -16,7 +16,8 @@ from ssl_swin.record.summary import read_summary
 from ssl_swin.runs.life import between_steps, describe, train
 from ssl_swin.training.life_record import LifeRecord
 from ssl_swin.training.preemption import Meeting
-from tests.training.launch import finetune_config, pretrain_config
+from tests.training import stops
+from tests.training.launch import finetune_config, finish, pretrain_config, start
 from tests.training.tiny import built
 
 ALL = ["Ledger", "BadSamples", "BadSteps", "Scalars", "Measurement", "Panels", "Checkpoints"]
@@ -97,6 +98,17 @@ def test_an_error_ends_a_life_with_its_first_line_on_record(config, tiny_shards)
     assert "\n" not in reason
     assert status == 2
     assert read_summary(RunFolder(Path(config.run_dir))) is None
+
+
+def test_an_error_on_one_rank_ends_the_ranks_that_wait_for_it(tmp_path, tiny_shards):
+    config = pretrain_config(tmp_path / "run", tiny_shards([60, 43, 100]), devices=3)
+    assert finish(start(config, prepare=stops.fail_in_step_3)) == {1}
+    first, *others = read_lines(RunFolder(Path(config.run_dir)).ends)
+    assert (first["reason"], first["status"]) == (
+        "rank 1: OSError: [Errno 121] Remote I/O error",
+        1,
+    )
+    assert len(others) == 2
 
 
 def test_a_description_takes_two_steps_and_writes_nothing(config, capsys):

@@ -203,6 +203,19 @@ class Cluster:
         """Plug the cable in again."""
         _run("ip", "link", "set", self._port(name), "up")
 
+    def inside(self, name: str, *command: str, check: bool = True) -> None:
+        """Run a command with the file systems and the network of a node."""
+        _run(*self._enter(name), *command, check=check)
+
+    def start_inside(self, name: str, *command: str) -> subprocess.Popen:
+        """Start a command there."""
+        return subprocess.Popen([*self._enter(name), *command])
+
+    def _enter(self, name: str) -> list[str]:
+        assert self.namespaces, "a node without namespaces has nothing of its own"
+        place = f"/proc/{_children(self._running[name].pid)[0]}/ns"
+        return ["nsenter", f"--mount={place}/mnt", f"--net={place}/net"]
+
     def _boot(self, name: str) -> None:
         node = self._start(
             name,

@@ -142,6 +142,7 @@ class User:
             "time": "10:00",
             "warning": "20",
             "cpus_per_task": "1",
+            "pause": "1",
             "sbatch": ["--mem=0"],
         }
         self.defaults = folder / "slurm.yaml"
@@ -193,11 +194,17 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(f"no SLURM here ({', '.join(missing)} missing): make test-slurm installs it")
     with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as folder:
         found = Cluster(Path(folder))
-        found.up()
+        small = found.root / "small"  # a disk of its own, which nodes see if they start later
+        if found.namespaces:
+            small.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16M", "tmpfs", small], check=True)
         try:
+            found.up()
             yield found
         finally:
             found.down()
+            if found.namespaces:
+                subprocess.run(["umount", "--lazy", small], check=True)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ DIE_RANK: this rank dies without a word after DIE_STEP steps, later in each of D
 DIE_MB it takes so much memory instead, and waits.
 MEASURE_S: seconds that each held-out batch takes. SAVE_S: seconds that a save takes in the first
 life, with half a file on the disk; of the save with the number SAVE_NUMBER, from 0, and later ones.
+DIE_IN_IMPORTS: rank 1 dies in its imports after so many restarts: `1` or `1,5`. SAVE_FAILS: the
+number of an error that the save SAVE_NUMBER of the first life ends with.
 """
 
 import os
@@ -23,6 +25,10 @@ def main() -> None:
         if name in KINDS:
             print("imports", flush=True)
             time.sleep(float(os.environ.get("LATE_S", 0)))
+            restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+            dying = restart in os.environ.get("DIE_IN_IMPORTS", "").split(",")
+            if dying and os.environ["SLURM_PROCID"] == "1":
+                die(0)
             warnings.simplefilter("error")
             disturb()
         return find(name)
@@ -52,7 +58,8 @@ def disturb() -> None:
     Learner.training_step = step
     delay_measuring(float(told.get("MEASURE_S", 0)))
     if life == 0:
-        delay_saving(float(told.get("SAVE_S", 0)), int(told.get("SAVE_NUMBER", 0)))
+        first, error = int(told.get("SAVE_NUMBER", 0)), int(told.get("SAVE_FAILS", 0))
+        disturb_saving(float(told.get("SAVE_S", 0)), first, error)
 
 
 def die(megabytes: int) -> None:
@@ -77,14 +84,17 @@ def delay_measuring(seconds: float) -> None:
     PretrainModule.measure = measure
 
 
-def delay_saving(seconds: float, first: int) -> None:
-    """Make saves slow, from the one of this number."""
+def disturb_saving(seconds: float, first: int, error: int) -> None:
+    """Make saves slow, or fail, from the one of this number."""
     from ssl_swin.training import checkpoint_file
 
     save, count = checkpoint_file.torch.save, iter(range(1000))
 
     def slowly(state, file):
-        if seconds and next(count) >= first:
+        late = next(count) >= first
+        if error and late:
+            raise OSError(error, os.strerror(error))
+        if seconds and late:
             file.write(b"PK half a checkpoint")
             file.flush()
             time.sleep(seconds)

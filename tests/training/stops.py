@@ -1,6 +1,7 @@
 """What a test makes a training process do at a chosen moment; runs inside that process."""
 
 import ctypes
+import errno
 import itertools
 import os
 import signal
@@ -108,6 +109,16 @@ def kill_in_the_second_save(_rank: int) -> None:
         send(signal.SIGKILL)
 
     at_save(1, act)
+
+
+def fail_in_step_3(rank: int) -> None:
+    """On rank 1 alone, while the others wait for it to take the step with them."""
+
+    def fail() -> None:
+        raise OSError(errno.EREMOTEIO, os.strerror(errno.EREMOTEIO))
+
+    if rank == 1:
+        at_step(3, fail)
 
 
 def hang_in_step_3(rank: int) -> None:

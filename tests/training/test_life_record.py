@@ -2,11 +2,12 @@ import json
 
 import pytest
 
+from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.lives import count_lives
 from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.training.life_record import LifeRecord, SlurmJob, slurm_job
+from ssl_swin.training.life_record import LifeRecord, SlurmJob, note_failed_start, slurm_job
 from tests.training.tiny import fit, learner
 
 
@@ -99,3 +100,24 @@ def test_the_job_is_what_slurm_says(monkeypatch, environment, job):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert slurm_job() == job
+
+
+def test_a_start_of_a_job_that_fails_is_written_down_where_the_run_is(folder, monkeypatch):
+    note_failed_start(folder, UserError("seed"))
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    note_failed_start(folder, UserError("seed"))
+    assert not folder.root.exists()
+    folder.root.mkdir()
+    folder.jobs.touch()
+    note_failed_start(folder, UserError("seed"))
+    start = {"job": "17", "restart": 0, "reason": "UserError: seed", "status": 2, "node": "n2"}
+    assert read_lines(folder.ends) == [start]
+
+
+def test_an_end_that_cannot_be_written_down_stands(folder, capsys):
+    kept = record(folder)
+    fit(learner(), 1, kept)
+    folder.ends.mkdir()
+    assert kept.end("signal SIGUSR1", 75) == 75
+    assert "not written down" in capsys.readouterr().err

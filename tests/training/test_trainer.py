@@ -1,5 +1,8 @@
 import os
 import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_swin.errors import UserError
-from ssl_swin.training.trainer import PRECISION, Hardware, limit_threads, make_trainer
+from ssl_swin.training.trainer import PRECISION, Hardware, end_others, limit_threads, make_trainer
 from tests.training.tiny import fit, learner
 
 
@@ -99,3 +102,13 @@ def test_cores_that_slurm_has_shared_out_are_not_shared_again(
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_ranks_that_this_process_started_do_not_outlive_an_error():
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    trainer = make_trainer(Hardware("cpu"), [], [])
+    end_others(trainer)  # it has started none
+    trainer.strategy._launcher = SimpleNamespace(procs=started)
+    end_others(trainer, patience_s=0.1)
+    assert [process.wait() for process in started] == [-signal.SIGKILL] * 2
