@@ -25,6 +25,7 @@ class Start(NamedTuple):
 
     config: RunConfig  # as the run would go on with it
     order: Order
+    is_new: bool  # without a checkpoint to start from
     told: list[str]
 
 
@@ -48,7 +49,7 @@ def find_start(config: RunConfig, resume_from: Path | None, given: Collection[st
         raise FinishedRun(f"{root} is finished: {summary}")
     here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
     told = [f"{root} {here}", *found.told(), *check_labels(config, sets, heldout)]
-    return Start(found.config, order_of(found.config, sets), told)
+    return Start(found.config, order_of(found.config, sets), found.state is None, told)
 
 
 def describe_world(sizes: Sizes, fewest: int) -> str:

@@ -106,14 +106,13 @@ def _check(
     (_, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
     life_s = checks.check_time(options.time, options.warning)
     checks.check_folder(config)
-    found = [*life["told"]]
-    if isinstance(config, FinetuneConfig):
+    start = checks.find_start(config, life["resume_from"], life["given"])
+    found = [*start.told, *life["told"]]
+    if isinstance(config, FinetuneConfig) and start.is_new:  # later, the checkpoint has its weights
         encoder = checks.check_encoder(config.encoder, before)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
-    start = checks.find_start(config, life["resume_from"], life["given"])
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
     return [
-        *start.told,
         *found,
         f"data: {sizes.num_images:,d} images",
         checks.describe_world(sizes, fewest * tasks_per_node),

@@ -67,13 +67,23 @@ def as_begun(
     `stored` is what `flatten` returned when the run began, perhaps in an earlier release; `given`
     names the settings, or sections, that the user gave a value.
     """
-    known, put = renew_stored(stored), {}
+    known, free, put = renew_stored(stored), unsaid(config, given), {}
     for one in _walk(config):
         old = _plain(one.before)
         is_older = one.before != one.default and known.get(one.name, old) == old
-        if is_older and one.value == one.default and not _is_given(one.name, given):
+        if is_older and one.name in free:
             put[one.name] = one.before
     return with_values(config, put), put
+
+
+def unsaid(config: Any, given: Collection[str]) -> set[str]:
+    """Return the settings that have their default, and whose name or section is not given."""
+    return {
+        one.name
+        for one in _walk(config)
+        if one.value == one.default
+        and not any(one.name == name or one.name.startswith(f"{name}.") for name in given)
+    }
 
 
 def with_values(config: T, values: Mapping[str, Any], prefix: str = "") -> T:
@@ -100,10 +110,6 @@ def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, 
         if not one.is_layout and _numbers(old, one.value) != _numbers(now, one.value):
             changed[one.name] = (old, now)
     return changed | {name: (old, None) for name, old in before.items()}
-
-
-def _is_given(name: str, given: Collection[str]) -> bool:
-    return any(name == one or name.startswith(f"{one}.") for one in given)
 
 
 class _Setting(NamedTuple):

@@ -101,11 +101,18 @@ class Weights(NamedTuple):
 
 def read_encoder(path: Path) -> Weights | None:
     """Read what :func:`write_encoder` wrote, if its format version is known."""
+    card = read_card(path)
+    if card is None:
+        return None
+    with opened(path) as file:
+        state = {name: file.read(name) for name in file.names}
+    return Weights(state, card.architecture, card.mean, card.std, card)
+
+
+def read_card(path: Path) -> EncoderCard | None:
+    """Read the card of an encoder's file, and no weights; None if the file has no card."""
     if path.suffix != ".safetensors":
         return None
     with opened(path) as file:
-        if _METADATA_KEY not in file.metadata:
-            return None
-        card = EncoderCard.from_json(file.metadata[_METADATA_KEY])
-        state = {name: file.read(name) for name in file.names}
-    return Weights(state, card.architecture, card.mean, card.std, card)
+        text = file.metadata.get(_METADATA_KEY)
+    return None if text is None else EncoderCard.from_json(text)

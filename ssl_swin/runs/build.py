@@ -134,14 +134,9 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
     if config.encoder is not None and is_new:
         with usable(f"encoder={config.encoder}"):
             weights = find_weights(Path(config.encoder))
-        missing, card = load_into(classifier.encoder, weights.state, weights.card), weights.card
+        missing = load_into(classifier.encoder, weights.state, weights.card)
         lacks = f"; it lacks {', '.join(missing)}, which stays as it starts" if missing else ""
         say(f"{config.encoder}: {weights.told}{lacks}")
-        if card is not None and (card.mean, card.std) != (data.mean, data.std):
-            say(
-                f"the encoder was trained with data.mean={card.mean} and data.std={card.std}, this "
-                f"config has {data.mean} and {data.std}: give them as the encoder's"
-            )
     regularisation = Regularisation(
         seed=config.seed,
         num_classes=config.num_classes,

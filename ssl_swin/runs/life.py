@@ -24,6 +24,7 @@ from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
 from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.export import export_encoder, summarise
+from ssl_swin.runs.from_encoder import fingerprint
 from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
@@ -233,6 +234,7 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
         "config": flatten(run.config),
         "shards": run.stream.shards.describe(),
         "num_lanes": run.order.num_lanes,
+        "encoder": run.start.encoder or fingerprint(run.config),
     }
     return [
         *callbacks,

@@ -1,7 +1,7 @@
 """The rule for going on: which checkpoint a run starts from, and whether it may."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs.from_encoder import require_same_encoder, with_its_colours
 from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
 
 Read = Callable[[Path], State]
@@ -34,7 +35,9 @@ class Start:
     """The training shard set, as `ShardSet.describe` says."""
     state: State | None = None
     """The checkpoint to go on from; None at the beginning."""
-    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    encoder: str | None = None
+    """SHA-256 of the encoder's file that the run began with, if the checkpoint knows it."""
+    changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     """What `--resume-from` changed, name -> (before, now)."""
     passed_over: bool = False
     """Whether the last checkpoint is damaged, so that `state` is the previous one."""
@@ -68,26 +71,21 @@ def find_start(
     start = Start(folder, config, count_lives(folder) + 1, shards)
     if not folder.last.is_file() and not folder.previous.is_file():
         if resume_from is None:
-            return start
+            config, notes = with_its_colours(config, given, None)
+            return replace(start, config=config, notes=notes)
         with usable(f"--resume-from {resume_from}"):
             state = read(resume_from)
         if state["kind"] != kind:
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
-        config, notes = _as_begun(state, config, given)
-        changes = differences(state["config"], config)
-        if "encoder" in changes:
-            raise UserError(
-                f"--resume-from brings the weights of a run that began with encoder="
-                f"{changes['encoder'][0]!r}: give it that one, or start another run without it"
-            )
+        start = _going_on(start, state, given)
         if state["shards"] != shards:
-            changes["shard set"] = (state["shards"], shards)
-        return replace(start, config=config, state=state, changes=changes, notes=notes)
+            start.changes["shard set"] = (state["shards"], shards)
+        return start
     state, damage = _read_newest(folder, read)
     if state["kind"] != kind:
         raise UserError(f"{folder.root} holds a {state['kind']} run; give a {kind} run another one")
-    config, notes = _as_begun(state, config, given)
-    for name, (before, now) in differences(state["config"], config).items():
+    start = _going_on(start, state, given)
+    for name, (before, now) in start.changes.items():
         found = f"this config says {now!r}"
         if name not in flatten(config):
             found = f"which ssl_swin {__version__} has not; it is of ssl_swin {_version(state)}"
@@ -96,8 +94,7 @@ def find_start(
             f"change the run on purpose with --resume-from {folder.last} --run_dir NEW"
         )
     require_same_shards(state["shards"], shards)
-    notes = (*damage, *notes)
-    return replace(start, config=config, state=state, passed_over=bool(damage), notes=notes)
+    return replace(start, passed_over=bool(damage), notes=(*damage, *start.notes))
 
 
 def _version(state: State) -> str:
@@ -105,15 +102,24 @@ def _version(state: State) -> str:
     return state.get("version", "0.1")
 
 
-def _as_begun(
-    state: State, config: RunConfig, given: Collection[str]
-) -> tuple[RunConfig, tuple[str, ...]]:
-    config, put = as_begun(state["config"], config, given)
-    return config, tuple(
+def _going_on(start: Start, state: State, given: Collection[str]) -> Start:
+    """Return the start from a checkpoint, with what the config changes of its run.
+
+    Raises:
+        UserError: If the run began with another encoder.
+    """
+    require_same_encoder(state, start.config)
+    config, put = as_begun(state["config"], start.config, given)
+    config, _ = with_its_colours(config, given, state)
+    changes = differences(state["config"], config)
+    changes.pop("encoder", None)  # the same one, elsewhere
+    notes = tuple(
         f"{name}={value!r}, as when this run began (its last checkpoint is of ssl_swin "
         f"{_version(state)}); new runs do otherwise"
         for name, value in put.items()
     )
+    start = replace(start, config=config, state=state, encoder=state.get("encoder"))
+    return replace(start, changes=changes, notes=notes)
 
 
 def _read_newest(folder: RunFolder, read: Read) -> tuple[State, tuple[str, ...]]:

@@ -104,17 +104,17 @@ def test_few_labels_are_drawn_balanced_over_the_classes(finetune):
     assert np.bincount(order.places % 10).tolist() == [2] * 10  # sample i is of class i % 10
 
 
-def test_an_encoder_is_handed_on_and_other_colours_are_told(finetune, two_step_run, capsys):
+def test_an_encoder_is_handed_on_with_its_colours(finetune, two_step_run, capsys):
     _, folder = two_step_run
     model = replace(MODEL, window_size=8)
-    given = replace(finetune, model=model, encoder=str(folder))
-    network = build(given).module.network
+    data = replace(finetune.data, mean=(0.286,), std=(0.353,))
+    given = replace(finetune, model=model, encoder=str(folder), data=data)
+    module = build(given).module
     state, _ = read_weights(folder)
-    assert torch.equal(network.encoder.state_dict()["mask_token"], state["mask_token"])
-    assert "the encoder was trained with data.mean=(0.286,)" in capsys.readouterr().out
-    assert not torch.equal(
-        build(replace(given, encoder=None)).module.network.encoder.mask_token, state["mask_token"]
-    )
+    assert torch.equal(module.network.encoder.state_dict()["mask_token"], state["mask_token"])
+    assert f"{folder}: an encoder with its card" in capsys.readouterr().out
+    other = build(replace(given, encoder=None)).module
+    assert not torch.equal(other.network.encoder.mask_token, state["mask_token"])
 
 
 def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run, capsys, tmp_path):

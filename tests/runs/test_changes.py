@@ -96,7 +96,7 @@ def effects(shards, other):
         "run_dir": Effect("other", lambda seen: str(seen.run.start.folder.root)),
         "seed": Effect(7, lambda seen: {seen.run.order.seed, at(f"{transform}.seed")(seen)}, {7}),
         "num_classes": Refused(11, ARCHITECTURE),
-        "encoder": Refused("elsewhere", "--resume-from brings the weights"),
+        "encoder": Refused("elsewhere", "the run began with encoder=None, this config says"),
         "loss": Effect("twice", error, 2.0),
         "data.shards": Effect(str(other), lambda seen: seen.opened[0][0]),
         "data.val_shards": Effect(str(other), lambda seen: seen.opened[-1][0]),
@@ -107,7 +107,7 @@ def effects(shards, other):
         "data.crop_scale": Effect((0.3, 0.4), at(f"{transform}.scale")),
         "data.crop_ratio": Effect((0.9, 1.1), at(f"{transform}.ratio")),
         "data.interpolation": Effect("bilinear", at(f"{transform}.interpolation")),
-        "data.decoder": Effect("pil", at("run.stream.renderer.decoder")),
+        "data.decoder": Effect("pil", at("run.stream.renderer.reading.decoder")),
         "data.hflip": Effect(0.25, at(f"{transform}.hflip")),
         "data.crop_pct": Effect(
             0.5, at("run.datamodule.heldout.stream.renderer.transform.crop_pct")
@@ -118,6 +118,7 @@ def effects(shards, other):
         "data.max_bad_share": Effect(0.5, at("calls.BadSamples.max_share")),
         "data.cache_dir": Effect("cache", lambda seen: str(seen.opened[0][1])),
         "data.cache_gb": Effect(2.5, lambda seen: seen.opened[0][2]),
+        "data.max_pixels": Effect(10**6, at("run.stream.renderer.reading.max_pixels")),
         "data.label_field": Effect("kind", at("run.stream.labels.field")),
         "data.num_labels": Effect(30, at("run.order.num_samples")),
         "data.rand_augment": Effect("rand-m1", at(f"{transform}.rand_augment")),
@@ -171,6 +172,7 @@ def effects(shards, other):
         **training("async_checkpoint", True, "calls.Checkpoints.writer.background"),
         **training("log_every_steps", 9, "calls.Scalars.every_steps"),
         **training("step_timeout_s", 77.0, "calls.Watchdog.timeout_s"),
+        **training("max_bad_steps", 4, "calls.BadSteps.most_in_a_row"),
         "training.checkpoint_every_min": Effect(2.0, at("calls.Meeting.save_every_s"), 120.0),
         "training.ledger": Effect(False, lambda seen: hasattr(seen.calls, "Ledger")),
         **{

@@ -1,0 +1,163 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ssl_swin.__main__ import run
+from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD, LabelledDataConfig
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.config.settings import flatten
+from ssl_swin.errors import UserError
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_colours
+from ssl_swin.training.checkpoint_file import read_checkpoint, write_checkpoint
+from tests.cluster.bin import write_programs
+from tests.conftest import TINY_MODEL
+
+
+@pytest.fixture
+def encoder(trained):
+    """A run folder that holds an encoder of grey images."""
+    return trained[1]
+
+
+def config(encoder, **data):
+    data = LabelledDataConfig("shards", **{"rand_augment": "", **data})
+    return FinetuneConfig("run", data, 10, encoder and str(encoder))
+
+
+def stored(begun, with_sum=True):
+    """What a checkpoint says of a run."""
+    return {"config": flatten(begun)} | ({"encoder": fingerprint(begun)} if with_sum else {})
+
+
+def change(folder):
+    path = RunFolder(folder).encoder
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1  # a weight, in its last bit
+    path.write_bytes(content)
+
+
+def test_the_same_file_elsewhere_is_the_same_encoder(encoder, tmp_path):
+    state = stored(config(encoder))
+    require_same_encoder(state, config(RunFolder(encoder).encoder))
+    moved = encoder.rename(tmp_path / "moved")
+    require_same_encoder(state, config(encoder))  # gone
+    require_same_encoder(state, config(moved))
+    require_same_encoder(state, config(RunFolder(moved).encoder.rename(tmp_path / "b.safetensors")))
+
+
+def test_another_file_is_another_encoder_in_the_old_place_too(encoder, tmp_path):
+    state = stored(config(encoder))
+    shutil.copytree(encoder, tmp_path / "other")
+    for folder in (tmp_path / "other", encoder):
+        change(folder)
+        with pytest.raises(UserError, match=r"the run began with encoder=.*was another one \(SHA"):
+            require_same_encoder(state, config(folder))
+    for none_there in (None, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="the run began with encoder="):
+            require_same_encoder(state, config(none_there))
+    with pytest.raises(UserError, match="the run began with encoder=None, this config says"):
+        require_same_encoder(stored(config(None)), config(encoder))
+
+
+def test_where_the_sum_is_not_known_paths_are_compared(encoder, tmp_path):
+    state = stored(config(encoder), with_sum=False)
+    change(encoder)
+    require_same_encoder(state, config(encoder))
+    shutil.copytree(encoder, tmp_path / "other")
+    with pytest.raises(UserError, match="the run began with encoder="):
+        require_same_encoder(state, config(tmp_path / "other"))
+
+
+def test_colours_that_the_user_does_not_name_are_the_encoders(encoder):
+    asked = config(encoder)
+    found, (line,) = with_its_colours(asked, {"data.shards"}, None)
+    assert (found.data.mean, found.data.std) == ((0.286,), (0.353,))
+    assert line.startswith("data.mean=(0.286,) and data.std=(0.353,), as the encoder")
+    # The run that goes on keeps its own, whatever became of the file.
+    shutil.rmtree(encoder)
+    assert with_its_colours(asked, (), stored(found)) == (found, ())
+    assert with_its_colours(asked, (), stored(asked)) == (asked, ())
+
+
+def test_other_colours_than_the_encoders_are_refused(encoder):
+    said = r"data.std=\(0.5,\), but the encoder was trained with \(0.286,\) and \(0.353,\): leave"
+    with pytest.raises(UserError, match=said):
+        with_its_colours(config(encoder, mean=(0.286,), std=(0.5,)), (), None)
+    for given in ("data.mean", "data"):  # ImageNet's, by name
+        with pytest.raises(UserError, match="leave both out"):
+            with_its_colours(config(encoder), {given}, None)
+    same = config(encoder, mean=(0.286,), std=(0.353,))
+    assert with_its_colours(same, {"data"}, None) == (same, ())
+
+
+def test_what_needs_rgb_says_so_of_a_grey_encoder(encoder):
+    with pytest.raises(UserError, match="rand_augment='rand-m1' needs RGB images"):
+        with_its_colours(config(encoder, rand_augment="rand-m1"), (), None)
+
+
+def test_weights_without_a_card_and_none_at_all_leave_colours_alone(tmp_path):
+    torch.save({"model": {}}, tmp_path / "official.pth")
+    for place in (tmp_path / "official.pth", tmp_path / "nowhere", None):
+        for colours in ({}, {"mean": (0.5,), "std": (0.25,)}):
+            asked = config(place, **colours)
+            assert with_its_colours(asked, (), None) == (asked, ())
+    assert (config(None).data.mean, config(None).data.std) == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def stop(folder, **facts):
+    """Let a run be one that was stopped after its first step, and say other things of it."""
+    folder.summary.unlink(missing_ok=True)
+    write_checkpoint(folder.last, read_checkpoint(folder.last) | {"step": 1} | facts)
+
+
+@pytest.fixture
+def tuned(encoder, tiny_shards, tmp_path, monkeypatch):
+    """A fine-tuning that was stopped after one step of two: its arguments and its folder."""
+    content = yaml.safe_load(Path("configs/finetune/demo.yaml").read_text())
+    del content["data"]["mean"], content["data"]["std"]
+    (tmp_path / "tune.yaml").write_text(yaml.safe_dump(content))
+    arguments = [
+        *("finetune", str(tmp_path / "tune.yaml"), f"--run_dir={tmp_path / 'tuned'}"),
+        *(f"--data.shards={tiny_shards([9, 7])}", "--data.val_shards=null"),
+        *("--data.num_labels=null", "--optim.epochs=1", "--optim.warmup_epochs=0"),
+        *("--training.global_batch_size=8", f"--encoder={encoder}", *TINY_MODEL),
+    ]
+    assert run(["shards", "index", arguments[3].partition("=")[2]]) == 0
+    assert run(arguments) == 0
+    folder = RunFolder(tmp_path / "tuned")
+    stop(folder)
+    monkeypatch.setenv("PATH", f"{write_programs(tmp_path / 'bin')}:{os.environ['PATH']}")
+    return arguments, folder
+
+
+def test_a_run_goes_on_without_its_encoder(tuned, encoder, tmp_path, capsys):
+    arguments, folder = tuned
+    content = yaml.safe_load(folder.config.read_text())
+    assert (content["data"]["mean"], content["data"]["std"]) == ([0.286], [0.353])
+    moved = encoder.rename(tmp_path / "moved")
+    for encoder_then in ([], [f"--encoder={moved}"]):
+        assert run(["submit", *arguments, *encoder_then, "--dry-run"]) == 0
+        assert run([*arguments, *encoder_then]) == 0
+        stop(folder)
+    assert yaml.safe_load(folder.config.read_text())["encoder"] == str(moved)
+    change(moved)
+    wrong = [*arguments, f"--encoder={moved}"]
+    assert run(wrong) == run(["submit", *wrong]) == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first == second
+    assert "the run began with encoder=" in first
+    shutil.rmtree(folder.last.parent)  # then it begins with the file that is there
+    assert run(wrong) == 0
+    assert read_checkpoint(folder.last)["encoder"] == fingerprint(config(moved))
+
+
+def test_a_run_of_an_earlier_release_learns_the_sum_of_its_encoder(tuned, encoder):
+    arguments, folder = tuned
+    stop(folder, encoder=None)
+    assert run(arguments) == 0
+    assert read_checkpoint(folder.last)["encoder"] == fingerprint(config(encoder))
