@@ -6,6 +6,7 @@ known offset and no tar is read from its start. The contract is in the top-level
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,6 +57,15 @@ class ShardSet:
             )
         shard = np.searchsorted(self.starts, ids, side="right") - 1
         return shard, ids - self.starts[shard]
+
+    def from_shard(self, shard: int) -> Iterator[int]:
+        """Yield the shards of a shard's set, itself first, then the next ones, round to before."""
+        yield shard
+        stops = np.cumsum(self.set_sizes or (len(self.counts),))
+        place = int(np.searchsorted(stops, shard, side="right"))
+        first = int(stops[place - 1]) if place else 0
+        yield from range(shard + 1, int(stops[place]))
+        yield from range(first, shard)
 
     def fingerprint(self) -> str:
         """Hash of names, counts, sizes and sets in order: the same for a copy elsewhere."""

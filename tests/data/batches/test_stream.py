@@ -9,7 +9,7 @@ from PIL import Image
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.open import open_shards
+from ssl_swin.data.open import join, open_shards
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.order.shares import EvaluationShares
 from ssl_swin.data.pixels.decode import Reading
@@ -89,10 +89,46 @@ def test_what_is_erased_is_of_the_sample_that_was_read(tiny_shards, num_workers)
     assert 0 < (found.sum(1) == 0).sum() < 9
 
 
-def test_a_shard_without_a_readable_image_stops_the_run(tiny_shards):
-    stream = stream_of(tiny_shards([2, 2], broken={2, 3}))
-    with pytest.raises(ShardError, match=r"tiny-000001.tar: none of its 2 images can be decoded"):
-        stream.__getitems__(Share(0, np.array([0, 3])))
+def test_a_shard_without_a_readable_image_takes_those_of_the_next(tiny_shards):
+    folder = tiny_shards([3, 2, 0, 4], broken={3, 4, 5})
+    stream = stream_of(folder, labels=Labels(10))
+    places = np.arange(9)
+    batch = stream.__getitems__(Share(0, places))
+    assert batch["index"].tolist() == [0, 1, 2, 6, 6, 6, 6, 7, 8]  # 3 and 4: of rows 0 and 1
+    assert batch["replaced"].tolist() == [-1, -1, -1, 3, 4, 5, -1, -1, -1]
+    assert batch["label"].tolist() == batch["index"].tolist()
+    for place, image in zip(batch["index"], batch["image"], strict=True):
+        assert (image[0].numpy() == pixels(folder, int(place))).all()
+    for place in reversed(places):  # never depends on what was found before, or by whom
+        alone = (stream_of(folder) if place % 2 else stream).__getitems__(Share(0, places[[place]]))
+        assert alone["index"].tolist() == [batch["index"][place]]
+
+
+def test_after_the_last_shard_comes_the_first_and_a_set_of_nothing_is_told(tiny_shards):
+    stream = stream_of(tiny_shards([2, 1, 2], broken={1, 3, 4}))
+    assert stream.__getitems__(Share(0, np.array([4])))["index"].tolist() == [0]
+    stream = stream_of(tiny_shards([2, 2], broken=range(4)))
+    message = r"tiny-000001.tar and the rest of its set: none of its 4 images can be decoded"
+    for _ in range(2):
+        with pytest.raises(ShardError, match=message):
+            stream.__getitems__(Share(0, np.array([3])))
+
+
+def test_a_stand_in_comes_from_the_same_set(tiny_shards):
+    good, bad = tiny_shards([2, 2]), tiny_shards([1, 2], broken={1, 2})
+    both = join([open_shards(str(folder)) for folder in (bad, good)])
+    stream = ImageStream(both, PLAIN, 28, 1)
+    assert stream.__getitems__(Share(0, np.array([1, 2, 3])))["index"].tolist() == [0, 0, 3]
+
+
+def test_a_stand_in_of_a_remote_shard_does_not_fetch_all_of_it(tiny_shards, tmp_path):
+    folder = tiny_shards([2, 30], broken={0, 1})
+    with serving(folder) as server:
+        shards = remote_set(server.url, cache_in(tmp_path))
+        stream = ImageStream(shards, PLAIN, 28, 1, Labels(10))
+        batch = stream.__getitems__(Share(0, np.array([0, 1])))
+        assert (batch["index"].tolist(), batch["label"].tolist()) == ([2, 3], [2, 3])
+        assert [path.exists() for path in shards.storage.paths] == [True, False]
 
 
 def test_a_bad_image_is_named_although_the_cache_is_full(tiny_shards, tmp_path):
