@@ -19,6 +19,7 @@ from ssl_swin.config.run import KINDS, LifeOptions
 from ssl_swin.errors import UserError
 
 T = TypeVar("T")
+_ALSO_WRITTEN = {"--classes-from": "--classes_from"}
 
 
 def call(name: str, function: Callable[..., int | None], words: list[str], **handed: Any) -> int:
@@ -160,6 +161,7 @@ class _Parser:
         """Return the values by name; refuse a word that is unknown, or does not fit."""
         import jsonargparse  # late, for speed
 
+        words = [_in_full(word) for word in words]
         for word in words:
             flag = word.partition("=")[0]
             if flag.startswith("--") and flag not in self.flags:
@@ -170,6 +172,11 @@ class _Parser:
         except jsonargparse.ArgumentError as error:
             raise UserError(_plainly(" ".join(str(error).split()))) from error
         return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+
+def _in_full(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return _ALSO_WRITTEN.get(flag, flag) + equals + value
 
 
 def _plainly(message: str) -> str:

@@ -17,7 +17,8 @@ from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import NetworkSizes, Sizes, check_labels, open_set, open_sets, order_of
+from ssl_swin.runs.sets import open_run_sets
+from ssl_swin.runs.sizes import NetworkSizes, Sizes, check_labels, order_of
 
 
 class Start(NamedTuple):
@@ -34,22 +35,21 @@ def find_start(config: RunConfig, resume_from: Path | None, given: Collection[st
 
     Raises:
         FinishedRun: If it is finished.
-        UserError: If shards or indexes are missing, or do not fit the batch and its lanes; or if
-            the folder holds another run, or one on other shards.
+        UserError: If shards or indexes are missing, or do not fit the batch and its lanes; if
+            classes differ; or if the folder holds another run, or one on other shards.
     """
     from ssl_swin.runs import resume  # late, for speed: it imports torch
 
-    sets, heldout = open_sets(config.data, index_missing=False), None
-    if config.data.val_shards is not None:
-        heldout = open_set(config.data, config.data.val_shards, index_missing=False)
+    sets = open_run_sets(config, index_missing=False)
     read = partial(resume.read_checkpoint, facts_only=True)
-    found = resume.find_start(config, join(sets).describe(), resume_from, given, read)
+    found = resume.find_start(config, join(sets.train).describe(), resume_from, given, read)
     root, summary = found.folder.root, found.folder.summary
     if summary.is_file():
         raise FinishedRun(f"{root} is finished: {summary}")
     here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
-    told = [f"{root} {here}", *found.told(), *check_labels(config, sets, heldout)]
-    return Start(found.config, order_of(found.config, sets), found.state is None, told)
+    told = [f"{root} {here}", *found.told(), *sets.said]
+    told += check_labels(config, sets.train, sets.heldout)
+    return Start(found.config, order_of(found.config, sets.train), found.state is None, told)
 
 
 def describe_world(sizes: Sizes, fewest: int) -> str:

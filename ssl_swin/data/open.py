@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_swin.data.shards.indexing import IndexedShard, index_shards
+from ssl_swin.data.shards.left_out import SECOND, LeftOut, add_up
+from ssl_swin.data.shards.listing import find_local_tars
 from ssl_swin.data.shards.local import open_local
 from ssl_swin.data.shards.making import making
-from ssl_swin.data.shards.names import expand, is_remote
+from ssl_swin.data.shards.names import is_remote
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, usable
 
@@ -30,12 +32,26 @@ def open_shards(
 
     Raises:
         ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
-            made, a tar changed since it was indexed, or the cache cannot be written to.
+            made, a tar changed since it was indexed, more images are in no sample than there are
+            samples, or the cache cannot be written to.
         Stopped: If the run is asked to stop while indexes are made.
     """
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):
-            return ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
+            shards = ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
+    else:
+        shards = _open_remote(pattern, cache_dir, cache_gb, index_missing, num_workers)
+    require_keys(shards.num_samples, shards.left_out, pattern)
+    return shards
+
+
+def _open_remote(
+    pattern: str,
+    cache_dir: Path | None,
+    cache_gb: float | None,
+    index_missing: bool,
+    num_workers: int,
+) -> ShardSet:
     # Imported late, for speed: fsspec takes longer than all that a local set needs.
     from ssl_swin.data.remote.cache import ShardCache
     from ssl_swin.data.remote.indexes import find_tars
@@ -60,18 +76,40 @@ def join(sets: Sequence[ShardSet]) -> ShardSet:
     return ShardSet(first.join(others), tuple(len(one.storage.paths) for one in sets))
 
 
-def index_anew(pattern: str, num_workers: int, cache_dir: Path | None) -> list[IndexedShard]:
+def require_keys(num_samples: int, left_out: LeftOut, where: str) -> None:
+    """Refuse a set whose names hold dots that were not meant to end a key.
+
+    Raises:
+        ShardError: If more images are further ones of a key than there are samples.
+    """
+    num, example = left_out.get(SECOND, (0, ""))
+    if num > num_samples:
+        raise ShardError(
+            f"{where}: {num} images are in none of the {num_samples} samples, {example!r} is one: "
+            "a key ends at the first dot of a name and has one image; rename them (cat.0.jpg to "
+            "cat_0.jpg) and pack them again, or let ssl-swin shards create do both"
+        )
+
+
+def index_anew(
+    pattern: str, num_workers: int, cache_dir: Path | None
+) -> tuple[list[IndexedShard], LeftOut]:
     """Write the index of every tar of a pattern; say what was found, in the pattern's order.
+
+    Returns what is in each tar, and what all of them and the pattern leave out.
 
     Raises:
         UserError: If `num_workers` is below 1.
         ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
     """
+    left_out: LeftOut = {}
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):
-            paths = expand(pattern)
+            paths, left_out = find_local_tars(pattern)
             with making(paths[0].parent, [], cache_dir):
-                return index_shards(paths, num_workers, cache_dir)
-    from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above
+                found = index_shards(paths, num_workers, cache_dir)
+    else:
+        from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above
 
-    return index_remote(pattern, num_workers, cache_dir)
+        found = index_remote(pattern, num_workers, cache_dir)
+    return found, add_up([left_out, *(shard.left_out for shard in found)])

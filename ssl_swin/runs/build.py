@@ -1,7 +1,7 @@
 """The composition root: the only file that turns a config into objects."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,15 +23,8 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import find_weights, load_into
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
-from ssl_swin.runs.sizes import (
-    Sizes,
-    check_labels,
-    count_steps,
-    labels_of,
-    open_set,
-    open_sets,
-    order_of,
-)
+from ssl_swin.runs.sets import RunSets, open_run_sets
+from ssl_swin.runs.sizes import Sizes, check_labels, count_steps, labels_of, order_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -63,15 +56,15 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    kind, sets = kind_of(config), open_sets(config.data)
-    shards = join(sets)
+    kind, opened = kind_of(config), open_run_sets(config)
+    sets, shards = opened.train, join(opened.train)
     start = find_start(config, shards.describe(), resume_from, given)
-    for line in start.told():
+    for line in (*start.told(), *opened.said):
         say(line)
     config = start.config
     data, training = config.data, config.training
-    heldout = _heldout(config)
-    for line in check_labels(config, sets, heldout.stream.shards if heldout else None):
+    heldout = _heldout(config, opened)
+    for line in check_labels(config, sets, opened.heldout):
         say(line)
     labels, places = labels_of(config), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
@@ -177,17 +170,14 @@ def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:
     )
 
 
-def _heldout(config: RunConfig) -> Heldout | None:
+def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
     data, img_size = config.data, config.model.img_size
-    if data.val_shards is None:
+    if sets.heldout is None:
         say("no data.val_shards: there will be no held-out measurement")
         return None
-    shards, transform = (
-        open_set(data, data.val_shards),
-        EvaluationTransform(img_size, data.crop_pct),
-    )
-    labels, in_chans = labels_of(config), len(data.mean)
-    stream = ImageStream(shards, transform, img_size, in_chans, labels, _reading(data))
+    transform, labels = EvaluationTransform(img_size, data.crop_pct), labels_of(config)
+    labels = labels and replace(labels, renumber=sets.heldout_renumber)
+    stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, _reading(data))
     return Heldout(stream, config.training.micro_batch_size)
 
 

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ssl_swin.data.pixels.formats import by_extension
-from ssl_swin.errors import ShardError, UserError
+from ssl_swin.data.shards.classes import CLASSES_NAME, parse_names
+from ssl_swin.errors import UserError
 from ssl_swin.files import replacing
 from ssl_swin.record.lines import read_json
+from ssl_swin.shard_tools.source import ImageFile
 
-ASSIGNMENT_NAME, CLASSES_NAME = "plan.json", "classes.json"
+ASSIGNMENT_NAME = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -69,60 +70,7 @@ class PackOptions:
             raise UserError(f"seed={self.seed} is negative; give 0 or more")
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """One image file to pack."""
-
-    name: str
-    """Path within the source folder, with forward slashes."""
-    num_bytes: int
-    label: int | None
-
-
 KeyedFile = tuple[str, ImageFile]  # with the key it gets in its shard
-
-
-def list_images(source: Path) -> tuple[list[ImageFile], list[str]]:
-    """Find the images of a folder, sorted by name, and the names of its classes, if it has any.
-
-    Hidden files are left out, links are followed.
-
-    Raises:
-        ShardError: If there are no images, or some stand beside the class folders.
-    """
-    found = sorted(_walk(source))
-    if not found:
-        kinds = ", ".join(sorted(by_extension()))
-        raise ShardError(f"source={source} holds no image; give a folder with {kinds} files")
-    inside = [name.partition("/")[0] if "/" in name else None for name, _ in found]
-    classes = sorted({name for name in inside if name is not None})
-    if classes and None in inside:
-        raise ShardError(
-            f"{inside.count(None)} images of source={source} stand beside class folders "
-            f"({classes[0]!r}), the first is {found[inside.index(None)][0]!r}; move them into a "
-            "class, or all images into one folder"
-        )
-    number = {None: None} | {name: place for place, name in enumerate(classes)}
-    files = [ImageFile(*each, number[kind]) for each, kind in zip(found, inside, strict=True)]
-    return files, classes
-
-
-def _walk(source: Path) -> list[tuple[str, int]]:
-    """Return name and size of every image file; each folder counts once, even if links go round."""
-    found, seen = [], set()
-    for folder, folders, names in os.walk(source, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(folder, name)
-            extension = name.rpartition(".")[2].lower()
-            if extension in by_extension() and not name.startswith(".") and path.is_file():
-                found.append((path.relative_to(source).as_posix(), path.stat().st_size))
-    return found
 
 
 def assign(files: Sequence[ImageFile], options: PackOptions) -> dict[str, list[KeyedFile]]:
@@ -158,7 +106,7 @@ def keep_assignment(
     """Write the assignment and the classes into `out`, or compare with what a stopped run wrote.
 
     Raises:
-        UserError: If the folder holds another assignment, or shards without one.
+        UserError: If the folder holds another assignment, other classes, or shards without one.
     """
     lines = "".join(f"{file.name}\0{file.num_bytes}\n" for file in files)
     listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
@@ -173,6 +121,13 @@ def keep_assignment(
                     f"out={out} was begun with {name}={kept.get(name)!r}, now it is {value!r}; "
                     "repeat the command as it was, or give another folder"
                 )
+        known = out / CLASSES_NAME
+        begun = parse_names(known.read_bytes(), str(known)) if known.exists() else ()
+        if begun != tuple(classes):
+            raise UserError(
+                f"out={out} was begun with the classes {list(begun)}, now they are "
+                f"{list(classes)}; repeat the command as it was, or give another folder"
+            )
         return
     strangers = sorted(other.name for other in out.glob("*.tar"))
     if strangers:

@@ -21,6 +21,7 @@ from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.remote.need import cache_line, least_cache_bytes
+from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
@@ -99,6 +100,8 @@ def doctor(settings: DoctorSettings) -> None:
     num_workers = settings.num_workers or cores
     cache_dir = None if settings.cache_dir is None else Path(settings.cache_dir)
     shards = open_shards(settings.data, cache_dir, settings.cache_gb)
+    for line in describe(shards.left_out, settings.data):
+        print(line)
     _tell_cache(shards, settings)
     img_size, interpolation = settings.img_size, settings.interpolation
     transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ssl_swin.data.open import index_anew
-from ssl_swin.data.shards.left_out import add_up, describe
+from ssl_swin.data.open import index_anew, require_keys
+from ssl_swin.data.shards.left_out import describe
 
 
 def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> None:
@@ -17,9 +17,14 @@ def index(shards: str, num_workers: int = 8, cache_dir: str | None = None) -> No
 
     Raises:
         UserError: If `num_workers` is below 1.
-        ShardError: If nothing matches, or a tar is cut off, compressed or otherwise damaged.
+        ShardError: If nothing matches, a tar is cut off, compressed or otherwise damaged, or more
+            images are in no sample than there are samples.
     """
-    found = index_anew(shards, num_workers, None if cache_dir is None else Path(cache_dir))
-    print(f"{sum(shard.num_samples for shard in found)} samples in {len(found)} shards")
-    for line in describe(add_up(shard.left_out for shard in found), shards):
+    found, left_out = index_anew(
+        shards, num_workers, None if cache_dir is None else Path(cache_dir)
+    )
+    num_samples = sum(shard.num_samples for shard in found)
+    print(f"{num_samples} samples in {len(found)} shards")
+    for line in describe(left_out, shards):
         print(line)
+    require_keys(num_samples, left_out, shards)

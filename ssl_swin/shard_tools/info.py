@@ -13,6 +13,7 @@ from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import open_image
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
+from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
@@ -52,6 +53,14 @@ def info(
     reading, few = Reading(max_pixels=max_pixels), min(sample, _NUM_LOOKED_AT)
     if warning := depth_warning(some_images(shard_set, few), reading):
         print(warning)
+    for line in describe(shard_set.left_out, shards):
+        print(line)
+    num_unknown = sum(entry.left_out is None for entry in shard_set.storage.entries)
+    if num_unknown:
+        print(
+            f"{num_unknown} shards were indexed by release 0.1, and what it left out is not known; "
+            f"ssl-swin shards index {shards} finds out"
+        )
 
 
 def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:

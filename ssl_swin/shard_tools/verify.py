@@ -11,6 +11,7 @@ from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.index_file import CLS_LABEL
+from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -45,6 +46,8 @@ def verify(
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
     shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
+    for line in describe(shard_set.left_out, shards):
+        print(line)
     reading = Reading(max_pixels=max_pixels)
     jobs = [(shard_set, shard, reading) for shard in range(len(shard_set.counts))]
     num_broken = 0

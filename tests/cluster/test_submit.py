@@ -11,9 +11,11 @@ import pytest
 from ssl_swin.__main__ import run
 from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.submit import clean
+from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.record.lines import append_line
 from tests.cluster.bin import write_programs
 from tests.data.remote.faulty import serving
+from tests.data.shards.tars import image_bytes, write_tar
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN = "configs/pretrain/demo.yaml"
@@ -161,6 +163,24 @@ def test_shards_without_an_index_are_refused(refused, tmp_path):
         path.unlink()
     words = ["--data.shards", tmp_path / "shards", "--run_dir", tmp_path / "run"]
     assert "ssl-swin shards index" in refused("pretrain", PRETRAIN, *words)
+
+
+def test_what_is_wrong_with_shards_is_said_or_refused_beforehand(refused, tmp_path, capsys):
+    for name, classes in (("train", ["a", "b"]), ("val", ["a", "c"])):
+        (tmp_path / name).mkdir()
+        image = image_bytes(0)
+        members = [(f"{i}.{kind}", image) for i in range(40) for kind in ("png", "seg.png")]
+        index_shards([write_tar(tmp_path / name / "x.tar", members)])
+        (tmp_path / name / "classes.json").write_text(json.dumps(classes))
+    shards = ["--data.shards", tmp_path / "train", "--data.num_labels", "null"]
+    words = [*shards, "--run_dir", tmp_path / "run", "--data.val_shards"]
+    said = refused("finetune", FINETUNE, *words, tmp_path / "val")
+    assert "other classes: 'b' only in " in said
+    assert "'c' only in " in said
+    assert submit("finetune", FINETUNE, *words, "null", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert f"left out of {tmp_path}/train: 40 images beside the plainly named one" in said
+    assert f"num_classes=10, and {tmp_path}/train names 2 classes" in said
 
 
 def test_an_encoder_that_is_not_there_is_refused(refused, tmp_path):

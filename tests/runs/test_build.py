@@ -1,5 +1,7 @@
+import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.errors import UserError
 from ssl_swin.models.masking import MASKS
@@ -174,3 +177,17 @@ def test_without_held_out_images_it_says_so(pretrain, capsys):
     data = replace(pretrain.data, val_shards=pretrain.data.shards)
     heldout = build(replace(pretrain, data=data)).datamodule.heldout
     assert (len(heldout.stream), heldout.batch_size) == (19, 3)
+
+
+def test_held_out_classes_in_another_order_are_mapped_by_name(finetune, tiny_shards, capsys):
+    names = [f"class {number}" for number in range(10)]
+    heldout = tiny_shards([10])
+    for folder, order in ((finetune.data.shards, names), (heldout, names[::-1])):
+        (Path(folder) / "classes.json").write_text(json.dumps(order))
+    data = replace(finetune.data, val_shards=str(heldout))
+    run = build(replace(finetune, data=data))
+    assert f"another order in {heldout}: they are mapped by name" in capsys.readouterr().out
+    share = Share(0, np.arange(10))
+    found = run.datamodule.heldout.stream.__getitems__(share)["label"]
+    assert found.tolist() == list(range(10))[::-1]
+    assert run.stream.__getitems__(share)["label"].tolist() == list(range(10))

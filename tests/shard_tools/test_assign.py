@@ -3,19 +3,15 @@ import itertools
 import pytest
 
 from ssl_swin.errors import UserError
-from ssl_swin.shard_tools.assign import PackOptions, assign, list_images
-
-
-def test_links_in_a_circle_end(source, packed_names):
-    (source / "dog" / "up").symlink_to(source)
-    assert [file.name for file in list_images(source)[0]] == packed_names
+from ssl_swin.shard_tools.assign import PackOptions, assign
+from ssl_swin.shard_tools.source import list_images
 
 
 @pytest.mark.parametrize("samples", [None, 1, 3])
 @pytest.mark.parametrize("num_bytes", [None, 1, 700])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_file_is_assigned_once_within_the_limits(source, samples, num_bytes, seed):
-    files, _ = list_images(source)
+    files = list_images(source).files
     shards = assign(files, PackOptions("a", samples, num_bytes, seed=seed))
     parts = [[file for _, file in part] for part in shards.values()]
     assert sorted(shards) == list(shards)
@@ -29,7 +25,7 @@ def test_every_file_is_assigned_once_within_the_limits(source, samples, num_byte
 
 
 def test_another_seed_is_another_order(source):
-    files, _ = list_images(source)
+    files = list_images(source).files
     first, again, other = (assign(files, PackOptions("a", 4, seed=seed)) for seed in (0, 0, 1))
     assert first == again != other
 

@@ -48,3 +48,13 @@ def test_one_limit_of_pixels_holds_in_all_tools(folder, capsys):
     with pytest.raises(ShardError, match="7 of 9 samples"):
         verify(str(folder), num_workers=1, max_pixels=220)
     assert looked_at == "9, 7 of them unreadable"
+
+
+def test_info_says_what_was_left_out_or_that_it_is_not_known(folder, capsys):
+    write_tar(folder / "train-000002.tar", [("x.png", image_bytes(0)), ("@eaDir/x.png", b"")])
+    info(str(folder))
+    printed = capsys.readouterr().out
+    assert f"left out of {folder}: 1 hidden, " in printed
+    assert "not known" not in printed
+    info("data/fashion-mnist-sample/test-*.tar")
+    assert "2 shards were indexed by release 0.1, and what it left" in capsys.readouterr().out

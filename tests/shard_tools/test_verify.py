@@ -72,3 +72,9 @@ def test_labels_are_described_and_held_against_the_classes_of_a_model(
     assert said in capsys.readouterr().out
     with pytest.raises(UserError, match=r"of 4 shards' images have no class .* 0 to 1"):
         verify(str(tmp_path), num_workers=1, label_field="kind", num_classes=2)
+
+
+def test_what_was_left_out_is_said(folder, capsys):
+    write_tar(folder / "train-000002.tar", [("x.png", image_bytes(0)), ("@eaDir/x.png", b"")])
+    verify(str(folder), num_workers=1)
+    assert f"left out of {folder}: 1 hidden, " in capsys.readouterr().out

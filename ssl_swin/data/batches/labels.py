@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from ssl_swin.data.shards.label_file import MISSING, UNUSABLE, parse_label
+from ssl_swin.data.shards.left_out import APART
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.draw import Purpose, permutation
@@ -24,10 +25,14 @@ class Labels:
     num_classes: int
     """Classes of the model, numbered from 0."""
     field: str = "label"
+    renumber: tuple[int, ...] | None = None
+    """The model's number of each class of the shards, where their order is another one."""
 
     def read(self, reader: ShardReader, shard: int, row: int) -> int:
         """Return one sample's label; ShardError if it has none, or no class of the model."""
         label = reader.label(shard, row, self.field)
+        if self.renumber is not None and label < len(self.renumber):
+            label = self.renumber[label]
         if not 0 <= label < self.num_classes:
             raise ShardError(
                 f"{reader.shards.storage.where(shard)}, sample {row}: label {label} is not a class "
@@ -62,7 +67,7 @@ class Labels:
             raise UserError(
                 f"{len(wrong)} of {len(label)} {name} images have no class of the model, which "
                 f"knows 0 to {self.num_classes - 1}: {name_labels(shards, label, wrong)}; "
-                f"{self._remedy(label)}"
+                f"{self._remedy(label)}{_hint(shards)}"
             )
         return label
 
@@ -78,6 +83,11 @@ class Labels:
                 "number them from 0"
             )
         return f"set num_classes to {usable.max() + 1} or more, or mend the shards"
+
+
+def _hint(shards: ShardSet) -> str:
+    num, example = shards.left_out.get(APART, (0, ""))
+    return f"; {num} {APART}, as {example!r}" if num else ""
 
 
 def name_labels(shards: ShardSet, label: np.ndarray, places: np.ndarray) -> str:

@@ -128,9 +128,7 @@ class ImageStream(Dataset):
             self._unreadable.add(place)
             num += count
         where = self.shards.storage.where(shard)
-        raise ShardError(
-            f"{where} and the rest of its set: none of its {num} images can be decoded"
-        )
+        raise ShardError(f"{where} and its set: none of its {num} images can be decoded")
 
     def _write(self, candidates: Iterator[tuple[Found, EncodedSample]], slot: np.ndarray) -> Found:
         """Write the pixels of the first readable sample, and return where it is."""

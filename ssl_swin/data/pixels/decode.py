@@ -1,6 +1,7 @@
 """The colours and the way up of an image as a person would expect to see it, by Pillow."""
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +77,8 @@ def naming_what_is_broken() -> Iterator[None]:
     except BROKEN as error:
         large = isinstance(error, Image.DecompressionBombError)
         hint = " (max_pixels admits larger ones)" if large else ""
-        raise UnreadableImage(f"{type(error).__name__}: {error}{hint}") from error
+        reason = re.sub(r"\s*'?<[^<>]* object at 0x[0-9a-f]+>'?", "", str(error))
+        raise UnreadableImage(f"{type(error).__name__}: {reason}{hint}") from error
 
 
 def open_within(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Image.Image:

@@ -26,8 +26,8 @@ class ImageFormat:
     """How the files of one format are named, recognised and opened.
 
     Attributes:
-        extensions: How their names end, lower case. A member of a tar that ends otherwise is no
-            image; a format without extensions is read where a file has the wrong name.
+        extensions: How their names end, lower case. A file that ends otherwise is no image; a
+            format without extensions is read where a file has the wrong name.
         lossless: Whether they keep every pixel. Where packing has to write an image again, it
             writes those as PNG and others as JPEG.
         recognises: Tells by the first bytes of a file, whatever its name.
@@ -43,13 +43,13 @@ class ImageFormat:
 
 # Pillow knows more formats; some of them start other programs.
 IMAGE_FORMATS: dict[str, ImageFormat] = {
-    "JPEG": ImageFormat(("jpg", "jpeg"), lossless=False),
-    "PNG": ImageFormat(("png",), lossless=True),
+    "JPEG": ImageFormat(("jpg", "jpeg", "jfif", "jpe"), lossless=False),
+    "PNG": ImageFormat(("png", "apng"), lossless=True),
     "WEBP": ImageFormat(("webp",), lossless=False),
     "TIFF": ImageFormat(("tif", "tiff"), lossless=True),
-    "BMP": ImageFormat((), lossless=True),
-    "GIF": ImageFormat((), lossless=True),
-    "PPM": ImageFormat((), lossless=True),
+    "BMP": ImageFormat(("bmp",), lossless=True),
+    "GIF": ImageFormat(("gif",), lossless=True),
+    "PPM": ImageFormat(("ppm", "pgm", "pbm", "pnm"), lossless=True),
 }
 
 

@@ -111,4 +111,6 @@ def _list(pattern: str, how: str, retry: Retry) -> list[str]:
         found = ask_filesystem(pattern, ask, retry)
     except NotThere:
         return []
-    return sorted(url for url in found if path_of(url).endswith(".tar"))
+    names = {url: path_of(url).rpartition("/")[2] for url in found}
+    # A Mac adds ._x.tar to each x.tar.
+    return sorted(u for u, name in names.items() if name.endswith(".tar") and name[:2] != "._")

@@ -19,6 +19,7 @@ from ssl_swin.data.remote.room import release
 from ssl_swin.data.remote.urls import beside, shown
 from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_beside, load_index
 from ssl_swin.data.shards.label_file import labels_beside, parse_labels, write_labels
+from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.one_maker import one_maker
@@ -39,6 +40,7 @@ class RemoteShards(Storage):
     paths: tuple[Path, ...]
     entries: tuple[Entry, ...]
     cache: ShardCache
+    left_out: LeftOut = field(default_factory=dict, init=False, repr=False)
     indexes: Indexes = field(default_factory=Indexes, init=False, repr=False)
     _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     """Inode of each shard's tar, once this process has found in it what the index says."""
@@ -116,6 +118,13 @@ class RemoteShards(Storage):
         """Write the label file beside the index in the cache."""
         place = labels_beside(index_beside(self.paths[shard]))
         self.cache.room.with_room(partial(write_labels, place, self.rows(shard), field, labels))
+
+    def read_beside(self, name: str) -> dict[str, bytes]:
+        """Return the files of a name in the folders of the tars, by their URLs."""
+        folders = {path.parent: url for path, url in zip(self.paths, self.urls, strict=True)}
+        urls = [beside(url, name) for url in folders.values()]
+        found = {shown(url): read_small(url, self.cache.retry) for url in urls}
+        return {url: content for url, content in found.items() if content is not None}
 
     def where(self, shard: int) -> str:
         """Return the URL of a shard, as it may be printed."""

@@ -13,12 +13,16 @@ LeftOut = dict[str, tuple[int, str]]
 
 HIDDEN = "hidden, or in folders such as @eaDir and __MACOSX"
 LINK = "symbolic links, or hard links to no other file of the tar"
+DANGLING = "links that lead nowhere"
 NO_FILE = "neither a file nor a folder"
 NO_EXTENSION = "files without an extension"
+NOT_AN_IMAGE = "files without an image's extension"
 NO_IMAGE = "keys without an image"
 SECOND = "further images of a key, which ends at the first dot of a name"
 BESIDE = "images beside the plainly named one of their key"
 APART = "labels not next to their image (tar --sort=name puts them there)"
+UNREADABLE = "files that cannot be read"
+AGAIN = "in the set already, under another name"
 
 _LONGEST_NAME = 100
 

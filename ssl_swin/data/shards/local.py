@@ -21,9 +21,10 @@ from ssl_swin.data.shards.index_file import (
     read_entry,
 )
 from ssl_swin.data.shards.label_file import labels_beside, parse_labels, write_labels
+from ssl_swin.data.shards.left_out import LeftOut, add_up
+from ssl_swin.data.shards.listing import find_local_tars
 from ssl_swin.data.shards.making import make_indexes, without_index
 from ssl_swin.data.shards.manifest import Entry, known_entries
-from ssl_swin.data.shards.names import expand
 from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
@@ -114,6 +115,7 @@ class LocalShards(Storage):
     entries: tuple[Entry, ...]
     cache_dir: Path | None = None
     """Root of the cache of indexes for folders that cannot be written to."""
+    left_out: LeftOut = field(default_factory=dict, repr=False)
     files: LocalFiles = field(default_factory=LocalFiles, repr=False)
     indexes: Indexes = field(default_factory=Indexes, repr=False)
     _checked: dict[int, int] = field(default_factory=dict, init=False, repr=False)
@@ -173,6 +175,14 @@ class LocalShards(Storage):
         folders = path.parent, cache_folder(path.parent, self.cache_dir)
         return [labels_beside(index_beside(one / path.name)) for one in folders if one is not None]
 
+    def read_beside(self, name: str) -> dict[str, bytes]:
+        """Return the files of a name in the folders of the tars, by their paths."""
+        found = {}
+        for folder in dict.fromkeys(os.path.split(path)[0] for path in self.paths):
+            with suppress(FileNotFoundError):
+                found[os.path.join(folder, name)] = Path(folder, name).read_bytes()
+        return found
+
     def where(self, shard: int) -> str:
         """Return the path of a shard."""
         return str(self.paths[shard])
@@ -191,11 +201,12 @@ class LocalShards(Storage):
         """Return these tars and, after them, those of others."""
         paths = sum((one.paths for one in others), self.paths)
         entries = sum((one.entries for one in others), self.entries)
-        return type(self)(paths, entries, self.cache_dir)
+        left_out = add_up([self.left_out, *(one.left_out for one in others)])
+        return type(self)(paths, entries, self.cache_dir, left_out)
 
     def impatient(self) -> "LocalShards":
         """Return the same tars, opened anew."""
-        return LocalShards(self.paths, self.entries, self.cache_dir)
+        return LocalShards(self.paths, self.entries, self.cache_dir, self.left_out)
 
     def bring(self, num_samples: int) -> int:
         """Return the number of shards: all are here."""
@@ -217,7 +228,7 @@ def open_local(
     pattern: str, cache_dir: Path | None, index_missing: bool, num_workers: int
 ) -> LocalShards:
     """Find the tars of a local pattern and what is known of each; see `open_shards`."""
-    paths = tuple(expand(pattern))
+    paths, left_out = find_local_tars(pattern)
     known = known_entries(paths, cache_dir)
     unknown = [path for path in paths if path not in known]
     missing = without_index(unknown, cache_dir)
@@ -233,4 +244,4 @@ def open_local(
     known |= {path: read_entry(index_path(path, cache_dir)) for path in unknown}
     for path in paths[:_CHECKED_AT_OPEN]:
         check_size(path, known[path].num_bytes)
-    return LocalShards(paths, tuple(known[path] for path in paths), cache_dir)
+    return LocalShards(paths, tuple(known[path] for path in paths), cache_dir, left_out)

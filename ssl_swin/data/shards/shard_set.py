@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ssl_swin.data.shards.left_out import LeftOut, add_up
 from ssl_swin.data.shards.storage import Storage
 
 
@@ -38,6 +39,11 @@ class ShardSet:
     def starts(self) -> np.ndarray:
         """int64 (num_shards + 1,): id of each shard's first sample; the last is the total."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.counts, dtype=np.int64)])
+
+    @cached_property
+    def left_out(self) -> LeftOut:
+        """What is in no sample, of all tars and beside them, as far as it is known."""
+        return add_up([self.storage.left_out, *(one.left_out for one in self.storage.entries)])
 
     @property
     def num_samples(self) -> int:

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.manifest import Entry
 
 NeededAt = Callable[[int], tuple[list[int], int]]
@@ -34,7 +35,9 @@ class Storage(ABC):
     paths: tuple[Path, ...]
     """The tars; of remote ones, their places in the cache of this machine."""
     entries: tuple[Entry, ...]
-    """What is known of each tar: samples, bytes, perhaps a hash."""
+    """What is known of each tar: samples, bytes, perhaps a hash, what is in no sample."""
+    left_out: LeftOut
+    """What the set's pattern names beside its tars."""
     num_cheap_reads: ClassVar[int]
     """Most samples of which a report reads all; of a larger set it reads some."""
     request_bytes: ClassVar[int | None]
@@ -76,6 +79,14 @@ class Storage(ABC):
     @abstractmethod
     def keep_labels(self, shard: int, field: str, labels: np.ndarray) -> None:
         """Write the label file of a shard, where that is possible; else they are read again."""
+
+    @abstractmethod
+    def read_beside(self, name: str) -> dict[str, bytes]:
+        """Return the files of a name in the folders of the tars, by their paths or URLs.
+
+        Raises:
+            RemoteError: If one is there and does not come.
+        """
 
     @abstractmethod
     def where(self, shard: int) -> str:

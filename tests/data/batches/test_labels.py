@@ -68,3 +68,9 @@ def test_all_labels_of_many_shards_are_in_the_order_of_the_set(tmp_path):
     shards = open_shards(str(tmp_path))
     assert Labels(10).check(shards, "x") is None
     assert all_labels(shards, "label").tolist() == [place % 10 for place in range(60)]
+
+
+def test_classes_in_another_order_are_renumbered(tiny_shards):
+    reader = ShardReader(open_shards(str(tiny_shards([4]))))
+    labels = Labels(10, renumber=(2, 0, 1))
+    assert [labels.read(reader, 0, row) for row in range(4)] == [2, 0, 1, 3]

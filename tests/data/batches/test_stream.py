@@ -108,7 +108,7 @@ def test_after_the_last_shard_comes_the_first_and_a_set_of_nothing_is_told(tiny_
     stream = stream_of(tiny_shards([2, 1, 2], broken={1, 3, 4}))
     assert stream.__getitems__(Share(0, np.array([4])))["index"].tolist() == [0]
     stream = stream_of(tiny_shards([2, 2], broken=range(4)))
-    message = r"tiny-000001.tar and the rest of its set: none of its 4 images can be decoded"
+    message = r"tiny-000001.tar and its set: none of its 4 images can be decoded"
     for _ in range(2):
         with pytest.raises(ShardError, match=message):
             stream.__getitems__(Share(0, np.array([3])))

@@ -109,9 +109,16 @@ def test_a_format_that_pillow_knows_is_one_line_too(monkeypatch):
 
 
 def test_the_images_of_the_shard_contract_are_in_the_table():
-    assert set(by_extension()) == {"jpg", "jpeg", "png", "webp", "tif", "tiff"}
-    lossless = {name for name, kind in by_extension().items() if kind.lossless}
-    assert lossless == {"png", "tif", "tiff"}
+    lossy = {"jpg", "jpeg", "jfif", "jpe", "webp"}
+    lossless = {"png", "apng", "tif", "tiff", "bmp", "gif", "ppm", "pgm", "pbm", "pnm"}
+    assert set(by_extension()) == lossy | lossless
+    assert {name for name, kind in by_extension().items() if kind.lossless} == lossless
+
+
+def test_a_format_that_is_read_has_its_extensions_in_the_table():
+    for extension, kind in Image.registered_extensions().items():
+        if kind in IMAGE_FORMATS and extension != ".pfm":  # fractions, which are not read
+            assert extension[1:] in IMAGE_FORMATS[kind].extensions
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "PPM"])

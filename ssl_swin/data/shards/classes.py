@@ -1,0 +1,96 @@
+"""The names of a set's classes, `classes.json` beside its tars: read, and held against others.
+
+A label is a number; what it means stands here, and nowhere in a tar.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import ShardError
+
+CLASSES_NAME = "classes.json"
+_MOST_LISTED = 5
+Names = tuple[str, ...]
+"""The place of a name is the number of its class."""
+
+
+def names_of(shards: ShardSet) -> Names | None:
+    """Read the names of a set's classes; None if there are none beside its tars.
+
+    Raises:
+        ShardError: If the file is damaged, or the folders of the set have different ones.
+    """
+    found = {
+        where: parse_names(content, where)
+        for where, content in shards.storage.read_beside(CLASSES_NAME).items()
+    }
+    if len(set(found.values())) > 1:
+        first = next(iter(found))
+        other = next(where for where in found if found[where] != found[first])
+        raise ShardError(
+            f"{first} and {other} are beside the tars of one set, and differ; pack them with the "
+            "same --classes, or give the folders as sets of their own"
+        )
+    return next(iter(found.values()), None)
+
+
+def parse_names(content: bytes, where: str) -> Names:
+    """Read a `classes.json`, which errors call `where`.
+
+    Raises:
+        ShardError: If it is no list of names, each there once.
+    """
+    try:
+        names = json.loads(content)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ShardError(f"{where} is no list of class names; write it as JSON, or move it away")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ShardError(f"{where} names the class {twice!r} twice; a number has one name")
+    return tuple(names)
+
+
+def renumber(names: Names, known: Names, where: str, known_where: str) -> tuple[int, ...] | None:
+    """Return the number that each class of `names` has among the `known`; None if all agree.
+
+    Raises:
+        ShardError: If one of them has a class that the other has not.
+    """
+    if names == known:
+        return None
+    extra, missing = sorted(set(names) - set(known)), sorted(set(known) - set(names))
+    if extra or missing:
+        parts = [f"{_listed(missing)} only in {known_where}"] if missing else []
+        parts += [f"{_listed(extra)} only in {where}"] if extra else []
+        pairs = alike([*extra, *missing])
+        spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
+        raise ShardError(
+            f"the sets have other classes: {' and '.join(parts)}{spelled}; pack {where} again with "
+            f"ssl-swin shards create --classes-from {known_where}"
+        )
+    return tuple(known.index(name) for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(map(repr, names[:_MOST_LISTED])) + more
+
+
+def alike(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of names that may be two spellings of one thing, such as Bird and bird."""
+    first: dict[str, str] = {}
+    return [
+        (first[_plain(name)], name)
+        for name in sorted(set(names))
+        if first.setdefault(_plain(name), name) != name
+    ]
+
+
+def _plain(name: str) -> str:
+    """Return a name without case, and without what parts its words."""
+    return re.sub(r"[\s_.-]+", "", unicodedata.normalize("NFKC", name).casefold())

@@ -1,0 +1,91 @@
+"""The shard sets of a run, opened together: what they leave out, and whether their classes agree.
+
+Imports no torch: `submit` opens them, too.
+"""
+
+from dataclasses import dataclass
+
+from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.data.shards.classes import Names, alike, names_of, renumber
+from ssl_swin.data.shards.left_out import describe
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import UserError
+from ssl_swin.runs.sizes import open_set, open_sets
+
+
+@dataclass(frozen=True)
+class RunSets:
+    """What a run trains on, and what it is measured on."""
+
+    train: list[ShardSet]
+    heldout: ShardSet | None
+    heldout_renumber: tuple[int, ...] | None
+    """The number in training of each class of the held-out set; None if it is the same one."""
+    said: list[str]
+    """What whoever starts the run must know of them, line by line."""
+
+
+def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
+    """Open the sets of a run and hold them against one another.
+
+    Raises:
+        ShardError: If shards are missing, an index is and may not be made, or classes differ.
+        UserError: If there is no held-out image.
+    """
+    data = config.data
+    train, heldout = open_sets(data, index_missing), None
+    sets = dict(zip(data.patterns, train, strict=True))
+    if data.val_shards is not None:
+        heldout = open_set(data, data.val_shards, index_missing)
+        sets[data.val_shards] = heldout
+    said = [line for where, one in sets.items() for line in describe(one.left_out, where)]
+    if heldout is not None and not heldout.num_samples:
+        raise UserError(
+            f"data.val_shards={data.val_shards} holds no image; give others, or null for no "
+            f"held-out measurement{''.join(f' ({line})' for line in said)}"
+        )
+    if not isinstance(config, FinetuneConfig):
+        return RunSets(train, heldout, None, said)
+    found = {where: names_of(one) for where, one in sets.items()}
+    named = {where: names for where, names in found.items() if names is not None}
+    said += _describe_classes(config, list(found), named)
+    order = _compare_classes(named, data.val_shards)
+    if order is not None:
+        said.append(f"classes are in another order in {data.val_shards}: they are mapped by name")
+    return RunSets(train, heldout, order, said)
+
+
+def _describe_classes(
+    config: FinetuneConfig, patterns: list[str], named: dict[str, Names]
+) -> list[str]:
+    said = [
+        f"warning: the classes {one!r} and {other!r} of {where} may be one thing"
+        for where, names in named.items()
+        for one, other in alike(names)
+    ]
+    nameless = [where for where in patterns if where not in named]
+    if nameless and len(patterns) > 1:
+        said.append(
+            f"no classes.json beside {' or '.join(nameless)}: the sets are taken to number their "
+            "classes alike"
+        )
+    said += [
+        f"warning: num_classes={config.num_classes}, and {where} names {len(names)} classes"
+        for where, names in named.items()
+        if len(names) != config.num_classes
+    ]
+    return said
+
+
+def _compare_classes(named: dict[str, Names], heldout: str | None) -> tuple[int, ...] | None:
+    """Refuse sets of other classes; return how those of the held-out set are renumbered."""
+    order = None
+    for where, names in named.items():
+        first = next(iter(named))
+        order = renumber(names, named[first], where, first)
+        if order is not None and where != heldout:
+            raise UserError(
+                f"{where} has the classes of {first} in another order; pack it again with "
+                f"ssl-swin shards create --classes-from {first}"
+            )
+    return order
