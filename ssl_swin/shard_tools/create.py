@@ -82,10 +82,8 @@ def create(
         classes_from: Shards whose classes these are, too: those to train on, for held-out images.
 
     Raises:
-        UserError: If an option is out of range, `out` holds something else, or a folder cannot be
-            listed.
-        ShardError: If the source has no images, images of other classes, or too many that cannot be
-            read.
+        UserError: If an option is out of range, `out` is another's, or a folder cannot be listed.
+        ShardError: If the source has no images, other classes, or too much that cannot be read.
     """
     if not 0 <= max_bad_share <= 1:
         raise UserError(f"max_bad_share={max_bad_share} is no share; give 0 to 1")
@@ -120,7 +118,9 @@ def _names(file: Path | None, shards: str | None) -> Names | None:
         return names
     if file is None:
         return None
-    lines = map(str.strip, file.read_text(encoding="utf-8-sig").splitlines())
+    with usable(f"classes={file}"):
+        text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
+    lines = map(str.strip, text.splitlines())
     names = tuple(line for line in lines if line)
     if not names or len(set(names)) < len(names):
         raise UserError(f"classes={file} must hold one name a line, each of them once")

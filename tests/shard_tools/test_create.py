@@ -310,6 +310,8 @@ def test_a_held_out_set_has_the_numbers_of_the_training_set(folders, tmp_path, h
 
 def test_classes_that_do_not_fit_are_refused(folders, tmp_path):
     names, out = tmp_path / "names.txt", tmp_path / "out"
+    with pytest.raises(UserError, match=r"classes=.*names\.txt: No such file"):
+        pack(folders / "val", out, classes=names)
     names.write_text("ant\nant\n")
     with pytest.raises(UserError, match="one name a line, each of them once"):
         pack(folders / "val", out, classes=names)

@@ -114,5 +114,5 @@ def test_indexing_anew_waits_for_others_and_replaces(tmp_path):
     folder = numbered_tars(tmp_path, [3] * 2)
     open_shards(str(folder))
     before = {path: path.stat().st_ino for path in folder.glob("*.npy")}
-    assert [one.num_samples for one in index_anew(str(folder), 2, None)] == [3, 3]
+    assert [one.num_samples for one in index_anew(str(folder), 2, None)[0]] == [3, 3]
     assert all(path.stat().st_ino != inode for path, inode in before.items())
