@@ -119,6 +119,8 @@ def effects(shards, other):
         "data.cache_dir": Effect("cache", lambda seen: str(seen.opened[0][1])),
         "data.cache_gb": Effect(2.5, lambda seen: seen.opened[0][2]),
         "data.max_pixels": Effect(10**6, at("run.stream.renderer.reading.max_pixels")),
+        "data.black": Effect(9.0, at("run.stream.renderer.reading.black")),
+        "data.white": Effect(1023.0, at("run.stream.renderer.reading.white")),
         "data.label_field": Effect("kind", at("run.stream.labels.field")),
         "data.num_labels": Effect(30, at("run.order.num_samples")),
         "data.rand_augment": Effect("rand-m1", at(f"{transform}.rand_augment")),

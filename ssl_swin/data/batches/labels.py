@@ -1,17 +1,22 @@
 """The classes of samples: read, all checked before a run starts, and a part balanced over them."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from ssl_swin.data.shards.label_file import MISSING, UNUSABLE, parse_label
 from ssl_swin.data.shards.left_out import APART
+from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.draw import Purpose, permutation
 from ssl_swin.errors import ShardError, UserError
+
+Answer = TypeVar("Answer")
 
 _NUM_THREADS = 8
 _MOST_REQUESTS = 10_000  # for the labels of a remote set that has no label files: minutes
@@ -110,23 +115,38 @@ def num_requests(shards: ShardSet, field: str) -> int:
     smallest = shards.storage.request_bytes
     if smallest is None:
         return 0
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        kept = pool.map(partial(_kept, shards, field), range(len(shards.counts)))
-        missing = [shard for shard, found in enumerate(kept) if found is None]
+    kept = _each(partial(_kept, shards, field), shards)
+    missing = [shard for shard, found in enumerate(kept) if found is None]
     return sum(int(min(shards.counts[s], shards.bytes[s] // smallest + 1)) for s in missing)
 
 
 def all_labels(shards: ShardSet, field: str) -> np.ndarray:
     """Return the label of every sample, or `MISSING` or `UNUSABLE`, int64 (num_samples,).
 
-    They are read in parallel and kept in the label files. No image is read; but of a remote set
-    with many labels and no label files whole tars come into the cache, which is faster.
+    One process of all that ask reads them, in parallel, and they are kept in the label files. No
+    image is read; but of a remote set with many labels and no label files whole tars come into the
+    cache, which is faster.
     """
     whole = num_requests(shards, field) > _MOST_REQUESTS
-    read = partial(_labels_of, shards, field, whole)
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        parts = list(pool.map(read, range(len(shards.counts))))
+    parts = _each(partial(_kept, shards, field), shards)
+    missing = [shard for shard, found in enumerate(parts) if found is None]
+    if missing:
+        progress = partial(_progress, shards, field, missing)
+        with one_maker(shards.storage.label_lock(missing[0]), progress):
+            parts = _each(partial(_labels_of, shards, field, whole), shards)
     return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _each(function: Callable[[int], Answer], shards: ShardSet) -> list[Answer]:
+    """Call a function on every shard, in threads."""
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        return list(pool.map(function, range(len(shards.counts))))
+
+
+def _progress(shards: ShardSet, field: str, missing: Sequence[int]) -> str:
+    """Say how far another process is."""
+    num = sum(shards.storage.kept_labels(shard, field) is not None for shard in missing)
+    return f"the labels of {num} of {len(missing)} shards are read"
 
 
 def _kept(shards: ShardSet, field: str, shard: int) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from ssl_swin.data.remote.indexes import fetch_index
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.remote.urls import beside, shown
 from ssl_swin.data.shards.index_file import Indexes, check_rows, entry_of, index_beside, load_index
-from ssl_swin.data.shards.label_file import labels_beside, parse_labels, write_labels
+from ssl_swin.data.shards.label_file import LABEL_LOCK, labels_beside, parse_labels, write_labels
 from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
@@ -125,6 +125,10 @@ class RemoteShards(Storage):
         urls = [beside(url, name) for url in folders.values()]
         found = {shown(url): read_small(url, self.cache.retry) for url in urls}
         return {url: content for url, content in found.items() if content is not None}
+
+    def label_lock(self, shard: int) -> Path:
+        """Return a file in the tar's folder of the cache."""
+        return self.paths[shard].with_name(LABEL_LOCK)
 
     def where(self, shard: int) -> str:
         """Return the URL of a shard, as it may be printed."""

@@ -15,6 +15,7 @@ from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.files import replacing
 
 MISSING, UNUSABLE = -1, -2  # in place of a class: no label, or one that is no number of 0 or more
+LABEL_LOCK = ".labels.lock"
 LONGEST_CLS = 64  # bytes; a longer text is no class number
 _MAGIC = b"labels 1"
 _NUM_HEAD_BYTES = len(_MAGIC) + 12

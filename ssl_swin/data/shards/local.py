@@ -20,7 +20,7 @@ from ssl_swin.data.shards.index_file import (
     load_index,
     read_entry,
 )
-from ssl_swin.data.shards.label_file import labels_beside, parse_labels, write_labels
+from ssl_swin.data.shards.label_file import LABEL_LOCK, labels_beside, parse_labels, write_labels
 from ssl_swin.data.shards.left_out import LeftOut, add_up
 from ssl_swin.data.shards.listing import find_local_tars
 from ssl_swin.data.shards.making import make_indexes, without_index
@@ -29,7 +29,7 @@ from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
-from ssl_swin.data.shards.user_cache import cache_folder
+from ssl_swin.data.shards.user_cache import cache_folder, may
 from ssl_swin.errors import ShardError
 
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -169,6 +169,11 @@ class LocalShards(Storage):
             with suppress(OSError):
                 write_labels(place, self.rows(shard), field, labels)
                 return
+
+    def label_lock(self, shard: int) -> Path:
+        """Return a file beside the label file, wherever that can be written."""
+        folders = [place.parent for place in self._label_places(shard)]
+        return next((one for one in folders if may(one, os.W_OK)), folders[-1]) / LABEL_LOCK
 
     def _label_places(self, shard: int) -> list[Path]:
         path = self.paths[shard]

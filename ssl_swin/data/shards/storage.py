@@ -89,6 +89,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def label_lock(self, shard: int) -> Path:
+        """Return the file that whoever reads the labels of a shard and those after it locks."""
+
+    @abstractmethod
     def where(self, shard: int) -> str:
         """Return the path or the URL of a shard, for people to read."""
 

@@ -1,5 +1,7 @@
 """Classes: read and checked, and a part of a set that is balanced over them."""
 
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,35 @@ def test_classes_in_another_order_are_renumbered(tiny_shards):
     reader = ShardReader(open_shards(str(tiny_shards([4]))))
     labels = Labels(10, renumber=(2, 0, 1))
     assert [labels.read(reader, 0, row) for row in range(4)] == [2, 0, 1, 3]
+
+
+def _read_labels(folder, results):
+    shards, num_read = open_shards(folder), []
+    real = type(shards.storage).read_pieces
+
+    def counted(storage, shard, places):
+        num_read.append(len(places))
+        return real(storage, shard, places)
+
+    type(shards.storage).read_pieces = counted
+    results.put((all_labels(shards, "label").tolist(), sum(num_read)))
+
+
+def test_of_many_processes_one_reads_the_labels_of_an_older_index(tmp_path):
+    for shard in range(8):
+        write_tar(tmp_path / f"{shard}.tar", samples(5, first=5 * shard))
+    open_shards(str(tmp_path))
+    for path in tmp_path.glob("*.labels"):
+        path.unlink()
+    context = get_context("forkserver")
+    results = context.SimpleQueue()
+    arguments = str(tmp_path), results
+    processes = [context.Process(target=_read_labels, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    assert all(labels == [place % 10 for place in range(40)] for labels, _ in found)
+    assert sum(num for _, num in found) == 40
+    assert not list(tmp_path.glob(".*"))

@@ -72,7 +72,7 @@ def test_without_locks_the_work_is_shared_and_no_index_is_replaced(tmp_path, mon
     assert shards.counts.tolist() == [3] * NUM
     ((there, inode),) = seen
     assert there.stat().st_ino == inode
-    assert len(list(folder.iterdir())) == 2 * NUM + 1
+    assert len(list(folder.iterdir())) == 3 * NUM + 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
