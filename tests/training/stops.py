@@ -186,28 +186,28 @@ def wait_for_the_next_life(run: Path, _rank: int) -> None:
     at_step(5, wait)
 
 
+def reading(read: Callable[[Path], Any]) -> None:
+    from ssl_swin.runs import build
+
+    build.find_start = partial(build.find_start, read=read)  # type: ignore[assignment]
+
+
 def read_the_previous_one(rank: int) -> None:
     """On rank 1 alone: as if the checkpoint had been replaced between two reads."""
     if rank == 1:
-        from ssl_swin.runs import resume
-
-        read = resume.read_checkpoint
-        resume.read_checkpoint = lambda path: read(path.with_name("previous.ckpt"))
+        reading(lambda path: checkpoint_file.read_checkpoint(path.with_name("previous.ckpt")))
 
 
 def read_a_damaged_one(rank: int) -> None:
     """On rank 0 alone, which then passes the last checkpoint over."""
     if rank == 0:
-        from ssl_swin.runs import resume
-
-        read = resume.read_checkpoint
 
         def read_all_but_the_last(path: Path) -> Any:
             if path.name == "last.ckpt":
                 raise checkpoint_file.DamagedCheckpoint(f"{path} cannot be read here")
-            return read(path)
+            return checkpoint_file.read_checkpoint(path)
 
-        resume.read_checkpoint = read_all_but_the_last
+        reading(read_all_but_the_last)
 
 
 def not_finite_in(steps: set[int], rank: int) -> None:
