@@ -6,21 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning import Callback
 
 from ssl_swin.errors import UserError
 from ssl_swin.training.trainer import PRECISION, Hardware, end_others, limit_threads, make_trainer
 from tests.training.tiny import fit, learner
-
-
-@pytest.mark.filterwarnings("ignore:The `srun` command is available")  # where SLURM is installed
-def test_what_we_override_in_lightning_is_still_there():
-    plain = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    assert callable(plain._signal_connector.register_signal_handlers)
-    assert callable(plain.fit_loop.epoch_loop._broadcast_sigterm_tensor)
-    assert callable(plain.precision_plugin.val_step_context)
-    assert callable(DDPStrategy.block_backward_sync)
 
 
 def test_lightning_leaves_signals_to_us():
