@@ -44,7 +44,7 @@ def require_record(folder: RunFolder) -> None:
     if saved := last_step(folder):
         raise MachineError(
             f"{folder.checkpoints} names a checkpoint of step {saved}, and {folder.last} is not "
-            "there; once it is back, the same command goes on"
+            "there; once it is back, the same command goes on, and another run_dir begins anew"
         )
     if is_known(folder):
         return

@@ -77,6 +77,8 @@ def run(
             require_record(folder)
             with _storage_to_blame(folder):
                 built = build(config, resume_from, given)
+        except signals.Stopped:
+            raise
         except Exception as error:
             note_failed_start(folder, error)
             raise

@@ -1,7 +1,6 @@
 """Claims a run folder for one life, and writes down when that life begins and why it ends."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -52,8 +51,8 @@ def _note(folder: RunFolder, end: dict[str, Any]) -> None:
     try:
         node_too = {} if node is None else {"node": node}
         append_line(folder.ends, end | node_too, make_folder=False)
-    except OSError as failed:
-        print(f"not written down ({failed}): {end}", file=sys.stderr, flush=True)
+    except OSError as error:
+        print(f"warning: why this life ended cannot be written down: {error}", flush=True)
 
 
 class LifeRecord(Callback):

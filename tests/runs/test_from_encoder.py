@@ -151,7 +151,9 @@ def test_a_run_goes_on_without_its_encoder(tuned, encoder, tmp_path, capsys):
     first, second = capsys.readouterr().err.splitlines()[-2:]
     assert first == second
     assert "the run began with encoder=" in first
-    shutil.rmtree(folder.last.parent)  # then it begins with the file that is there
+    shutil.rmtree(folder.last.parent)
+    assert run(wrong) == 1  # its storage is away
+    folder.checkpoints.unlink()  # it begins with the file that is there
     assert run(wrong) == 0
     assert read_checkpoint(folder.last)["encoder"] == fingerprint(config(moved))
 

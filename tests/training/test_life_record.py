@@ -120,4 +120,4 @@ def test_an_end_that_cannot_be_written_down_stands(folder, capsys):
     fit(learner(), 1, kept)
     folder.ends.mkdir()
     assert kept.end("signal SIGUSR1", 75) == 75
-    assert "not written down" in capsys.readouterr().err
+    assert "cannot be written down" in capsys.readouterr().out
