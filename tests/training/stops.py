@@ -16,6 +16,7 @@ import torch
 
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.record.lines import read_lines
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import checkpoint_file, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
@@ -189,25 +190,34 @@ def wait_for_the_next_life(run: Path, _rank: int) -> None:
 def read_the_previous_one(rank: int) -> None:
     """On rank 1 alone: as if the checkpoint had been replaced between two reads."""
     if rank == 1:
+        read_by(lambda path: checkpoint_file.read_checkpoint(path.with_name("previous.ckpt")))
+
+
+def read_by(read: Callable[[Path], Any]) -> None:
+    """Find the start of a run by this function in the place of `read_checkpoint`."""
+    from ssl_swin.runs import build
+
+    build.find_start = partial(build.find_start, read=read)  # type: ignore[assignment]
+
+
+def find_no_run(rank: int) -> None:
+    """On rank 1 alone: as if the run folder's file system were not mounted on its node."""
+    if rank == 1:
         from ssl_swin.runs import resume
 
-        read = resume.read_checkpoint
-        resume.read_checkpoint = lambda path: read(path.with_name("previous.ckpt"))
+        resume.RunFolder = lambda root: RunFolder(root / "mount-point")  # type: ignore[assignment]
 
 
 def read_a_damaged_one(rank: int) -> None:
     """On rank 0 alone, which then passes the last checkpoint over."""
+
+    def read_all_but_the_last(path: Path) -> Any:
+        if path.name == "last.ckpt":
+            raise checkpoint_file.DamagedCheckpoint(f"{path} cannot be read here")
+        return checkpoint_file.read_checkpoint(path)
+
     if rank == 0:
-        from ssl_swin.runs import resume
-
-        read = resume.read_checkpoint
-
-        def read_all_but_the_last(path: Path) -> Any:
-            if path.name == "last.ckpt":
-                raise checkpoint_file.DamagedCheckpoint(f"{path} cannot be read here")
-            return read(path)
-
-        resume.read_checkpoint = read_all_but_the_last
+        read_by(read_all_but_the_last)
 
 
 def not_finite_in(steps: set[int], rank: int) -> None:
