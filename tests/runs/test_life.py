@@ -77,9 +77,10 @@ def test_a_run_is_trained_once(config, capsys):
 
 
 def test_a_life_that_is_asked_to_stop_saves_and_wants_to_be_started_again(config, capsys):
+    run = built(config)
     signals.watch()
     os.kill(os.getpid(), signal.SIGUSR1)
-    assert train(built(config)) == 75
+    assert train(run) == 75
     assert "stopped after step 1" in capsys.readouterr().out
     signals.forget()
     run = built(config)
