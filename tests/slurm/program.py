@@ -1,12 +1,15 @@
 """`ssl-swin` whose training can be made slow, late or fragile, by variables.
 
-SLOW_S: seconds added to every step; SLOW_RANK: of this rank only. LATE_S: seconds of imports more.
+SLOW_S: seconds added to every step; SLOW_RANK: of this rank only. LATE_S: seconds of imports more;
+LATE_RANK: of this rank only.
 DIE_RANK: this rank dies without a word after DIE_STEP steps, later in each of DIE_LIVES lives; with
 DIE_MB it takes so much memory instead, and waits.
 MEASURE_S: seconds that each held-out batch takes. SAVE_S: seconds that a save takes in the first
 life, with half a file on the disk; of the save with the number SAVE_NUMBER, from 0, and later ones.
 DIE_IN_IMPORTS: rank 1 dies in its imports after so many restarts: `1` or `1,5`. SAVE_FAILS: the
 number of an error that the save SAVE_NUMBER of the first life ends with.
+STALL_RANK: storage never answers this rank's read with the number STALL_READ, in the first life.
+CLOCK_DAYS: days that the clock is ahead in the second life.
 """
 
 import os
@@ -24,10 +27,12 @@ def main() -> None:
     def disturbed(name):
         if name in KINDS:
             print("imports", flush=True)
-            time.sleep(float(os.environ.get("LATE_S", 0)))
+            rank = os.environ["SLURM_PROCID"]
+            if os.environ.get("LATE_RANK", rank) == rank:
+                time.sleep(float(os.environ.get("LATE_S", 0)))
             restart = os.environ.get("SLURM_RESTART_COUNT", "0")
             dying = restart in os.environ.get("DIE_IN_IMPORTS", "").split(",")
-            if dying and os.environ["SLURM_PROCID"] == "1":
+            if dying and rank == "1":
                 die(0)
             warnings.simplefilter("error")
             disturb()
@@ -60,6 +65,11 @@ def disturb() -> None:
     if life == 0:
         first, error = int(told.get("SAVE_NUMBER", 0)), int(told.get("SAVE_FAILS", 0))
         disturb_saving(float(told.get("SAVE_S", 0)), first, error)
+        if told.get("STALL_RANK") == rank:
+            stall_reading(int(told["STALL_READ"]))
+    if life == 1:
+        now, ahead_s = time.time, 86400 * float(told.get("CLOCK_DAYS", 0))
+        time.time = lambda: now() + ahead_s
 
 
 def die(megabytes: int) -> None:
@@ -68,6 +78,21 @@ def die(megabytes: int) -> None:
         os._exit(3)
     _taken = b"x" * (megabytes * 10**6)
     time.sleep(600)
+
+
+def stall_reading(number: int) -> None:
+    """Make one read wait for ever, and say so."""
+    from ssl_swin.data.batches.stream import ImageStream
+
+    read, count = ImageStream.__getitems__, iter(range(1000))
+
+    def stalled(self, share):
+        if next(count) == number:
+            print("stalled", flush=True)
+            time.sleep(3600)
+        return read(self, share)
+
+    ImageStream.__getitems__ = stalled
 
 
 def delay_measuring(seconds: float) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.record.lines import read_lines
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import checkpoint_file, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
@@ -198,15 +199,23 @@ def read_the_previous_one(rank: int) -> None:
         reading(lambda path: checkpoint_file.read_checkpoint(path.with_name("previous.ckpt")))
 
 
+def find_no_run(rank: int) -> None:
+    """On rank 1 alone: as if the run folder's file system were not mounted on its node."""
+    if rank == 1:
+        from ssl_swin.runs import resume
+
+        resume.RunFolder = lambda root: RunFolder(root / "mount-point")  # type: ignore[assignment]
+
+
 def read_a_damaged_one(rank: int) -> None:
     """On rank 0 alone, which then passes the last checkpoint over."""
+
+    def read_all_but_the_last(path: Path) -> Any:
+        if path.name == "last.ckpt":
+            raise checkpoint_file.DamagedCheckpoint(f"{path} cannot be read here")
+        return checkpoint_file.read_checkpoint(path)
+
     if rank == 0:
-
-        def read_all_but_the_last(path: Path) -> Any:
-            if path.name == "last.ckpt":
-                raise checkpoint_file.DamagedCheckpoint(f"{path} cannot be read here")
-            return checkpoint_file.read_checkpoint(path)
-
         reading(read_all_but_the_last)
 
 

@@ -177,8 +177,15 @@ def content(run: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("prepare", [stops.read_the_previous_one, stops.read_a_damaged_one])
-def test_ranks_that_read_two_checkpoints_do_not_start(tmp_path, shards, straight, prepare):
+@pytest.mark.parametrize(
+    ("prepare", "status"),
+    [
+        (stops.read_the_previous_one, 75),
+        (stops.read_a_damaged_one, 75),
+        (stops.find_no_run, 1),
+    ],
+)
+def test_ranks_that_read_two_checkpoints_do_not_start(tmp_path, shards, straight, prepare, status):
     config = build(tmp_path / "run", shards, 2)
     run = Path(config.run_dir)
     shutil.copytree(straight, run)
@@ -190,7 +197,7 @@ def test_ranks_that_read_two_checkpoints_do_not_start(tmp_path, shards, straight
     state = torch.load(last, weights_only=True) | {"step": 3}
     torch.save(state, previous)
     before = content(run)
-    assert finish(start(config, prepare=prepare)) == {75}
+    assert finish(start(config, prepare=prepare)) == {status}
     assert content(run) == before
 
 
