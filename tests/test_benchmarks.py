@@ -14,6 +14,10 @@ SCRIPTS = sorted(
 RUN = "configs/pretrain/demo.yaml --training.num_threads 1 --data.num_workers 0"
 # Arguments of each script, and what it prints once it has come to its end. OUT is a fresh folder.
 SMALLEST = {
+    "against.py": (
+        "--out OUT --rounds 1 --images 8 --batch 4 --checkout .",
+        "fine-tuning without erasing, a batch: in all | now |",
+    ),
     "demo_search.py": (
         "--out OUT --seeds 1 --base-lr 0.1 --epochs 1 -- --optim.epochs 1 --optim.warmup_epochs 0"
         " --data.shards data/fashion-mnist-sample/train-000000.tar --training.num_threads 1",
@@ -85,6 +89,7 @@ def test_peers_that_are_not_installed_are_named_and_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "told"),
     [
+        ("against.py", "--out OUT --images 8 --batch 9", "--batch must be 1 to --images"),
         ("memory.py", "--minutes 0.01", "--minutes must hold four looks"),
         ("order.py", "--on-disk 5", "--on-disk must be 20 or more"),
         ("overhead.py", "--steps 20", "--steps must be 100 or more"),
