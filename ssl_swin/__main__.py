@@ -44,18 +44,22 @@ HELP = (
     "usage: ssl-swin COMMAND ...    (ssl-swin COMMAND --help tells more)\n",
     "Pretrains Swin encoders by masked image modelling, and fine-tunes them.\n",
 )
-EXIT_S = 10.0  # a process that has not left by then is ended, with status 1
+EXIT_S = 10.0  # after an error, a process that has not left by then is ended, with status 1
+CLEAN_EXIT_S = 120.0  # the same without an error; a busy machine may take a while
 _STDERR = 2
 _HINT = "Was memory short? The same command goes on from the last save."
 
 
 def main() -> None:
     """Run a command and leave with its exit status; what a user can fix is one line."""
+    status = errors.FAILED
     try:
-        sys.exit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
+        sys.exit(status)
     finally:
         # Libraries leave when Python does, and may wait there for ranks that are gone.
-        faulthandler.dump_traceback_later(EXIT_S, exit=True, file=_STDERR)
+        patience_s = CLEAN_EXIT_S if status in (0, errors.REQUEUE) else EXIT_S
+        faulthandler.dump_traceback_later(patience_s, exit=True, file=_STDERR)
         # Loader workers that are left ignore SIGTERM, and Python would wait for them for ever.
         for process in multiprocessing.active_children():
             process.kill()

@@ -47,13 +47,21 @@ def refused(capsys, tmp_path):
     return check
 
 
-def test_a_run_that_waits_for_its_index_hears_a_signal(tiny_shards, tmp_path, capsys):
+def test_a_run_that_waits_for_its_index_hears_a_signal(tiny_shards, tmp_path):
     shards = tiny_shards([2])
+    code = f"""
+import os, signal, sys
+from ssl_swin import signals
+from ssl_swin.__main__ import run
+signals.watch()
+os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(run(["pretrain", {PRETRAIN!r}, "--data.shards={shards}", "--run_dir={tmp_path}"]))
+"""
+    command = [sys.executable, "-c", code]
     with one_maker(shards / INDEX_LOCK, str):
-        signals.watch()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert run(["pretrain", PRETRAIN, f"--data.shards={shards}", f"--run_dir={tmp_path}"]) == 75
-    assert "stopped before the first step (signal SIGTERM)" in capsys.readouterr().out
+        left = subprocess.run(command, timeout=120, capture_output=True, text=True, check=False)
+    assert left.returncode == 75
+    assert "stopped before the first step: SIGTERM" in left.stdout
     assert not list(tmp_path.iterdir())
 
 
@@ -352,7 +360,7 @@ def test_no_process_waits_for_ever_when_it_leaves():
     code = """
 import atexit, sys, time
 from ssl_swin import __main__
-__main__.EXIT_S = 0.2
+__main__.CLEAN_EXIT_S = 0.2
 atexit.register(time.sleep, 600)
 sys.argv = ["ssl-swin", "--version"]
 __main__.main()

@@ -57,7 +57,7 @@ class Script:
             srun="".join(f"{quote(option)} " for option in options.srun),
             warning_s=options.warning,
             # all are gone in half a minute, and the verdict is before the time limit
-            wait_s=max(1, min(15, options.warning // 3)),
+            wait_s=max(1, min(20, options.warning // 3)),
             max_restarts=options.max_restarts,
             pause_s=options.pause,
             record="" if self.submitted else _RECORD,

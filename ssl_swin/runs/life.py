@@ -141,6 +141,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             export_encoder(run, folder.encoder)
             ownership.require()
             write_summary(folder, summarise(run, record.life, record.seconds))
+        trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
         return record.end("finished", 0)
     except StartAgain as error:
         say(f"stopped before the first step: {error}")
