@@ -50,13 +50,12 @@ def verify(
         print(line)
     reading = Reading(max_pixels=max_pixels)
     jobs = [(shard_set, shard, reading) for shard in range(len(shard_set.counts))]
-    num_broken = 0
+    num_broken, where = 0, shard_set.storage.where
     with Progress() as progress:
         task = progress.add_task("verifying shards", total=len(jobs))
         for (_, shard, _), broken in each(broken_samples, jobs, num_workers):
             for key, why in broken:
-                text = f"{shard_set.storage.where(shard)}: {key}: {why}"
-                progress.print(text, markup=False, soft_wrap=True)
+                progress.print(f"{where(shard)}: {key}: {why}", markup=False, soft_wrap=True)
             num_broken += len(broken)
             progress.advance(task)
     if num_broken:
