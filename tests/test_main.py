@@ -11,8 +11,6 @@ import pytest
 
 from ssl_swin import __version__, signals
 from ssl_swin.__main__ import COMMANDS, run
-from ssl_swin.data.shards.making import INDEX_LOCK
-from ssl_swin.data.shards.one_maker import one_maker
 
 ROOT = Path(__file__).parents[1]
 PRETRAIN = "configs/pretrain/demo.yaml"
@@ -45,16 +43,6 @@ def refused(capsys, tmp_path):
         return error
 
     return check
-
-
-def test_a_run_that_waits_for_its_index_hears_a_signal(tiny_shards, tmp_path, capsys):
-    shards = tiny_shards([2])
-    with one_maker(shards / INDEX_LOCK, str):
-        signals.watch()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert run(["pretrain", PRETRAIN, f"--data.shards={shards}", f"--run_dir={tmp_path}"]) == 75
-    assert "stopped before the first step (signal SIGTERM)" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"], ["shards"]])
