@@ -19,11 +19,11 @@ from rich.progress import Progress
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage, upright
 from ssl_swin.data.pixels.depths import depth_warning
-from ssl_swin.data.pixels.formats import by_extension, decode, open_image
+from ssl_swin.data.pixels.formats import by_extension, decode, has_several, open_image
 from ssl_swin.data.shards.classes import CLASSES_NAME, Names, alike, names_of
-from ssl_swin.data.shards.index_file import index_beside, read_entry
+from ssl_swin.data.shards.index_file import add_notes, index_beside, read_entry
 from ssl_swin.data.shards.indexing import index_shard
-from ssl_swin.data.shards.left_out import UNREADABLE, describe, leave_out
+from ssl_swin.data.shards.left_out import PAGES, UNREADABLE, LeftOut, add_up, describe, leave_out
 from ssl_swin.data.shards.manifest import Entry, write_manifest
 from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.tar import sha256_of
@@ -159,10 +159,11 @@ def summary(found: Source, entries: Collection[Entry], source: Path, out: Path) 
     used = {file.label for file in found.files}
     empty = [name for place, name in enumerate(found.classes) if place not in used]
     kind = f"finetune CONFIG --num_classes {len(found.classes)}" if classes else "pretrain CONFIG"
+    left_out = add_up([found.left_out, *(entry.left_out for entry in entries)])
     return [
         f"{num_images:,} images, {num_classes}",
         *([f"classes without an image: {', '.join(empty[:_MOST_NAMED])}"] if empty else []),
-        *describe(found.left_out, str(source)),
+        *describe(left_out, str(source)),
         f"{len(entries)} shards of {num_bytes:,} bytes in {out}",
         f"next: ssl-swin {kind} --data.shards {shlex.quote(str(out))}",
     ]
@@ -215,21 +216,26 @@ def pack_shard(job: Job) -> dict[str, str]:
     """Write a shard under its temporary name, and its index; return by name why files are bad."""
     from webdataset import TarWriter  # seconds to import, so not for `--help`
 
-    bad = {}
+    bad: dict[str, str] = {}
+    several: LeftOut = {}
     with job.temporary.open("wb") as file:
         with TarWriter(file, user="", group="", mtime=0, encoder=False) as tar:
             for key, image in job.files:
                 try:
-                    data = (job.source / image.name).read_bytes()
-                    extension, data = encode(image.name, data, job.options)
+                    source = (job.source / image.name).read_bytes()
+                    extension, data = encode(image.name, source, job.options)
                 except (UnreadableImage, PermissionError, FileNotFoundError) as error:
                     bad[printable(image.name)] = printable(str(error))
                     continue
+                if has_several(source, _reading(job.options).max_pixels):
+                    leave_out(several, PAGES, image.name)
                 label = {} if image.label is None else {"cls": str(image.label).encode()}
                 tar.write({"__key__": key, extension: data} | label)
         file.flush()
         os.fsync(file.fileno())
-    index_shard(job.temporary, index_beside(job.tar))
+    found = index_shard(job.temporary, index_beside(job.tar))
+    if several:
+        add_notes(found.path, {"left_out": add_up([found.left_out, several])})
     return bad
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
-from ssl_swin.data.pixels.formats import open_image
+from ssl_swin.data.pixels.formats import has_several, open_image
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.reader import ShardReader, some_images
@@ -65,12 +65,16 @@ def info(
 
 def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
-    reader, sizes = ShardReader(shards, whole=False), []
+    reader, sizes, num_several = ShardReader(shards, whole=False), [], 0
     for shard, row in np.stack(shards.locate(places), axis=1).tolist():
         with suppress(UnreadableImage):
-            sizes.append(open_image(reader.read(shard, row), max_pixels).size)
+            data = reader.read(shard, row)
+            sizes.append(open_image(data, max_pixels).size)
+            num_several += has_several(data, max_pixels)
     num, num_broken = len(places), len(places) - len(sizes)
     rows = [("images looked at", f"{num}, {num_broken} of them unreadable")]
+    if num_several:
+        rows.append(("files of several pictures", f"{num_several}, of which the first is taken"))
     if sizes:
         for name, values in zip(("width", "height"), np.array(sizes).T, strict=True):
             low, middle, high = np.percentile(values, (5, 50, 95))

@@ -16,6 +16,7 @@ from PIL import Image
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import decode
+from ssl_swin.data.shards.left_out import PAGES
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.assign import PackOptions
@@ -369,6 +370,23 @@ def test_folders_of_sets_and_two_spellings_are_warned_of(folders, tmp_path, caps
     (folders / "train" / "Ant").mkdir()
     create(folders / "train", tmp_path / "other", PackOptions(), num_workers=1)
     assert "the classes 'Ant' and 'ant' may be one thing" in capsys.readouterr().out
+
+
+def test_of_a_file_of_several_pictures_it_is_said_that_the_first_is_taken(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one.tif").write_bytes(image_bytes(0, "TIFF"))
+    for name, kind in (("pages.tif", "TIFF"), ("moves.gif", "GIF")):
+        pages = [Image.new("L", (9, 7), grey) for grey in (0, 100, 200)]
+        data = encoded(pages[0], kind, save_all=True, append_images=pages[1:])
+        (tmp_path / "in" / name).write_bytes(data)
+    out = tmp_path / "out"
+    create(tmp_path / "in", out, PackOptions(), num_workers=1)
+    assert f"2 {PAGES}, as '" in capsys.readouterr().out
+    assert open_shards(str(out)).left_out[PAGES][0] == 2
+    info(str(out))
+    printed = capsys.readouterr().out
+    assert "2, of which the first is taken" in printed
+    assert f"left out of {out}: 2 {PAGES}" in printed
 
 
 def test_odd_extensions_of_jpeg_and_png_get_the_usual_ones(tmp_path):

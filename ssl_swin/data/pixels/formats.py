@@ -5,6 +5,7 @@ a file with its two functions. This file imports no torch: indexing tars does no
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL import Image
@@ -73,6 +74,13 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 return kind.open(data)
     pillows = tuple(name for name, kind in IMAGE_FORMATS.items() if kind.open is None)
     return open_within(data, pillows, max_pixels)
+
+
+def has_several(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether a file holds pages or frames beside the first, which is the one that is taken."""
+    with suppress(UnreadableImage), naming_what_is_broken():
+        return getattr(open_image(data, max_pixels), "n_frames", 1) > 1
+    return False
 
 
 def decode(data: bytes, in_chans: int, reading: Reading = USUAL) -> Image.Image:

@@ -22,6 +22,7 @@ SECOND = "further images of a key, which ends at the first dot of a name"
 BESIDE = "images beside the plainly named one of their key"
 APART = "labels not next to their image (tar --sort=name puts them there)"
 UNREADABLE = "files that cannot be read"
+PAGES = "files of several pictures, of which the first is taken"
 AGAIN = "in the set already, under another name"
 
 _LONGEST_NAME = 100
