@@ -212,10 +212,10 @@ def test_sets_that_cannot_be_mixed_are_refused(refused, tmp_path, one, message):
     ("option", "message"),
     [
         ("--num_classes=1", "num_classes=1 must be 2 or more"),
-        ("--num_classes=5", "is not a class of the model, which knows 0 to 4"),
+        ("--num_classes=5", "have no class of the model, which knows 0 to 4"),
         ("--data.num_labels=5000", "needs 500 images of class 0"),
         ("--data.rand_augment=rand-m9", "needs RGB images"),
-        (f"--data.shards={SAMPLE}/pretrain-000004.tar", "has no usable label"),
+        (f"--data.shards={SAMPLE}/pretrain-000004.tar", "without a label in"),
         ("--encoder=nowhere", "nowhere"),
     ],
 )
