@@ -124,7 +124,8 @@ def effects(shards, other):
         "data.label_field": Effect("kind", at("run.stream.labels.field")),
         "data.num_labels": Effect(30, at("run.order.num_samples")),
         "data.rand_augment": Effect("rand-m1", at(f"{transform}.rand_augment")),
-        "data.erasing": Effect(0.5, at("run.module.regularise.erasing")),
+        "data.erasing": Effect(0.5, at(f"{transform}.erasing")),
+        "data.erasing_draws": Effect("numpy", at("run.module.erasing.draws")),
         "model.name": Effect(
             "swin_small_patch4_window7_224",
             lambda seen: seen.run.module.network.encoder.architecture()["name"],
