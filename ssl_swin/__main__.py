@@ -5,11 +5,12 @@ import faulthandler
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from typing import Any
 
-from ssl_swin import __version__, command_line, errors, signals
+from ssl_swin import __version__, command_line, errors, machine, signals
 from ssl_swin.cluster.allocation import complaint
 from ssl_swin.config.run import KINDS
 
@@ -60,7 +61,9 @@ def main() -> None:
         # Libraries leave when Python does, and may wait there for ranks that are gone.
         patience_s = CLEAN_EXIT_S if status in (0, errors.REQUEUE) else EXIT_S
         faulthandler.dump_traceback_later(patience_s, exit=True, file=_STDERR)
-        # Loader workers that are left ignore SIGTERM, and Python would wait for them for ever.
+        # Loader workers that are left ignore SIGTERM, and Python would wait for them for ever. Of
+        # their end torch's handler would make an error while Python exits.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for process in multiprocessing.active_children():
             process.kill()
 
@@ -88,17 +91,20 @@ def run(arguments: list[str]) -> int:
     except (errors.UserError, errors.MachineError) as error:
         return _fail(errors.one_line(error), errors.exit_status(error))
     except (ConnectionError, EOFError, RuntimeError) as error:
+        if told := machine.cause(error):
+            return _fail(told, errors.FAILED)
         if not (stopped := _stopped_worker(error)) or name not in KINDS:
             raise
+        if "exit code" in stopped:  # it ended itself, and has said why
+            return _fail(f"{stopped.partition('. ')[0]}: its own words are above", errors.FAILED)
         traceback.print_exception(error)
         return _fail(f"{stopped}. {_HINT}", errors.FAILED)
     except OSError as error:
+        if told := machine.cause(error):
+            return _fail(told, errors.FAILED)
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):  # no file system has such a name
             raise
         return _fail(str(error))
-    except signals.Stopped as error:
-        print(f"stopped before the first step ({error}); the same command goes on")
-        return errors.REQUEUE
     except KeyboardInterrupt:
         return _fail("stopped", status=130)
 

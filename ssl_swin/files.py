@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ssl_swin.machine import full
+
 _NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # of file systems that sync files, and no folders
 
 
@@ -19,6 +21,9 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
     once, the file is whole, and is the one of the process that finished last. `ready` is called
     when the new file is on the disk, right before it takes the old one's place; if it raises, the
     old one stays.
+
+    Raises:
+        MachineError: If there is no room for it, whatever a library made of that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -30,6 +35,10 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
         if ready is not None:
             ready()
         unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # torch raises a RuntimeError
+        if (no_room := full(path, error)) is not None:
+            raise no_room from error
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

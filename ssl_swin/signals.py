@@ -13,11 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 _WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_END = b"\0"  # no signal has this number
 _received: list[int] = []
-
-
-class Stopped(Exception):
-    """The run was asked to stop while it waited for something, before its first step."""
 
 
 def _remember(number: int, frame: FrameType | None) -> None:
@@ -55,26 +52,21 @@ def heard_at_once(act: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        os.close(writes)
+        os.write(writes, _END)  # closing is not enough: a forked process has the other end, too
         thread.join()
+        os.close(writes)
         os.close(reads)
 
 
 def _listen(reads: int, act: Callable[[int], None]) -> None:
-    while numbers := os.read(reads, 1):  # nothing, once the other end is closed
-        if numbers[0] in _WATCHED:
-            act(numbers[0])
+    while (number := os.read(reads, 1)) != _END:
+        if number[0] in _WATCHED:
+            act(number[0])
 
 
 def received() -> int:
     """Return the number of the first signal that asked the run to stop, 0 if there was none."""
     return _received[0] if _received else 0
-
-
-def require_none() -> None:
-    """Raise `Stopped` if the run was asked to stop."""
-    if number := received():
-        raise Stopped(f"signal {signal.Signals(number).name}")
 
 
 def forget() -> None:

@@ -81,3 +81,22 @@ def test_what_came_before_is_heard_too():
     send(signal.SIGTERM)
     with signals.heard_at_once(lambda _: told.set()):
         assert told.wait(60)
+
+
+def test_the_end_of_listening_is_not_waited_for_when_a_forked_process_lives():
+    """A loader process has a copy of all that was open when it began."""
+    code = """
+import os, signal
+from ssl_swin import signals
+signals.watch()
+with signals.heard_at_once(print):
+    child = os.fork()
+    if not child:
+        signal.pause()
+print("left")
+os.kill(child, signal.SIGKILL)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], timeout=60, capture_output=True, check=True, text=True
+    )
+    assert found.stdout == "left\n"

@@ -14,6 +14,7 @@ from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
+from ssl_swin.machine import Needs, as_text, shortages
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place
 from ssl_swin.record.run_folder import RunFolder
@@ -121,13 +122,22 @@ def check_disk(config: RunConfig, sizes: Sizes, network: NetworkSizes) -> str:
     files += sum(not path.is_file() for path in stay)
     here = nearest_place(folder)
     free = shutil.disk_usage(here).free
-    text = f"{files} checkpoints of {_as_text(size)} ({source}), {_as_text(free)} free in {here}"
+    text = f"{files} checkpoints of {as_text(size)} ({source}), {as_text(free)} free in {here}"
     if files * size > free:
         raise UserError(
             f"the disk is too small: {text}; make room, keep fewer (training.keep_every_epochs), "
             "or give another run_dir"
         )
     return text
+
+
+def describe_machine(needs: Needs) -> str:
+    """Say what a run needs of each node, and what this machine has too little of.
+
+    Nodes may have more, so it is no refusal; a run warns on its node.
+    """
+    text = f"each node: {as_text(needs.shared_bytes)} of /dev/shm, {needs.open_files} open files"
+    return "; here ".join([text, *shortages(needs)])
 
 
 class FinishedRun(UserError):
@@ -177,8 +187,3 @@ def check_encoder(encoder: str | None, before: str | None) -> str | None:
     if not place.exists():
         raise UserError(f"--encoder {encoder}: there is no such run folder or file")
     return encoder
-
-
-def _as_text(num_bytes: float) -> str:
-    power = min(4, int(math.log(max(num_bytes, 1), 1000)))
-    return f"{num_bytes / 1000**power:.1f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -34,7 +34,6 @@ def open_shards(
         ShardError: If nothing matches, a named shard is missing, an index is missing and may not be
             made, a tar changed since it was indexed, more images are in no sample than there are
             samples, or the cache cannot be written to.
-        Stopped: If the run is asked to stop while indexes are made.
     """
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):

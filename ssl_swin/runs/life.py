@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
 
-from ssl_swin import __version__, errors, signals
+from ssl_swin import __version__, errors, machine, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.data.pixels.depths import depth_warning
@@ -26,6 +26,7 @@ from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.export import export_encoder, summarise
 from ssl_swin.runs.from_encoder import fingerprint
 from ssl_swin.runs.resume import prepare_folder
+from ssl_swin.runs.sizes import machine_needs
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import Checkpoints
@@ -71,18 +72,33 @@ def run(
         for line in told:
             say(line)
         if dry_run:
-            return describe(build(config, resume_from, given))
+            return describe(_fitted(build(config, resume_from, given)))
         folder = RunFolder(Path(config.run_dir))
         try:
             require_record(folder)
             with _storage_to_blame(folder):
                 built = build(config, resume_from, given)
-        except signals.Stopped:
-            raise
         except Exception as error:
             note_failed_start(folder, error)
             raise
-        return train(built, begun.set)
+        return train(_fitted(built), begun.set)
+
+
+def _fitted(run: Run) -> Run:
+    """Raise this process's limits to what a run needs, and warn of what this machine lacks."""
+    devices, folder = run.config.training.devices, run.start.folder
+    needs = machine_needs(run.config, max(run.sizes.shares), devices)
+    machine.raise_file_limit(needs)
+    network, moments = run.module.network, 2
+    weights = sum(one.nbytes for one in network.state_dict().values())
+    trained = sum(one.nbytes for one in network.parameters() if one.requires_grad)
+    # One is written before one goes; two stay.
+    files = 1 + sum(not path.is_file() for path in (folder.last, folder.previous))
+    disk = machine.disk_shortage(folder.root, files * (weights + moments * trained))
+    for line in (*machine.shortages(needs), *filter(None, (disk,))):
+        if machine.speaks():
+            print(f"warning: {line}", file=sys.stderr)
+    return run
 
 
 @contextmanager

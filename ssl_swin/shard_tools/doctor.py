@@ -24,6 +24,7 @@ from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
+from ssl_swin.machine import Needs, raise_file_limit, shortages
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
 
 SLOW_STORAGE = 0.25  # part of the time; a run that reads for longer needs faster storage
@@ -103,6 +104,7 @@ def doctor(settings: DoctorSettings) -> None:
     for line in describe(shards.left_out, settings.data):
         print(line)
     _tell_cache(shards, settings)
+    _tell_machine(settings, num_workers)
     img_size, interpolation = settings.img_size, settings.interpolation
     transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)
     reading = Reading(settings.decoder, settings.max_pixels)
@@ -119,6 +121,15 @@ def doctor(settings: DoctorSettings) -> None:
     console.print(_table(one, together, num_workers, settings))
     for line in advice(one, together / num_workers, settings, cores):
         console.print(f"- {line}", highlight=False)
+
+
+def _tell_machine(settings: DoctorSettings, num_workers: int) -> None:
+    """Print what this machine has too little of for such a run; its loaders have their limits."""
+    each = ceil(num_workers / settings.processes)
+    needs = Needs(settings.processes, each, settings.batch * (3 * settings.img_size**2 + 32))
+    raise_file_limit(needs)
+    for line in shortages(needs):
+        print(f"warning: {line}")
 
 
 def _tell_cache(shards: ShardSet, settings: DoctorSettings) -> None:

@@ -7,6 +7,7 @@ from ssl_swin.cluster.checks import (
     check_encoder,
     check_folder,
     check_time,
+    describe_machine,
     describe_world,
     estimate_hours,
 )
@@ -14,6 +15,7 @@ from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.errors import UserError
+from ssl_swin.machine import Needs
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import NetworkSizes, Sizes
@@ -90,6 +92,13 @@ def test_the_last_checkpoint_tells_the_size_of_the_next(tmp_path):
     append_line(folder.checkpoints, {"step": 50})  # after 5 epochs
     found = check_disk(pretrain(tmp_path, keep_every_epochs=1), sizes(8), NetworkSizes(1, 1))
     assert found.startswith("97 checkpoints of 2.0 kB (the size of the last one)")
+
+
+def test_what_a_node_needs_is_told_and_what_is_short_here():
+    assert describe_machine(Needs(2, 0, 10**6)) == "each node: 0 B of /dev/shm, 384 open files"
+    assert describe_machine(Needs(2, 4, 10**15)).startswith(
+        "each node: 20000.0 TB of /dev/shm, 432 open files; here /dev/shm has "
+    )
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):

@@ -18,8 +18,8 @@ from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.errors import UserError
+from ssl_swin.machine import IN_FLIGHT_EACH, cause
 
-_PREFETCH = 2  # batches that each loader process makes ahead
 _SOCKET_PATH = 107  # longest name of a socket, in bytes
 _SOCKET_NAME = len("/pymp-12345678/listener-12345678")  # what is added to the folder's name
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # its own folder in one of them
@@ -40,7 +40,7 @@ def loader(stream: ImageStream, shares: Iterable[Share], num_workers: int) -> Da
         batch_sampler=shares,  # type: ignore[arg-type]  # a share is no list, and need not be
         collate_fn=collate,  # type: ignore[arg-type]
         num_workers=num_workers,
-        prefetch_factor=_PREFETCH if num_workers else None,
+        prefetch_factor=IN_FLIGHT_EACH if num_workers else None,
         worker_init_fn=_start_quietly,
         pin_memory=torch.cuda.is_available(),
     )
@@ -48,7 +48,7 @@ def loader(stream: ImageStream, shares: Iterable[Share], num_workers: int) -> Da
 
 def num_in_flight(num_workers: int) -> int:
     """Return how many shares a loader takes before it hands on the first batch."""
-    return max(1, _PREFETCH * num_workers)
+    return max(1, IN_FLIGHT_EACH * num_workers)
 
 
 def make_socket_folder() -> None:
@@ -68,6 +68,8 @@ def make_socket_folder() -> None:
             tempfile.tempdir = folder
             try:
                 util.get_temp_dir()
+            except OSError:  # it is full
+                continue
             finally:
                 tempfile.tempdir = usual
             return
@@ -105,6 +107,9 @@ def _end_loudly(
     """
     if issubclass(kind, (ConnectionError, EOFError)):
         return
-    traceback.print_exception(kind, error, trace)
+    if told := cause(error):
+        print(f"error: {told}", file=sys.stderr)
+    else:
+        traceback.print_exception(kind, error, trace)
     sys.stderr.flush()
     os._exit(1)

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from ssl_swin import signals
 from ssl_swin.data.remote.cache import ShardCache
 from ssl_swin.data.remote.files import expand_urls, open_ranged, read_small
 from ssl_swin.data.remote.urls import beside, name_of, shown
@@ -35,7 +34,6 @@ def find_tars(
 
     Raises:
         ShardError: If nothing matches, or an index is missing and may not be made.
-        Stopped: If the run is asked to stop meanwhile.
     """
     began_at = time.time()
     urls = _places(pattern, cache)
@@ -149,7 +147,6 @@ def _fetch_indexes(urls: dict[Path, str], num_workers: int, cache: ShardCache) -
 
 def _index(urls: dict[Path, str], num_workers: int, cache: ShardCache) -> list[IndexedShard]:
     def index_one(path: Path) -> IndexedShard:
-        signals.require_none()
         file, num_bytes = open_ranged(urls[path], cache.retry)
         with file:
             return index_opened(file, shown(urls[path]), num_bytes, index_beside(path))

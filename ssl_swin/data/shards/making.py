@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ssl_swin import signals
 from ssl_swin.data.shards.index_file import index_beside, index_path
 from ssl_swin.data.shards.indexing import IndexedShard, index_shard, index_shards
 from ssl_swin.data.shards.label_file import labels_beside
@@ -33,7 +32,6 @@ def make_indexes(
 
     Raises:
         ShardError: If a tar is damaged; the others are indexed.
-        Stopped: If the run is asked to stop; the next one goes on with what is missing then.
     """
     with making(folder, missing, cache_dir) as alone:
         left = without_index(missing, cache_dir)
@@ -72,7 +70,6 @@ class _IndexOne:
         self._teller, self._lock = Teller(), threading.Lock()
 
     def __call__(self, tar: Path) -> IndexedShard:
-        signals.require_none()
         path = _writable(tar.parent, self.cache_dir) / index_beside(tar).name
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         found = index_shard(tar, unfinished, labels_beside(path))

@@ -8,14 +8,13 @@ locks.
 import fcntl
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssl_swin import signals
 from ssl_swin.data.shards.user_cache import may
+from ssl_swin.machine import speaks
 
 PATIENCE_S = 600.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.01, 0.5
@@ -26,8 +25,7 @@ class Teller:
     """Says how something goes on, now and then; one process of each machine speaks."""
 
     def __init__(self) -> None:
-        local_rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
-        self._speaks, self._said_at = local_rank == "0", time.monotonic()
+        self._said_at = time.monotonic()
 
     def due(self) -> bool:
         """Say whether it is time to speak again, and count it as done."""
@@ -39,7 +37,7 @@ class Teller:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        if self._speaks:
+        if speaks():
             print(text, file=sys.stderr, flush=True)
 
 
@@ -59,9 +57,6 @@ def one_maker(
 
     Yields:
         Whether it is the only one.
-
-    Raises:
-        Stopped: In the main thread, if the run is asked to stop while it waits.
     """
     file = _wait(lock, progress, patience_s)
     try:
@@ -90,8 +85,7 @@ def _wait(lock: Path, progress: Callable[[], str], patience_s: float) -> int | N
         try:
             return _take(lock)
         except BlockingIOError:
-            if threading.current_thread() is threading.main_thread():
-                signals.require_none()
+            pass  # another process has it
         except OSError:  # no place to write, or a file system that knows no locks
             return None
         waited_s = time.monotonic() - changed_at

@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-from ssl_swin import signals
 from ssl_swin.data.shards import one_maker as module
 from ssl_swin.data.shards.one_maker import one_maker, place_first
 
@@ -84,12 +83,6 @@ def test_as_long_as_there_is_progress_it_is_waited_for(held):
     with one_maker(held[0], progress, patience_s=0.01) as alone:
         assert alone
     assert len(looks) >= 3
-
-
-def test_a_wait_hears_a_signal(held, monkeypatch):
-    monkeypatch.setattr(signals, "_received", [15])
-    with pytest.raises(signals.Stopped, match="signal SIGTERM"), one_maker(held[0], nothing):
-        pass
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

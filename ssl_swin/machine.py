@@ -1,0 +1,193 @@
+"""What a run needs of its machine, what is short of it, and which failures are the machine's.
+
+Shared memory, open files, a temporary folder, disk. Standard library only.
+"""
+
+import errno
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ssl_swin.errors import MachineError
+
+SHARED_MEMORY = Path("/dev/shm")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+IN_FLIGHT_EACH = 2  # batches that each loader process makes ahead
+_IN_FLIGHT_BESIDE = 2  # the batch in use, and the one on its way to the device
+_FILES, _FILES_EACH = 384, 12  # open files of a process: libraries, tars, indexes; for each worker
+_HOW_SHARED = "docker run --shm-size=..., or mount -o remount,size=..., or fewer data.num_workers"
+_HOW_FILES = "raise `ulimit -n`, or use fewer data.num_workers"
+_HOW_PORT = "unset MASTER_PORT, or give a free one"
+
+
+class Needs(NamedTuple):
+    """What the loaders of a run take on one machine."""
+
+    processes: int
+    """Training processes."""
+    num_workers: int
+    """Loader processes of each of them."""
+    batch_bytes: int
+    """Of the largest batch, and of a held-out one, together."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of batches that may wait in shared memory at once."""
+        if not self.num_workers:
+            return 0
+        each = IN_FLIGHT_EACH * self.num_workers + _IN_FLIGHT_BESIDE
+        return self.processes * each * self.batch_bytes
+
+    @property
+    def open_files(self) -> int:
+        """Files that one process has open at once."""
+        return _FILES + _FILES_EACH * self.num_workers
+
+
+def speaks() -> bool:
+    """Say whether this process is the one of its machine that tells what all of them would."""
+    return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
+
+
+def raise_file_limit(needs: Needs) -> None:
+    """Raise this process's limit of open files to what is needed, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needs.open_files:
+        most = needs.open_files if hard == resource.RLIM_INFINITY else min(needs.open_files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def shortages(needs: Needs) -> list[str]:
+    """Say what this machine has too little of, by how much, and how to get more; a line each."""
+    return [line for line in (_shared(needs), _files(needs), _temporary(needs)) if line]
+
+
+def disk_shortage(folder: Path, num_bytes: int) -> str | None:
+    """Say whether a folder, or the nearest above it, has less room than so many bytes."""
+    here = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(here).free
+    if free >= num_bytes:
+        return None
+    return (
+        f"the disk of {here} has {as_text(free)} free, the checkpoints of this run need "
+        f"{as_text(num_bytes)}: make room, or give another run_dir"
+    )
+
+
+def _shared(needs: Needs) -> str | None:
+    need = needs.shared_bytes
+    if not need or not SHARED_MEMORY.is_dir():
+        return None
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if free >= need:
+        return None
+    return (
+        f"{SHARED_MEMORY} has {as_text(free)} free, the loader processes of this run may need "
+        f"{as_text(need)}, {as_text(need - free)} more: {_HOW_SHARED}"
+    )
+
+
+def _files(needs: Needs) -> str | None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= needs.open_files:
+        return None
+    return (
+        f"a process may open {hard} files, one of this run may need {needs.open_files}: "
+        f"{_HOW_FILES}"
+    )
+
+
+def _temporary(needs: Needs) -> str | None:
+    if not needs.num_workers:
+        return None
+    given = os.environ.get("TMPDIR")
+    try:
+        used = tempfile.gettempdir()
+    except FileNotFoundError:
+        return "no temporary folder can be written to: set TMPDIR to one that can"
+    if given and Path(given).absolute() != Path(used).absolute():
+        return f"TMPDIR={given} is not there, full or read-only: {used} is used in its place"
+    status = os.statvfs(used)
+    if not status.f_bavail or (status.f_files and not status.f_favail):
+        return f"{used} is full: make room there, or set TMPDIR to another folder"
+    return None
+
+
+def full(path: Path, error: BaseException) -> MachineError | None:
+    """Return what to raise if writing a file failed since there was no room for it, or None."""
+    found = next((one for one in _chain(error) if _errno(one) in FULL), None)
+    if found is None:
+        return None
+    reason = f"{_no_room(_errno(found))} in {path.parent}, for {path.name}"
+    raised = MachineError(f"{reason}; make room, then the same command goes on")
+    raised.errno = _errno(found)
+    return raised
+
+
+def cause(error: BaseException) -> str | None:
+    """Say in one line what of the machine was behind an error, and what to do; None if nothing.
+
+    Libraries wrap such errors, or say them in words of their own.
+    """
+    for one in _chain(error):
+        number, text = _errno(one), str(one)
+        if isinstance(one, MachineError):
+            return text
+        if number in FULL:
+            place = f" in {one.filename}" if isinstance(one, OSError) and one.filename else ""
+            return f"{_no_room(number)}{place}; make room, then the same command goes on"
+        if number in (errno.EMFILE, errno.ENFILE) or _any(text, "ancdata", "Too many open files"):
+            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            return f"too many open files, {soft} are allowed: {_HOW_FILES}"
+        if _any(text, "Bus error", "shared memory(shm)"):
+            return _shared_is_full("Bus error" in text)
+        if number == errno.EADDRINUSE or "EADDRINUSE" in text:
+            port = os.environ.get("MASTER_PORT", "of this run")
+            return f"port {port} is taken on this machine by another process: {_HOW_PORT}"
+    return None
+
+
+def as_text(num_bytes: float) -> str:
+    """Write bytes for people: 1.5 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.{0 if unit == 'B' else 1}f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+def _shared_is_full(by_signal: bool) -> str:
+    total = as_text(shutil.disk_usage(SHARED_MEMORY).total)
+    other = " (or a file that it had mapped was cut short)" if by_signal else ""
+    return (
+        f"a loader process found {SHARED_MEMORY}, which has {total}, full{other}: give it more "
+        f"({_HOW_SHARED})"
+    )
+
+
+def _no_room(number: int | None) -> str:
+    if number == errno.EFBIG:
+        return "a file would be larger than `ulimit -f` or the file system allows"
+    return "the quota is used up" if number == errno.EDQUOT else "the disk is full"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that led to it."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _errno(error: BaseException) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _any(text: str, *words: str) -> bool:
+    return any(word in text for word in words)
