@@ -69,7 +69,7 @@ SET = {
 }
 SET_FOR_THEM = {"optimizer.found_inf"}  # what they read and do not make; see the test below
 OURS = {
-    "error.filename",
+    *("error.filename", "raised.errno"),
     *(f"module.{name}" for name in ("step", "metrics", "optimizer_state")),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "run.datamodule.steps", "self.record.suspended_s"),

@@ -170,7 +170,8 @@ def test_what_is_wrong_with_shards_is_said_or_refused_beforehand(refused, tmp_pa
     for name, classes in (("train", ["a", "b"]), ("val", ["a", "c"])):
         (tmp_path / name).mkdir()
         image = image_bytes(0)
-        members = [(f"{i}.{kind}", image) for i in range(40) for kind in ("png", "seg.png")]
+        files = {"png": image, "seg.png": image, "cls": b"1"}
+        members = [(f"{i}.{kind}", files[kind]) for i in range(40) for kind in files]
         index_shards([write_tar(tmp_path / name / "x.tar", members)])
         (tmp_path / name / "classes.json").write_text(json.dumps(classes))
     shards = ["--data.shards", tmp_path / "train", "--data.num_labels", "null"]
