@@ -1,11 +1,13 @@
 """Counts what is in some shards: samples, bytes, classes, and the sizes of images."""
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from ssl_swin.data.open import open_shards
@@ -66,7 +68,7 @@ def info(
 def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes, num_several = ShardReader(shards, whole=False), [], 0
-    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+    for shard, row in _shown("reading sizes", shards, places):
         with suppress(UnreadableImage):
             data = reader.read(shard, row)
             sizes.append(open_image(data, max_pixels).size)
@@ -88,7 +90,7 @@ def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
         places = np.arange(shards.num_samples)
     reader = ShardReader(shards, whole=False)
     classes, kinds = Counter[int](), Counter[int]()
-    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+    for shard, row in _shown("reading labels", shards, places):
         kind = int(shards.storage.rows(shard)[row]["label_kind"])
         kinds[kind] += 1
         if kind == CLS_LABEL:
@@ -100,3 +102,9 @@ def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
     if len(classes) <= _MANY_CLASSES:
         rows += [(f"  class {number}", str(count)) for number, count in sorted(classes.items())]
     return rows
+
+
+def _shown(what: str, shards: ShardSet, places: np.ndarray) -> Iterable[tuple[int, int]]:
+    """Yield shard and row of each place, with a bar in a terminal: from afar it takes long."""
+    pairs, console = np.stack(shards.locate(places), axis=1).tolist(), Console(stderr=True)
+    return track(pairs, what, console=console, transient=True, disable=not console.is_terminal)
