@@ -97,7 +97,8 @@ def run(arguments: list[str]) -> int:
             raise
         if "exit code" in stopped:  # it ended itself, and has said why
             return _fail(f"{stopped.partition('. ')[0]}: its own words are above", errors.FAILED)
-        traceback.print_exception(error)
+        if not isinstance(error, RuntimeError):  # it may tell of something else
+            traceback.print_exception(error)
         return _fail(f"{stopped}. {_HINT}", errors.FAILED)
     except OSError as error:
         if told := machine.cause(error):
