@@ -64,6 +64,9 @@ def main() -> None:
         # Loader workers that are left ignore SIGTERM, and Python would wait for them for ever. Of
         # their end torch's handler would make an error while Python exits.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Handlers of Python end with it, and a warning that comes then would look like a failure.
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
         for process in multiprocessing.active_children():
             process.kill()
 
@@ -90,6 +93,8 @@ def run(arguments: list[str]) -> int:
         return command_line.call(name, _function(name), words, **handed)
     except (errors.UserError, errors.MachineError) as error:
         return _fail(errors.one_line(error), errors.exit_status(error))
+    except BrokenPipeError:  # who reads what is printed has gone
+        return errors.FAILED
     except (ConnectionError, EOFError, RuntimeError) as error:
         if told := machine.cause(error):
             return _fail(told, errors.FAILED)

@@ -9,6 +9,7 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,8 @@ def raise_file_limit(needs: Needs) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needs.open_files:
         most = needs.open_files if hard == resource.RLIM_INFINITY else min(needs.open_files, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+        with suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def shortages(needs: Needs) -> list[str]:

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -23,6 +24,9 @@ def in_the_checkout(monkeypatch):
     monkeypatch.chdir(ROOT)
     yield
     signals.forget()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take what follows for an accident
+    for process in multiprocessing.active_children():  # as `main` does; they would be waited for
+        process.kill()
 
 
 @pytest.fixture
@@ -342,6 +346,17 @@ def kill_a_child_after_two_steps(pid: int, folder: Path) -> None:
             # forked: not multiprocessing's own
             if Path(f"/proc/{child}/cmdline").read_bytes() == own:
                 os.kill(int(child), signal.SIGKILL)
+
+
+def test_a_warning_is_no_failure_once_a_command_is_over():
+    code = """
+import atexit, os, signal, sys
+from ssl_swin import __main__
+atexit.register(os.kill, os.getpid(), signal.SIGUSR1)
+sys.argv = ["ssl-swin", "--version"]
+__main__.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
 def test_no_process_waits_for_ever_when_it_leaves():

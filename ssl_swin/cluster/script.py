@@ -192,6 +192,7 @@ step=
 changes=$("${{program[@]}}" verdict "$run" "$status" \
     --max_restarts {max_restarts} --pause {pause_s})
 verdict=$?
+[ $verdict = 4 ] && status=0 # it has finished; a process that was ended while it left lost nothing
 if [ $verdict != 0 ] && [ $verdict != 3 ] && [ $status != 0 ]; then
     # It could not be asked: its storage is away, or it is in a container.
     failures=0 changes=

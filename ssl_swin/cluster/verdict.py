@@ -20,7 +20,8 @@ from ssl_swin.record.lives import is_known, last_step
 from ssl_swin.record.run_folder import RunFolder
 
 MAX_FAILURES = 3  # in a row that are answered with another life, of each of the two kinds
-STAY = 3  # exit status of this command: do not queue the job again
+# exit statuses of this command, beside 0: do not queue the job again; the run has finished
+STAY, FINISHED = 3, 4
 ENDED_BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGUSR1)  # as shells and srun say it
 
 Line = dict[str, Any]
@@ -54,7 +55,8 @@ def verdict(run_dir: Path, status: int, max_restarts: int = 100, pause: int = 60
         pause: Seconds to wait after a life that got no further.
 
     Returns:
-        0 to queue it again, 3 not to.
+        0 to queue it again, 3 not to; 4 if the run has finished, also where srun says otherwise:
+        a process was ended while it left.
     """
     job, restart = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
     try:
@@ -85,7 +87,9 @@ def verdict(run_dir: Path, status: int, max_restarts: int = 100, pause: int = 60
             f"ssl-swin: this verdict stands, and cannot be written down: {error}", file=sys.stderr
         )
     print(*changes, flush=True)
-    return 0 if found.requeue else STAY
+    if found.requeue:
+        return 0
+    return FINISHED if record["status"] == 0 else STAY
 
 
 def _blindly(run_dir: Path, status: int, may_start: bool, error: OSError) -> Verdict:

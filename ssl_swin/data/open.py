@@ -105,7 +105,7 @@ def index_anew(
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):
             paths, left_out = find_local_tars(pattern)
-            with making(paths[0].parent, [], cache_dir):
+            with making(paths[0].parent, paths, cache_dir):
                 found = index_shards(paths, num_workers, cache_dir)
     else:
         from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above

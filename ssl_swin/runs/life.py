@@ -6,12 +6,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
 
 from ssl_swin import __version__, errors, machine, signals
 from ssl_swin.config.run import RunConfig
@@ -121,6 +122,10 @@ def _leave_unless(begun: threading.Event, number: int) -> None:
         return
     name = signal.Signals(number).name
     print(f"stopped before the first step: {name}; the same command starts again", flush=True)
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():  # also ranks that this one started
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
     for process in multiprocessing.active_children():
         process.kill()
     os._exit(errors.REQUEUE)
@@ -142,7 +147,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
     record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start))
     watchdog = Watchdog(training.step_timeout_s, record)
     callbacks = between_steps(run, meeting, record)
-    trainer = _trainer(run, [meeting, record, watchdog, *callbacks], log=True)
+    trainer = _trainer(run, [meeting, record, watchdog, *callbacks], record)
     run.datamodule.meeting = meeting
     watchdog.start()
     try:
@@ -195,7 +200,7 @@ def describe(run: Run) -> int:
     first, clock = module.step, Clock()
     limit_threads(training.num_threads, training.devices)
     run.datamodule.steps = (first, first + DRY_RUN_STEPS)
-    trainer = _trainer(run, [clock], log=False)
+    trainer = _trainer(run, [clock])
     trainer.fit(module, datamodule=run.datamodule)
     if module.result is not None and not module.result.finite:
         say("warning: the loss or the gradient of the last step was not finite")
@@ -271,7 +276,7 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
     ]
 
 
-def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
+def _trainer(run: Run, callbacks: list[Callback], record: LifeRecord | None = None) -> Trainer:
     training = run.config.training
     hardware = Hardware(
         training.accelerator,
@@ -280,5 +285,7 @@ def _trainer(run: Run, callbacks: list[Callback], log: bool) -> Trainer:
         training.precision,
         training.deterministic,
     )
-    loggers = make_loggers(run.start.folder, run.module.step) if log else []
+    loggers: list[Logger] = []
+    if record is not None:
+        loggers = make_loggers(record.folder, run.module.step, record.ownership.require)
     return make_trainer(hardware, callbacks, loggers, LONGEST)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import errors
-from ssl_swin.record.lines import append_line
+from ssl_swin.record.lines import append_line, read_json
 from ssl_swin.record.lives import count_lives, is_known
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
@@ -34,15 +34,19 @@ def slurm_job() -> SlurmJob:
 
 def note_failed_start(folder: RunFolder, error: BaseException) -> None:
     """Write down why a life of a job ended before it began, where there is a record of the run."""
-    job = slurm_job()
-    if job.job is not None and is_known(folder):
-        start = {"job": job.job, "restart": job.restart}
-        _note(folder, start | {"reason": reason_of(error), "status": errors.exit_status(error)})
+    _note_start(folder, reason_of(error), errors.exit_status(error))
 
 
 def reason_of(error: BaseException) -> str:
     """Return the class of an error and what it says, in one line."""
     return ": ".join(filter(None, (type(error).__name__, errors.one_line(error))))
+
+
+def _note_start(folder: RunFolder, reason: str, status: int) -> None:
+    job = slurm_job()
+    if job.job is not None and is_known(folder):
+        start = {"job": job.job, "restart": job.restart}
+        _note(folder, start | {"reason": reason, "status": status})
 
 
 def _note(folder: RunFolder, end: dict[str, Any]) -> None:
@@ -82,7 +86,8 @@ class LifeRecord(Callback):
         claim = ""
         if trainer.is_global_zero:
             job = slurm_job()
-            self.life = count_lives(self.folder) + 1
+            owner = read_json(self.folder.owner).get("life") or 0  # it may have no line yet
+            self.life = 1 + max(count_lives(self.folder), int(owner))
             facts = {"life": self.life, "job": job.job, "restart": job.restart}
             claim = self.ownership.claim(facts)
             self.prepare()
@@ -99,7 +104,11 @@ class LifeRecord(Callback):
         it is a consequence.
         """
         ended, self._ended = self._ended, True
-        if self._begun is None or ended:
+        if ended:
+            return status
+        if self._begun is None:
+            if status not in (0, errors.REQUEUE):
+                _note_start(self.folder, reason, status)
             return status
         rank, module = self._begun
         if rank == 0 or status not in (0, errors.REQUEUE):

@@ -1,7 +1,7 @@
 """What a run logs of its steps: curves, the same points as JSON lines, and the images of each."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -20,30 +20,37 @@ class MetricsFile(Logger):
 
     name, version = "metrics", ""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, require_owner: Callable[[], None]) -> None:
         super().__init__()
-        self.path = folder.metrics
+        self.path, self.require_owner = folder.metrics, require_owner
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run folder has the config."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Append one line."""
+        """Append one line, while this life owns the folder: a newer one drops what it repeats."""
+        self.require_owner()
         append_line(self.path, {"step": step, **metrics}, make_folder=False)
 
 
-def make_loggers(folder: RunFolder, start_step: int) -> list[Logger]:
+def make_loggers(
+    folder: RunFolder, start_step: int, require_owner: Callable[[], None] = lambda: None
+) -> list[Logger]:
     """Return TensorBoard, which hides older points after `start_step`, and a file."""
     place, first = folder.tensorboard, start_step + 1
     tensorboard = TensorBoardLogger(
         place.parent, name="", version=place.name, default_hp_metric=False, purge_step=first
     )
-    return [tensorboard, MetricsFile(folder)]
+    return [tensorboard, MetricsFile(folder, require_owner)]
 
 
 def log(trainer: Trainer, points: dict[str, Any]) -> None:
-    """Log points at the number of steps done."""
+    """Log points at the number of steps done.
+
+    Those that are not finite are left out, for JSON has no word for them; `train/bad_steps` tells.
+    """
+    points = {name: value for name, value in points.items() if math.isfinite(value)}
     if points:
         for logger in trainer.loggers:
             logger.log_metrics(points, step=trainer.lightning_module.step)
@@ -77,8 +84,7 @@ class Scalars(Callback):
         }
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
-        # JSON has no word for what is not finite; `train/bad_steps` tells of it.
-        log(trainer, {name: value for name, value in points.items() if math.isfinite(value)})
+        log(trainer, points)
         self.clock.reset()
 
 

@@ -1,5 +1,6 @@
 """Measures held-out images between two steps, each rank its share of them."""
 
+import math
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Measurement(Callback):
             return
         with trainer.precision_plugin.val_step_context():
             found = _over_all_ranks(trainer, measure(pl_module, loader, on_batch=beat))
-        means = found.means()
+        means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}
         if "top1" in means:
             means["best_top1"] = max(means["top1"], pl_module.metrics.get("best_top1", 0.0))
         pl_module.metrics.update(means)

@@ -14,6 +14,7 @@ from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import signals
 from ssl_swin.data.batches.batch import Batch
+from ssl_swin.errors import MachineError
 from ssl_swin.training.learner import Learner
 
 LOOK_EVERY_S = 0.5  # between two looks for a signal while a batch is waited for
@@ -23,7 +24,7 @@ class StartAgain(RuntimeError):
     """This life cannot begin; another start of the same command can."""
 
 
-class FolderNotShared(RuntimeError):
+class FolderNotShared(MachineError):
     """Not all ranks find the same run folder."""
 
 
@@ -146,7 +147,7 @@ class Meeting(Callback):
             stop, save_due, someone_waits = self._agreement.wait()
             self._pending = False
             if stop and (someone_waits or self._begun):
-                self.signal = stop
+                self.signal, self._pending = stop, True  # what comes later is not handed in
                 return False
             if not someone_waits:
                 self.save_due, self._begun = save_due, True

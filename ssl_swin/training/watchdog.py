@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -83,7 +84,7 @@ class Watchdog(Callback):
         """Stop watching."""
         self._over.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(self.every_s)  # it may stand in a file system that hangs
             self._thread = None
         if self._last_resort is not None:
             self._last_resort.cancel()
@@ -129,9 +130,6 @@ class Watchdog(Callback):
         grace_s = 4 * self.every_s
         self._wind_up(2 * grace_s)  # the disk may hang
         path = self.record.folder.stacks(self.rank)
-        path.parent.mkdir(exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
-            faulthandler.dump_traceback(file=file)
         print(
             f"error: rank {self.rank}: no step for {idle_s:.0f} s (training.step_timeout_s="
             f"{self.timeout_s:g}); {path} says where it hung; the same command goes on from the "
@@ -139,6 +137,10 @@ class Watchdog(Callback):
             file=sys.stderr,
             flush=True,
         )
+        with suppress(OSError):  # the stacks are on stderr, too
+            path.parent.mkdir(exist_ok=True)
+            with path.open("w", encoding="utf-8") as file:
+                faulthandler.dump_traceback(file=file)
         self.record.end("step time-out", 1)
         time.sleep(grace_s)  # the other ranks wait for this one; let them write their stacks, too
         os._exit(1)

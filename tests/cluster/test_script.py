@@ -148,7 +148,8 @@ def test_a_variable_that_the_node_does_not_have_is_no_folder_at_the_root():
 @pytest.mark.parametrize(
     ("status", "verdict", "requeued"),
     [
-        (0, 3, False),
+        (0, 4, False),
+        (138, 4, False),  # finished, and ended by a signal while it left
         (75, 0, True),
         (75, 3, False),  # for too often
         (1, 0, True),
@@ -165,7 +166,8 @@ def test_the_verdict_decides_and_the_status_is_the_jobs(status, verdict, requeue
     wanted = ["verdict", "r", str(status), "--max_restarts", "100", "--pause", "60"]
     assert called[judged + 1 : judged + 8] == wanted
     assert ("requeue" in called) == requeued
-    assert left == (99 if requeued else status)  # 99: it waits there for SLURM to end it
+    ended = 0 if verdict == 4 else status
+    assert left == (99 if requeued else ended)  # 99: it waits there for SLURM to end it
 
 
 @pytest.mark.parametrize("failures", [2, 3])

@@ -183,7 +183,7 @@ def test_the_command_says_one_line_and_leaves_with_the_answer(tmp_path, capsys, 
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert verdict(tmp_path, 75) == 0
     assert verdict(tmp_path, 1, pause=5) == 0
-    assert verdict(tmp_path, 0) == 3
+    assert verdict(tmp_path, 0) == 4
     said = capsys.readouterr()
     assert said.err.count("\n") == 3
     assert said.out == "\nStartTime=now+5\n\n"
@@ -192,13 +192,18 @@ def test_the_command_says_one_line_and_leaves_with_the_answer(tmp_path, capsys, 
     assert second["why"].endswith("after a pause of 5 s")
 
 
+def test_a_run_that_has_finished_is_told_from_one_that_is_not_tried_again(live, tmp_path):
+    live(40, [], 0, reason="finished")
+    assert verdict(tmp_path, 138) == 4
+
+
 def test_where_the_run_folder_is_away_nothing_is_written(tmp_path):
     assert verdict(tmp_path, 1) == 0
     assert verdict(tmp_path / "never", 1) == 0
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize(("status", "answer"), [(0, 3), (1, 0), (75, 0)])
+@pytest.mark.parametrize(("status", "answer"), [(0, 4), (1, 0), (75, 0)])
 def test_a_verdict_stands_that_cannot_be_written_or_read(tmp_path, capsys, status, answer):
     (tmp_path / "jobs.jsonl").touch()
     (tmp_path / "verdicts.jsonl").mkdir()

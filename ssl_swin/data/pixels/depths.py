@@ -61,5 +61,5 @@ def _was_deep(image: Image.Image) -> bool:
 
 def _remedy(low: float, high: float) -> str:
     whole = low >= 0 and float(high).is_integer()
-    white = 2 ** int(high).bit_length() - 1 if whole else high
+    white = max(1, 2 ** int(high).bit_length() - 1) if whole else high
     return f"white={white:g}" if low >= 0 else f"black={low:g} and white={white:g}"
