@@ -52,6 +52,23 @@ def test_of_two_starts_at_once_the_later_one_is_a_life_more(folder):
     assert ends == {1: "lost ownership", 2: "finished"}
 
 
+def test_a_start_that_has_no_line_yet_is_counted_by_its_claim(folder):
+    first, second = record(folder), record(folder)
+    first.prepare = lambda: fit(learner(), 1, second)  # in the middle of the first one's start
+    fit(learner(), 1, first)
+    assert (first.life, second.life) == (1, 2)
+
+
+def test_a_life_of_a_job_that_ends_before_its_first_step_says_why(folder, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    folder.root.mkdir()
+    folder.jobs.touch()
+    record(folder).end("RuntimeError: no GPU", 1)
+    why = {"reason": "RuntimeError: no GPU", "status": 1, "node": "n2"}
+    assert read_lines(folder.ends) == [{"job": "17", "restart": 0} | why]
+
+
 def test_only_the_first_reason_is_kept(folder):
     kept = record(folder)
     fit(learner(), 1, kept)

@@ -1,11 +1,12 @@
 import time
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin.record.curves import put_in_order
 from ssl_swin.record.lines import read_lines
-from ssl_swin.record.owner import Ownership
+from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.clock import Clock
 from ssl_swin.training.life_record import LifeRecord
@@ -48,6 +49,18 @@ def test_the_file_keeps_full_precision(tmp_path):
     folder, value = RunFolder(tmp_path), 1 / 3
     log(folder, 0, [1], value)
     assert read_lines(folder.metrics) == [{"step": 1, "loss": value}]
+
+
+def test_a_life_that_lost_the_folder_appends_no_point(tmp_path):
+    folder = RunFolder(tmp_path)
+    first, second = Ownership(folder.owner), Ownership(folder.owner)
+    first.claim({"life": 1})
+    *_, file = make_loggers(folder, 0, first.require)
+    file.log_metrics({"loss": 0.5}, 1)
+    second.claim({"life": 2})
+    with pytest.raises(LostOwnership):
+        file.log_metrics({"loss": 0.5}, 2)
+    assert [point["step"] for point in read_lines(folder.metrics)] == [1]
 
 
 def test_points_are_logged_at_multiples_of_the_run_s_steps(tmp_path):
