@@ -49,7 +49,7 @@ def find_start(config: RunConfig, resume_from: Path | None, given: Collection[st
         raise FinishedRun(f"{root} is finished: {summary}")
     here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
     told = [f"{root} {here}", *found.told(), *sets.said]
-    told += check_labels(config, sets.train, sets.heldout)
+    told += check_labels(config, sets.train, sets.heldout, sets.heldout_renumber)
     return Start(found.config, order_of(found.config, sets.train), found.state is None, told)
 
 

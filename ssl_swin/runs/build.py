@@ -64,7 +64,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     config = start.config
     data, training = config.data, config.training
     heldout = _heldout(config, opened)
-    for line in check_labels(config, sets, opened.heldout):
+    for line in check_labels(config, sets, opened.heldout, opened.heldout_renumber):
         say(line)
     labels, places = labels_of(config), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:

@@ -3,7 +3,7 @@
 Only counting the network imports torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,15 +68,25 @@ def labels_of(config: RunConfig) -> Labels | None:
     return None
 
 
-def check_labels(config: RunConfig, sets: list[ShardSet], heldout: ShardSet | None) -> list[str]:
+def check_labels(
+    config: RunConfig,
+    sets: list[ShardSet],
+    heldout: ShardSet | None,
+    renumber: tuple[int, ...] | None = None,
+) -> list[str]:
     """Look at every label of a run's sets beforehand; return what is to be said.
+
+    `renumber` holds the model's number of each class of the held-out set, if it is another one.
 
     Raises:
         UserError: If a sample has no label, or one that is no class of the model.
     """
-    labels, named = labels_of(config), [(one, "training") for one in sets]
-    named += [] if heldout is None else [(heldout, "held-out")]
-    said = [labels.check(*each) for each in named] if labels is not None else []
+    labels = labels_of(config)
+    if labels is None:
+        return []
+    said = [labels.check(one, "training") for one in sets]
+    if heldout is not None:
+        said.append(replace(labels, renumber=renumber).check(heldout, "held-out"))
     return [line for line in said if line is not None]
 
 

@@ -65,8 +65,12 @@ class Labels:
         return None
 
     def all(self, shards: ShardSet, name: str) -> np.ndarray:
-        """Return the class of every sample of a set, int64 (num_samples,); errors as `check`."""
+        """Return the model's class of every sample, int64 (num_samples,); errors as `check`."""
         label = all_labels(shards, self.field)  # (num_samples,)
+        if self.renumber is not None:
+            number = np.array(self.renumber)  # (number of names,)
+            named = (label >= 0) & (label < len(number))
+            label[named] = number[label[named]]
         wrong = np.flatnonzero((label < 0) | (label >= self.num_classes))
         if len(wrong):
             raise UserError(
@@ -82,7 +86,8 @@ class Labels:
             return "a label is a whole number in .cls, or in data.label_field of .json"
         if usable.max() < self.num_classes:
             return "give each of them a label, or leave it out of the shards"
-        if usable.min() == 1 and usable.max() == self.num_classes:
+        from_one = usable.min() == 1 and usable.max() == self.num_classes
+        if from_one and self.renumber is None:
             return (
                 f"the labels run from 1 to {self.num_classes}, so they seem to be numbered from 1: "
                 "number them from 0"

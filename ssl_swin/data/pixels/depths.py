@@ -27,9 +27,9 @@ def depth_warning(files: Iterable[bytes], reading: Reading) -> str | None:
         with suppress(UnreadableImage), naming_what_is_broken():
             image = open_image(data, reading.max_pixels)
             if is_deep(image):
-                grey = np.append(grey, [_range(image)], axis=0)
+                grey = np.append(grey, _range(image), axis=0)
             elif _was_deep(image):
-                colour = np.append(colour, [_range(image)], axis=0)
+                colour = np.append(colour, _range(image), axis=0)
     black, white = reading.black, reading.white_or_default
     if len(grey):
         low, high = float(grey[:, 0].min()), float(grey[:, 1].max())
@@ -48,10 +48,11 @@ def depth_warning(files: Iterable[bytes], reading: Reading) -> str | None:
     return None
 
 
-def _range(image: Image.Image) -> tuple[float, float]:
-    """Return the least and the largest number of an image; NaN counts as none."""
+def _range(image: Image.Image) -> np.ndarray:
+    """Return the least and the largest finite number of an image, (1, 2), or (0, 2) without one."""
     pixels = np.asarray(image)
-    return float(np.nanmin(pixels)), float(np.nanmax(pixels))
+    pixels = pixels[np.isfinite(pixels)]
+    return np.array([[pixels.min(), pixels.max()]] if pixels.size else np.empty((0, 2)), float)
 
 
 def _was_deep(image: Image.Image) -> bool:

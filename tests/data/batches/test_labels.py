@@ -78,6 +78,13 @@ def test_classes_in_another_order_are_renumbered(tiny_shards):
     assert [labels.read(reader, 0, row) for row in range(4)] == [2, 0, 1, 3]
 
 
+def test_renumbered_classes_are_checked_as_the_model_numbers_them(tiny_shards):
+    shards = open_shards(str(tiny_shards([3])))  # of the classes 0, 1, 2
+    assert Labels(6, renumber=(5, 3, 4)).all(shards, "x").tolist() == [5, 3, 4]
+    with pytest.raises(UserError, match=r"1 of 3 .* of class 3 in .*; set num_classes to 4"):
+        Labels(3, renumber=(3, 1, 2)).check(shards, "x")
+
+
 def _read_labels(folder, results):
     shards, num_read = open_shards(folder), []
     real = type(shards.storage).read_pieces

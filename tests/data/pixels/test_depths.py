@@ -85,3 +85,11 @@ def test_colours_of_few_bits_in_16_are_told():
     assert "1 of 1 images looked at have colours of 16 bits" in depth_warning([dark], Reading())
     bright = png(1, 1, 16, 2, b"\0" + (values * 64).astype(">u2").tobytes())
     assert depth_warning([bright], Reading()) is None
+
+
+def test_what_is_not_finite_hides_no_range():
+    nothing, odd = grey([np.nan] * 3, dtype="<f4"), grey([0.0, np.inf, -np.inf], dtype="<f4")
+    said = depth_warning([nothing, odd, grey([0, 1023])], Reading())
+    assert said is not None
+    assert "2 of 3 images looked at hold numbers from 0 to 1023" in said
+    assert depth_warning([nothing], Reading()) is None
