@@ -39,9 +39,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         ahead = self.loader.num_workers > 0
-        taker = self._taker = _Taker(
-            self.loader
-        )  # kept until `close`: to let go of it may take long
+        # kept until `close`: to let go of it may take long
+        taker = self._taker = _Taker(self.loader)
         coming = None
         for left in reversed(range(len(self.loader))):
             coming = coming or self._ask(taker)

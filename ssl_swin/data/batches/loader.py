@@ -74,8 +74,8 @@ def make_socket_folder() -> None:
                 tempfile.tempdir = usual
             return
     raise UserError(
-        f"TMPDIR={usual} is too long a name for the sockets of loader processes, and none of "
-        f"{', '.join(_SHORT_FOLDERS)} can be written: set TMPDIR to a folder of at most "
+        f"TMPDIR={usual} is full, read-only or too long a name for sockets of loader processes, "
+        f"and so are {', '.join(_SHORT_FOLDERS)}: set TMPDIR to a folder of at most "
         f"{_SOCKET_PATH - _SOCKET_NAME} bytes, or data.num_workers=0"
     )
 
