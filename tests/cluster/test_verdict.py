@@ -193,7 +193,10 @@ def test_the_command_says_one_line_and_leaves_with_the_answer(tmp_path, capsys, 
 
 
 def test_a_run_that_has_finished_is_told_from_one_that_is_not_tried_again(live, tmp_path):
-    live(40, [], 0, reason="finished")
+    append_line(tmp_path / "ends.jsonl", {"life": 1, "reason": "finished", "status": 0})
+    assert not live(0, [40], 138).requeue
+    append_line(tmp_path / "lives.jsonl", {"life": 2, "step": 40})
+    append_line(tmp_path / "ends.jsonl", {"life": 2, "reason": "finished", "status": 0})
     assert verdict(tmp_path, 138) == 4
 
 
