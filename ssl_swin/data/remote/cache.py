@@ -14,7 +14,7 @@ from ssl_swin.data.remote.incoming import Fetcher, IncomingFile, RemoteTar
 from ssl_swin.data.remote.room import FLAGS, Room, release, take
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.data.shards.user_cache import MAY_NOT, make_cache
+from ssl_swin.data.shards.user_cache import NO_PLACE, make_cache
 from ssl_swin.errors import ShardError
 
 _DEFAULT_SHARE = 0.8  # of what is free
@@ -43,7 +43,7 @@ class ShardCache:
             with room.locked():
                 free = shutil.disk_usage(room.root).free + room.used_bytes()
         except OSError as error:
-            if error.errno not in MAY_NOT:  # the storage's, which may pass
+            if error.errno not in NO_PLACE:  # the storage's, which may pass
                 raise
             raise ShardError(
                 f"the cache of remote shards, {room.root}, cannot be written to: {error.strerror}; "

@@ -12,7 +12,7 @@ from pathlib import Path
 from ssl_swin.errors import ShardError
 
 MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_FOLDER = (*MAY_NOT, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
+NO_PLACE = (*MAY_NOT, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def cache_root(cache_dir: Path | None) -> Path | None:
@@ -55,7 +55,7 @@ def make_cache(what: str, cache_dir: Path | None) -> Path:
         if not may(root, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        if error.errno not in _NO_FOLDER:  # a full disk, or one that does not answer
+        if error.errno not in NO_PLACE:  # a full disk, or one that does not answer
             raise
         where = f"{root} cannot be written to: {error.strerror}"
         raise ShardError(_refusal(what, where)) from error
