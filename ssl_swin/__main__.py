@@ -108,6 +108,9 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if told := machine.cause(error):
             return _fail(told, errors.FAILED)
+        if isinstance(error, PermissionError) and error.filename:
+            said = f"{error.filename}: {error.strerror}; let this user have it"
+            return _fail(said, errors.FAILED)
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):  # no file system has such a name
             raise
         return _fail(str(error))

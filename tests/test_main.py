@@ -276,6 +276,17 @@ def test_what_is_not_the_users_keeps_its_traceback(command, error, monkeypatch):
         run(command)
 
 
+@pytest.mark.parametrize("command", [["pretrain", PRETRAIN], ["report", "runs"]])
+def test_what_may_not_be_read_is_one_line_and_tried_again(command, monkeypatch, capsys):
+    def fail(*_args, **_options):
+        raise PermissionError(13, "Permission denied", "a.tar")
+
+    monkeypatch.setattr("ssl_swin.runs.life.run", fail)
+    monkeypatch.setattr("ssl_swin.record.report.find_runs", fail)
+    assert run(command) == 1
+    assert capsys.readouterr().err.startswith("error: a.tar: Permission denied; ")
+
+
 @pytest.mark.parametrize(
     "words",
     [
