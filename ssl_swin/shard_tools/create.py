@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ssl_swin.data.shards.indexing import index_shard
 from ssl_swin.data.shards.left_out import PAGES, UNREADABLE, LeftOut, add_up, describe, leave_out
 from ssl_swin.data.shards.manifest import Entry, write_manifest
 from ssl_swin.data.shards.names import printable
+from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import ShardError, UserError, usable
 from ssl_swin.files import replacing
@@ -91,20 +93,26 @@ def create(
         options = replace(options, bytes_per_shard=_DEFAULT_BYTES_PER_SHARD)
     found = list_images(source, _names(classes, classes_from))
     shards = assign(found.files, options)
-    with usable(f"out={out}"):
-        keep_assignment(out, options, found.files, found.classes)
-    for line in warnings_of(found, source, out, options):
-        print(line)
-    jobs = [Job(source, out / name, part, options) for name, part in shards.items()]
-    bad = _pack_all(jobs, num_workers, int(max_bad_share * len(found.files)))
-    entries = {}
-    for path, digest in each(sha256_of, [job.tar for job in jobs], num_workers):
-        entries[path.name] = read_entry(index_beside(path))._replace(sha256=digest)
-    write_manifest(out, entries)
-    for leftover in out.glob(".*.partial"):  # of runs that were killed
-        leftover.unlink()
+    with one_maker(out / ".create.lock", partial(_progress, out, len(shards))):  # plans would mix
+        with usable(f"out={out}"):
+            keep_assignment(out, options, found.files, found.classes)
+        for line in warnings_of(found, source, out, options):
+            print(line)
+        jobs = [Job(source, out / name, part, options) for name, part in shards.items()]
+        bad = _pack_all(jobs, num_workers, int(max_bad_share * len(found.files)))
+        entries = {}
+        for path, digest in each(sha256_of, [job.tar for job in jobs], num_workers):
+            entries[path.name] = read_entry(index_beside(path))._replace(sha256=digest)
+        write_manifest(out, entries)
+        for leftover in out.glob(".*.partial"):  # of runs that were killed
+            leftover.unlink()
     leave_out(found.left_out, UNREADABLE, next(iter(bad), ""), len(bad))
     print("\n".join(summary(found, entries.values(), source, out)))
+
+
+def _progress(out: Path, num_shards: int) -> str:
+    """Say how far another process is."""
+    return f"{sum(1 for _ in out.glob('*.tar'))} of {num_shards} shards are packed"
 
 
 def _names(file: Path | None, shards: str | None) -> Names | None:

@@ -17,6 +17,7 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.left_out import PAGES
+from ssl_swin.data.shards.one_maker import _take
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.assign import PackOptions
@@ -406,3 +407,19 @@ def test_what_cannot_be_done_is_refused(source, tmp_path, option):
     ((name, value),) = option.items()
     with pytest.raises(UserError, match=f"{name}={value}"):
         create(source, tmp_path / "out", PackOptions(), **option)
+
+
+@pytest.mark.parametrize("step", ["keep_assignment", "pack_shard", "write_manifest"])
+def test_one_process_at_a_time_packs_into_a_folder(source, tmp_path, monkeypatch, step):
+    real, num_tried = getattr(sys.modules[create.__module__], step), []
+
+    def tried(*arguments):
+        with pytest.raises(BlockingIOError):
+            _take(tmp_path / "out" / ".create.lock")
+        num_tried.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(f"{create.__module__}.{step}", tried)
+    create(source, tmp_path / "out", PackOptions(), num_workers=1)
+    assert num_tried
+    assert not (tmp_path / "out" / ".create.lock").exists()
