@@ -84,9 +84,9 @@ class ImageStream(Dataset):
                 if self.labels is not None:
                     reader = self.reader if found[0] == shard[place] else self._pieces
                     arrays["label"][place] = self.labels.read(reader, *found)
-                if transform.erases:
-                    key = int(epoch[place]), int(index[place])
-                    arrays["erased"][place] = transform.erased(size, *key)
+        if transform.erases:  # in one go, as above; of the samples that were read
+            keys = zip(epoch.tolist(), index.tolist(), strict=True)
+            arrays["erased"][:] = [transform.erased(size, *key) for key in keys]
         return batch
 
     def explain(self, index: int) -> tuple[str, str, str]:
