@@ -4,6 +4,7 @@ Shared memory, open files, a temporary folder, disk. Standard library only.
 """
 
 import errno
+import math
 import os
 import resource
 import shutil
@@ -19,7 +20,9 @@ SHARED_MEMORY = Path("/dev/shm")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 IN_FLIGHT_EACH = 2  # batches that each loader process makes ahead
 _IN_FLIGHT_BESIDE = 2  # the batch in use, and the one on its way to the device
-_FILES, _FILES_EACH = 384, 12  # open files of a process: libraries, tars, indexes; for each worker
+# Open files of a process: of libraries, sockets and batches; tars and indexes, without which it
+# opens some again and again; for each loader process.
+_OTHER_FILES, _KEPT_FILES, _FILES_EACH = 256, 128, 12
 _HOW_SHARED = "docker run --shm-size=..., or mount -o remount,size=..., or fewer data.num_workers"
 _HOW_FILES = "raise `ulimit -n`, or use fewer data.num_workers"
 _HOW_PORT = "unset MASTER_PORT, or give a free one"
@@ -46,7 +49,7 @@ class Needs(NamedTuple):
     @property
     def open_files(self) -> int:
         """Files that one process has open at once."""
-        return _FILES + _FILES_EACH * self.num_workers
+        return _OTHER_FILES + _KEPT_FILES + _FILES_EACH * self.num_workers
 
 
 def speaks() -> bool:
@@ -54,13 +57,24 @@ def speaks() -> bool:
     return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
 
 
-def raise_file_limit(needs: Needs) -> None:
-    """Raise this process's limit of open files to what is needed, as far as it may."""
+def raise_file_limit(wanted: int) -> float:
+    """Raise this process's soft limit of open files to so many, as far as it may; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needs.open_files:
-        most = needs.open_files if hard == resource.RLIM_INFINITY else min(needs.open_files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(OSError, ValueError):  # some systems allow less than they say
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft
+
+
+def allow_open(wanted: int) -> int:
+    """Return how many of the wanted files of shards this process, and its children, may keep open.
+
+    The soft limit is raised for them as far as it may be. At least half of it counts as theirs.
+    """
+    limit = raise_file_limit(wanted + _OTHER_FILES)
+    return int(min(wanted, max(limit - _OTHER_FILES, limit // 2)))
 
 
 def shortages(needs: Needs) -> list[str]:

@@ -12,7 +12,15 @@ from ssl_swin import machine
 from ssl_swin.__main__ import run
 from ssl_swin.errors import MachineError
 from ssl_swin.files import replacing
-from ssl_swin.machine import Needs, as_text, cause, disk_shortage, raise_file_limit, shortages
+from ssl_swin.machine import (
+    Needs,
+    allow_open,
+    as_text,
+    cause,
+    disk_shortage,
+    raise_file_limit,
+    shortages,
+)
 from ssl_swin.training.checkpoint_file import write_checkpoint
 
 NEEDS = Needs(processes=4, num_workers=3, batch_bytes=10**6)
@@ -49,19 +57,51 @@ def test_a_low_limit_of_open_files_is_raised_and_told_where_it_cannot_be():
     few = NEEDS._replace(num_workers=10)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[0]), limits[1]))
-        raise_file_limit(few)
+        raise_file_limit(few.open_files)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(few.open_files, limits[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100));"
-        "from ssl_swin.machine import *; raise_file_limit(Needs(1, 2, 1));"
+        "from ssl_swin.machine import *; raise_file_limit(Needs(1, 2, 1).open_files);"
         "print(shortages(Needs(1, 2, 1)))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         "a process may open 100 files, one of this run may need 408: raise `ulimit" in told.stdout
     )
+
+
+@pytest.fixture
+def limit():
+    """Sets this process's soft limit of open files; it is put back afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def set_soft(soft, hard=before[1]):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    yield set_soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_soft_limit_is_raised_where_files_need_it_and_only_then(limit):
+    limit(400)
+    assert allow_open(144) == 144
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 400
+    assert allow_open(145) == 145
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 401
+
+
+def test_the_hard_limit_is_kept_and_half_of_a_small_one_is_left_to_others(monkeypatch):
+    limits, asked = [100, 100], []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: asked.append(pair))
+    assert allow_open(1000) == 50
+    assert asked == [(100, 100)]
+    limits[:] = 1024, 4096
+    assert allow_open(10_000) == 1024 - 256  # a system that allows less than it says
+    limits[:] = resource.RLIM_INFINITY, resource.RLIM_INFINITY
+    assert allow_open(10_000) == 10_000
 
 
 def test_a_temporary_folder_that_is_not_used_is_told(tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def _fitted(run: Run) -> Run:
     """Raise this process's limits to what a run needs, and warn of what this machine lacks."""
     devices, folder = run.config.training.devices, run.start.folder
     needs = machine_needs(run.config, max(run.sizes.shares), devices)
-    machine.raise_file_limit(needs)
+    machine.raise_file_limit(needs.open_files)
     network, moments = run.module.network, 2
     weights = sum(one.nbytes for one in network.state_dict().values())
     trained = sum(one.nbytes for one in network.parameters() if one.requires_grad)

@@ -127,7 +127,7 @@ def _tell_machine(settings: DoctorSettings, num_workers: int) -> None:
     """Print what this machine has too little of for such a run; its loaders have their limits."""
     each = ceil(num_workers / settings.processes)
     needs = Needs(settings.processes, each, settings.batch * (3 * settings.img_size**2 + 32))
-    raise_file_limit(needs)
+    raise_file_limit(needs.open_files)
     for line in shortages(needs):
         print(f"warning: {line}")
 

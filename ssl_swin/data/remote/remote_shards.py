@@ -23,10 +23,10 @@ from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.one_maker import one_maker
-from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.storage import NeededAt, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, sha256_of
 from ssl_swin.errors import ShardError
+from ssl_swin.machine import allow_open
 
 
 @dataclass(frozen=True, eq=False)

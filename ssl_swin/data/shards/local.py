@@ -25,12 +25,12 @@ from ssl_swin.data.shards.left_out import LeftOut, add_up
 from ssl_swin.data.shards.listing import find_local_tars
 from ssl_swin.data.shards.making import make_indexes, without_index
 from ssl_swin.data.shards.manifest import Entry, known_entries
-from ssl_swin.data.shards.open_files import allow_open
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.storage import NeededAt, Prefetch, Storage
 from ssl_swin.data.shards.tar import changed, check_headers, check_size
 from ssl_swin.data.shards.user_cache import cache_folder, may
 from ssl_swin.errors import ShardError
+from ssl_swin.machine import allow_open
 
 _PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 PATIENCE = Retry(num_tries=5, first_wait_s=0.5, longest_wait_s=4.0)
