@@ -1,12 +1,12 @@
 """Reads one sample of a set: the bytes of its image, its label, its key."""
 
 import io
-import json
 from collections.abc import Iterator
 
 import numpy as np
 
 from ssl_swin.data.shards.index_file import CLS_LABEL, NO_LABEL
+from ssl_swin.data.shards.label_file import parse_label
 from ssl_swin.data.shards.names import sample_key
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.data.shards.tar import DAMAGED, LINK_HEADER_BYTES, changed, open_headers
@@ -32,25 +32,27 @@ class ShardReader:
         entry = self.storage.rows(shard)[row]
         return self._bytes(shard, int(entry["offset"]), int(entry["size"]))
 
-    def label(self, shard: int, row: int, field: str | None = None) -> int:
-        """The class of one sample: its `.cls` member, or else `field` (or `label`) of its `.json`.
+    def label(self, shard: int, row: int, field: str = "label") -> int:
+        """The class of one sample: its `.cls` member, or else this field of its `.json`.
 
         Raises:
             ShardError: If the sample has no label, or it is not a whole number of 0 or more.
         """
         entry = self.storage.rows(shard)[row]
-        kind = int(entry["label_kind"])
-        if kind == NO_LABEL:
-            raise self._bad_label(shard, row, "it has neither a .cls nor a .json member")
-        text = self._bytes(shard, int(entry["label_offset"]), int(entry["label_size"]))
-        try:
-            value = int(text) if kind == CLS_LABEL else json.loads(text)[field or "label"]
-        except (ValueError, KeyError, TypeError) as error:
-            what = ".cls" if kind == CLS_LABEL else f"field {field or 'label'!r} of its .json"
-            raise self._bad_label(shard, row, f"{what}: {error!r}") from error
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self._bad_label(shard, row, f"the class is {value!r}")
-        return value
+        kind, place = int(entry["label_kind"]), (entry["label_offset"], entry["label_size"])
+        text = b"" if kind == NO_LABEL else self._bytes(shard, int(place[0]), int(place[1]))
+        label = parse_label(kind, text, field)
+        if label < 0:
+            what = ".cls" if kind == CLS_LABEL else f"field {field!r} of its .json,"
+            said = (
+                "neither a .cls nor a .json member" if kind == NO_LABEL else f"{what} {text[:60]!r}"
+            )
+            raise ShardError(
+                f"sample {self.key(shard, row)!r} of {self.storage.where(shard)} has no usable "
+                f"label: {said}; a label is a whole number of 0 or more in .cls, or in a field of "
+                ".json"
+            )
+        return label
 
     def key(self, shard: int, row: int) -> str:
         """Return WebDataset's key of one sample, as its member's header names it."""
@@ -73,12 +75,6 @@ class ShardReader:
         if len(found) < size:
             raise changed(self.storage.where(shard), f"it ends at {offset + len(found)}")
         return found
-
-    def _bad_label(self, shard: int, row: int, why: str) -> ShardError:
-        return ShardError(
-            f"sample {self.key(shard, row)!r} of {self.storage.where(shard)} has no usable label: "
-            f"{why}; a label is a whole number of 0 or more in .cls, or in a field of .json"
-        )
 
 
 def some_images(shards: ShardSet, num: int) -> Iterator[bytes]:
