@@ -1,6 +1,6 @@
 """The classes of samples: read, all checked before a run starts, and a part balanced over them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -54,19 +54,23 @@ class Labels:
         Raises:
             UserError: If a sample has no label, or one that is no class of the model.
         """
-        num = num_requests(shards, self.field)
+        kept = _kept_labels(shards, self.field)
+        num = _num_requests(shards, kept)
         if num > _MOST_REQUESTS:
             return (
                 f"the labels of the {name} images are looked at when they are drawn, since reading "
                 f"them now takes {num} requests; ssl-swin shards index, run where the shards lie, "
                 "spares them"
             )
-        self.all(shards, name)
+        self._map(_read_labels(shards, self.field, kept), shards, name)
         return None
 
     def all(self, shards: ShardSet, name: str) -> np.ndarray:
         """Return the model's class of every sample, int64 (num_samples,); errors as `check`."""
-        label = all_labels(shards, self.field)  # (num_samples,)
+        return self._map(all_labels(shards, self.field), shards, name)
+
+    def _map(self, label: np.ndarray, shards: ShardSet, name: str) -> np.ndarray:
+        """Return the model's class of each label of a set, int64 (num_samples,)."""
         if self.renumber is not None:
             number = np.array(self.renumber)  # (number of names,)
             named = (label >= 0) & (label < len(number))
@@ -112,21 +116,6 @@ def name_labels(shards: ShardSet, label: np.ndarray, places: np.ndarray) -> str:
     return ", ".join(named) + (", ..." if len(places) > len(first) else "")
 
 
-def num_requests(shards: ShardSet, field: str) -> int:
-    """Return how many requests it takes to read the labels of a remote set; 0 if it is here.
-
-    Reads the label files of those shards that have one, and keeps them.
-    """
-    smallest = shards.storage.request_bytes
-    if smallest is None:
-        return 0
-    if len(shards.counts) > _MOST_REQUESTS:
-        return len(shards.counts)  # to look for the label files alone
-    kept = _each(partial(_kept, shards, field), shards)
-    missing = [shard for shard, found in enumerate(kept) if found is None]
-    return sum(int(min(shards.counts[s], shards.bytes[s] // smallest + 1)) for s in missing)
-
-
 def all_labels(shards: ShardSet, field: str) -> np.ndarray:
     """Return the label of every sample, or `MISSING` or `UNUSABLE`, int64 (num_samples,).
 
@@ -134,20 +123,49 @@ def all_labels(shards: ShardSet, field: str) -> np.ndarray:
     image is read; but of a remote set with many labels and no label files whole tars come into the
     cache, which is faster.
     """
-    whole = num_requests(shards, field) > _MOST_REQUESTS
-    parts = _each(partial(_kept, shards, field), shards)
-    missing = [shard for shard, found in enumerate(parts) if found is None]
+    return _read_labels(shards, field, _kept_labels(shards, field))
+
+
+def _kept_labels(shards: ShardSet, field: str) -> list[np.ndarray | None]:
+    """Return the labels of each shard, int64 (count,), for which nothing of its tar is to be read.
+
+    Those in label files of a remote set are kept in the cache. So many shards that looking for
+    their files takes too many requests are not asked for them.
+    """
+    if shards.storage.request_bytes is not None and len(shards.counts) > _MOST_REQUESTS:
+        return [None] * len(shards.counts)
+    return _each(partial(_kept, shards, field), range(len(shards.counts)))
+
+
+def _num_requests(shards: ShardSet, kept: Sequence[np.ndarray | None]) -> int:
+    """Return how many requests it takes to read the other labels of a set; 0 if it is here."""
+    smallest = shards.storage.request_bytes
+    if smallest is None:
+        return 0
+    return sum(
+        int(min(count, num_bytes // smallest + 1))
+        for count, num_bytes, found in zip(shards.counts, shards.bytes, kept, strict=True)
+        if found is None
+    )
+
+
+def _read_labels(shards: ShardSet, field: str, kept: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Return the label of every sample, int64 (num_samples,), reading what is not kept."""
+    parts = dict(enumerate(kept))
+    missing = [shard for shard, found in parts.items() if found is None]
     if missing:
+        whole = _num_requests(shards, kept) > _MOST_REQUESTS
         progress = partial(_progress, shards, field, missing)
         with one_maker(shards.storage.label_lock(missing[0]), progress):
-            parts = _each(partial(_labels_of, shards, field, whole), shards)
-    return np.concatenate([np.empty(0, np.int64), *parts])
+            read = _each(partial(_labels_of, shards, field, whole), missing)
+        parts.update(zip(missing, read, strict=True))
+    return np.concatenate([np.empty(0, np.int64), *parts.values()])
 
 
-def _each(function: Callable[[int], Answer], shards: ShardSet) -> list[Answer]:
-    """Call a function on every shard, in threads."""
+def _each(function: Callable[[int], Answer], shards: Iterable[int]) -> list[Answer]:
+    """Call a function on each of these shards, in threads."""
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        return list(pool.map(function, range(len(shards.counts))))
+        return list(pool.map(function, shards))
 
 
 def _progress(shards: ShardSet, field: str, missing: Sequence[int]) -> str:

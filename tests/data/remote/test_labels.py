@@ -43,6 +43,7 @@ def test_without_one_labels_are_read_from_afar_and_kept(far, tmp_path):
     sent = server.sent["a.tar"]
     assert 0 < sent < 0.4 * shards.bytes[0]
     assert not shards.storage.paths[0].exists()
+    assert server.gets["a.tar.labels"] == 2  # once, and once more where one process of all reads
     assert all_labels(open_at(server, tmp_path), "label").tolist() == EXPECTED
     assert server.sent["a.tar"] == sent
 
