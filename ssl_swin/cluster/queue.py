@@ -48,10 +48,10 @@ def look_up(job: str) -> JobState | None:
     return None
 
 
-def without_node(job: str, node: str, forgiven: frozenset[str] = frozenset()) -> str | None:
+def without_nodes(job: str, node: str | None, forgiven: frozenset[str] = frozenset()) -> str | None:
     """Return the nodes that a job is to do without: this one, and as before but the `forgiven`.
 
-    It is None if SLURM then had too few nodes for it, or does not say.
+    It is None if SLURM then had too few nodes for it, or does not say, or nothing changes.
     """
     text = _ask("scontrol", "--oneliner", "show", "job", job)
     pairs = dict(pair.split("=", 1) for pair in text.split() if "=" in pair)
@@ -59,7 +59,9 @@ def without_node(job: str, node: str, forgiven: frozenset[str] = frozenset()) ->
         return None
     excluded = pairs.get("ExcNodeList", "(null)").replace("(null)", "")
     before = _ask("scontrol", "show", "hostnames", excluded).split() if excluded else []
-    out = {*before} - forgiven | {node}
+    out = {*before} - forgiven | ({node} if node else set())
+    if node is None and out == {*before}:
+        return None
     usable = ("--states=idle,mixed,allocated,completing", "--format=%N")
     there = _ask("sinfo", "--noheader", "--Node", f"--partition={pairs.get('Partition')}", *usable)
     needed = int(pairs.get("NumNodes", "1").partition("-")[0])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_swin import errors
-from ssl_swin.cluster.queue import without_node
+from ssl_swin.cluster.queue import without_nodes
 from ssl_swin.record.lines import append_line, read_json, read_lines
 from ssl_swin.record.lives import is_known, last_step
 from ssl_swin.record.run_folder import RunFolder
@@ -39,7 +39,7 @@ class Verdict:
     node: str | None = None
     """The node that it came to nothing on, if that is known."""
     forgiven: frozenset[str] = frozenset()
-    """Nodes that the job did without for failures that are over."""
+    """Nodes that the job does without for failures that are over."""
 
 
 def verdict(run_dir: Path, status: int, max_restarts: int = 100, pause: int = 60) -> int:
@@ -67,13 +67,16 @@ def verdict(run_dir: Path, status: int, max_restarts: int = 100, pause: int = 60
     if found.pauses:
         changes.append(f"StartTime=now+{pause}")
         why += f", after a pause of {pause} s"
-    if found.pauses and found.node is not None and job is not None:
-        if nodes := without_node(job, found.node, found.forgiven):
+    node = found.node if found.pauses else None
+    if job is not None and found.requeue and (node or found.forgiven):
+        nodes = without_nodes(job, node, found.forgiven)
+        if nodes is not None:
             changes.append(f"ExcNodeList={nodes}")
-            why += f", without node {found.node}"
-            record = record | {"without": found.node}
-        else:
-            why += f", on any node, {found.node} too: SLURM has too few"
+            why += f", without node {node}" if node else ""
+            record = record | ({"without": node} if node else {})
+            record = record | ({"back": sorted(found.forgiven)} if found.forgiven else {})
+        elif node:
+            why += f", on any node, {node} too: SLURM has too few"
     print(
         f"ssl-swin: {'queued again' if found.requeue else 'the end'}: {why}",
         file=sys.stderr,
@@ -127,7 +130,7 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
         requeue, why = False, f"{why}, but SLURM started this job {restart} times again already"
     record |= {"requeue": requeue, "why": why}
     pauses = requeue and status != errors.REQUEUE and not record["further"]
-    forgiven = _without(before) - _without(_row(before, further=False))
+    forgiven = _out(before) - _out(_row([*before, record], further=False))
     return Verdict(requeue, why, record, pauses, _node(end), forgiven)
 
 
@@ -164,8 +167,12 @@ def _row(before: list[Line], further: bool) -> list[Line]:
     return [*takewhile(lambda line: not line.get("further", True), failures)]
 
 
-def _without(lines: list[Line]) -> frozenset[str]:
-    return frozenset(line["without"] for line in lines if "without" in line)
+def _out(lines: list[Line]) -> frozenset[str]:
+    """Return the nodes that a job does without after these verdicts."""
+    out: set[str] = set()
+    for line in lines:
+        out = out - {*line.get("back", ())} | ({line["without"]} if "without" in line else set())
+    return frozenset(out)
 
 
 def _same(record: Line, line: Line) -> bool:

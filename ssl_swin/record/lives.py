@@ -59,6 +59,9 @@ def require_record(folder: RunFolder) -> None:
         raise UserError(
             f"run_dir={folder.root} cannot be written to: {here}; give another --run_dir"
         )
+    if os.environ.get("SLURM_PROCID") == "0":  # a restart looks for it, whoever wrote the script
+        folder.root.mkdir(parents=True, exist_ok=True)
+        folder.jobs.touch()
 
 
 def last_step(folder: RunFolder) -> int:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from ssl_swin.cluster.queue import JobState, look_up, without_node
+from ssl_swin.cluster.queue import JobState, look_up, without_nodes
 from tests.cluster.bin import write_programs
 
 
@@ -33,9 +33,11 @@ def test_a_job_nobody_knows_is_none(monkeypatch, tmp_path):
 
 
 def test_a_job_does_without_a_node_if_enough_are_left(monkeypatch, tmp_path):
-    assert without_node("16", "n1") == "n1,n8,n9"
-    assert without_node("16", "n1", frozenset({"n9"})) == "n1,n8"
-    assert without_node("17", "n1") is None  # its user wants that very node
-    assert without_node("18", "n1") is None  # it needs all four
+    assert without_nodes("16", "n1") == "n1,n8,n9"
+    assert without_nodes("16", "n1", frozenset({"n9"})) == "n1,n8"
+    assert without_nodes("16", None, frozenset({"n8", "n9"})) == ""
+    assert without_nodes("16", None, frozenset({"n2"})) is None  # which it may use
+    assert without_nodes("17", "n1") is None  # its user wants that very node
+    assert without_nodes("18", "n1") is None  # it needs all four
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert without_node("16", "n1") is None  # no SLURM here
+    assert without_nodes("16", "n1") is None  # no SLURM here

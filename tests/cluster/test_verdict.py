@@ -1,10 +1,12 @@
 import json
+import os
 
 import pytest
 
 from ssl_swin import errors
 from ssl_swin.cluster.verdict import MAX_FAILURES, decide, verdict
 from ssl_swin.record.lines import append_line, read_json, read_lines
+from tests.cluster.bin import write_programs
 
 
 @pytest.fixture
@@ -118,6 +120,22 @@ def test_nodes_are_forgiven_once_a_life_got_further(live, tmp_path):
     append_line(tmp_path / "verdicts.jsonl", line | {"further": True})
     append_line(tmp_path / "verdicts.jsonl", line | {"without": "n2"})
     assert live(0, [], 1).forgiven == {"n1"}
+
+
+@pytest.mark.parametrize(("saved", "status"), [([1], 75), ([1], 1)])
+def test_a_node_comes_back_after_a_life_that_did_not_come_to_nothing(
+    live, tmp_path, monkeypatch, capsys, saved, status
+):
+    monkeypatch.setenv("PATH", f"{write_programs(tmp_path / 'bin')}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "16")
+    bad = {"job": "16", "status": 1, "requeue": True, "further": False, "without": "n9"}
+    append_line(tmp_path / "verdicts.jsonl", bad)
+    append_line(tmp_path / "lives.jsonl", {"life": 1, "step": 0})
+    append_line(tmp_path / "checkpoints.jsonl", {"step": saved[0], "reasons": ["steps"]})
+    assert verdict(tmp_path, status) == 0
+    assert capsys.readouterr().out == "ExcNodeList=n8\n"  # which its user does without
+    assert read_lines(tmp_path / "verdicts.jsonl")[-1]["back"] == ["n9"]
+    assert live(1, [2], 75, job="16").forgiven == frozenset()  # SLURM is asked once
 
 
 def test_a_life_that_was_asked_to_stop_ends_the_row(live):

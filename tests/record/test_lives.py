@@ -66,6 +66,17 @@ def test_a_run_is_new_only_where_nothing_was_before(tmp_path, monkeypatch):
     require_record(folder)  # the life before died before it began
 
 
+def test_a_job_of_any_script_leaves_a_record_for_its_restart(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "deep" / "run")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    require_record(folder)
+    assert not folder.root.exists()
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    require_record(folder)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    require_record(folder)  # the life before died in its imports
+
+
 def test_a_run_that_saved_and_has_no_checkpoint_is_not_begun_anew(tmp_path):
     folder = RunFolder(tmp_path)
     append_line(folder.checkpoints, {"step": 20})
