@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 OLDEST := .venv-oldest
 # What leans most on other people's code; with these, every test file is imported.
 LEANING := tests/data/pixels tests/data/remote/test_remote_shards.py tests/shard_tools/test_create*.py \
-  tests/golden tests/models tests/pretrained tests/test_foreign_names.py tests/test_house.py tests/test_main.py \
+  tests/golden tests/models tests/pretrained tests/test_foreign_names.py tests/test_house.py tests/test_main*.py \
   tests/training/test_augmentations.py tests/training/test_trainer.py
 SLURM := slurmctld slurmd slurm-client munge iproute2
 # Tests on up to four processes; a file stays on one, for what its tests share.

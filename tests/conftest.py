@@ -1,8 +1,11 @@
 """Small real things that several tests build on."""
 
 import io
+import multiprocessing
 import os
 import shutil
+import signal
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
@@ -10,6 +13,8 @@ import numpy as np
 import pytest
 import webdataset
 from PIL import Image
+
+from ssl_swin import signals
 
 TINY_MODEL = [
     "--model.embed_dim=16",
@@ -76,3 +81,14 @@ def trained(two_step_run, tmp_path):
     arguments, folder = two_step_run
     shutil.copytree(folder, tmp_path / "run")
     return arguments, tmp_path / "run"
+
+
+@pytest.fixture
+def in_the_checkout(monkeypatch):
+    """Commands run in this process as if started in the checkout, and leave nothing behind."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+    yield
+    signals.forget()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take what follows for an accident
+    for process in multiprocessing.active_children():  # as `main` does; they would be waited for
+        process.kill()
