@@ -9,61 +9,19 @@ No accounting database: `scontrol show job` tells how a job ended.
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.slurm.slurm_conf import write_config
+
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "mungekey")
 TOLD_BY_SLURM = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_")
 
-# cred_expire is also how long a requeued job waits, and 5 s the least. The times are short so that
-# a lost node, a kill and a dead controller are noticed in seconds. Partition `spare` gives way to
-# `main` by requeueing.
-CONFIG = """\
-ClusterName=tests
-SlurmctldHost={head}({head_address})
-SlurmctldPort={head_port}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={root}/munge.socket,cred_expire=5
-StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool-%n
-SlurmctldPidFile={root}/slurmctld.pid
-SlurmdPidFile={root}/slurmd-%n.pid
-SlurmctldLogFile={root}/slurmctld.log
-SlurmdLogFile={root}/slurmd-%n.log
-ProctrackType=proctrack/linuxproc
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=task=1
-JobAcctGatherParams=OverMemoryKill
-TaskPlugin=task/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-SlurmdParameters=config_overrides
-SchedulerParameters=bf_interval=1,batch_sched_delay=0
-ReturnToService=2
-SlurmctldTimeout=5
-SlurmdTimeout=5
-MessageTimeout=5
-TCPTimeout=2
-KillWait=5
-MinJobAge=3600
-JobRequeue=1
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-GresTypes=gpu
-{nodes}
-PartitionName=main Nodes=ALL Default=YES DefaultTime=10 PriorityTier=2 PreemptMode=OFF
-PartitionName=spare Nodes=ALL DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
-"""
 
 # Process 1 of a node. It starts once its network is there, and reaps what loses its parent.
 NODE = """
@@ -108,7 +66,9 @@ class Cluster:
     def up(self) -> None:
         """Start everything and wait until every node is idle; leave nothing behind on failure."""
         try:
-            self._write_config()
+            self.root.chmod(0o755)  # munge insists that its socket can be reached by all
+            head_address = f"{self._network}.1" if self.namespaces else "127.0.0.1"
+            write_config(self.root, self.nodes, head_address, self.namespaces)
             _run("mungekey", "--create", f"--keyfile={self.root}/munge.key")
             files = {"socket": "socket", "key-file": "key", "pid-file": "pid", "seed-file": "seed"}
             options = [f"--{name}={self.root}/munge.{file}" for name, file in files.items()]
@@ -139,33 +99,6 @@ class Cluster:
         answer = self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T")
         pairs = dict(line.split() for line in answer.splitlines())
         return {name: state.rstrip("*") for name, state in pairs.items()}
-
-    def _write_config(self) -> None:
-        self.root.chmod(0o755)  # munge insists that its socket can be reached by all
-        for name in ("state", "gpu"):
-            (self.root / name).mkdir()
-        for number in (0, 1):  # SLURM counts devices and sets CUDA_VISIBLE_DEVICES
-            (self.root / "gpu" / f"gpu{number}").symlink_to("/dev/null")
-        (self.root / "gres.conf").write_text(f"Name=gpu File={self.root}/gpu/gpu[0-1]\n")
-        head = socket.gethostname().partition(".")[0]
-        head_address = f"{self._network}.1" if self.namespaces else "127.0.0.1"
-        names = {"localhost": "127.0.0.1", head: head_address, **self.nodes}
-        (self.root / "hosts").write_text("".join(f"{a} {n}\n" for n, a in names.items()))
-        ports = _free_ports(len(self.nodes) + 1)
-        lines = [
-            f"NodeName={name} NodeHostname={name if self.namespaces else head} NodeAddr={address} "
-            f"Port={port} CPUs=8 RealMemory=8000 Gres=gpu:2"
-            for (name, address), port in zip(self.nodes.items(), ports, strict=False)
-        ]
-        text = CONFIG.format(
-            head=head,
-            head_address=head_address,
-            head_port=ports[-1],
-            user=pwd.getpwuid(os.geteuid()).pw_name,
-            root=self.root,
-            nodes="\n".join(lines),
-        )
-        self.config.write_text(text)
 
     # -- its parts ---------------------------------------------------------------------------------
 
@@ -334,14 +267,6 @@ def _children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _run(*command: str, check: bool = True) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ssl_swin.cluster.status import describe
 from ssl_swin.record.run_folder import RunFolder
 from tests.slurm.cluster import until
-from tests.slurm.conftest import assert_whole
+from tests.slurm.whole import assert_whole
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 NUM_LIVES, NUM_EPOCHS = 20, 4

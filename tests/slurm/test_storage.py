@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import until
-from tests.slurm.conftest import ROOT, assert_whole, read_json_line
+from tests.slurm.user import ROOT
+from tests.slurm.whole import assert_whole, read_json_line
 
 pytestmark = pytest.mark.slurm
 IMAGES = ROOT / "data/fashion-mnist-sample"

@@ -3,14 +3,14 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from ssl_swin.cluster.status import describe
 from ssl_swin.record.run_folder import RunFolder
 from tests.slurm.cluster import until
-from tests.slurm.conftest import SlurmRun, assert_no_step_lost, assert_whole, drawn_losses
+from tests.slurm.user import SlurmRun
+from tests.slurm.whole import assert_no_step_lost, assert_whole, drawn_losses
 
 pytestmark = pytest.mark.slurm
 
@@ -69,24 +69,11 @@ def test_a_warning_to_the_shell_reaches_the_tasks(user, straight, to):
     assert_whole(run.folder, straight())
 
 
-def shell(run: SlurmRun) -> int:
-    """Return the batch shell of a job, as seen from outside of its node."""
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_text().split("\0")
-            variables = (place / "environ").read_text().split("\0")
-        except OSError:
-            continue
-        if f"SLURM_JOB_ID={run.job}" in variables and words[-2].endswith("/slurm_script"):
-            return int(place.name)
-    raise LookupError(f"job {run.job} has no shell")
-
-
 @pytest.mark.slow
 def test_a_killed_shell_is_the_end_and_the_same_command_goes_on(user, straight):
     run = user.submit(SLOW_S=0.1)
     run.reach(12)
-    os.kill(shell(run), signal.SIGKILL)
+    os.kill(run.shell(), signal.SIGKILL)
     run.wait("FAILED", "COMPLETED", "CANCELLED", "NODE_FAIL", seconds=60)
     done = run.steps()[-1] + 1
     again = user.submit()
