@@ -18,11 +18,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
+from figures import save, spread
 from machine import commit, num_cores, processor
+from photographs import add_options
 from pytorch_lightning import Callback
 
 from ssl_swin.config.data import LabelledDataConfig
@@ -125,10 +126,6 @@ def side(checkout: Path, task: str, erasing: float, options: argparse.Namespace)
     raise RuntimeError(f"{checkout}, {task}: a side ended")
 
 
-def spread(values: list[float]) -> str:
-    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
 def rounds(
     task: str, erasing: float, checkouts: dict[str, Path], options: argparse.Namespace
 ) -> list[dict[str, dict[str, float]]]:
@@ -162,10 +159,8 @@ def table(checkouts: dict[str, Path], options: argparse.Namespace) -> list[str]:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is read")
+    add_options(parser)
     parser.add_argument("--checkout", type=Path, help="another checkout, from before")
-    parser.add_argument("--photos", type=Path, help="photographs of your own to cut from")
-    parser.add_argument("--images", type=int, default=384, help="JPEGs to make")
     parser.add_argument("--batch", type=int, default=128, help="images of a turn")
     parser.add_argument("--micro-batch", type=int, default=128, help="images")
     parser.add_argument("--rounds", type=int, default=8, help="counted turns of each")
@@ -184,7 +179,7 @@ def main() -> None:
     if options.turn:
         take_turns(options)
         return
-    from stream import prepare  # here, for it may not run in another checkout
+    from shards import prepare  # here, for it may not run in another checkout
 
     about = prepare(options)
     checkouts = {"now": Path(__file__).parents[1]}
@@ -202,11 +197,9 @@ def main() -> None:
         *about,
         "",
     ]
-    text = "\n".join([*head, *lines])
-    print(text)
+    print("\n".join([*head, *lines]))
     if options.save is not None:
-        options.save.write_text(text + "\n", encoding="utf-8")
-        print(f"saved: {options.save}")
+        save(options.save, [*head, *lines])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""JPEGs as in ImageNet, cut from photographs, for `stream.py` to read."""
+"""JPEGs as in ImageNet, cut from photographs, for `stream.py` and `against.py` to read."""
 
+import argparse
 import importlib.util
 import io
 from collections.abc import Callable
@@ -25,6 +26,13 @@ SHIPPED = {  # photographs of at least 500 pixels that come with two packages
 
 INSTALL = "pip install -e '.[bench]'"
 Sources = list[Callable[[], Image.Image]]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is read."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is read")
+    parser.add_argument("--photos", type=Path, help="photographs of your own to cut from")
+    parser.add_argument("--images", type=int, default=384, help="JPEGs to make")
 
 
 def photographs(folder: Path | None) -> tuple[Sources, str]:

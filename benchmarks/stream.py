@@ -7,56 +7,34 @@ Usage: python benchmarks/stream.py --out FOLDER [--photos FOLDER] [--rounds 8] [
 """
 
 import argparse
-import importlib
-import io
 import os
 import platform
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain, repeat
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-import simplejpeg
 import torch
-from loaders import (
-    RATIO,
-    SCALE,
-    Batches,
-    Official,
-    dali,
-    litdata,
-    plain_webdataset,
-)
+from figures import save, spread
+from loaders import Batches, Official, plain_webdataset
 from machine import commit, num_cores, processor
-from photographs import INSTALL, make_jpegs, photographs
-from PIL import Image
+from photographs import add_options
+from pipelines import Cycle, one_thread, ours
 from rich.progress import Progress
+from shards import SHORT_SIDE, prepare
 from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import Reading
-from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.shard_tools.assign import PackOptions
-from ssl_swin.shard_tools.create import create
 from ssl_swin.shard_tools.doctor import all_shares
 from ssl_swin.shard_tools.timing import time_stages
 
-SHORT_SIDE = 256
 NUM_WORKERS = 2
 WORKER_PASSES = 4  # over all images, in each round with workers
-NOT_MEASURED = {  # peer -> why it is never measured here
-    "spdl": "needs FFmpeg's libraries",
-    "streaming": "mosaicml-streaming holds NumPy back at 2.1, so it cannot be installed beside",
-}
 PACKAGES = (
     "torch",
     "torchvision",
@@ -66,118 +44,6 @@ PACKAGES = (
     "litdata",
     "nvidia-dali-cuda130",
 )
-
-
-def prepare(options: argparse.Namespace) -> list[str]:
-    """Make what is read, once, and describe it.
-
-    Raises:
-        ValueError: If there is nothing to make it of, or the folder holds something else.
-    """
-    jpegs = options.out / "photographs" / "all"
-    sources, source = photographs(options.photos)
-    made_of = options.out / "made_of.txt"  # written last, so that a half-made folder has none
-    what = f"{options.images} JPEGs cut from {source}\n"
-    if not made_of.exists():
-        shutil.rmtree(jpegs, ignore_errors=True)
-        make_jpegs(sources, jpegs, options.images)
-        made_of.write_text(what, encoding="utf-8")
-    elif (there := made_of.read_text(encoding="utf-8")) != what:
-        raise ValueError(
-            f"{options.out} holds {there.strip()}, not {what.strip()}; give another --out"
-        )
-    for name, short_side in (("originals", None), (f"short-side-{SHORT_SIDE}", SHORT_SIDE)):
-        if not (options.out / name / "index.json").exists():
-            create(
-                jpegs.parent,
-                options.out / name,
-                PackOptions(samples_per_shard=128, short_side=short_side),
-                num_workers=1,
-            )
-    lines = [f"- cut from {source}"]
-    for name in ("originals", f"short-side-{SHORT_SIDE}"):
-        data = list(read_all(options.out / name))
-        sizes = [sorted(Image.open(io.BytesIO(each)).size) for each in data]
-        short, long = np.median(sizes, axis=0)
-        mean_bytes = np.mean([len(each) for each in data])
-        lines.append(
-            f"- {name}: {len(data)} JPEGs, {long:.0f} x {short:.0f} pixels (median), "
-            f"{mean_bytes / 1e3:.0f} kB (mean)"
-        )
-    return lines
-
-
-def read_all(folder: Path) -> Iterator[bytes]:
-    shards = open_shards(str(folder))
-    reader = ImageStream(shards, TrainTransform(0, 8, SCALE), 8, 3).reader
-    for shard, row in zip(*shards.locate(np.arange(shards.num_samples)), strict=True):
-        yield reader.read(int(shard), int(row))
-
-
-def ours(folder: Path, img_size: int, decoder: str = "fast") -> ImageStream:
-    transform = TrainTransform(0, img_size, SCALE, RATIO)
-    return ImageStream(open_shards(str(folder)), transform, img_size, 3, reading=Reading(decoder))
-
-
-class Cycle:
-    """Batch sampler: all images in the order of the shards, `passes` times."""
-
-    def __init__(self, num: int, batch: int, passes: int) -> None:
-        self.draws = [
-            Share(epoch, np.arange(start, min(start + batch, num)))
-            for epoch in range(passes)
-            for start in range(0, num, batch)
-        ]
-
-    def __iter__(self) -> Iterator[Share]:
-        return iter(self.draws)
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-
-def one_thread(options: argparse.Namespace) -> tuple[dict[str, Batches], list[str]]:
-    """Return every pipeline as an endless stream of batches, and a line for each one missing."""
-    out, size, batch = options.out, options.img_size, options.batch
-    draws = Cycle(options.images, batch, 1).draws
-    small = out / f"short-side-{SHORT_SIDE}"
-
-    def endless(stream: ImageStream) -> Batches:
-        return (stream.__getitems__(draw) for draw in chain.from_iterable(repeat(draws)))
-
-    def loaded(make: Callable[[], object]) -> Batches:
-        loader = partial(DataLoader, batch_size=batch)
-        return chain.from_iterable(loader(make()) for _ in repeat(None))
-
-    def decoding() -> Batches:
-        data = list(read_all(out / "originals"))
-        while True:
-            for start in range(0, len(data), batch):
-                yield [simplejpeg.decode_jpeg(each) for each in data[start : start + batch]]
-
-    pipelines = {
-        "official (PIL, torchvision)": loaded(lambda: Official(out / "photographs", size)),
-        "ours": endless(ours(out / "originals", size)),
-        "ours, decoder: pil": endless(ours(out / "originals", size, "pil")),
-        f"ours, shards of short side {SHORT_SIDE}": endless(ours(small, size)),
-        "webdataset (PIL, torchvision)": loaded(
-            lambda: plain_webdataset(out / "originals", size, 1)
-        ),
-        "nothing but decoding": decoding(),
-    }
-    makes = {"litdata": partial(litdata, out), "nvidia.dali": partial(dali, out / "originals")}
-    missing = []
-    for name, make in makes.items():
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            absent = error.name is not None and name.startswith(error.name)
-            why = f"is not installed ({INSTALL})" if absent else f"cannot be imported: {error}"
-            missing.append(f"- not measured: {name} {why}")
-        else:
-            pipelines[name] = make(size, batch)
-    missing += [f"- not measured: {name} ({why})" for name, why in NOT_MEASURED.items()]
-    return pipelines, missing
 
 
 def time_one_thread(
@@ -246,10 +112,6 @@ def table(rounds: dict[str, list[float]], against: str) -> list[str]:
         ratios = [b / a for a, b in zip(ms, rounds[against], strict=True)]
         lines.append(f"| {name} | {1e3 / median(ms):.0f} | {spread(ms)} | {spread(ratios)} |")
     return lines
-
-
-def spread(values: list[float]) -> str:
-    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def where_the_time_goes(options: argparse.Namespace) -> list[str]:
@@ -338,9 +200,7 @@ def report(options: argparse.Namespace) -> list[str]:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is read")
-    parser.add_argument("--photos", type=Path, help="photographs of your own to cut from")
-    parser.add_argument("--images", type=int, default=384, help="JPEGs to make")
+    add_options(parser)
     parser.add_argument("--img-size", type=int, default=192, help="pixels")
     parser.add_argument("--batch", type=int, default=64, help="images")
     parser.add_argument("--rounds", type=int, default=8, help="counted rounds")
@@ -373,8 +233,7 @@ def main() -> None:
             f"--img-size {options.img_size} --batch {options.batch} --rounds {options.rounds}"
         )
         head = ["# The input side", "", f"Commit {commit()}. To repeat: `{command}`", ""]
-        options.save.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
-        print(f"saved: {options.save}")
+        save(options.save, [*head, *lines])
 
 
 if __name__ == "__main__":
