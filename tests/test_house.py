@@ -84,13 +84,18 @@ def functions_in(node, prefix=""):
         yield from functions_in(child, name)
 
 
-MODULES = [
-    Module(name_of(path), path.read_text(encoding="utf-8"))
-    for path in sorted(ROOT.glob("ssl_swin/**/*.py"))
-]
+def modules_of(*folders):
+    return [
+        Module(name_of(path), path.read_text(encoding="utf-8"))
+        for folder in folders
+        for path in sorted(ROOT.glob(f"{folder}/**/*.py"))
+    ]
 
 
-# Each rule yields what offends in a module, and how.
+MODULES = modules_of("ssl_swin")
+
+
+# Each rule yields what offends in a module, and how. The first holds for tests and benchmarks, too.
 
 
 def files_are_short(module):
@@ -209,7 +214,8 @@ RULES = [*OFFENDERS, *BY_PATH]
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_module_keeps_the_rule(rule):
     excepted = EXCEPTIONS.get(rule.__name__, {})
-    found = [offence for module in MODULES for offence in rule(module)]
+    modules = MODULES + (modules_of("benchmarks", "tests") if rule is files_are_short else [])
+    found = [offence for module in modules for offence in rule(module)]
     broken = [f"{name}: {how}" for name, how in found if name not in excepted]
     needless = excepted.keys() - dict(found)
     assert not broken, "\n".join([rule.__name__, *broken])
