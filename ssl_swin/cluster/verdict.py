@@ -63,20 +63,7 @@ def verdict(run_dir: Path, status: int, max_restarts: int = 100, pause: int = 60
         found = decide(run_dir, status, job, restart, max_restarts)
     except OSError as error:
         found = _blindly(run_dir, status, restart < max_restarts, error)
-    changes, why, record = [], found.why, found.record
-    if found.pauses:
-        changes.append(f"StartTime=now+{pause}")
-        why += f", after a pause of {pause} s"
-    node = found.node if found.pauses else None
-    if job is not None and found.requeue and (node or found.forgiven):
-        nodes = without_nodes(job, node, found.forgiven)
-        if nodes is not None:
-            changes.append(f"ExcNodeList={nodes}")
-            why += f", without node {node}" if node else ""
-            record = record | ({"without": node} if node else {})
-            record = record | ({"back": sorted(found.forgiven)} if found.forgiven else {})
-        elif node:
-            why += f", on any node, {node} too: SLURM has too few"
+    changes, why, record = _changes(found, job, pause)
     print(
         f"ssl-swin: {'queued again' if found.requeue else 'the end'}: {why}",
         file=sys.stderr,
@@ -93,6 +80,26 @@ def verdict(run_dir: Path, status: int, max_restarts: int = 100, pause: int = 60
     if found.requeue:
         return 0
     return FINISHED if record["status"] == 0 else STAY
+
+
+def _changes(found: Verdict, job: str | None, pause: int) -> tuple[list[str], str, Line]:
+    """Return what is to change of the queued job, why it is queued, and what is remembered."""
+    changes, why, record = [], found.why, found.record
+    if found.pauses:
+        changes.append(f"StartTime=now+{pause}")
+        why += f", after a pause of {pause} s"
+    node = found.node if found.pauses else None
+    if job is None or not found.requeue or not (node or found.forgiven):
+        return changes, why, record
+    nodes = without_nodes(job, node, found.forgiven)
+    if nodes is not None:
+        changes.append(f"ExcNodeList={nodes}")
+        record = record | {"back": sorted(found.forgiven)}
+    if node and nodes is not None:
+        return changes, f"{why}, without node {node}", record | {"without": node}
+    if node:
+        why += f", on any node, {node} too: SLURM has too few"
+    return changes, why, record
 
 
 def _blindly(run_dir: Path, status: int, may_start: bool, error: OSError) -> Verdict:
