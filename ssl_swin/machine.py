@@ -82,14 +82,13 @@ def shortages(needs: Needs) -> list[str]:
     return [line for line in (_shared(needs), _files(needs), _temporary(needs)) if line]
 
 
-def disk_shortage(folder: Path, num_bytes: int) -> str | None:
-    """Say whether a folder, or the nearest above it, has less room than so many bytes."""
-    here = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(here).free
+def disk_shortage(place: Path, num_bytes: int) -> str | None:
+    """Say whether a folder, which is there, has less room than so many bytes."""
+    free = shutil.disk_usage(place).free
     if free >= num_bytes:
         return None
     return (
-        f"the disk of {here} has {as_text(free)} free, the checkpoints of this run need "
+        f"the disk of {place} has {as_text(free)} free, the checkpoints of this run need "
         f"{as_text(num_bytes)}: make room, or give another run_dir"
     )
 

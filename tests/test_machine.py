@@ -121,10 +121,10 @@ def test_a_temporary_folder_that_is_not_used_is_told(tmp_path, monkeypatch):
     assert "no temporary folder can be written to: set TMPDIR to one that can" in shortages(NEEDS)
 
 
-def test_a_disk_is_asked_before_its_folder_is_there(tmp_path, monkeypatch):
-    assert disk_shortage(tmp_path / "run" / "deep", 1) is None
+def test_a_disk_that_is_too_small_is_told(tmp_path, monkeypatch):
+    assert disk_shortage(tmp_path, 1) is None
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Disk(10))
-    assert disk_shortage(tmp_path / "run", 2 * 10**9) == (
+    assert disk_shortage(tmp_path, 2 * 10**9) == (
         f"the disk of {tmp_path} has 10 B free, the checkpoints of this run need 2.0 GB: make "
         "room, or give another run_dir"
     )

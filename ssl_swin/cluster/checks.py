@@ -1,7 +1,6 @@
 """Checks of a run before it waits for hours in the queue: shards, processes, disk, run folder."""
 
 import math
-import os
 import shutil
 from collections.abc import Collection
 from functools import partial
@@ -16,7 +15,7 @@ from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
 from ssl_swin.machine import Needs, as_text, shortages
 from ssl_swin.record.lines import read_json, read_lines
-from ssl_swin.record.lives import last_step, nearest_place
+from ssl_swin.record.lives import last_step, nearest_place, require_writable
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sets import open_run_sets
 from ssl_swin.runs.sizes import NetworkSizes, Sizes, check_labels, order_of
@@ -151,11 +150,7 @@ def check_folder(config: RunConfig) -> None:
         UserError: If a living job has the folder, or it cannot be written to.
     """
     folder = RunFolder(Path(config.run_dir))
-    here = nearest_place(folder)
-    if not here.is_dir() or not os.access(here, os.W_OK):
-        raise UserError(
-            f"run_dir {folder.root} cannot be written to: {here}; give another --run_dir"
-        )
+    require_writable(folder)
     _require_free(folder)
 
 

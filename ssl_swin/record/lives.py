@@ -54,6 +54,15 @@ def require_record(folder: RunFolder) -> None:
             f"{folder.root} holds no record of this run on {socket.gethostname()}: is its file "
             "system mounted there? Nothing is begun anew; once it is back, the same command goes on"
         )
+    require_writable(folder)
+
+
+def require_writable(folder: RunFolder) -> None:
+    """Refuse a folder that cannot be written to, or cannot be made.
+
+    Raises:
+        UserError: If it is one.
+    """
     here = nearest_place(folder)
     if not here.is_dir() or not os.access(here, os.W_OK | os.X_OK):
         raise UserError(

@@ -19,7 +19,7 @@ from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.reader import some_images
-from ssl_swin.record.lives import require_record
+from ssl_swin.record.lives import nearest_place, require_record
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
@@ -95,7 +95,7 @@ def _fitted(run: Run) -> Run:
     trained = sum(one.nbytes for one in network.parameters() if one.requires_grad)
     # One is written before one goes; two stay.
     files = 1 + sum(not path.is_file() for path in (folder.last, folder.previous))
-    disk = machine.disk_shortage(folder.root, files * (weights + moments * trained))
+    disk = machine.disk_shortage(nearest_place(folder), files * (weights + moments * trained))
     for line in (*machine.shortages(needs), *filter(None, (disk,))):
         if machine.speaks():
             print(f"warning: {line}", file=sys.stderr)

@@ -2,7 +2,13 @@ import pytest
 
 from ssl_swin.errors import MachineError, ShardError, UserError
 from ssl_swin.record.lines import append_line
-from ssl_swin.record.lives import count_lives, last_step, require_record, require_same_shards
+from ssl_swin.record.lives import (
+    count_lives,
+    last_step,
+    nearest_place,
+    require_record,
+    require_same_shards,
+)
 from ssl_swin.record.run_folder import RunFolder
 
 SHARDS = {"num_shards": 2, "num_samples": 9, "fingerprint": "abc"}
@@ -87,6 +93,11 @@ def test_a_run_that_saved_and_has_no_checkpoint_is_not_begun_anew(tmp_path):
     folder.previous.parent.mkdir()
     folder.previous.touch()
     require_record(folder)
+
+
+def test_the_disk_of_a_folder_to_come_is_that_of_the_nearest_place(tmp_path):
+    assert nearest_place(RunFolder(tmp_path / "run" / "deep")) == tmp_path
+    assert nearest_place(RunFolder(tmp_path)) == tmp_path
 
 
 def test_a_run_folder_that_cannot_be_made_is_the_users(tmp_path):
