@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import look_up
-from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.run import RunConfig
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
@@ -18,7 +18,7 @@ from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place, require_writable
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sets import open_run_sets
-from ssl_swin.runs.sizes import NetworkSizes, Sizes, check_labels, order_of
+from ssl_swin.runs.sizes import Sizes, check_labels, disk_needs, order_of
 
 
 class Start(NamedTuple):
@@ -103,23 +103,14 @@ def estimate_hours(sizes: Sizes, folder: RunFolder, images_per_s: float | None, 
     )
 
 
-def check_disk(config: RunConfig, sizes: Sizes, network: NetworkSizes) -> str:
+def check_disk(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> str:
     """Refuse a run whose checkpoints do not fit on the disk of its folder.
 
     Raises:
         UserError: If there is less room than they need.
     """
-    folder = RunFolder(Path(config.run_dir))
-    size, source = network.checkpoint_bytes, "counted from the network"
-    if folder.last.is_file():
-        size, source = folder.last.stat().st_size, "the size of the last one"
-    files, every = 1, config.training.keep_every_epochs  # one is written before one goes
-    if every:
-        files += config.optim.epochs // every - last_step(folder) // sizes.steps_per_epoch // every
-    stay = [folder.last, folder.previous]
-    stay += [folder.best] if isinstance(config, FinetuneConfig) else []
-    files += sum(not path.is_file() for path in stay)
-    here = nearest_place(folder)
+    files, size, source = disk_needs(config, sizes, checkpoint_bytes)
+    here = nearest_place(RunFolder(Path(config.run_dir)))
     free = shutil.disk_usage(here).free
     text = f"{files} checkpoints of {as_text(size)} ({source}), {as_text(free)} free in {here}"
     if files * size > free:

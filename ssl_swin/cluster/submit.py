@@ -21,7 +21,7 @@ from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import count_network, count_steps, machine_needs
+from ssl_swin.runs.sizes import count_checkpoint_bytes, count_steps, machine_needs
 
 _LEAKED = re.compile(
     r"(SLURMD?|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|(LOCAL_)?WORLD_SIZE"
@@ -120,7 +120,7 @@ def _check(
         checks.describe_machine(
             machine_needs(start.config, max(sizes.shares), tasks_per_node),
         ),
-        checks.check_disk(start.config, sizes, count_network(start.config)),
+        checks.check_disk(start.config, sizes, count_checkpoint_bytes(start.config)),
     ]
 
 

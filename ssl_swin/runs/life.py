@@ -26,8 +26,9 @@ from ssl_swin.record.summary import read_summary, write_summary
 from ssl_swin.runs.build import Run, build
 from ssl_swin.runs.export import export_encoder, summarise
 from ssl_swin.runs.from_encoder import fingerprint
+from ssl_swin.runs.network import checkpoint_bytes
 from ssl_swin.runs.resume import prepare_folder
-from ssl_swin.runs.sizes import machine_needs
+from ssl_swin.runs.sizes import disk_needs, machine_needs
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import Checkpoints
@@ -87,15 +88,11 @@ def run(
 
 def _fitted(run: Run) -> Run:
     """Raise this process's limits to what a run needs, and warn of what this machine lacks."""
-    devices, folder = run.config.training.devices, run.start.folder
-    needs = machine_needs(run.config, max(run.sizes.shares), devices)
+    config, sizes = run.config, run.sizes
+    needs = machine_needs(config, max(sizes.shares), config.training.devices)
     machine.raise_file_limit(needs.open_files)
-    network, moments = run.module.network, 2
-    weights = sum(one.nbytes for one in network.state_dict().values())
-    trained = sum(one.nbytes for one in network.parameters() if one.requires_grad)
-    # One is written before one goes; two stay.
-    files = 1 + sum(not path.is_file() for path in (folder.last, folder.previous))
-    disk = machine.disk_shortage(nearest_place(folder), files * (weights + moments * trained))
+    files, size, _ = disk_needs(config, sizes, checkpoint_bytes(run.module.network))
+    disk = machine.disk_shortage(nearest_place(run.start.folder), files * size)
     for line in (*machine.shortages(needs), *filter(None, (disk,))):
         if machine.speaks():
             print(f"warning: {line}", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 
+from torch import nn
+
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder, build_encoder
@@ -19,6 +21,12 @@ def build_network(config: RunConfig) -> SimMIM | Classifier:
         UserError: If there is no such network, or it does not fit the images or the masks.
     """
     return build_classifier(config) if isinstance(config, FinetuneConfig) else build_simmim(config)
+
+
+def checkpoint_bytes(network: nn.Module) -> int:
+    """Count weights and AdamW's two moments; the file of a checkpoint has a little more."""
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return weights + 2 * sum(one.nbytes for one in network.parameters() if one.requires_grad)
 
 
 def build_simmim(config: PretrainConfig) -> SimMIM:

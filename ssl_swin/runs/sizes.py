@@ -5,6 +5,7 @@ Only counting the network imports torch.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from ssl_swin.data.order.lanes import Dealing, Order
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.machine import Needs
+from ssl_swin.record.lives import last_step
+from ssl_swin.record.run_folder import RunFolder
 
 _FACTS_BYTES = 4 * 8  # of an image in a batch: index, epoch, replaced, label
 
@@ -37,13 +40,13 @@ class Sizes:
     """The step the run ends at."""
 
 
-@dataclass(frozen=True)
-class NetworkSizes:
-    """How large the network of a run is."""
+class DiskNeeds(NamedTuple):
+    """The checkpoints that a run has still to make room for."""
 
-    num_parameters: int
-    checkpoint_bytes: int
-    """Weights and AdamW's two moments, in the precision trained; a file has a little more."""
+    num_files: int
+    file_bytes: int
+    source: str
+    """How the bytes are known."""
 
 
 def open_sets(data: DataConfig, index_missing: bool = True) -> list[ShardSet]:
@@ -133,21 +136,36 @@ def machine_needs(config: RunConfig, share_size: int, processes: int) -> Needs:
     return Needs(processes, data.num_workers, num_images * image_bytes)
 
 
-def count_network(config: RunConfig) -> NetworkSizes:
-    """Build the network without memory for its weights, and count them.
+def disk_needs(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> DiskNeeds:
+    """Count the checkpoints that a run has still to make room for.
+
+    The last one tells the size of the next; a new run's have `checkpoint_bytes`.
+    """
+    folder = RunFolder(Path(config.run_dir))
+    size, source = checkpoint_bytes, "counted from the network"
+    if folder.last.is_file():
+        size, source = folder.last.stat().st_size, "the size of the last one"
+    files, every = 1, config.training.keep_every_epochs  # one is written before one goes
+    if every:
+        files += config.optim.epochs // every - last_step(folder) // sizes.steps_per_epoch // every
+    stay = [folder.last, folder.previous]
+    stay += [folder.best] if isinstance(config, FinetuneConfig) else []
+    return DiskNeeds(files + sum(not path.is_file() for path in stay), size, source)
+
+
+def count_checkpoint_bytes(config: RunConfig) -> int:
+    """Build the network without memory for its weights, and count a checkpoint of it.
 
     Raises:
         UserError: If there is no such network, or it does not fit the images or the masks.
     """
     import torch  # late, for speed: it takes longer than all other checks of a job
 
-    from ssl_swin.runs.network import build_network  # late, for it imports torch
+    # late, for it imports torch
+    from ssl_swin.runs.network import build_network, checkpoint_bytes
 
     with torch.device("meta"):
         network = build_network(config)
     if config.training.precision == "fp64":
         network.double()
-    parameters = list(network.parameters())
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-    moments = 2 * sum(one.nbytes for one in parameters if one.requires_grad)
-    return NetworkSizes(sum(one.numel() for one in parameters), weights + moments)
+    return checkpoint_bytes(network)

@@ -18,7 +18,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.machine import Needs
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.sizes import NetworkSizes, Sizes
+from ssl_swin.runs.sizes import Sizes
 
 
 def sizes(*shares):
@@ -72,17 +72,17 @@ def pretrain(folder, **training):
 
 
 def test_the_disk_must_hold_what_is_kept_and_one_more(tmp_path):
-    network = NetworkSizes(1, 10**6)
-    assert check_disk(pretrain(tmp_path / "run"), sizes(8), network).startswith(
+    size = 10**6
+    assert check_disk(pretrain(tmp_path / "run"), sizes(8), size).startswith(
         "3 checkpoints of 1.0 MB (counted from the network)"
     )
     kept = pretrain(tmp_path / "run", keep_every_epochs=10)
-    assert check_disk(kept, sizes(8), network).startswith("13 checkpoints")
+    assert check_disk(kept, sizes(8), size).startswith("13 checkpoints")
     tuned = FinetuneConfig(str(tmp_path / "run"), LabelledDataConfig("x"), num_classes=2)
-    assert check_disk(tuned, sizes(8), network).startswith("4 checkpoints")
+    assert check_disk(tuned, sizes(8), size).startswith("4 checkpoints")
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(UserError, match="the disk is too small: 3 checkpoints"):
-        check_disk(pretrain(tmp_path / "run"), sizes(8), NetworkSizes(1, free // 2))
+        check_disk(pretrain(tmp_path / "run"), sizes(8), free // 2)
 
 
 def test_the_last_checkpoint_tells_the_size_of_the_next(tmp_path):
@@ -90,7 +90,7 @@ def test_the_last_checkpoint_tells_the_size_of_the_next(tmp_path):
     folder.last.parent.mkdir()
     folder.last.write_bytes(b"x" * 2000)
     append_line(folder.checkpoints, {"step": 50})  # after 5 epochs
-    found = check_disk(pretrain(tmp_path, keep_every_epochs=1), sizes(8), NetworkSizes(1, 1))
+    found = check_disk(pretrain(tmp_path, keep_every_epochs=1), sizes(8), 1)
     assert found.startswith("97 checkpoints of 2.0 kB (the size of the last one)")
 
 

@@ -11,7 +11,17 @@ from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.errors import UserError
-from ssl_swin.runs.sizes import Sizes, count_network, count_steps, open_set, open_sets, order_of
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs.network import build_network, checkpoint_bytes
+from ssl_swin.runs.sizes import (
+    Sizes,
+    count_checkpoint_bytes,
+    count_steps,
+    disk_needs,
+    open_set,
+    open_sets,
+    order_of,
+)
 from ssl_swin.training.checkpoint_file import read_checkpoint
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
@@ -92,12 +102,11 @@ def test_an_index_that_is_missing_may_be_refused(tiny_shards):
 
 
 def test_the_published_network_has_the_published_size():
-    base = count_network(PretrainConfig("run", DataConfig("x")))
+    num_bytes = count_checkpoint_bytes(PretrainConfig("run", DataConfig("x")))
     swin_b = 86_743_224  # timm's, without its head
     tables = 2 * 32 * (13**2 - 11**2)  # the last stage of 192 pixels has a window of 6, not 7
     decoder, mask_token = (1024 + 1) * 3 * 32**2, 128
-    assert base.num_parameters == swin_b - tables + decoder + mask_token
-    assert base.checkpoint_bytes == 12 * base.num_parameters
+    assert num_bytes == 12 * (swin_b - tables + decoder + mask_token)
 
 
 def test_a_checkpoint_is_as_large_as_is_counted(two_step_run):
@@ -108,24 +117,39 @@ def test_a_checkpoint_is_as_large_as_is_counted(two_step_run):
     of_each = state["optimizer"]["state"].values()
     moments = [one[name] for one in of_each for name in ("exp_avg", "exp_avg_sq")]
     config, _ = read_config("pretrain", [str(folder / "config.yaml")])
-    counted = count_network(config)
-    assert counted.num_parameters == sum(one.numel() for one in network)
-    assert counted.checkpoint_bytes == sum(one.nbytes for one in [*network, *moments])
-    assert 0 < path.stat().st_size - counted.checkpoint_bytes < 1e5  # names, config, few numbers
+    counted = count_checkpoint_bytes(config)
+    assert counted == sum(one.nbytes for one in [*network, *moments])
+    assert 0 < path.stat().st_size - counted < 1e5  # names, config, few numbers
+
+
+def test_what_is_counted_without_memory_is_what_a_life_counts(shards):
+    for config in (pretrain(shards), finetune(shards)):
+        assert count_checkpoint_bytes(config) == checkpoint_bytes(build_network(config))
+
+
+def test_a_run_that_goes_on_has_some_of_its_checkpoints(shards, tmp_path):
+    config = replace(finetune(shards), run_dir=str(tmp_path))
+    assert disk_needs(config, sizes(config), 9) == (4, 9, "counted from the network")
+    last = RunFolder(tmp_path).last
+    last.parent.mkdir()
+    last.write_bytes(b"12345")
+    assert disk_needs(config, sizes(config), 9) == (3, 5, "the size of the last one")
+    kept = replace(config, training=replace(TRAINING, keep_every_epochs=2))
+    assert disk_needs(kept, sizes(kept), 9).num_files == 3 + 2  # of 5 epochs
 
 
 def test_float64_takes_twice_as_much(shards):
     config = pretrain(shards)
     double = replace(config, training=replace(TRAINING, precision="fp64"))
     bf16 = replace(config, training=replace(TRAINING, precision="bf16"))
-    once = count_network(config).checkpoint_bytes
-    assert count_network(double).checkpoint_bytes == 2 * once
-    assert count_network(bf16).checkpoint_bytes == once  # autocast: weights stay float32
+    once = count_checkpoint_bytes(config)
+    assert count_checkpoint_bytes(double) == 2 * once
+    assert count_checkpoint_bytes(bf16) == once  # autocast: weights stay float32
 
 
 def test_what_is_frozen_has_no_moments(shards):
-    found = count_network(finetune(shards))
-    assert found.checkpoint_bytes == 4 * (3 * found.num_parameters - 2 * 16)  # the mask token
+    num_parameters = sum(one.numel() for one in build_network(finetune(shards)).parameters())
+    assert count_checkpoint_bytes(finetune(shards)) == 4 * (3 * num_parameters - 2 * 16)  # the mask
 
 
 @pytest.mark.parametrize(
@@ -139,7 +163,7 @@ def test_what_is_frozen_has_no_moments(shards):
 def test_a_network_that_cannot_be_is_refused(model, said):
     config = replace(pretrain("x"), model=replace(TINY, **model))
     with pytest.raises(UserError, match=said):
-        count_network(config)
+        count_checkpoint_bytes(config)
 
 
 def test_torch_is_imported_for_the_network_alone(shards):
