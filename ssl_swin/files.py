@@ -1,6 +1,10 @@
-"""Files written whole or not at all: temporary name, sync, rename. Standard library only."""
+"""Files written whole or not at all (temporary name, sync, rename); the sum of a file.
+
+Standard library only.
+"""
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -49,3 +53,9 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
             raise
     finally:
         os.close(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a whole file; hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.machine import Needs, as_text, shortages
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place, require_writable
-from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 from ssl_swin.runs.sets import open_run_sets
 from ssl_swin.runs.sizes import Sizes, check_labels, disk_needs, order_of
 
@@ -168,8 +168,8 @@ def check_encoder(encoder: str | None, before: str | None) -> str | None:
     if encoder == before:
         return f"{encoder}, which the step before makes"
     place = Path(encoder)
-    if place.is_dir() and not RunFolder(place).encoder.is_file():
-        raise UserError(f"--encoder {encoder}: the run has written no encoder.safetensors yet")
+    if place.is_dir() and not encoder_file(place).is_file():
+        raise UserError(f"--encoder {encoder}: the run has written no {ENCODER_FILE} yet")
     if not place.exists():
         raise UserError(f"--encoder {encoder}: there is no such run folder or file")
     return encoder

@@ -14,7 +14,6 @@ from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.tensors import opened
 
-ENCODER_FILE = "encoder.safetensors"
 FORMAT_VERSION = 2
 _METADATA_KEY = "ssl_swin_card"
 _ONLY_IN_1 = ("img_size", "window_size", "patch_size", "in_chans")  # now in architecture alone

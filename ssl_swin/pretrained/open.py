@@ -11,12 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from ssl_swin.models.encoder import Encoder, build_encoder
-from ssl_swin.pretrained.card import ENCODER_FILE, EncoderCard, Weights, read_encoder
+from ssl_swin.pretrained.card import EncoderCard, Weights, read_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
 from ssl_swin.pretrained.official import read_official
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
 from ssl_swin.pretrained.timm import read_timm
 from ssl_swin.pretrained.window import resize_tables
+from ssl_swin.record.run_folder import ENCODER_FILE, encoder_file
 
 WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "ours": read_encoder,
@@ -87,8 +88,7 @@ def find_weights(source: Path) -> Weights:
         FileNotFoundError: If there is no such file.
         PretrainedMismatch: If the file cannot be read as encoder weights.
     """
-    source = Path(source)
-    path = source / ENCODER_FILE if source.is_dir() else source
+    path = encoder_file(Path(source))
     if not path.is_file():
         raise FileNotFoundError(f"no encoder weights at {path}; {_ALLOWED}")
     for read in WEIGHT_FORMATS.values():

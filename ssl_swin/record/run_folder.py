@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+ENCODER_FILE = "encoder.safetensors"
+
 
 class File:
     """A path below a run folder, as an attribute of it."""
@@ -25,7 +27,7 @@ class RunFolder:
     previous = File("checkpoints", "previous.ckpt")  # the one before, in case the last is damaged
     damaged = File("checkpoints", "damaged.ckpt")  # a last one that could not be read, kept aside
     best = File("checkpoints", "best.ckpt")  # fine-tuning's, of the best validation top-1
-    encoder = File("encoder.safetensors")  # weights for others; encoder.json is their card
+    encoder = File(ENCODER_FILE)  # weights for others; encoder.json is their card
     tensorboard = File("tensorboard")  # TensorBoard's event files
     owner = File("owner.json")  # which life may write here: the one that started last
     shards = File("shards.json")  # the training shards: number, samples, fingerprint
@@ -59,3 +61,8 @@ class RunFolder:
     def stacks(self, rank: int) -> Path:
         """Return the file for the stacks of a rank's threads, if it hangs."""
         return self.root / "stacks" / f"rank-{rank:04d}.txt"
+
+
+def encoder_file(source: Path) -> Path:
+    """Return the file of an encoder that is given as itself, or as the run folder that has it."""
+    return source / ENCODER_FILE if source.is_dir() else source

@@ -3,15 +3,15 @@
 Once there is a checkpoint, the weights are in there, and the file is only compared.
 """
 
-import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import unsaid, with_values
 from ssl_swin.errors import UserError
+from ssl_swin.files import sha256_of
 from ssl_swin.pretrained.card import read_card
-from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.run_folder import encoder_file
 from ssl_swin.training.checkpoint_file import State
 
 _COLOURS = ("data.mean", "data.std")
@@ -20,10 +20,7 @@ _COLOURS = ("data.mean", "data.std")
 def fingerprint(config: RunConfig) -> str | None:
     """Return the SHA-256 of the file of a run's encoder; None without encoder, or without file."""
     file = _file(config)
-    if file is None or not file.is_file():
-        return None
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return sha256_of(file) if file is not None and file.is_file() else None
 
 
 def require_same_encoder(state: State, config: RunConfig) -> None:
@@ -85,5 +82,4 @@ def with_its_colours(
 def _file(config: RunConfig) -> Path | None:
     if not isinstance(config, FinetuneConfig) or config.encoder is None:
         return None
-    place = Path(config.encoder)
-    return RunFolder(place).encoder if place.is_dir() else place
+    return encoder_file(Path(config.encoder))

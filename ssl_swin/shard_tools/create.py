@@ -28,9 +28,8 @@ from ssl_swin.data.shards.left_out import PAGES, UNREADABLE, LeftOut, add_up, de
 from ssl_swin.data.shards.manifest import Entry, write_manifest
 from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.one_maker import one_maker
-from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import ShardError, UserError, usable
-from ssl_swin.files import replacing
+from ssl_swin.files import replacing, sha256_of
 from ssl_swin.shard_tools.assign import KeyedFile, PackOptions, assign, keep_assignment
 from ssl_swin.shard_tools.parallel import each
 from ssl_swin.shard_tools.source import ImageFile, Source, list_images

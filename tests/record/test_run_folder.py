@@ -1,7 +1,7 @@
 import inspect
 import os
 
-from ssl_swin.record.run_folder import File, RunFolder
+from ssl_swin.record.run_folder import File, RunFolder, encoder_file
 
 
 def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
@@ -19,3 +19,9 @@ def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert sorted(map(folder.kept, (9, 10, 100))) == [folder.kept(n) for n in (9, 10, 100)]
     assert os.listdir(tmp_path) == []  # asking makes nothing
+
+
+def test_an_encoder_is_given_as_its_file_or_as_its_run(tmp_path):
+    file = RunFolder(tmp_path).encoder
+    assert encoder_file(tmp_path) == encoder_file(file) == file
+    assert encoder_file(tmp_path / "there-is-none") == tmp_path / "there-is-none"

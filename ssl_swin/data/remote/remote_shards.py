@@ -24,8 +24,9 @@ from ssl_swin.data.shards.local import read_at
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.storage import NeededAt, Storage
-from ssl_swin.data.shards.tar import changed, check_headers, sha256_of
+from ssl_swin.data.shards.tar import changed, check_headers
 from ssl_swin.errors import ShardError
+from ssl_swin.files import sha256_of
 from ssl_swin.machine import allow_open
 
 

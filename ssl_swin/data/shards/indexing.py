@@ -33,9 +33,10 @@ from ssl_swin.data.shards.label_file import (
 )
 from ssl_swin.data.shards.left_out import APART, BESIDE, NO_IMAGE, SECOND, LeftOut, leave_out
 from ssl_swin.data.shards.manifest import Entry, known_entries, load_manifest, write_manifest
-from ssl_swin.data.shards.tar import Member, read_samples, sha256_of
+from ssl_swin.data.shards.tar import Member, read_samples
 from ssl_swin.data.shards.user_cache import MAY_NOT, cached_name, make_cache, may
 from ssl_swin.errors import ShardError, UserError
+from ssl_swin.files import sha256_of
 
 _NO_LABEL_MEMBER = Member("", "", 0, 0, 0)
 

@@ -1,6 +1,5 @@
 """Reads tars: their headers, their members in samples, and whether one is what its index says."""
 
-import hashlib
 import os
 import posixpath
 import re
@@ -186,12 +185,6 @@ def check_headers(path: Path, rows: np.ndarray, where: Path | str | None = None)
             if info.size != row["size"] < _LARGE:
                 how = f"{row['size']} bytes at {row['offset']} then, {info.size} now"
                 raise changed(where, how)
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a whole file; hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def changed(where: Path | str, how: str) -> ShardError:

@@ -8,7 +8,7 @@ import numpy as np
 from ssl_swin.data.remote.incoming import RemoteTar
 from ssl_swin.data.shards.manifest import Entry, load_manifest, write_manifest
 from ssl_swin.data.shards.reader import ShardReader
-from ssl_swin.data.shards.tar import sha256_of
+from ssl_swin.files import sha256_of
 from tests.data.remote.faulty import cache_in, remote_set
 from tests.data.shards.tars import samples, write_tar
 

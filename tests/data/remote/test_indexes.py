@@ -15,8 +15,8 @@ from ssl_swin.data.shards.making import INDEX_LOCK
 from ssl_swin.data.shards.manifest import MANIFEST_NAME, load_manifest
 from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.reader import ShardReader
-from ssl_swin.data.shards.tar import sha256_of
 from ssl_swin.errors import RemoteError, ShardError
+from ssl_swin.files import sha256_of
 from tests.data.remote.faulty import serving
 from tests.data.remote.sets import THIRD, add_hashes, open_at
 from tests.data.shards.makers import Makers
