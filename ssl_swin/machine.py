@@ -17,7 +17,8 @@ from typing import NamedTuple
 from ssl_swin.errors import MachineError
 
 SHARED_MEMORY = Path("/dev/shm")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # until something is deleted
+FULL = (*NO_ROOM, errno.EFBIG)
 IN_FLIGHT_EACH = 2  # batches that each loader process makes ahead
 _IN_FLIGHT_BESIDE = 2  # the batch in use, and the one on its way to the device
 # Open files of a process: of libraries, sockets and batches; tars and indexes, without which it

@@ -6,7 +6,6 @@ an exclusive lock on its incoming file. What nobody holds may be evicted, the lo
 Locks belong to the open file: a process that is forked meanwhile holds them too.
 """
 
-import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -18,9 +17,9 @@ from typing import NamedTuple
 
 from ssl_swin.data.shards.retry import Answer
 from ssl_swin.errors import RemoteError
+from ssl_swin.machine import NO_ROOM
 
 FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW  # a link that lies in the cache leads nowhere
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(RemoteError):
@@ -98,7 +97,7 @@ class Room:
             try:
                 return write()
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in NO_ROOM:
                     raise
                 if not freed:
                     raise DiskFull(
