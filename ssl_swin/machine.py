@@ -21,6 +21,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # until something is deleted
 FULL = (*NO_ROOM, errno.EFBIG)
 IN_FLIGHT_EACH = 2  # batches that each loader process makes ahead
 _IN_FLIGHT_BESIDE = 2  # the batch in use, and the one on its way to the device
+FACTS_BYTES = 4 * 8  # of an image in a batch, beside its pixels: index, epoch, replaced, label
 # Open files of a process: of libraries, sockets and batches; tars and indexes, without which it
 # opens some again and again; for each loader process.
 _OTHER_FILES, _KEPT_FILES, _FILES_EACH = 256, 128, 12

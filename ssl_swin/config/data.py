@@ -48,7 +48,7 @@ class DataConfig:
     """How crops are resized."""
     decoder: Literal["fast", "pil"] = "fast"
     """How JPEGs are decoded and resized: by libjpeg-turbo and torch, or by Pillow (reference)."""
-    max_pixels: int = 178_956_970
+    max_pixels: int = 178_956_970  # as in decode.py, which takes long to import
     """Most pixels, width times height, of an image; a larger one counts as unreadable."""
     black: float = 0.0
     """Of grey files of more than 8 bits: the number that becomes black."""

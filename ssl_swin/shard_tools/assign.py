@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ssl_swin.data.pixels.decode import DEFAULT_WHITE
 from ssl_swin.data.shards.classes import CLASSES_NAME, parse_names
 from ssl_swin.errors import UserError
 from ssl_swin.files import replacing
@@ -63,7 +64,7 @@ class PackOptions:
                 raise UserError(f"{name}={value} packs nothing; give 1 or more, or leave it out")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"quality={self.quality} is no JPEG quality; give 1 to 100")
-        black, white = self.black or 0.0, 65535.0 if self.white is None else self.white
+        black, white = self.black or 0.0, DEFAULT_WHITE if self.white is None else self.white
         if black >= white:
             raise UserError(f"black={black:g} must be less than white={white:g}")
         if self.seed < 0:

@@ -1,6 +1,7 @@
 import pytest
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig, SetConfig
+from ssl_swin.data.pixels.decode import DEFAULT_WHITE, MAX_PIXELS
 from ssl_swin.errors import UserError
 
 MIXED = {"shards": None, "sets": (SetConfig("x", 1.0),)}
@@ -47,6 +48,13 @@ def test_values_that_cannot_be_are_refused_by_their_name(kind, values, message):
     with pytest.raises(UserError, match=message) as info:
         kind(**({"shards": "x"} | values))
     assert "\n" not in str(info.value)
+
+
+def test_defaults_are_those_of_the_decoder():
+    assert DataConfig("x").max_pixels == MAX_PIXELS
+    DataConfig("x", black=DEFAULT_WHITE - 1)
+    with pytest.raises(UserError, match=rf"less than data\.white={DEFAULT_WHITE:g}"):
+        DataConfig("x", black=DEFAULT_WHITE)
 
 
 def test_a_set_without_weight_is_refused():
