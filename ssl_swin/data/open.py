@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_swin.data.shards.indexing import IndexedShard, index_shards
+from ssl_swin.data.shards.indexing import IndexedShard
 from ssl_swin.data.shards.left_out import SECOND, LeftOut, add_up
 from ssl_swin.data.shards.listing import find_local_tars
 from ssl_swin.data.shards.local import open_local
-from ssl_swin.data.shards.making import making
+from ssl_swin.data.shards.making import make_again
 from ssl_swin.data.shards.names import is_remote
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, usable
@@ -105,8 +105,7 @@ def index_anew(
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):
             paths, left_out = find_local_tars(pattern)
-            with making(paths[0].parent, paths, cache_dir):
-                found = index_shards(paths, num_workers, cache_dir)
+            found = make_again(paths, num_workers, cache_dir)
     else:
         from ssl_swin.data.remote.indexes import index_remote  # late, for speed, as above
 

@@ -1,12 +1,10 @@
 """Makes the indexes of tars: one pass over the headers of each; payloads are skipped."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,7 +32,6 @@ from ssl_swin.data.shards.label_file import (
 from ssl_swin.data.shards.left_out import APART, BESIDE, NO_IMAGE, SECOND, LeftOut, leave_out
 from ssl_swin.data.shards.manifest import Entry, known_entries, load_manifest, write_manifest
 from ssl_swin.data.shards.tar import Member, read_samples
-from ssl_swin.data.shards.user_cache import MAY_NOT, cached_name, make_cache, may
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import sha256_of
 
@@ -55,11 +52,26 @@ class IndexedShard:
     """Of the whole tar, if its folder's manifest had one, which may be of an older tar."""
 
 
+def index_shard(
+    tar_path: Path, out_path: Path | None = None, labels_path: Path | None = None
+) -> IndexedShard:
+    """Write the index of one tar, by default beside it, and its labels, by default beside that.
+
+    Raises:
+        ShardError: If the tar is cut off, compressed or otherwise damaged.
+        OSError: If a file cannot be read or written.
+    """
+    with tar_path.open("rb") as file:
+        num_bytes = tar_path.stat().st_size
+        out_path = out_path or index_beside(tar_path)
+        return index_opened(file, str(tar_path), num_bytes, out_path, labels_path)
+
+
 def index_shards(
     paths: Iterable[Path],
     num_workers: int = 8,
     cache_dir: Path | None = None,
-    index_one: Callable[[Path], IndexedShard] | None = None,
+    index_one: Callable[[Path], IndexedShard] = index_shard,
 ) -> list[IndexedShard]:
     """Index many tars in parallel and enter them in their folders' manifests.
 
@@ -69,7 +81,7 @@ def index_shards(
         paths: The tars; what is returned is in their order.
         num_workers: Threads, at least 1.
         cache_dir: Root of the cache; None means `~/.cache/ssl_swin`.
-        index_one: Writes the index of one tar; None means beside it, or else in the cache.
+        index_one: Writes the index of one tar.
 
     Raises:
         UserError: If `num_workers` is below 1.
@@ -78,7 +90,6 @@ def index_shards(
     if num_workers < 1:
         raise UserError(f"num_workers={num_workers} cannot read; give 1 or more")
     paths = list(paths)
-    index_one = index_one or partial(_index_where_possible, cache_dir=cache_dir)
     known = known_entries(paths, cache_dir)
     hashed = {path for path, entry in known.items() if entry.sha256}
 
@@ -104,33 +115,6 @@ def index_shards(
         first = min(damaged, key=str)
         raise type(first)(f"{first}{more}")
     return [found[path] for path in paths]
-
-
-def index_shard(
-    tar_path: Path, out_path: Path | None = None, labels_path: Path | None = None
-) -> IndexedShard:
-    """Write the index of one tar, by default beside it, and its labels, by default beside that.
-
-    Raises:
-        ShardError: If the tar is cut off, compressed or otherwise damaged.
-        OSError: If a file cannot be read or written.
-    """
-    with tar_path.open("rb") as file:
-        num_bytes = tar_path.stat().st_size
-        out_path = out_path or index_beside(tar_path)
-        return index_opened(file, str(tar_path), num_bytes, out_path, labels_path)
-
-
-def _index_where_possible(tar_path: Path, cache_dir: Path | None) -> IndexedShard:
-    """Write the index beside the tar, or in the cache where that place is read-only."""
-    beside = index_beside(tar_path)
-    try:
-        return index_shard(tar_path, beside)
-    except OSError as error:
-        if error.errno not in MAY_NOT or not may(tar_path, os.R_OK):
-            raise
-    root = make_cache(f"indexes of the tars in {tar_path.parent}, which is read-only,", cache_dir)
-    return index_shard(tar_path, root / cached_name(tar_path.parent) / beside.name)
 
 
 def index_opened(

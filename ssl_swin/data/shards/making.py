@@ -3,8 +3,8 @@
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,8 +47,25 @@ def make_indexes(
             index_shards(part, num_workers, cache_dir, index_one)
 
 
-@contextmanager
-def making(folder: Path, wanted: Sequence[Path], cache_dir: Path | None) -> Iterator[bool]:
+def make_again(
+    paths: Sequence[Path], num_workers: int, cache_dir: Path | None
+) -> list[IndexedShard]:
+    """Index the tars of a set; indexes that they have are replaced.
+
+    Raises:
+        UserError, ShardError: As `index_shards`.
+    """
+
+    def index_one(tar: Path) -> IndexedShard:
+        return index_shard(tar, _place(tar, cache_dir))
+
+    with making(paths[0].parent, paths, cache_dir):
+        return index_shards(paths, num_workers, cache_dir, index_one)
+
+
+def making(
+    folder: Path, wanted: Sequence[Path], cache_dir: Path | None
+) -> AbstractContextManager[bool]:
     """Keep others from making the indexes of a set that begins in a folder; see `one_maker`.
 
     The tars that are `wanted` are counted while another process makes them.
@@ -58,8 +75,7 @@ def making(folder: Path, wanted: Sequence[Path], cache_dir: Path | None) -> Iter
         num = len(wanted) - len(without_index(wanted, cache_dir))
         return f"{num} of {len(wanted)} shards are indexed"
 
-    with one_maker(_writable(folder, cache_dir) / INDEX_LOCK, progress) as alone:
-        yield alone
+    return one_maker(_writable(folder, cache_dir) / INDEX_LOCK, progress)
 
 
 class _IndexOne:
@@ -70,7 +86,7 @@ class _IndexOne:
         self._teller, self._lock = Teller(), threading.Lock()
 
     def __call__(self, tar: Path) -> IndexedShard:
-        path = _writable(tar.parent, self.cache_dir) / index_beside(tar).name
+        path = _place(tar, self.cache_dir)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         found = index_shard(tar, unfinished, labels_beside(path))
         place_first(unfinished, path)
@@ -79,6 +95,11 @@ class _IndexOne:
             if self._teller.due():
                 self._teller.say(f"indexed {self.num_done} of {self.num_left} shards")
         return replace(found, path=path)
+
+
+def _place(tar: Path, cache_dir: Path | None) -> Path:
+    """Return where the index of a tar is written."""
+    return _writable(tar.parent, cache_dir) / index_beside(tar).name
 
 
 def _writable(folder: Path, cache_dir: Path | None) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ssl_swin.errors import ShardError
 
-MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
-NO_PLACE = (*MAY_NOT, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_PLACE = (*_MAY_NOT, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def cache_root(cache_dir: Path | None) -> Path | None:

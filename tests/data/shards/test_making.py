@@ -75,7 +75,7 @@ def test_without_locks_the_work_is_shared_and_no_index_is_replaced(tmp_path, mon
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
-def test_of_a_folder_that_cannot_be_written_to_the_lock_is_in_the_cache():
+def test_of_a_folder_that_cannot_be_written_to_lock_and_indexes_are_in_the_cache():
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
         folder, cache = numbered_tars(Path(root, "set"), [3] * 2), Path(root, "cache")
@@ -87,6 +87,9 @@ def test_of_a_folder_that_cannot_be_written_to_the_lock_is_in_the_cache():
             with making.making(folder, [], cache) as alone:
                 assert alone
                 assert [path.name for path in cache.glob("*/.*")] == [INDEX_LOCK]
+            for _ in range(2):
+                (found, other), _ = index_anew(str(folder), 2, cache)
+                assert found.path.parent == other.path.parent == next(cache.iterdir())
         finally:
             os.seteuid(0)
 
