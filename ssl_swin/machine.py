@@ -30,7 +30,7 @@ _HOW_FILES = "raise `ulimit -n`, or use fewer data.num_workers"
 _HOW_PORT = "unset MASTER_PORT, or give a free one"
 
 
-class Needs(NamedTuple):
+class LoaderNeeds(NamedTuple):
     """What the loaders of a run take on one machine."""
 
     processes: int
@@ -79,7 +79,7 @@ def allow_open(wanted: int) -> int:
     return int(min(wanted, max(limit - _OTHER_FILES, limit // 2)))
 
 
-def shortages(needs: Needs) -> list[str]:
+def shortages(needs: LoaderNeeds) -> list[str]:
     """Say what this machine has too little of, by how much, and how to get more; a line each."""
     return [line for line in (_shared(needs), _files(needs), _temporary(needs)) if line]
 
@@ -95,7 +95,7 @@ def disk_shortage(place: Path, num_bytes: int) -> str | None:
     )
 
 
-def _shared(needs: Needs) -> str | None:
+def _shared(needs: LoaderNeeds) -> str | None:
     need = needs.shared_bytes
     if not need or not SHARED_MEMORY.is_dir():
         return None
@@ -108,7 +108,7 @@ def _shared(needs: Needs) -> str | None:
     )
 
 
-def _files(needs: Needs) -> str | None:
+def _files(needs: LoaderNeeds) -> str | None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= needs.open_files:
         return None
@@ -118,7 +118,7 @@ def _files(needs: Needs) -> str | None:
     )
 
 
-def _temporary(needs: Needs) -> str | None:
+def _temporary(needs: LoaderNeeds) -> str | None:
     if not needs.num_workers:
         return None
     given = os.environ.get("TMPDIR")

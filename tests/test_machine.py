@@ -13,7 +13,7 @@ from ssl_swin.__main__ import run
 from ssl_swin.errors import MachineError
 from ssl_swin.files import replacing
 from ssl_swin.machine import (
-    Needs,
+    LoaderNeeds,
     allow_open,
     as_text,
     cause,
@@ -23,7 +23,7 @@ from ssl_swin.machine import (
 )
 from ssl_swin.training.checkpoint_file import write_checkpoint
 
-NEEDS = Needs(processes=4, num_workers=3, batch_bytes=10**6)
+NEEDS = LoaderNeeds(processes=4, num_workers=3, batch_bytes=10**6)
 
 
 class Disk:
@@ -63,8 +63,8 @@ def test_a_low_limit_of_open_files_is_raised_and_told_where_it_cannot_be():
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100));"
-        "from ssl_swin.machine import *; raise_file_limit(Needs(1, 2, 1).open_files);"
-        "print(shortages(Needs(1, 2, 1)))"
+        "from ssl_swin.machine import *; raise_file_limit(LoaderNeeds(1, 2, 1).open_files);"
+        "print(shortages(LoaderNeeds(1, 2, 1)))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (

@@ -13,7 +13,7 @@ from ssl_swin.config.run import RunConfig
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
-from ssl_swin.machine import Needs, as_text, shortages
+from ssl_swin.machine import LoaderNeeds, as_text, shortages
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place, require_writable
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
@@ -121,7 +121,7 @@ def check_disk(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> str:
     return text
 
 
-def describe_machine(needs: Needs) -> str:
+def describe_machine(needs: LoaderNeeds) -> str:
     """Say what a run needs of each node, and what this machine has too little of.
 
     Nodes may have more, so it is no refusal; a run warns on its node.

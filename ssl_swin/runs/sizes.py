@@ -16,7 +16,7 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Dealing, Order
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.machine import FACTS_BYTES, Needs
+from ssl_swin.machine import FACTS_BYTES, LoaderNeeds
 from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
 
@@ -126,12 +126,12 @@ def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:
     )
 
 
-def machine_needs(config: RunConfig, share_size: int, processes: int) -> Needs:
+def machine_needs(config: RunConfig, share_size: int, processes: int) -> LoaderNeeds:
     """Count what the loaders of `processes` with shares of that size take on one machine."""
     data, held_out = config.data, config.data.val_shards is not None
     num_images = share_size + (config.training.micro_batch_size if held_out else 0)
     image_bytes = len(data.mean) * config.model.img_size**2 + FACTS_BYTES
-    return Needs(processes, data.num_workers, num_images * image_bytes)
+    return LoaderNeeds(processes, data.num_workers, num_images * image_bytes)
 
 
 def disk_needs(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> DiskNeeds:

@@ -24,7 +24,7 @@ from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
-from ssl_swin.machine import FACTS_BYTES, Needs, raise_file_limit, shortages
+from ssl_swin.machine import FACTS_BYTES, LoaderNeeds, raise_file_limit, shortages
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
 
 SLOW_STORAGE = 0.25  # part of the time; a run that reads for longer needs faster storage
@@ -127,7 +127,7 @@ def _tell_machine(settings: DoctorSettings, num_workers: int) -> None:
     """Print what this machine has too little of for such a run; its loaders have their limits."""
     each = ceil(num_workers / settings.processes)
     image_bytes = 3 * settings.img_size**2 + FACTS_BYTES
-    needs = Needs(settings.processes, each, settings.batch * image_bytes)
+    needs = LoaderNeeds(settings.processes, each, settings.batch * image_bytes)
     raise_file_limit(needs.open_files)
     for line in shortages(needs):
         print(f"warning: {line}")

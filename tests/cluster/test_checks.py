@@ -15,7 +15,7 @@ from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.errors import UserError
-from ssl_swin.machine import Needs
+from ssl_swin.machine import LoaderNeeds
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import Sizes
@@ -95,8 +95,10 @@ def test_the_last_checkpoint_tells_the_size_of_the_next(tmp_path):
 
 
 def test_what_a_node_needs_is_told_and_what_is_short_here():
-    assert describe_machine(Needs(2, 0, 10**6)) == "each node: 0 B of /dev/shm, 384 open files"
-    assert describe_machine(Needs(2, 4, 10**15)).startswith(
+    assert (
+        describe_machine(LoaderNeeds(2, 0, 10**6)) == "each node: 0 B of /dev/shm, 384 open files"
+    )
+    assert describe_machine(LoaderNeeds(2, 4, 10**15)).startswith(
         "each node: 20000.0 TB of /dev/shm, 432 open files; here /dev/shm has "
     )
 
