@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_swin.data.need import Needs
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.one_set import EpochOrder, SetOrder
 from ssl_swin.data.order.shares import Shares
-from ssl_swin.data.remote.need import Needs
 from ssl_swin.data.shards.index_file import SAMPLE_DTYPE, end_row, index_beside
 from ssl_swin.data.shards.manifest import MANIFEST_NAME
 from ssl_swin.data.shards.reader import ShardReader

@@ -10,11 +10,11 @@ from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.data.batches.labels import balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
-from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import usable
 from ssl_swin.models.lookup import look_up

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import MAX_DEFAULT_LANES, Dealing
 from ssl_swin.data.order.one_set import SetOrder
@@ -20,7 +21,6 @@ from ssl_swin.data.order.open import open_order
 from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.data.batches.loader import loader, num_in_flight
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.need import Needs
 from ssl_swin.data.order.lanes import Order, Share
 from ssl_swin.data.order.shares import EvaluationShares, Shares
 from ssl_swin.data.remote.ahead import TrackedShares
-from ssl_swin.data.remote.need import Needs
 from ssl_swin.data.shards.storage import Prefetch
 from ssl_swin.training.trainer import say
 from ssl_swin.training.waiting import Batches, Meets

@@ -7,9 +7,9 @@ import pytest
 
 from ssl_swin.__main__ import run
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.pixels.transforms import TrainTransform
-from ssl_swin.data.remote.need import cache_line, least_cache_bytes
 from ssl_swin.data.remote.remote_shards import RemoteShards
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, UserError

@@ -4,10 +4,10 @@ import time
 import pytest
 
 from ssl_swin.__main__ import run
+from ssl_swin.data.need import Needs, least_cache_bytes
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.remote.ahead import TrackedShares
-from ssl_swin.data.remote.need import Needs, least_cache_bytes
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import RemoteError
 from tests.conftest import TINY_MODEL

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from ssl_swin.data.need import Needs, cache_line, largest_stretches, least_cache_bytes
 from ssl_swin.data.order.lanes import Stretches
 from ssl_swin.data.order.mixture import Mixture
 from ssl_swin.data.order.one_set import SetOrder
-from ssl_swin.data.remote.need import Needs, cache_line, largest_stretches, least_cache_bytes
 from ssl_swin.data.remote.remote_shards import RemoteShards
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
