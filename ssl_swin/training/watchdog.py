@@ -141,6 +141,6 @@ class Watchdog(Callback):
             path.parent.mkdir(exist_ok=True)
             with path.open("w", encoding="utf-8") as file:
                 faulthandler.dump_traceback(file=file)
-        self.record.end("step time-out", 1)
+        self.record.end("step time-out", errors.FAILED)
         time.sleep(grace_s)  # the other ranks wait for this one; let them write their stacks, too
-        os._exit(1)
+        os._exit(errors.FAILED)
