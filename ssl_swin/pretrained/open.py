@@ -50,7 +50,7 @@ class OpenEncoder:
 
 
 def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
-    """Build an encoder and give it its weights, from a source as for :func:`read_weights`.
+    """Build an encoder and give it its weights, from a source as for :func:`find_weights`.
 
     The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`.
 
@@ -69,12 +69,6 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
     return OpenEncoder(
         encoder, weights.card, encoder.img_size, weights.mean, weights.std, missing, resized
     )
-
-
-def read_weights(source: Path) -> tuple[dict[str, Tensor], EncoderCard | None]:
-    """Read weights and their card as :func:`find_weights` does, which raises the same."""
-    weights = find_weights(source)
-    return weights.state, weights.card
 
 
 def find_weights(source: Path) -> Weights:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.pretrained.open import load_into, open_encoder, read_weights
+from ssl_swin.pretrained.open import find_weights, load_into, open_encoder
 from ssl_swin.pretrained.window import resize_tables
 from ssl_swin.training.curve import LearningRateCurve, set_lr
 from ssl_swin.training.optim import adamw, finetune_groups
@@ -15,7 +15,8 @@ from ssl_swin.training.optim import adamw, finetune_groups
 
 @pytest.fixture
 def classifier(golden_encoder, official_path, inputs):
-    state, card = read_weights(official_path)
+    found = find_weights(official_path)
+    state, card = found.state, found.card
     assert card is None
     encoder = golden_encoder(224, 7)
     load_into(encoder, state)
@@ -28,7 +29,7 @@ def classifier(golden_encoder, official_path, inputs):
 def test_position_tables_move_to_another_window_as_in_the_official_code(
     golden_encoder, official_path, inputs, to_our_name
 ):
-    state, _ = read_weights(official_path)
+    state = find_weights(official_path).state
     resized = resize_tables(state, golden_encoder(224, 7))
     official = {key: value for key, value in inputs.items() if key.startswith("remapped.")}
     assert len(official) == 8

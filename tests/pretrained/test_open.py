@@ -6,7 +6,7 @@ import torch
 from ssl_swin.models.encoder import ENCODERS
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.open import WEIGHT_FORMATS, load_into, open_encoder, read_weights
+from ssl_swin.pretrained.open import WEIGHT_FORMATS, find_weights, load_into, open_encoder
 from ssl_swin.pretrained.timm import to_timm
 from tests.toys.toy_encoder import ToyEncoder
 from tests.toys.toy_foreign_format import read_toy
@@ -29,14 +29,16 @@ def outputs(encoder):
 @pytest.mark.parametrize("named", ["folder", "file"])
 def test_an_encoder_comes_back_from_its_file_or_run_folder(tiny, written, named):
     folder, encoder = written
-    state, card = read_weights(folder if named == "folder" else folder / "encoder.safetensors")
+    found = find_weights(folder if named == "folder" else folder / "encoder.safetensors")
+    state, card = found.state, found.card
     again = tiny(seed=2)
     assert load_into(again, state, card) == ()
     assert torch.equal(outputs(again), outputs(encoder))
 
 
 def test_an_encoder_moves_to_another_image_size_and_window(tiny, written):
-    state, card = read_weights(written[0])
+    found = find_weights(written[0])
+    state, card = found.state, found.card
     larger = tiny(img_size=96, window_size=6, seed=2)
     load_into(larger, state, card)
     own = larger.state_dict()
@@ -47,7 +49,8 @@ def test_an_encoder_moves_to_another_image_size_and_window(tiny, written):
 
 
 def test_only_the_mask_token_may_be_missing(tiny, written):
-    state, card = read_weights(written[0])
+    found = find_weights(written[0])
+    state, card = found.state, found.card
     encoder = tiny(seed=2)
     token = encoder.mask_token.detach().clone()
     del state["mask_token"]
@@ -59,7 +62,8 @@ def test_only_the_mask_token_may_be_missing(tiny, written):
 
 
 def test_a_refused_encoder_is_left_as_it_was(tiny, written):
-    state, card = read_weights(written[0])
+    found = find_weights(written[0])
+    state, card = found.state, found.card
     encoder = tiny(seed=2)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     with pytest.raises(PretrainedMismatch, match="1 unknown: surprise"):
@@ -77,7 +81,8 @@ def test_a_refused_encoder_is_left_as_it_was(tiny, written):
     ],
 )
 def test_another_architecture_is_refused_with_and_without_a_card(tiny, written, change, told):
-    state, card = read_weights(written[0])
+    found = find_weights(written[0])
+    state, card = found.state, found.card
     with pytest.raises(PretrainedMismatch, match=told):
         load_into(tiny(**change), state, card)
     with pytest.raises(PretrainedMismatch, match="do not fit the model"):
@@ -86,9 +91,9 @@ def test_another_architecture_is_refused_with_and_without_a_card(tiny, written, 
 
 def test_what_is_not_there_or_of_another_kind_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no encoder weights at"):
-        read_weights(tmp_path)
+        find_weights(tmp_path)
     with pytest.raises(FileNotFoundError, match="alone or in a checkpoint"):
-        read_weights(tmp_path / "missing.pth")
+        find_weights(tmp_path / "missing.pth")
     (tmp_path / "weights.bin").write_bytes(b"")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
@@ -98,7 +103,7 @@ def test_what_is_not_there_or_of_another_kind_is_refused(tmp_path):
         "other.safetensors": ": it holds 1 tensors, x; give",
     }.items():
         with pytest.raises(PretrainedMismatch, match=f"unknown kind{held} an encoder"):
-            read_weights(tmp_path / name)
+            find_weights(tmp_path / name)
 
 
 def test_an_open_encoder_has_its_weights_its_card_and_its_preprocessing(written):
@@ -106,7 +111,7 @@ def test_an_open_encoder_has_its_weights_its_card_and_its_preprocessing(written)
     opened = open_encoder(folder)
     assert torch.equal(outputs(opened.encoder), outputs(encoder))
     assert (opened.img_size, opened.mean, opened.std) == ((64, 64), (0.5,) * 3, (0.5,) * 3)
-    assert opened.card == read_weights(folder)[1]
+    assert opened.card == find_weights(folder).card
     assert opened.missing == opened.resized == ()
 
 
@@ -173,7 +178,8 @@ def test_an_encoder_of_another_kind_goes_through_its_file(tmp_path, monkeypatch)
     images = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(opened.encoder.eval()(images), encoder(images))
-    state, card = read_weights(tmp_path)
+    found = find_weights(tmp_path)
+    state, card = found.state, found.card
     del state["hidden"]
     assert load_into(ToyEncoder(patch_size=2), state, card) == ("hidden",)
     with pytest.raises(PretrainedMismatch, match="patch_size is 4 in the model and 2"):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_swin.config.run import PretrainConfig, RunConfig
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.open import load_into, read_weights
+from ssl_swin.pretrained.open import find_weights, load_into
 from ssl_swin.runs.build import build
 
 
@@ -48,7 +48,8 @@ def weights(run: Path) -> dict[str, Tensor]:
 
 def encode(run: Path) -> Tensor:
     """Return what a run's encoder makes of four fixed images."""
-    state, card = read_weights(run)
+    found = find_weights(run)
+    state, card = found.state, found.card
     assert card is not None
     encoder = SwinEncoder(**card.architecture).double().eval()
     load_into(encoder, state, card)

@@ -18,7 +18,7 @@ from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.errors import UserError
 from ssl_swin.models.masking import MASKS
-from ssl_swin.pretrained.open import read_weights
+from ssl_swin.pretrained.open import find_weights
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.runs.build import build
 from ssl_swin.runs.life import describe
@@ -113,7 +113,7 @@ def test_an_encoder_is_handed_on_with_its_colours(finetune, two_step_run, capsys
     data = replace(finetune.data, mean=(0.286,), std=(0.353,))
     given = replace(finetune, model=model, encoder=str(folder), data=data)
     module = build(given).module
-    state, _ = read_weights(folder)
+    state = find_weights(folder).state
     assert torch.equal(module.network.encoder.state_dict()["mask_token"], state["mask_token"])
     assert f"{folder}: an encoder with its card" in capsys.readouterr().out
     other = build(replace(given, encoder=None)).module
@@ -121,7 +121,7 @@ def test_an_encoder_is_handed_on_with_its_colours(finetune, two_step_run, capsys
 
 
 def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run, capsys, tmp_path):
-    state = to_timm(read_weights(two_step_run[1])[0])
+    state = to_timm(find_weights(two_step_run[1]).state)
     wrapped = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
     torch.save(wrapped, tmp_path / "theirs.ckpt")
     model = replace(MODEL, window_size=8)

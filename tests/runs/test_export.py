@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ssl_swin.pretrained.open import read_weights
+from ssl_swin.pretrained.open import find_weights
 from ssl_swin.runs.export import export_encoder, summarise
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
@@ -26,7 +26,8 @@ def run_of(tmp_path, tiny_shards):
 def test_an_encoder_is_exported_as_it_is_with_what_it_has_seen(run_of, tmp_path):
     run, path = run_of(pretrain_config), tmp_path / "encoder.safetensors"
     export_encoder(run, path)
-    state, card = read_weights(path)
+    found = find_weights(path)
+    state, card = found.state, found.card
     weights = run.module.network.encoder.state_dict()
     assert state.keys() == weights.keys()
     assert all(torch.equal(state[name], value) for name, value in weights.items())
