@@ -12,7 +12,7 @@ from ssl_swin.data.shards.index_file import index_beside, index_path
 from ssl_swin.data.shards.indexing import IndexedShard, index_shard, index_shards
 from ssl_swin.data.shards.label_file import labels_beside
 from ssl_swin.data.shards.one_maker import Teller, one_maker, place_first
-from ssl_swin.data.shards.user_cache import cached_name, make_cache, may
+from ssl_swin.data.shards.user_cache import cached_name, keeps_others, make_cache, may
 
 INDEX_LOCK = ".index.lock"
 _PARTS = 64  # after which a process that is not alone looks again at what others have made
@@ -99,7 +99,11 @@ class _IndexOne:
 
 def _place(tar: Path, cache_dir: Path | None) -> Path:
     """Return where the index of a tar is written."""
-    return _writable(tar.parent, cache_dir) / index_beside(tar).name
+    name = index_beside(tar).name
+    if keeps_others(tar.parent / name):
+        what = f"the index of {tar}, where another user's lies,"
+        return make_cache(what, cache_dir) / cached_name(tar.parent) / name
+    return _writable(tar.parent, cache_dir) / name
 
 
 def _writable(folder: Path, cache_dir: Path | None) -> Path:

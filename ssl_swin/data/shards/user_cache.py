@@ -7,6 +7,7 @@ until then.
 import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from ssl_swin.errors import ShardError
@@ -39,6 +40,14 @@ def cached_name(folder: Path) -> str:
 def may(path: Path, mode: int) -> bool:
     """Whether this user may read (`os.R_OK`) or write (`os.W_OK`) a file that is there."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def keeps_others(path: Path) -> bool:
+    """Whether a file is another user's, in a folder whose sticky bit lets nobody replace it."""
+    folder = path.parent.stat()
+    if not folder.st_mode & stat.S_ISVTX or not path.exists():
+        return False
+    return os.geteuid() not in (0, folder.st_uid, path.stat().st_uid)
 
 
 def make_cache(what: str, cache_dir: Path | None) -> Path:

@@ -94,6 +94,27 @@ def test_of_a_folder_that_cannot_be_written_to_lock_and_indexes_are_in_the_cache
             os.seteuid(0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.parametrize("make", ["open", "anew"])
+def test_an_index_that_nobody_else_may_replace_is_made_again_in_the_cache(make):
+    with tempfile.TemporaryDirectory() as root:
+        folder, cache = numbered_tars(Path(root, "set"), [3] * 2), Path(root, "cache")
+        open_shards(str(folder))
+        for path in (root, folder, cache):
+            Path(path).mkdir(exist_ok=True)
+            os.chmod(path, 0o1777)
+        for path in (*folder.glob("*.npy"), folder / "index.json"):
+            path.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            if make == "anew":
+                index_anew(str(folder), 2, cache)
+            assert open_shards(str(folder), cache).num_samples == 6
+            assert len([*cache.glob("*/*.npy")]) == 2
+        finally:
+            os.seteuid(0)
+
+
 def test_indexing_anew_waits_for_others_and_replaces(tmp_path):
     folder = numbered_tars(tmp_path, [3] * 2)
     open_shards(str(folder))
