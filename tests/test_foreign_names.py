@@ -61,21 +61,26 @@ SET = {
     "trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor",
     "queues.Queue._on_queue_feeder_error",
     "operation.aug_fn",
+    "torch.backends.cudnn.allow_tf32",
     "Image.MAX_IMAGE_PIXELS",
     "console.width",
     "sys.excepthook",
     "threading.excepthook",
     "tempfile.tempdir",
 }
-SET_FOR_THEM = {"optimizer.found_inf"}  # what they read and do not make; see the test below
+# What they read and do not make; see the test below.
+SET_FOR_THEM = {"optimizer.found_inf", "optimizer.grad_scale"}
 OURS = {
     *("error.filename", "raised.errno"),
-    *(f"module.{name}" for name in ("step", "metrics", "optimizer_state")),
+    *(f"module.{name}" for name in ("step", "metrics", "optimizer_state", "loss_scale_state")),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "run.datamodule.steps", "self.record.suspended_s"),
     *("self.files.max_open", "self.indexes.max_mapped"),
 }
-CALLED = {"policy.ops", "operation.name", "trainer.precision_plugin.val_step_context"}
+CALLED = {
+    *("policy.ops", "operation.name"),
+    *("trainer.precision", "trainer.precision_plugin.val_step_context"),
+}
 # base class -> what our classes override of it, or set
 OVERRIDDEN = {
     "Callback": {
@@ -150,13 +155,14 @@ def test_the_loaders_memory_is_shared():
 
 
 @pytest.mark.parametrize("found_inf", [0.0, 1.0])
-def test_a_fused_optimiser_asks_whether_a_gradient_is_finite(found_inf):
+def test_a_fused_optimiser_asks_whether_a_gradient_is_finite_and_what_its_scale_is(found_inf):
     weight = torch.ones(3, requires_grad=True)
     optimizer = torch.optim.AdamW([weight], lr=0.1, fused=True)
     weight.grad = torch.ones(3)
-    optimizer.found_inf = torch.tensor(found_inf)
+    optimizer.found_inf, optimizer.grad_scale = torch.tensor(found_inf), torch.tensor(4.0)
     optimizer.step()
     assert torch.equal(weight, torch.ones(3)) is bool(found_inf)
+    assert found_inf or torch.allclose(optimizer.state[weight]["exp_avg"], torch.tensor(0.1 / 4))
 
 
 def test_strategies_do_what_they_are_asked_to():

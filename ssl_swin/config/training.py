@@ -14,8 +14,10 @@ class TrainingConfig:
     """Images in one optimiser step over all processes."""
     micro_batch_size: int = layout_setting(128)
     """Most images a process puts through the network at once; accumulation is derived."""
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """bf16 is autocast: weights, loss and optimiser stay float32."""
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
+    """bf16 and fp16 (V100, T4) are autocast: weights, loss and optimiser stay float32."""
+    tf32: bool = False
+    """Multiply float32 faster on GPUs (A100 and newer), with factors rounded to 10 bits."""
     accelerator: Literal["auto", "cpu", "gpu"] = layout_setting("auto")
     """Where to train; auto takes a GPU if there is one."""
     devices: int = layout_setting(1)

@@ -199,7 +199,7 @@ def describe(run: Run) -> int:
     run.datamodule.steps = (first, first + DRY_RUN_STEPS)
     trainer = _trainer(run, [clock])
     trainer.fit(module, datamodule=run.datamodule)
-    if module.result is not None and not module.result.finite:
+    if module.result is not None and module.result.bad:
         say("warning: the loss or the gradient of the last step was not finite")
     step_s, left = clock.last_step_s, stop_step - first  # the first one warms up
     millions = sum(p.numel() for p in module.network.parameters()) / 1e6
@@ -281,6 +281,7 @@ def _trainer(run: Run, callbacks: list[Callback], record: LifeRecord | None = No
         training.num_nodes,
         training.precision,
         training.deterministic,
+        training.tf32,
     )
     loggers: list[Logger] = []
     if record is not None:

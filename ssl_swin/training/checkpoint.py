@@ -35,6 +35,7 @@ def restore(module: Learner, state: State) -> None:
     module.step = state["step"]
     module.metrics = dict(state["metrics"])
     module.optimizer_state = state.pop("optimizer")
+    module.loss_scale_state = state.get("loss_scale")  # None without fp16
 
 
 class Checkpoints(Callback):
@@ -117,6 +118,7 @@ class Checkpoints(Callback):
 
     def _state(self, trainer: Trainer, module: Learner) -> State:
         optimizer = module.optimizers(use_pl_optimizer=False)
+        scaler = {"loss_scale": module.loss_scale.state()} if module.loss_scale else {}
         return {
             "format": FORMAT,
             "step": module.step,
@@ -124,6 +126,7 @@ class Checkpoints(Callback):
             "metrics": dict(module.metrics),
             "model": trainer.strategy.lightning_module_state_dict(),
             "optimizer": trainer.strategy.optimizer_state(optimizer),
+            **scaler,
             **self.facts,
         }
 

@@ -52,9 +52,9 @@ class FinetuneModule(Learner):
         return {"image": images, "target": targets}
 
     def loss(self, micro: Batch) -> Tensor:
-        """Return the cross-entropy with soft targets; in float32 under autocast."""
+        """Return the cross-entropy with soft targets; in float32, or float64 if all is."""
         logits = self.network(micro["image"])
-        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         losses = -(micro["target"] * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
         return losses.sum() / self.schedule.global_batch_size
 

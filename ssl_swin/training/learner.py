@@ -14,7 +14,8 @@ from ssl_swin.data.order.shares import micro_batch_bounds
 from ssl_swin.draw import Purpose, raw
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.curve import LearningRateCurve, set_lr
-from ssl_swin.training.optim import adamw, load_moments, step_if
+from ssl_swin.training.loss_scale import LossScale
+from ssl_swin.training.optim import adamw, clip, load_moments, step_if
 
 
 class StepResult(NamedTuple):
@@ -23,6 +24,7 @@ class StepResult(NamedTuple):
     loss: Tensor  # this rank's part; the parts of all ranks add up to the loss
     grad_norm: Tensor  # of the whole gradient before clipping, the same on every rank
     finite: Tensor  # whether loss and gradient are, on every rank; if not, the step changed nothing
+    bad: Tensor  # whether they are not, and that is no overflow which fp16's loss scale mends
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Learner(LightningModule, ABC):
         self.result: StepResult | None = None  # of the last step
         self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
         self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
+        self.loss_scale: LossScale | None = None  # with fp16 alone
+        self.loss_scale_state: dict[str, Tensor] | None = None  # of a checkpoint
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -80,12 +84,15 @@ class Learner(LightningModule, ABC):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Let DDP lay out its buckets, so that it sums the first step of a life as any other.
+        """Put fp16's loss scale on the device, and let DDP lay out its buckets.
 
-        It does so once, in the order in which the first backward with an exchange reaches the
+        DDP does so once, in the order in which the first backward with an exchange reaches the
         parameters. Before, they are one bucket; and in which order more than two ranks are added up
-        depends on the place in a bucket. Here no image is needed and nothing is drawn.
+        depends on the place in a bucket. So it sums the first step of a life as any other. Here no
+        image is needed and nothing is drawn.
         """
+        if self.trainer.precision == "16-mixed":
+            self.loss_scale = LossScale(self.device, self.loss_scale_state)
         if self.trainer.world_size > 1:
             parameters = [p for p in self.parameters() if p.requires_grad]
             self.manual_backward(torch.stack([p.sum() for p in parameters]).sum())
@@ -99,10 +106,12 @@ class Learner(LightningModule, ABC):
         optimizer.zero_grad(set_to_none=True)
         loss = self._backward(batch)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        grad_norm = nn.utils.clip_grad_norm_(parameters, self.schedule.clip_grad)
+        scale = self.loss_scale.scale if self.loss_scale else None
+        grad_norm = clip(parameters, self.schedule.clip_grad, scale)
         finite = grad_norm.isfinite()
-        step_if(finite, optimizer)
-        self.result = StepResult(loss, grad_norm, finite)
+        step_if(finite, optimizer, scale)
+        bad = ~finite & ~self.loss_scale.update(finite) if self.loss_scale else ~finite
+        self.result = StepResult(loss, grad_norm, finite, bad)
         self.step += 1
 
     def _backward(self, share: Batch) -> Tensor:
@@ -121,6 +130,8 @@ class Learner(LightningModule, ABC):
                 # DDP takes the mean over the ranks; the gradient is their sum. A loss that is not
                 # finite makes the gradient so, and with it that of all ranks.
                 scale = self.trainer.world_size * (1 + 0 * loss.detach())
+                if self.loss_scale:
+                    scale = scale * self.loss_scale.scale
                 self.manual_backward(loss * scale)
             total = total + loss.detach()
         return total

@@ -82,6 +82,9 @@ class Scalars(Callback):
             "speed/data_wait_share": self.clock.wait_s / elapsed,
             "data/bad_samples": pl_module.metrics.get("bad_samples", 0),
         }
+        if pl_module.loss_scale:
+            points["train/loss_scale"] = float(pl_module.loss_scale.scale)
+            points["train/overflow_steps"] = pl_module.metrics.get("overflow_steps", 0)
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
         log(trainer, points)

@@ -80,15 +80,33 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=fused)
 
 
-def step_if(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def clip(parameters: list[Tensor], max_norm: float, loss_scale: Tensor | None = None) -> Tensor:
+    """Scale the gradient down to `max_norm` if it is longer; return its norm before.
+
+    A gradient of a scaled loss stays scaled, and is measured as if it were not.
+    """
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = norm if loss_scale is None else norm / loss_scale
+    nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
+
+
+def step_if(
+    finite: Tensor, optimizer: torch.optim.Optimizer, loss_scale: Tensor | None = None
+) -> None:
     """Take a step if the gradient is finite, a bool on the device; else change nothing.
 
-    A fused optimiser looks there by itself, for loss scaling. For another one this waits.
+    A fused optimiser looks there by itself, and divides the gradient by the `loss_scale`. For
+    another one this waits.
     """
     if optimizer.param_groups[0]["fused"]:
         optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        optimizer.grad_scale = loss_scale  # type: ignore[attr-defined]
         optimizer.step()
     elif finite:
+        for parameter in (one for group in optimizer.param_groups for one in group["params"]):
+            if loss_scale is not None and parameter.grad is not None:
+                parameter.grad.div_(loss_scale)
         optimizer.step()
 
 

@@ -12,19 +12,20 @@ import time
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_swin.errors import UserError
 
-PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "fp64": "64-true"}
 
 # Advice that does not apply: Lightning's on choices that the config makes, and DDP's on the
 # decoder's 1x1 convolution: gradient and bucket differ only in strides of axes of length 1.
@@ -53,8 +54,9 @@ class Hardware:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
     num_nodes: int = 1
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
     deterministic: bool = False
+    tf32: bool = False
 
     def resolve(self) -> str:
         """Return where to train: `cpu` or `gpu`.
@@ -91,15 +93,19 @@ def make_trainer(
     for message in _ADVICE:
         warnings.filterwarnings("ignore", message=message)
     accelerator = hardware.resolve()
+    if accelerator == "gpu":
+        allow_tf32(hardware.tf32)
+    # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
+    plugins: list[Any] = [_slurm()] if SLURMEnvironment.detect() else []
+    is_fp16 = hardware.precision == "fp16"
     trainer = Trainer(
         accelerator=accelerator,
         devices=hardware.devices,
         num_nodes=hardware.num_nodes,
         strategy=_strategy(hardware, accelerator, timeout),
-        precision=PRECISION[hardware.precision],
+        precision=None if is_fp16 else PRECISION[hardware.precision],
         deterministic=hardware.deterministic,
-        # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
-        plugins=[_slurm()] if SLURMEnvironment.detect() else None,
+        plugins=[*plugins, _fp16(accelerator)] if is_fp16 else plugins,
         max_epochs=1,
         limit_val_batches=0,
         num_sanity_val_steps=0,
@@ -116,6 +122,25 @@ def make_trainer(
     trainer._signal_connector.register_signal_handlers = lambda: None
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     return trainer
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Say how GPUs multiply float32: TF32, or as it is; torch's own default differs by operation.
+
+    torch's newer switches (`fp32_precision`) make its older question fail, which Lightning and
+    torch.compile ask: so these are the older ones, which set both.
+    """
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _fp16(accelerator: str) -> MixedPrecision:
+    """Return autocast without Lightning's scaler, which waits for the device: ours is `LossScale`.
+
+    Asked for by its name, Lightning makes bf16 of fp16 on a CPU.
+    """
+    device = "cuda" if accelerator == "gpu" else accelerator
+    return MixedPrecision("16-mixed", device, torch.amp.GradScaler(device, enabled=False))
 
 
 def _slurm() -> SLURMEnvironment:

@@ -162,6 +162,7 @@ def effects(shards, other):
         **training("global_batch_size", 12, f"{schedule}.global_batch_size"),
         **training("micro_batch_size", 4, "run.datamodule.heldout.batch_size"),
         **training("precision", "fp64", "hardware.precision"),
+        **training("tf32", True, "hardware.tf32"),
         **training("accelerator", "gpu", "hardware.accelerator"),
         **training("devices", 2, "hardware.devices"),
         **training("num_nodes", 2, "hardware.num_nodes"),

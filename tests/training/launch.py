@@ -102,9 +102,14 @@ def train(config: RunConfig, resume_from: Path | None = None) -> Path:
     return Path(config.run_dir)
 
 
-def interrupt(config: RunConfig, at_step: int, how: signal.Signals) -> set[int]:
+def interrupt(
+    config: RunConfig,
+    at_step: int,
+    how: signal.Signals,
+    prepare: Callable[[int], None] | None = None,
+) -> set[int]:
     """Start, send a signal to rank 0 once `at_step` steps are in the ledger, and wait."""
-    processes = start(config)
+    processes = start(config, prepare=prepare)
     path = Path(config.run_dir) / "ledger" / "rank-0000.jsonl"
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and processes[0].is_alive():

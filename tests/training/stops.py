@@ -17,7 +17,7 @@ import torch
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.training import checkpoint_file, watchdog
+from ssl_swin.training import checkpoint_file, loss_scale, watchdog
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
 
@@ -231,3 +231,8 @@ def not_finite_in(steps: set[int], rank: int) -> None:
         return take(self, micro) + (float("inf") if bad else 0.0)
 
     PretrainModule.loss = loss  # type: ignore[method-assign]
+
+
+def loss_scale_that_overflows(_rank: int) -> None:
+    """Begin with the largest, so that it is halved step by step, and let it grow again soon."""
+    loss_scale.INITIAL, loss_scale.GROWS_AFTER = loss_scale.LARGEST, 1

@@ -1,10 +1,19 @@
+import itertools
+
 import pytest
 import torch
 
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.training.optim import adamw, finetune_groups, load_moments, pretrain_groups
+from ssl_swin.training.optim import (
+    adamw,
+    clip,
+    finetune_groups,
+    load_moments,
+    pretrain_groups,
+    step_if,
+)
 from tests.toys.toy_encoder import ToyEncoder
 
 
@@ -133,6 +142,20 @@ def test_moments_are_loaded_by_name_and_options_are_the_new_ones():
     assert found.keys() == known.keys()
     for name, moments in known.items():
         assert all(torch.equal(found[name][one], value) for one, value in moments.items())
+
+
+@pytest.mark.parametrize("max_norm", [2.0, 20.0])
+def test_a_scaled_gradient_is_clipped_and_stepped_with_as_if_it_were_not(max_norm):
+    ends = []
+    for scale, fused in itertools.product((None, torch.tensor(2.0**16)), (True, False)):
+        weight = torch.nn.Parameter(torch.ones(5))
+        optimizer = adamw([{"params": [weight]}], lr=1e-3, fused=fused)
+        weight.grad = torch.arange(5.0) * (1.0 if scale is None else scale)
+        assert float(clip([weight], max_norm, scale)) == pytest.approx(30**0.5)
+        step_if(torch.tensor(True), optimizer, scale)
+        ends.append((weight.detach(), optimizer.state[weight]["exp_avg"]))
+    for other in ends[1:]:
+        torch.testing.assert_close(other, ends[0])
 
 
 def test_fused_and_plain_steps_agree():

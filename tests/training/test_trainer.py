@@ -9,7 +9,14 @@ import torch
 from pytorch_lightning import Callback
 
 from ssl_swin.errors import UserError
-from ssl_swin.training.trainer import PRECISION, Hardware, end_others, limit_threads, make_trainer
+from ssl_swin.training.trainer import (
+    PRECISION,
+    Hardware,
+    allow_tf32,
+    end_others,
+    limit_threads,
+    make_trainer,
+)
 from tests.training.tiny import fit, learner
 
 
@@ -33,6 +40,20 @@ def test_weights_keep_their_type_in_every_precision(precision):
     fit(module, 2, precision=precision)
     assert {p.dtype for p in module.parameters()} == before
     assert torch.isfinite(module.result.loss)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_of_products_and_convolutions_alike(allowed):
+    """By torch's own defaults, convolutions have it and products do not."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        allow_tf32(allowed)
+        asked = (torch.backends.cuda.matmul, torch.backends.cudnn)
+        assert [one.allow_tf32 for one in asked] == [allowed, allowed]
+        assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def test_callbacks_are_called_in_the_order_they_are_given():
