@@ -95,6 +95,7 @@ def make_trainer(
     accelerator = hardware.resolve()
     if accelerator == "gpu":
         allow_tf32(hardware.tf32)
+        warn_of_emulation(hardware.precision)
     # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
     plugins: list[Any] = [_slurm()] if SLURMEnvironment.detect() else []
     is_fp16 = hardware.precision == "fp16"
@@ -132,6 +133,15 @@ def allow_tf32(allowed: bool) -> None:
     """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def warn_of_emulation(precision: str) -> None:
+    """Say where this process's GPU computes bf16 by other means, which is slow."""
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        say(
+            f"warning: {torch.cuda.get_device_name()} has no bf16 and emulates it slowly; use "
+            "training.precision=fp16"
+        )
 
 
 def _fp16(accelerator: str) -> MixedPrecision:

@@ -16,6 +16,7 @@ from ssl_swin.training.trainer import (
     end_others,
     limit_threads,
     make_trainer,
+    warn_of_emulation,
 )
 from tests.training.tiny import fit, learner
 
@@ -54,6 +55,17 @@ def test_tf32_is_of_products_and_convolutions_alike(allowed):
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_a_card_without_bf16_is_told_of_fp16(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "V100")
+    warn_of_emulation("fp16")
+    assert capsys.readouterr().out == ""
+    warn_of_emulation("bf16")
+    assert capsys.readouterr().out == (
+        "warning: V100 has no bf16 and emulates it slowly; use training.precision=fp16\n"
+    )
 
 
 def test_callbacks_are_called_in_the_order_they_are_given():
