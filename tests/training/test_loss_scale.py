@@ -158,18 +158,19 @@ def test_a_checkpoint_without_a_scale_begins_with_the_initial_one():
 
 
 @pytest.mark.parametrize(
-    ("configure", "precision", "steps"),
+    ("configure", "precision", "devices", "steps"),
     [
-        (pretrain_config, "fp16", (5, 17)),
-        (finetune_config, "fp16", (11,)),
-        (pretrain_config, "bf16", (11,)),
+        (pretrain_config, "fp16", 1, (5, 17)),
+        (finetune_config, "fp16", 1, (11,)),
+        (pretrain_config, "bf16", 1, (11,)),
+        pytest.param(pretrain_config, "fp16", 3, (5, 17), marks=pytest.mark.slow),
     ],
 )
 def test_killed_among_overflows_a_run_goes_on_with_the_same_bits(
-    configure, precision, steps, tmp_path, shards
+    configure, precision, devices, steps, tmp_path, shards
 ):
     def build(name):
-        config = configure(tmp_path / name, shards, precision=precision)
+        config = configure(tmp_path / name, shards, precision=precision, devices=devices)
         model = replace(config.model, drop_path_rate=0.1)
         return replace(config, model=model, optim=replace(config.optim, epochs=3))
 
@@ -177,7 +178,7 @@ def test_killed_among_overflows_a_run_goes_on_with_the_same_bits(
     assert finish(start(build("straight"), prepare=prepare)) == {0}
     for step in steps:
         killed = interrupt(build("killed"), step, signal.SIGKILL, prepare)
-        assert killed == {-signal.SIGKILL}
+        assert -signal.SIGKILL in killed  # the other ranks fail
     assert finish(start(build("killed"), prepare=prepare)) == {0}
     before, after = checkpoint(tmp_path / "straight"), checkpoint(tmp_path / "killed")
     assert before.keys() == after.keys()
