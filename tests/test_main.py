@@ -165,8 +165,10 @@ def test_a_killed_loader_worker_ends_the_run_with_one_line(two_step_run, tmp_pat
     command = [sys.executable, "-m", "ssl_swin", *two_step_run[0], *options, f"--run_dir={folder}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         kill_a_child_after_two_steps(process.pid, folder)
-        error = process.communicate(timeout=120)[1].splitlines()[-1]
+        told = process.communicate(timeout=120)[1]
     assert process.returncode == 1
+    assert "Traceback" not in told
+    (error,) = (line for line in told.splitlines() if line.startswith("error: "))
     assert error.startswith("error: DataLoader worker")
     assert error.endswith("The same command goes on from the last save.")
 
