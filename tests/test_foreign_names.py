@@ -104,6 +104,7 @@ STRATEGY = {
     "reduce",
     "lightning_module_state_dict",
     "optimizer_state",
+    "root_device",
 }
 
 
