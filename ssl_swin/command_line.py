@@ -98,7 +98,7 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     given = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
     for place, word in enumerate(words):
         if word == "--config" and place + 1 < len(words):
-            words[place + 1], keys, lines = _read_file(words[place + 1], [*_setting_names(config)])
+            words[place + 1], keys, lines = _read_file(words[place + 1], config)
             given, told = given | keys, told + lines
     values = parser.parse(words)
     settings = config(**{one.name: values[one.name] for one in fields(config)})
@@ -192,10 +192,11 @@ def _plainly(message: str) -> str:
     return f"{name}={value} does not fit; give {' or '.join(words.rsplit(', ', 1))}"
 
 
-def _read_file(path: str, known: list[str]) -> tuple[str, set[str], list[str]]:
+def _read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     """Read a config file; return what the parser is to read, the file's keys, and lines to tell.
 
-    The parser reads the file itself, or, where names are of an earlier release, what it is today.
+    The parser reads the file itself, or, where names are of an earlier release, what it is today;
+    and `off` where YAML reads a truth value.
 
     Raises:
         UserError: If it holds a key that no setting has; the nearest is named.
@@ -210,7 +211,7 @@ def _read_file(path: str, known: list[str]) -> tuple[str, set[str], list[str]]:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a config: it holds no `key: value` lines")
-    told = renew_content(content, path)
+    told, known = renew_content(content, path), [*_setting_names(kind)]
     for section in {name.partition(".")[0] for name in known if "." in name}:
         if not isinstance(content.get(section, {}), dict):
             raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
@@ -218,7 +219,20 @@ def _read_file(path: str, known: list[str]) -> tuple[str, set[str], list[str]]:
     for name in keys:
         if name not in known:
             raise UserError(f"{path}: unknown key {name}{nearest(name, known)}")
-    return yaml.safe_dump(content) if told else path, {*keys}, told
+    changed = _name_switches(content, kind) or told
+    return yaml.safe_dump(content) if changed else path, {*keys}, told
+
+
+def _name_switches(content: dict[str, Any], kind: Any) -> bool:
+    """Put `on` or `off` where these are a setting's words and YAML took them for truth values."""
+    hints, changed = get_type_hints(kind), False
+    for name, value in content.items():
+        hint = hints.get(name)  # None of a section that is gone
+        if is_dataclass(hint):
+            changed = _name_switches(value, hint) or changed
+        elif isinstance(value, bool) and "off" in get_args(hint):
+            content[name], changed = "on" if value else "off", True
+    return changed
 
 
 def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -127,3 +127,17 @@ def test_a_decoder_that_is_gone_is_refused_with_those_there_are():
     assert config.data.decoder == "pil"
     with pytest.raises(UserError, match=r"data\.decoder.*'fast', 'pil'.*gpu"):
         read_config("pretrain", [PRETRAIN, "--data.decoder=gpu"])
+
+
+@pytest.mark.parametrize("written", ["on", "'on'", "off", "auto"])
+def test_on_and_off_in_a_file_are_words(written, tmp_path):
+    """YAML takes them for truth values."""
+    text = Path(PRETRAIN).read_text(encoding="utf-8")
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace("training:", f"training:\n  fused_attention: {written}"))
+    config, _ = read_config("pretrain", [str(path), "--training.compile=off"])
+    assert config.training.fused_attention == written.strip("'")
+    assert config.training.compile == "off"
+    path.write_text(text.replace("training:", "training:\n  compile: on"))
+    with pytest.raises(UserError, match=r"'off', 'default', 'reduce-overhead'.*: on"):
+        read_config("pretrain", [str(path)])

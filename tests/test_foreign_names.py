@@ -46,6 +46,7 @@ def theirs():
         "sys": sys,
         "threading": threading,
         "tempfile": tempfile,
+        "dynamo": torch._dynamo.config,
     }
 
 
@@ -54,6 +55,8 @@ PRIVATE = {
     "trainer._signal_connector",
     "trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor",
     "torch.UntypedStorage._new_shared",
+    "torch._dynamo",
+    "torch._inductor",
     "queues.Queue._on_queue_feeder_error",
 }
 SET = {
@@ -67,12 +70,15 @@ SET = {
     "sys.excepthook",
     "threading.excepthook",
     "tempfile.tempdir",
+    "dynamo.recompile_limit",
+    "dynamo.optimize_ddp",
 }
 # What they read and do not make; see the test below.
 SET_FOR_THEM = {"optimizer.found_inf", "optimizer.grad_scale"}
 OURS = {
     *("error.filename", "raised.errno"),
     *(f"module.{name}" for name in ("step", "metrics", "optimizer_state", "loss_scale_state")),
+    *("module.cuda_graphs", "block.forward", "parameter.grad"),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "run.datamodule.steps", "self.record.suspended_s"),
     *("self.files.max_open", "self.indexes.max_mapped"),
@@ -91,6 +97,7 @@ OVERRIDDEN = {
         *("configure_optimizers", "on_train_start", "training_step"),
         "automatic_optimization",
     },
+    "DDPStrategy": {"configure_ddp"},
     "LightningDataModule": {"train_dataloader", "teardown", "transfer_batch_to_device"},
     "Logger": {"name", "version", "log_hyperparams", "log_metrics"},
     "Module": {"forward", "load_state_dict"},
@@ -104,6 +111,7 @@ STRATEGY = {
     "reduce",
     "lightning_module_state_dict",
     "optimizer_state",
+    "root_device",
 }
 
 

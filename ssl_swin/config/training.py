@@ -26,6 +26,14 @@ class TrainingConfig:
     """Machines."""
     num_threads: int | None = layout_setting(None)
     """CPU threads per training process; null: the cores, shared out."""
+    fused_attention: Literal["auto", "on", "off"] = layout_setting("auto")
+    """Attention in one kernel; auto: on a GPU. Moves numbers within rounding."""
+    activation_checkpointing: bool = layout_setting(False)
+    """Keep each block's input alone and compute it again: less memory, a third more time."""
+    compile: Literal["off", "default", "reduce-overhead"] = layout_setting("off")
+    """Compile each block for training, by torch's mode; reduce-overhead: in CUDA graphs, too."""
+    reduce_precision: Literal["same", "bf16"] = "same"
+    """In what gradients are added up over processes."""
     deterministic: bool = False
     """Bit-equal repeats on CUDA, slower."""
     max_bad_steps: int = layout_setting(10)

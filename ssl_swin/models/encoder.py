@@ -21,6 +21,7 @@ class Encoder(Protocol):
 
     Its class takes `name`, `img_size`, `in_chans`, `drop_path_rate`, and sizes of its own; a size
     that is not given has a default. Names of parameters are those of its `named_parameters()`.
+    What it may have besides, so that it can be compiled and checkpointed, is in `blocks.py`.
     """
 
     img_size: tuple[int, int]  # rows and columns of an image in pixels
@@ -73,6 +74,7 @@ class Encoder(Protocol):
         """Return the arguments of :func:`build_encoder` that build it again, as plain JSON."""
 
     # What is used of nn.Module:
+    def modules(self) -> Iterator[nn.Module]: ...  # noqa: D102
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
     def get_parameter(self, target: str) -> nn.Parameter: ...  # noqa: D102
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102

@@ -118,6 +118,14 @@ class SwinEncoder(nn.Module):
             return x
         return torch.where(token_mask.unsqueeze(-1), self.mask_token.to(x.dtype), x)
 
+    def blocks(self) -> list[nn.Module]:
+        """Return the blocks of all stages."""
+        return [block for stage in self.backbone.layers for block in stage.blocks]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep the input of each block alone; the backward computes it again, as it was drawn."""
+        self.backbone.set_grad_checkpointing(enable)
+
     def layer_of(self, parameter_name: str) -> int:
         """Count a parameter's layer from the image: 0 for the stem, then one for each block.
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,7 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import find_weights, load_into
+from ssl_swin.runs.computing import compile_as_asked, describe_computing, has_cuda_graphs
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, open_run_sets
@@ -110,6 +112,11 @@ def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
         module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
     if start.state is not None:
         restore(module, start.state)
+    encoder: Any = module.network.encoder  # SimMIM's or a classifier's
+    compile_as_asked(encoder, config.training)
+    module.cuda_graphs = has_cuda_graphs(config.training)
+    if line := describe_computing(encoder, config.training):
+        say(line)
     return module
 
 

@@ -282,6 +282,7 @@ def _trainer(run: Run, callbacks: list[Callback], record: LifeRecord | None = No
         training.precision,
         training.deterministic,
         training.tf32,
+        training.reduce_precision,
     )
     loggers: list[Logger] = []
     if record is not None:

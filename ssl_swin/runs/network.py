@@ -12,6 +12,7 @@ from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS, count_hidden, grid
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS
+from ssl_swin.runs.computing import compute_as_asked
 
 
 def build_network(config: RunConfig) -> SimMIM | Classifier:
@@ -46,4 +47,6 @@ def build_classifier(config: FinetuneConfig) -> Classifier:
 
 
 def _encoder(config: RunConfig) -> Encoder:
-    return build_encoder(in_chans=len(config.data.mean), **asdict(config.model))
+    encoder = build_encoder(in_chans=len(config.data.mean), **asdict(config.model))
+    compute_as_asked(encoder, config.training)
+    return encoder

@@ -15,6 +15,7 @@ from ssl_swin.data.order.lanes import Order, Share
 from ssl_swin.data.order.shares import EvaluationShares, Shares
 from ssl_swin.data.remote.ahead import TrackedShares
 from ssl_swin.data.shards.storage import Prefetch
+from ssl_swin.training.to_device import Copies, moved
 from ssl_swin.training.trainer import say
 from ssl_swin.training.waiting import Batches, Meets
 
@@ -67,7 +68,9 @@ class StreamModule(LightningDataModule):
         batches = loader(self.stream, tracked, self.num_workers)
         if self.meeting is None:
             return batches
-        self._batches = Batches(batches, self.meeting)
+        device = self.trainer.strategy.root_device
+        copies = Copies(device) if device.type == "cuda" else None
+        self._batches = Batches(batches, self.meeting, copies)
         return self._batches
 
     def teardown(self, stage: str) -> None:
@@ -82,13 +85,11 @@ class StreamModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Move a batch; `erased` stays, and `ids` are its `index`, here: so nobody asks the device.
-
-        Who writes down which images were used, or must know how many pixels to write, would wait.
-        """
-        here = {"ids": batch["index"]} | {n: batch[n] for n in batch if n == "erased"}
-        moved = {name: value for name, value in batch.items() if name not in here}
-        return super().transfer_batch_to_device(moved, device, dataloader_idx) | here
+        """Move a batch that is not yet there."""
+        transfer = super().transfer_batch_to_device
+        if "ids" in batch:
+            return batch
+        return moved(batch, lambda value: transfer(value, device, dataloader_idx))
 
     def heldout_dataloader(self) -> DataLoader | None:
         """Return this rank's share of the held-out images, each read once over all ranks."""

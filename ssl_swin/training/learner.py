@@ -52,6 +52,7 @@ class Learner(LightningModule, ABC):
         self.automatic_optimization = False
         self.network, self.normalise, self.schedule = network, normalise, schedule
         self.step = 0  # steps done over all lives of the run
+        self.cuda_graphs = False  # whether parts of the network are replayed from CUDA graphs
         self.result: StepResult | None = None  # of the last step
         self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
         self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
@@ -119,12 +120,17 @@ class Learner(LightningModule, ABC):
         bounds = micro_batch_bounds(len(share["index"]), self.schedule.num_micro_batches)
         no_sync = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         total = torch.zeros((), device=self.device)
+        if self.cuda_graphs:  # they use their memory again: gradients add up outside of it
+            for parameter in self.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         for micro, (start, stop) in enumerate(bounds):
             if start == stop:
                 continue
             # Drop path draws from this seed, so a run that goes on draws what it would have drawn.
             key = (self.schedule.seed, self.step, self.global_rank, micro)
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
+            if self.cuda_graphs:
+                torch.compiler.cudagraph_mark_step_begin()
             with nullcontext() if stop == bounds[-1][1] else no_sync():
                 loss = self.loss(self.micro_batch(share, start, stop))
                 # DDP takes the mean over the ranks; the gradient is their sum. A loss that is not

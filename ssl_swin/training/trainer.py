@@ -21,6 +21,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_swin.errors import UserError
@@ -57,6 +58,7 @@ class Hardware:
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
     deterministic: bool = False
     tf32: bool = False
+    reduce_precision: Literal["same", "bf16"] = "same"
 
     def resolve(self) -> str:
         """Return where to train: `cpu` or `gpu`.
@@ -174,7 +176,27 @@ def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str |
     if hardware.devices * hardware.num_nodes == 1:
         return "auto"
     backend = "nccl" if accelerator == "gpu" else "gloo"
-    return DDPStrategy(process_group_backend=backend, timeout=timeout, **{_SYNC_BUFFERS: False})
+    return _DDP(
+        hardware.reduce_precision,
+        process_group_backend=backend,
+        timeout=timeout,
+        gradient_as_bucket_view=True,
+        **{_SYNC_BUFFERS: False},
+    )
+
+
+class _DDP(DDPStrategy):
+    """Adds up gradients in bf16 if asked to; Lightning's own hooks are for GPUs alone."""
+
+    def __init__(self, reduce_precision: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.reduce_precision = reduce_precision
+
+    def configure_ddp(self) -> None:
+        """Tell DDP, before its first backward."""
+        super().configure_ddp()
+        if self.reduce_precision == "bf16":
+            self.model.register_comm_hook(None, bf16_compress_hook)
 
 
 def limit_threads(num_threads: int | None, devices: int) -> None:

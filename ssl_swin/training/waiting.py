@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
 
@@ -23,15 +23,26 @@ class Meets(Protocol):
         """Wait until the batch is there, or is not needed any more; return whether it is used."""
 
 
+class Moves(Protocol):
+    """Moves batches to where they are used, beside what is computed there."""
+
+    def begin(self, batch: Batch) -> Any:
+        """Begin, in the thread that took the batch."""
+
+    def end(self, copy: Any) -> Batch:
+        """Return the batch of what `begin` returned, for use."""
+
+
 class Batches:
     """The batches of a loader, each handed on once the meeting says so; ends early if it does not.
 
     With loader processes the next batch is on its way while one is used. Without, it is read only
     while it is waited for, because then reading may share its caches with what this process does.
+    With `copies` it is moved, as soon as it is there.
     """
 
-    def __init__(self, loader: DataLoader, meeting: Meets) -> None:
-        self.loader, self.meeting = loader, meeting
+    def __init__(self, loader: DataLoader, meeting: Meets, copies: Moves | None = None) -> None:
+        self.loader, self.meeting, self.copies = loader, meeting, copies
         self._taker: _Taker | None = None
 
     def __len__(self) -> int:
@@ -40,13 +51,13 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         ahead = self.loader.num_workers > 0
         # kept until `close`: to let go of it may take long
-        taker = self._taker = _Taker(self.loader)
+        taker = self._taker = _Taker(self.loader, self.copies)
         coming = None
         for left in reversed(range(len(self.loader))):
             coming = coming or self._ask(taker)
             if not self.meeting.go_on(coming):
                 return
-            batch = coming.result()
+            batch = self.copies.end(coming.result()) if self.copies else coming.result()
             coming = self._ask(taker) if ahead and left else None
             yield batch
             del batch  # before the next one comes
@@ -66,7 +77,8 @@ class Batches:
 class _Taker:
     """A thread that takes batches when it is asked to."""
 
-    def __init__(self, loader: DataLoader) -> None:
+    def __init__(self, loader: DataLoader, copies: Moves | None) -> None:
+        self._copies = copies
         others = multiprocessing.active_children()
         self._batches = iter(loader)
         self._processes = [p for p in multiprocessing.active_children() if p not in others]
@@ -94,10 +106,12 @@ class _Taker:
             signal.signal(signal.SIGCHLD, heard)
 
     def _run(self) -> None:
-        batches = self._batches
+        batches, copies = self._batches, self._copies
         while (coming := self._asked.get()) is not None:
             try:
-                coming.set_result(next(batches))
+                batch = next(batches)
+                coming.set_result(copies.begin(batch) if copies else batch)
+                del batch
             except BaseException as error:  # who waits raises it
                 coming.set_exception(error)
             del coming

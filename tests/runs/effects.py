@@ -72,6 +72,14 @@ def target(images):
     return lambda seen: seen.run.module.network.target(images).tolist()
 
 
+def a_block(seen):
+    return seen.run.module.network.encoder.blocks()[0]
+
+
+def is_checkpointed(seen):
+    return seen.run.module.network.encoder.backbone.layers[0].grad_checkpointing
+
+
 IMAGE = torch.arange(3 * 8 * 8.0).view(1, 3, 8, 8)
 
 
@@ -168,6 +176,10 @@ def effects(shards, other):
         **training("num_nodes", 2, "hardware.num_nodes"),
         **training("num_threads", 2, "threads"),
         **training("deterministic", True, "hardware.deterministic"),
+        "training.fused_attention": Effect("on", lambda seen: a_block(seen).attn.fused_attn, True),
+        "training.activation_checkpointing": Effect(True, is_checkpointed),
+        "training.compile": Effect("default", lambda seen: "forward" in vars(a_block(seen)), True),
+        **training("reduce_precision", "bf16", "hardware.reduce_precision"),
         **training("checkpoint_every_steps", 7, "calls.Checkpoints.every_steps"),
         **training("async_checkpoint", True, "calls.Checkpoints.writer.background"),
         **training("log_every_steps", 9, "calls.Scalars.every_steps"),

@@ -75,3 +75,18 @@ def test_the_loss_is_over_the_global_batch_whatever_the_share():
         whole, *parts = (float(module.loss(one)) for one in (batch, *halves))
     assert sum(parts) == pytest.approx(whole, rel=1e-12)
     assert all(0.3 * whole < part < 0.7 * whole for part in parts)
+
+
+def test_with_cuda_graphs_gradients_add_up_in_memory_of_their_own():
+    """Graphs use theirs again in the next micro-batch; on a CPU there are none, so bits agree."""
+    module, plain, graphs = learner(3), Gradients(), Gradients()
+    fit(learner(3), 1, plain)
+    module.cuda_graphs, given = True, []
+    for one in module.parameters():
+        one.register_hook(lambda gradient: given.append(gradient.data_ptr()))
+    fit(module, 1, graphs)
+    kept = {one.grad.data_ptr() for one in module.parameters()}
+    assert len(given) == 3 * len(kept)
+    for name, gradient in plain.found.items():
+        assert torch.equal(gradient, graphs.found[name]), name
+    assert not kept & set(given)

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import threading
 import time
 
 import pytest
@@ -83,4 +84,44 @@ def test_an_error_of_the_loader_is_raised_where_its_batch_is_waited_for(num_work
     used = []
     with pytest.raises(OSError, match="the storage is gone"):
         used.extend(batch["index"].item() for batch in batches)
+    batches.close()
+
+
+class Moving:
+    """Notes in which thread a batch is moved, and in which order it is used."""
+
+    def __init__(self):
+        self.begun, self.ended = [], []
+
+    def begin(self, batch):
+        self.begun.append((batch["index"].item(), threading.current_thread().name))
+        return ("moved", batch)
+
+    def end(self, copy):
+        self.ended.append((copy[1]["index"].item(), len(self.begun)))
+        return {copy[0]: copy[1]["index"]}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_batch_is_moved_by_the_thread_that_took_it_and_used_once(num_workers):
+    moving, meeting = Moving(), Until()
+    batches = Batches(loader(Numbers(), num_workers), meeting, moving)
+    used = []
+    for batch in batches:
+        if num_workers:
+            meeting.expected[-1].exception()  # waits: the next one is moved before this is used up
+        used.append(batch["moved"].item())
+    assert used == list(range(6))
+    assert moving.begun == [(place, "batches") for place in range(6)]
+    ahead = [place + 1 for place in range(6)]
+    assert moving.ended == list(zip(range(6), ahead, strict=True))
+    batches.close()
+
+
+def test_an_error_of_moving_is_raised_where_the_batch_is_waited_for():
+    moving = Moving()
+    moving.begin = lambda _: 1 / 0
+    batches = Batches(loader(Numbers(), 0), Until(), moving)
+    with pytest.raises(ZeroDivisionError):
+        next(iter(batches))
     batches.close()
