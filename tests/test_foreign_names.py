@@ -75,6 +75,7 @@ OURS = {
     *(f"module.{name}" for name in ("step", "metrics", "optimizer_state", "loss_scale_state")),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "run.datamodule.steps", "self.record.suspended_s"),
+    *("run.datamodule.fixed", "run.module.result", "module.schedule"),
     *("self.files.max_open", "self.indexes.max_mapped"),
 }
 CALLED = {
@@ -102,6 +103,8 @@ STRATEGY = {
     "broadcast",
     "launcher",
     "reduce",
+    "root_device",
+    "training_step",
     "lightning_module_state_dict",
     "optimizer_state",
 }
