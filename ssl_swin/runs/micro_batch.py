@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from rich.progress import Progress
 from rich.table import Table
 
 from ssl_swin.data.batches.batch import Batch
@@ -52,17 +53,18 @@ def try_micro_batches(run: Run) -> int:
     """
     limit_threads(run.config.training.num_threads, 1)
     tries: list[Try] = []
-    for size in sizes(max(run.sizes.shares)):
-        tries.append(_try(run, size, tries))
-        if tries[-1].note:
-            break
+    with Progress(transient=True) as progress:
+        for size in progress.track(sizes(max(run.sizes.shares)), description="micro-batches"):
+            tries.append(_try(run, size, tries))
+            if tries[-1].note:
+                break
     show(_table(run, tries))
     fit = [one.size for one in tries if not one.note]
     if not fit:
         raise UserError(f"not even one image fits: {tries[0].note}; try {advice(run)}")
-    told = "" if len(run.sizes.shares) == 1 else " (one process was tried, without exchanges)"
+    told = "" if len(run.sizes.shares) == 1 else ", as one process found, without exchanges"
     print(
-        f"the largest micro-batch that fits with {MARGIN:.0%} of the memory free{told}; type\n"
+        f"the largest micro-batch that leaves {MARGIN:.0%} of the memory free{told}; type\n"
         f"  --training.micro_batch_size {fit[-1]}"
     )
     return 0
