@@ -82,6 +82,14 @@ def test_after_steps_of_that_size_it_is_the_machine_s(config, too_small_at):
         train(built(with_training(config, micro_batch_size=24)))
 
 
+def test_what_the_cpu_s_allocator_says_is_known(config, monkeypatch):
+    monkeypatch.setattr(PretrainModule, "loss", lambda *_: torch.empty(10**15))
+    with pytest.raises(
+        UserError, match=r"^out of memory in step 1: .* \(main memory\); try one of"
+    ):
+        train(built(config))
+
+
 def test_the_command_says_it_in_one_line(two_step_run, tmp_path, too_small_at, capsys):
     too_small_at(0)
     for more in ([], ["--dry-run"]):
