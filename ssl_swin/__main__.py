@@ -95,7 +95,7 @@ def run(arguments: list[str]) -> int:
         return _fail(errors.one_line(error), errors.exit_status(error))
     except BrokenPipeError:  # who reads what is printed has gone
         return errors.FAILED
-    except (ConnectionError, EOFError, RuntimeError) as error:
+    except (ConnectionError, EOFError, MemoryError, RuntimeError) as error:
         if told := machine.cause(error):
             return _fail(told, errors.FAILED)
         if not (stopped := _stopped_worker(error)) or name not in KINDS:

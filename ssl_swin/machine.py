@@ -1,6 +1,6 @@
 """What a run needs of its machine, what is short of it, and which failures are the machine's.
 
-Shared memory, open files, a temporary folder, disk. Standard library only.
+Shared memory, open files, a temporary folder, disk, main memory. Standard library only.
 """
 
 import errno
@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ssl_swin import main_memory
 from ssl_swin.errors import MachineError
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -25,8 +26,10 @@ FACTS_BYTES = 4 * 8  # of an image in a batch, beside its pixels: index, epoch, 
 # Open files of a process: of libraries, sockets and batches; tars and indexes, without which it
 # opens some again and again; for each loader process.
 _OTHER_FILES, _KEPT_FILES, _FILES_EACH = 256, 128, 12
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 _HOW_SHARED = "docker run --shm-size=..., or mount -o remount,size=..., or fewer data.num_workers"
 _HOW_FILES = "raise `ulimit -n`, or use fewer data.num_workers"
+_HOW_MEMORY = "ask for more, or use fewer data.num_workers or a smaller training.micro_batch_size"
 _HOW_PORT = "unset MASTER_PORT, or give a free one"
 
 
@@ -162,6 +165,13 @@ def cause(error: BaseException) -> str | None:
             return f"too many open files, {soft} are allowed: {_HOW_FILES}"
         if _any(text, "Bus error", "shared memory(shm)"):
             return _shared_is_full("Bus error" in text)
+        if number == errno.ENOMEM or isinstance(one, MemoryError) or _NO_MEMORY in text:
+            own = text if isinstance(one, MemoryError) and "\n" not in text else ""
+            took = as_text(main_memory.peak_resident_bytes())
+            return (
+                f"{own or 'main memory is too small'}: this process took up to {took}, there are "
+                f"{as_text(main_memory.total_bytes())} for all: {_HOW_MEMORY}"
+            )
         if number == errno.EADDRINUSE or "EADDRINUSE" in text:
             port = os.environ.get("MASTER_PORT", "of this run")
             return f"port {port} is taken on this machine by another process: {_HOW_PORT}"

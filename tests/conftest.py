@@ -92,3 +92,11 @@ def in_the_checkout(monkeypatch):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would take what follows for an accident
     for process in multiprocessing.active_children():  # as `main` does; they would be waited for
         process.kill()
+
+
+@pytest.fixture
+def short_timing(monkeypatch):
+    """Let a dry run, and whoever looks for a micro-batch, time for a moment only."""
+    monkeypatch.setattr("ssl_swin.runs.describe.STEPS_S", 0.01)
+    monkeypatch.setattr("ssl_swin.runs.describe.LOADER_S", 0.01)
+    monkeypatch.setattr("ssl_swin.runs.micro_batch.STEPS_S", 0.01)

@@ -110,7 +110,11 @@ def test_a_config_is_read_with_what_goes_before_it():
     assert (config.seed, config.optim.epochs) == (3, 9)
     given = options.pop("given")
     assert options.pop("told") == []
-    assert options == {"resume_from": Path("a.ckpt"), "dry_run": False}
+    assert options == {
+        "resume_from": Path("a.ckpt"),
+        "dry_run": False,
+        "find_micro_batch": False,
+    }
     assert {"seed", "run_dir", "data.shards", "optim.epochs"} <= given
     assert not {"model.drop_path_rate", "optim.betas", "optim", "data"} & given
     with pytest.raises(UserError, match="unknown key num_classes"):

@@ -81,6 +81,7 @@ OURS = {
     *("module.cuda_graphs", "block.forward", "parameter.grad"),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "run.datamodule.steps", "self.record.suspended_s"),
+    *("run.datamodule.fixed", "run.module.result", "module.schedule"),
     *("self.files.max_open", "self.indexes.max_mapped"),
 }
 CALLED = {
@@ -109,6 +110,8 @@ STRATEGY = {
     "broadcast",
     "launcher",
     "reduce",
+    "root_device",
+    "training_step",
     "lightning_module_state_dict",
     "optimizer_state",
     "root_device",

@@ -183,6 +183,13 @@ def from_code(number):
         (RuntimeError("received 0 items of ancdata"), "too many open files, "),
         (RuntimeError("unable to allocate shared memory(shm) for file </t>"), "found /dev/shm, "),
         (RuntimeError("worker (pid 1) is killed by signal: Bus error. "), "full (or a file that"),
+        (MemoryError("no memory to read last.ckpt into"), "no memory to read last.ckpt into: this"),
+        (
+            MemoryError("Caught MemoryError in DataLoader worker process 0.\nx"),
+            "memory is too small",
+        ),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "memory is too small: "),
+        (from_code(errno.ENOMEM), "or use fewer data.num_workers or a smaller training.micro_"),
         (RuntimeError("failed to listen, name: EADDRINUSE, ..."), "is taken on this machine by"),
     ],
 )
@@ -224,6 +231,7 @@ def test_a_run_whose_checkpoint_finds_no_room_ends_with_one_line(two_step_run, t
     assert "last.ckpt; make room, then the same command goes on" in told
 
 
+@pytest.mark.usefixtures("short_timing")
 def test_what_is_short_is_told_before_the_first_step(two_step_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Disk(1000))
     monkeypatch.delenv("LOCAL_RANK", raising=False)

@@ -136,6 +136,7 @@ def test_a_finished_run_says_so_and_writes_nothing(trained, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.usefixtures("short_timing")
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(two_step_run, tmp_path, capsys):
     arguments, _ = two_step_run
     assert run([*arguments, f"--run_dir={tmp_path / 'run'}", "--dry-run"]) == 0

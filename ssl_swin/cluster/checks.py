@@ -20,6 +20,8 @@ from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 from ssl_swin.runs.sets import open_run_sets
 from ssl_swin.runs.sizes import Sizes, check_labels, disk_needs, order_of
 
+_WAITS = 0.25  # part of the time that a run may wait for data, as for `DataWait`
+
 
 class Start(NamedTuple):
     """Where a run would start, and how."""
@@ -90,9 +92,7 @@ def estimate_hours(sizes: Sizes, folder: RunFolder, images_per_s: float | None, 
     steps = f"{sizes.stop_step:,d} steps, {left:,d} of them to do"
     source = "stated"
     if images_per_s is None:
-        speeds = [line.get("speed/images_per_s") for line in read_lines(folder.metrics)]
-        images_per_s = next((speed for speed in reversed(speeds) if speed), None)
-        source = "of the run so far"
+        images_per_s, source = _last_point(folder, "speed/images_per_s"), "of the run so far"
     if images_per_s is None:
         return f"{steps}; give --images-per-s to have its hours estimated"
     left_s = left * sizes.global_batch_size / images_per_s
@@ -101,6 +101,37 @@ def estimate_hours(sizes: Sizes, folder: RunFolder, images_per_s: float | None, 
         f"{steps}, about {left_s / 3600:.1f} h at {images_per_s:,.0f} images/s ({source}): "
         f"{lives} {'life' if lives == 1 else 'lives'} of the time limit or a little more"
     )
+
+
+def describe_feeding(
+    config: RunConfig, folder: RunFolder, images_per_s: float | None, layout: tuple[int, int]
+) -> list[str]:
+    """Say what loaders must bring, or whether the run so far waited for them; perhaps nothing.
+
+    `layout` is the number of nodes and of processes of each; `images_per_s` the speed that the user
+    states for the whole run.
+    """
+    (nodes, processes), workers = layout, config.data.num_workers
+    waited = _last_point(folder, "speed/data_wait_share")
+    if images_per_s is None and waited is not None and waited > _WAITS:
+        return [
+            f"the run so far waited for data {waited:.0%} of its time: give more data.num_workers "
+            f"(now {workers}); ssl-swin doctor tells what else"
+        ]
+    if images_per_s is None or not workers:
+        return []
+    node = images_per_s / nodes
+    return [
+        f"each of {nodes} nodes must read {node:,.0f} images/s, each of its {processes} x "
+        f"{workers} loader processes {node / processes / workers:,.0f}; ssl-swin doctor --data ... "
+        f"--processes {processes} --images_per_s {node:.0f} says there whether they do"
+    ]
+
+
+def _last_point(folder: RunFolder, name: str) -> float | None:
+    """Return the last point of a run's curve, None if it has none."""
+    values = [line.get(name) for line in read_lines(folder.metrics)]
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 def check_disk(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> str:

@@ -103,6 +103,8 @@ def _check(
 ) -> list[str]:
     """Run the checks of one training and return what they found."""
     options, folder = stage.options, RunFolder(Path(config.run_dir))
+    if life["find_micro_batch"]:
+        raise UserError("--find-micro-batch is no run: start it on a node, with srun or salloc")
     (_, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
     life_s = checks.check_time(options.time, options.warning)
     checks.check_folder(config)
@@ -117,6 +119,9 @@ def _check(
         f"data: {sizes.num_images:,d} images",
         checks.describe_world(sizes, fewest * tasks_per_node),
         checks.estimate_hours(sizes, folder, options.images_per_s, life_s),
+        *checks.describe_feeding(
+            start.config, folder, options.images_per_s, (most, tasks_per_node)
+        ),
         checks.describe_machine(
             machine_needs(start.config, max(sizes.shares), tasks_per_node),
         ),

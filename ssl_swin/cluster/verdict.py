@@ -6,6 +6,7 @@ not, each have tries of their own. Only the same mistake of the user, twice, is 
 """
 
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass
@@ -121,8 +122,9 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
     number = None if life is None else life.get("life", len(lives))
     end = failed_start(folder, job, restart) if number is None else first_end(folder, number)
     asked_early = life is None and status in ENDED_BY_SIGNAL
-    if asked_early or end.get("status") in (0, errors.REQUEUE):
-        # It had saved, or finished; a process that then hung in leaving lost nothing.
+    if asked_early or end.get("status") in (0, errors.REQUEUE, errors.USER_ERROR):
+        # It had saved, or finished; a process that then hung in leaving lost nothing. Or it was the
+        # user's mistake, and the other ranks failed since one was gone.
         status = errors.REQUEUE if asked_early else end["status"]
     saved = last_step(folder)
     began = saved if life is None else life.get("step", 0)
@@ -184,8 +186,14 @@ def _out(lines: list[Line]) -> frozenset[str]:
 
 def _same(record: Line, line: Line) -> bool:
     """Whether a life ended as the one before; of a life that left no reason, of the same job."""
-    names = ("status", "reason") if record["reason"] else ("status", "reason", "job")
-    return all(record[name] == line.get(name) for name in names)
+    names = ("status",) if record["reason"] else ("status", "job")
+    same = all(record[name] == line.get(name) for name in names)
+    return same and _words(record["reason"]) == _words(line.get("reason"))
+
+
+def _words(reason: str | None) -> str:
+    """Return a reason without its rank and its bytes, in which lives that end alike may differ."""
+    return re.sub(r"^rank \d+: |[\d.]+ [kMGT]?B\b", "", reason or "")
 
 
 def _node(end: Line) -> str | None:

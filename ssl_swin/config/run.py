@@ -86,4 +86,6 @@ class LifeOptions:
     resume_from: Path | None = None
     """Checkpoint to change a run on purpose."""
     dry_run: bool = False
-    """Take two steps, say what would be trained."""
+    """Take a few steps; say what would be trained, how fast, and with how much memory."""
+    find_micro_batch: bool = False
+    """Try sizes of micro-batches on this device; say the largest that fits."""

@@ -29,6 +29,9 @@ class Summary:
     bad_steps: int = 0  # steps whose loss or gradient was not finite; they changed nothing
     lives: int = 1  # how often the run was started
     seconds: float = 0.0  # spent training in the last life
+    # Most that a process held in the last life: `allocated` and `reserved` on its GPU, or, on the
+    # CPU, `resident` of the whole process.
+    peak_memory_bytes: dict[str, int] | None = None
 
 
 def write_summary(folder: RunFolder, summary: Summary) -> None:

@@ -1,14 +1,18 @@
 """The composition root: the only file that turns a config into objects."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.batches.labels import balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.need import cache_line, least_cache_bytes
@@ -35,7 +39,12 @@ from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.regularise import Regularisation
-from ssl_swin.training.trainer import say
+from ssl_swin.training.trainer import Hardware, make_trainer, say
+
+# One rank waits for the others so long. The watchdog comes first, and knows what libraries do not:
+# whether the job was suspended, so that nobody is late.
+LONGEST = timedelta(days=7)
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,16 @@ class Run:
     sizes: Sizes
     module: Learner
     datamodule: StreamModule
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it is trained on GPUs."""
+        return Hardware(self.config.training.accelerator).resolve() == "gpu"
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process trains, has trained or will."""
+        return torch.device("cuda", torch.cuda.current_device()) if self.on_gpu else _CPU
 
 
 def build(config: RunConfig, resume_from: Path | None = None, given: Collection[str] = ()) -> Run:
@@ -80,6 +99,22 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
     return Run(config, kind, start, stream, order, sizes, module, datamodule)
+
+
+def build_trainer(
+    training: TrainingConfig, callbacks: list[Callback], loggers: Sequence[Logger] = ()
+) -> Trainer:
+    """Return a Trainer on the devices of a run; refuses what `make_trainer` does."""
+    hardware = Hardware(
+        training.accelerator,
+        training.devices,
+        training.num_nodes,
+        training.precision,
+        training.deterministic,
+        training.tf32,
+        training.reduce_precision,
+    )
+    return make_trainer(hardware, callbacks, list(loggers), LONGEST)
 
 
 def _reading(data: DataConfig) -> Reading:

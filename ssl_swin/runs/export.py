@@ -32,8 +32,10 @@ def export_encoder(run: Run, path: Path) -> None:
     write_encoder(path, encoder, card)
 
 
-def summarise(run: Run, lives: int, seconds: float) -> Summary:
-    """Return the run in numbers; `seconds` is how long the last of its lives trained."""
+def summarise(
+    run: Run, lives: int, seconds: float, peak_memory: dict[str, int] | None = None
+) -> Summary:
+    """Return the run in numbers; of its last life how long it trained, and its peak of memory."""
     config, metrics = run.config, run.module.metrics
     summary = Summary(
         kind=run.kind,
@@ -48,6 +50,7 @@ def summarise(run: Run, lives: int, seconds: float) -> Summary:
         bad_steps=int(metrics.get("bad_steps", 0)),
         lives=lives,
         seconds=seconds,
+        peak_memory_bytes=peak_memory,
     )
     if not isinstance(config, FinetuneConfig):
         return summary

@@ -7,26 +7,25 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import Logger
 
 from ssl_swin import __version__, errors, machine, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
-from ssl_swin.data.pixels.depths import depth_warning
-from ssl_swin.data.shards.reader import some_images
 from ssl_swin.record.lives import nearest_place, require_record
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
-from ssl_swin.runs.build import Run, build
+from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
+from ssl_swin.runs.describe import describe
 from ssl_swin.runs.export import export_encoder, summarise
 from ssl_swin.runs.from_encoder import fingerprint
+from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
+from ssl_swin.runs.out_of_memory import memory_told
 from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.runs.sizes import disk_needs, machine_needs
 from ssl_swin.training.bad_samples import BadSamples
@@ -37,23 +36,19 @@ from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.life_record import LifeRecord, note_failed_start, reason_of
 from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
 from ssl_swin.training.measurement import Measurement
+from ssl_swin.training.memory import largest_peak
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
-from ssl_swin.training.trainer import Hardware, end_others, limit_threads, make_trainer, say
+from ssl_swin.training.trainer import end_others, is_rank_0, limit_threads, say
 from ssl_swin.training.watchdog import Watchdog
-
-DRY_RUN_STEPS = 2
-NUM_LOOKED_AT = 50  # images whose range of numbers a dry run looks at
-# One rank waits for the others so long. The watchdog comes first, and knows what libraries do not:
-# whether the job was suspended, so that nobody is late.
-LONGEST = timedelta(days=7)
 
 
 def run(
     config: RunConfig,
     resume_from: Path | None = None,
     dry_run: bool = False,
+    find_micro_batch: bool = False,
     given: Collection[str] = (),
     told: Collection[str] = (),
 ) -> int:
@@ -73,6 +68,9 @@ def run(
     with signals.heard_at_once(partial(_leave_unless, begun)):
         for line in told:
             say(line)
+        if find_micro_batch:
+            # One process finds it; where SLURM has started more, they are not needed.
+            return try_micro_batches(build(config, resume_from, given)) if is_rank_0() else 0
         if dry_run:
             return describe(_fitted(build(config, resume_from, given)))
         folder = RunFolder(Path(config.run_dir))
@@ -144,22 +142,18 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
     record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start))
     watchdog = Watchdog(training.step_timeout_s, record)
     callbacks = between_steps(run, meeting, record)
-    trainer = _trainer(run, [meeting, record, watchdog, *callbacks], record)
+    loggers = make_loggers(folder, module.step, ownership.require)
+    trainer = build_trainer(training, [meeting, record, watchdog, *callbacks], loggers)
     run.datamodule.meeting = meeting
     watchdog.start()
     try:
         if module.step < stop_step:
-            with _storage_to_blame(folder):
+            with _storage_to_blame(folder), memory_told(run):
                 trainer.fit(module, datamodule=run.datamodule)
         if module.step < stop_step:
             say(f"stopped after step {module.step}; the same command goes on from there")
             return record.end(f"signal {signal.Signals(meeting.signal).name}", errors.REQUEUE)
-        if trainer.is_global_zero:
-            ownership.require()
-            export_encoder(run, folder.encoder)
-            ownership.require()
-            write_summary(folder, summarise(run, record.life, record.seconds))
-        trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
+        _hand_off(run, trainer, record)
         return record.end("finished", 0)
     except StartAgain as error:
         say(f"stopped before the first step: {error}")
@@ -179,6 +173,18 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         watchdog.stop()
 
 
+def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> None:
+    """Leave the encoder and the summary of a run that has finished; all ranks call this."""
+    folder, ownership = run.start.folder, record.ownership
+    memory = largest_peak(trainer) if record.has_begun else None
+    if trainer.is_global_zero:
+        ownership.require()
+        export_encoder(run, folder.encoder)
+        ownership.require()
+        write_summary(folder, summarise(run, record.life, record.seconds, memory))
+    trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
+
+
 def _is_gone(ownership: Ownership) -> bool:
     """Whether the run folder is gone, now that something has failed."""
     try:
@@ -188,39 +194,6 @@ def _is_gone(ownership: Ownership) -> bool:
     except (LostOwnership, OSError):
         pass
     return False
-
-
-def describe(run: Run) -> int:
-    """Take two steps and say what would be trained, on what, and for how long; write nothing."""
-    training, model, module = run.config.training, run.config.model, run.module
-    order, shards, stop_step = run.order, run.stream.shards, run.sizes.stop_step
-    first, clock = module.step, Clock()
-    limit_threads(training.num_threads, training.devices)
-    run.datamodule.steps = (first, first + DRY_RUN_STEPS)
-    trainer = _trainer(run, [clock])
-    trainer.fit(module, datamodule=run.datamodule)
-    if module.result is not None and module.result.bad:
-        say("warning: the loss or the gradient of the last step was not finite")
-    step_s, left = clock.last_step_s, stop_step - first  # the first one warms up
-    millions = sum(p.numel() for p in module.network.parameters()) / 1e6
-    share_size = order.share_size(trainer.world_size - 1, trainer.world_size)
-    say(
-        f"{run.kind} {model.name}: {millions:.2f} M parameters, {model.img_size} px, "
-        f"{training.precision}\n"
-        f"data: {order.num_samples} images in {len(shards.counts)} shards, "
-        f"{shards.bytes.sum() / 1e6:.1f} MB\n"
-        f"steps: {first} done, {left} left of {stop_step} ({run.config.optim.epochs} epochs of "
-        f"{order.steps_per_epoch}, global batch {training.global_batch_size}: {trainer.world_size} "
-        f"processes x up to {share_size} images in {run.sizes.num_micro_batches} micro-batches)\n"
-        f"time: {step_s:.2f} s a step here, about {step_s * left / 3600:.2f} h"
-    )
-    heldout = run.datamodule.heldout
-    streams = [run.stream, heldout.stream] if heldout is not None else [run.stream]
-    for stream in streams if trainer.is_global_zero else ():
-        files = some_images(stream.shards, NUM_LOOKED_AT)
-        if warning := depth_warning(files, stream.renderer.reading):
-            say(warning)
-    return 0
 
 
 def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callback]:
@@ -271,20 +244,3 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
         DataWait(data.num_workers),
         clock,
     ]
-
-
-def _trainer(run: Run, callbacks: list[Callback], record: LifeRecord | None = None) -> Trainer:
-    training = run.config.training
-    hardware = Hardware(
-        training.accelerator,
-        training.devices,
-        training.num_nodes,
-        training.precision,
-        training.deterministic,
-        training.tf32,
-        training.reduce_precision,
-    )
-    loggers: list[Logger] = []
-    if record is not None:
-        loggers = make_loggers(record.folder, run.module.step, record.ownership.require)
-    return make_trainer(hardware, callbacks, loggers, LONGEST)

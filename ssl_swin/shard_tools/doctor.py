@@ -54,6 +54,9 @@ class DoctorSettings:
     """Images that each training process takes in one step, 1 or more."""
     step_s: float = 0.25
     """Seconds of one step; `ssl-swin pretrain ... --dry-run` prints them."""
+    images_per_s: float | None = None
+    """Images per second that all training processes on this machine take together, in place of
+    `step_s`."""
     processes: int = 1
     """Training processes (GPUs) on this machine."""
     num_workers: int | None = None
@@ -68,8 +71,8 @@ class DoctorSettings:
     """Length of each of the two measurements."""
 
     def __post_init__(self) -> None:
-        names = "img_size", "batch", "step_s", "processes", "num_workers", "num_lanes", "seconds"
-        for name in names:
+        rates, counts = ("step_s", "images_per_s", "seconds"), ("processes", "num_workers")
+        for name in (*rates, *counts, "img_size", "batch", "num_lanes"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"{name}={value} must be greater than 0")
@@ -77,13 +80,13 @@ class DoctorSettings:
             raise UserError(f"crop_scale={self.crop_scale} must be 0 < smallest <= largest <= 1")
 
     @property
-    def images_per_s(self) -> float:
+    def takes(self) -> float:
         """Images per second that training takes from the whole machine."""
-        return self.batch / self.step_s * self.processes
+        return self.images_per_s or self.batch / self.step_s * self.processes
 
     def workers(self, images_per_s: float) -> int:
         """Return the loader processes of each training process, if each brings `images_per_s`."""
-        return ceil(self.images_per_s / self.processes / images_per_s)
+        return ceil(self.takes / self.processes / images_per_s)
 
 
 def doctor(settings: DoctorSettings) -> None:
@@ -170,8 +173,9 @@ def _table(one: OneCore, together: float, num_workers: int, settings: DoctorSett
     table.add_row("a file", f"{one.num_bytes / one.num_images / 1e3:.0f} kB on average")
     if one.short_sides:
         table.add_row("short side of a JPEG", f"{np.median(one.short_sides):.0f} pixels (median)")
-    step = f"{settings.processes} x {settings.batch} in {settings.step_s:g} s"
-    table.add_row("training takes", f"{settings.images_per_s:.0f} images/s: {step}")
+    step = f": {settings.processes} x {settings.batch} in {settings.step_s:g} s"
+    step = "" if settings.images_per_s else step
+    table.add_row("training takes", f"{settings.takes:.0f} images/s{step}")
     return table
 
 
@@ -182,12 +186,15 @@ def advice(one: OneCore, per_worker: float, settings: DoctorSettings, cores: int
     """
     processes = settings.processes
     most = per_worker * max(1, cores - processes)
-    waits = 1 - most / settings.images_per_s
+    waits = 1 - most / settings.takes
+    fed = f"{settings.batch} images a step"
+    if settings.images_per_s:
+        fed = f"{settings.images_per_s / processes:.0f} images/s"
     lines = [
-        f"data.num_workers={settings.workers(per_worker)} feeds {settings.batch} images a step to "
-        f"each of {processes} training process{'es' if processes > 1 else ''}.",
+        f"data.num_workers={settings.workers(per_worker)} feeds {fed} to each of {processes} "
+        f"training process{'es' if processes > 1 else ''}.",
         f"A run would wait for data, {waits:.0%} of its time: the cores left to it bring "
-        f"{most:.0f} images/s, it takes {settings.images_per_s:.0f}. More cores are needed, or "
+        f"{most:.0f} images/s, it takes {settings.takes:.0f}. More cores are needed, or "
         "less work for each image."
         if waits > 0
         else f"A run would not wait for data: the cores left to it bring {most:.0f} images/s.",

@@ -1,21 +1,27 @@
 """How long steps take, and how much of it is waiting for data."""
 
+import math
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.memory import synchronize
 from ssl_swin.training.trainer import say
+
+WARM_UP = {"cuda": 3}  # steps before the clock starts, by device; elsewhere one
+_FEWEST, _MOST = 2, 20  # steps that are timed
 
 
 class Clock(Callback):
     """Times steps and the wait for data; the last callback, so that it times only the loader."""
 
     def __init__(self) -> None:
-        self.last_step_s = 0.0  # of the last step and its wait
-        self._last = time.perf_counter()
         self.reset()
 
     def reset(self) -> None:
@@ -41,7 +47,44 @@ class Clock(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """A wait begins."""
         self._mark = time.perf_counter()
-        self.last_step_s, self._last = self._mark - self._last, self._mark
+
+
+class StepTimer(Callback):
+    """Times steps that wait for no data: those that follow the first of a life, with its batch.
+
+    The device is synchronised before and after. Steps that warm up (kernels are chosen or compiled,
+    memory is taken) are not counted. All ranks take as many steps, and the slowest counts.
+
+    Args:
+        seconds: About how long to time, but for 2 to 20 steps.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.num_steps, self.step_s = seconds, 0, math.nan
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take this step again, and again."""
+        take = partial(trainer.strategy.training_step, batch, batch_idx)
+        warm_up = WARM_UP.get(pl_module.device.type, 1)
+        for _ in range(warm_up - 1):
+            take()
+        one_s = _timed(trainer, take, 1)
+        self.num_steps = max(_FEWEST, min(_MOST, int(self.seconds / one_s)))
+        self.step_s = _timed(trainer, take, self.num_steps)
+
+
+def _timed(trainer: Trainer, take: Callable[[], Any], num_steps: int) -> float:
+    """Return the seconds of a step, the same on every rank."""
+    device = trainer.strategy.root_device
+    synchronize(device)
+    began = time.perf_counter()
+    for _ in range(num_steps):
+        take()
+    synchronize(device)
+    seconds = torch.tensor((time.perf_counter() - began) / num_steps, device=device)
+    return float(trainer.strategy.reduce(seconds, reduce_op="max"))
 
 
 class DataWait(Clock):

@@ -47,11 +47,14 @@ class StreamModule(LightningDataModule):
         self.stream, self.order, self.heldout = stream, order, heldout
         self.steps, self.num_workers = steps, num_workers
         self.meeting: Meets | None = None
+        self.fixed: Batch | None = None  # the only batch, in place of those of a loader
         self._batches: Batches | None = None
         self._ahead: Prefetch | None = None
 
     def train_dataloader(self) -> DataLoader | Batches:
         """Return this rank's shares of the rest of the run."""
+        if self.fixed is not None:
+            return DataLoader([self.fixed], batch_size=None)  # type: ignore[arg-type]
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         shares = Shares(self.order, rank, world_size, *self.steps)

@@ -77,6 +77,11 @@ class LifeRecord(Callback):
         self._ended = False
 
     @property
+    def has_begun(self) -> bool:
+        """Whether this life has come to train."""
+        return self._begun is not None
+
+    @property
     def seconds(self) -> float:
         """Since this life began to train, without those in which it was suspended."""
         return time.monotonic() - self._began_at - self.suspended_s

@@ -13,6 +13,8 @@ from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.clock import Clock
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.life_record import LifeRecord
+from ssl_swin.training.memory import described, largest_peak, points_of, reset_peak
+from ssl_swin.training.trainer import say
 
 
 class MetricsFile(Logger):
@@ -57,10 +59,18 @@ def log(trainer: Trainer, points: dict[str, Any]) -> None:
 
 
 class Scalars(Callback):
-    """Logs points; the step of a point is the number of steps done over all lives."""
+    """Logs points; the step of a point is the number of steps done over all lives.
+
+    The first point of a life also says, for its log, how much memory was taken at most.
+    """
 
     def __init__(self, every_steps: int, clock: Clock) -> None:
         self.every_steps, self.clock = every_steps, clock
+        self._said = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Count the peak of memory from here."""
+        reset_peak(pl_module.device)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Log if it is time."""
@@ -87,7 +97,11 @@ class Scalars(Callback):
             points["train/overflow_steps"] = pl_module.metrics.get("overflow_steps", 0)
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
-        log(trainer, points)
+        peak = largest_peak(trainer)
+        log(trainer, points | points_of(peak))
+        if not self._said:
+            say(f"memory of a process: {described(peak, pl_module.device)}")
+            self._said = True
         self.clock.reset()
 
 

@@ -48,6 +48,11 @@ _SYNC_BUFFERS = (
 say = rank_zero_only(print)
 
 
+def is_rank_0() -> bool:
+    """Return whether this process is rank 0, as the environment says before there is a Trainer."""
+    return rank_zero_only.rank == 0
+
+
 @dataclass(frozen=True)
 class Hardware:
     """What a run is computed on, and how exactly; `devices` are processes on each node."""

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -7,6 +8,7 @@ from ssl_swin.cluster.checks import (
     check_encoder,
     check_folder,
     check_time,
+    describe_feeding,
     describe_machine,
     describe_world,
     estimate_hours,
@@ -118,3 +120,20 @@ def test_an_encoder_is_there_or_comes_from_the_stage_before(tmp_path):
         check_encoder(str(tmp_path), None)
     RunFolder(tmp_path).encoder.touch()
     assert check_encoder(str(tmp_path), None) == str(tmp_path)
+
+
+def test_what_the_loaders_must_bring_is_told_with_the_speed_or_that_the_run_waited(tmp_path):
+    config, folder = pretrain(tmp_path), RunFolder(tmp_path)
+    config = replace(config, data=replace(config.data, num_workers=8))
+    (told,) = describe_feeding(config, folder, 4000.0, (2, 4))
+    assert told.startswith(
+        "each of 2 nodes must read 2,000 images/s, each of its 4 x 8 loader processes 62; ssl-swin "
+        "doctor --data ... --processes 4 --images_per_s 2000 says"
+    )
+    assert describe_feeding(config, folder, None, (2, 4)) == []
+    for share, said in ((0.0, False), (0.4, True), (0.2, False)):
+        append_line(folder.metrics, {"step": 10, "speed/data_wait_share": share})
+        append_line(folder.metrics, {"step": 10, "heldout/heldout_loss": 0.4})
+        found = describe_feeding(config, folder, None, (2, 4))
+        assert bool(found) == said
+        assert not said or "waited for data 40% of its time" in found[0]

@@ -57,6 +57,17 @@ def test_the_same_error_of_the_user_twice_is_the_end(live, tmp_path):
     assert not live.again(2, restart=4).requeue
 
 
+def test_out_of_memory_is_the_same_whichever_rank_and_however_much(live, tmp_path):
+    told = {"status": 2, "reason": "UserError: out of memory in step 1: 78.9 GB allocated; try"}
+    other = told | {"reason": "rank 3: UserError: out of memory in step 1: 79.1 GB allocated; try"}
+    append_line(tmp_path / "ends.jsonl", told | {"life": 1})
+    append_line(tmp_path / "ends.jsonl", other | {"life": 2})
+    assert live(0, [], 2).requeue
+    found = live(0, [], 137)  # the other ranks were killed
+    assert (found.requeue, found.record["status"]) == (False, 2)
+    assert "an error of the command or its config" in found.why
+
+
 @pytest.mark.parametrize("owner", [{"job": "8", "restart": 0}, {"job": "7", "restart": 1}])
 def test_a_lost_folder_is_left_alone(live, tmp_path, owner):
     append_line(tmp_path / "owner.json", owner)

@@ -100,6 +100,7 @@ def test_what_is_refused_is_refused_by_both_with_one_sentence(old, capsys, words
     assert not Path("runs/none").exists()
 
 
+@pytest.mark.usefixtures("short_timing")
 def test_without_a_checkpoint_nothing_is_held_against_a_new_config(old, capsys):
     (old / "checkpoints" / "last.ckpt").unlink()
     words = ["pretrain", str(old / "config.yaml"), "--seed=9"]

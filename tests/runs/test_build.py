@@ -21,7 +21,7 @@ from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import find_weights
 from ssl_swin.pretrained.timm import to_timm
 from ssl_swin.runs.build import build
-from ssl_swin.runs.life import describe
+from ssl_swin.runs.describe import describe
 from tests.data.pixels.pictures import encoded
 from tests.data.shards.tars import image_bytes, write_tar
 
@@ -161,6 +161,7 @@ def test_the_rules_of_reading_are_those_of_the_config(kind, request):
         assert stream.renderer.reading == rules
 
 
+@pytest.mark.usefixtures("short_timing")
 def test_a_dry_run_tells_of_numbers_that_white_does_not_fit(pretrain, tmp_path, capsys):
     image = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32))
     write_tar(tmp_path / "a.tar", [(f"{place}.png", encoded(image)) for place in range(8)])

@@ -52,12 +52,13 @@ def test_a_pretraining_is_summarised(run_of):
         "bad_samples": 2.0,
         "bad_steps": 3,
     }
-    summary = summarise(run, lives=1, seconds=9.0)
+    summary = summarise(run, lives=1, seconds=9.0, peak_memory={"resident": 7})
     assert (summary.kind, summary.name, summary.seed) == ("pretrain", "run", 3)
     assert (summary.step, summary.epochs, summary.samples_seen) == (5, 2.5, 120)
     assert (summary.train_loss, summary.heldout_loss) == (0.5, 0.6)
     assert (summary.bad_samples, summary.bad_steps) == (2, 3)
     assert (summary.lives, summary.seconds) == (1, 9.0)
+    assert summary.peak_memory_bytes == {"resident": 7}
     assert (summary.top1, summary.num_labels, summary.start) == (None, None, None)
 
 

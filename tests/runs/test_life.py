@@ -13,7 +13,7 @@ from ssl_swin.record.lines import read_lines
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
-from ssl_swin.runs.life import between_steps, describe, train
+from ssl_swin.runs.life import between_steps, train
 from ssl_swin.training.life_record import LifeRecord
 from ssl_swin.training.preemption import Meeting
 from tests.training import stops
@@ -110,11 +110,3 @@ def test_an_error_on_one_rank_ends_the_ranks_that_wait_for_it(tmp_path, tiny_sha
         1,
     )
     assert len(others) == 2
-
-
-def test_a_description_takes_two_steps_and_writes_nothing(config, capsys):
-    assert describe(built(config)) == 0
-    told = capsys.readouterr().out
-    assert "data: 50 images in 2 shards" in told
-    assert "steps: 0 done, 2 left of 2 (1 epochs of 2, global batch 24: 1 processes" in told
-    assert not RunFolder(Path(config.run_dir)).root.exists()

@@ -40,6 +40,17 @@ def test_as_few_workers_as_feed_the_step(batch, step_s, per_worker):
         assert (workers - 1) * per_worker * step_s < batch
 
 
+def test_what_training_takes_may_be_given_as_a_rate(photographs, capsys):
+    settings = DoctorSettings("shards", images_per_s=2000.0, processes=4)
+    assert (settings.takes, settings.workers(100.0)) == (2000, 5)
+    lines = advice(one_core(), 100.0, settings, cores=8)
+    assert lines[0] == "data.num_workers=5 feeds 500 images/s to each of 4 training processes."
+    assert "bring 400 images/s, it takes 2000" in lines[1]
+    options = ["--img_size=32", "--seconds=0.05", "--num_workers=1", "--images_per_s=0.5"]
+    assert run(["doctor", f"--data={photographs}", *options]) == 0
+    assert "would not wait" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("one", "settings", "expected", "unexpected"),
     [
@@ -136,7 +147,14 @@ def test_of_remote_shards_a_few_are_fetched_before_the_clock_starts(tmp_path, ca
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch": 0}, {"step_s": 0}, {"num_workers": -1}, {"crop_scale": (0.5, 1.5)}]
+    "wrong",
+    [
+        {"batch": 0},
+        {"step_s": 0},
+        {"images_per_s": 0},
+        {"num_workers": -1},
+        {"crop_scale": (0.5, 1.5)},
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(wrong):
     (name,) = wrong

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ssl_swin import main_memory
 from ssl_swin.record.curves import put_in_order
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.owner import LostOwnership, Ownership
@@ -63,7 +64,7 @@ def test_a_life_that_lost_the_folder_appends_no_point(tmp_path):
     assert [point["step"] for point in read_lines(folder.metrics)] == [1]
 
 
-def test_points_are_logged_at_multiples_of_the_run_s_steps(tmp_path):
+def test_points_are_logged_at_multiples_of_the_run_s_steps(tmp_path, capsys):
     folder, module, clock = RunFolder(tmp_path), learner(), Clock()
     module.step = 3
     fit(module, 6, Scalars(4, clock), clock, loggers=make_loggers(folder, 3))
@@ -74,6 +75,8 @@ def test_points_are_logged_at_multiples_of_the_run_s_steps(tmp_path):
     assert (last["train/samples_seen"], last["train/epoch"]) == (8 * BATCH, 2.0)
     assert last["lr/decay"] == last["lr/no_decay"] == module.schedule.curve.at(7)
     assert 0 <= last["speed/data_wait_share"] <= 1
+    assert 0.01 < last["memory/peak_resident_gb"] < main_memory.total_bytes() / 1e9
+    assert capsys.readouterr().out.count("memory of a process: ") == 1
     assert last["data/bad_samples"] == 0
 
 

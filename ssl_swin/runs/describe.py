@@ -1,0 +1,119 @@
+"""A dry run: what would be trained, how fast, in how much memory, and does it wait for data?"""
+
+import math
+import os
+
+import torch
+from pytorch_lightning import Trainer
+
+from ssl_swin.data.pixels.depths import depth_warning
+from ssl_swin.data.shards.reader import some_images
+from ssl_swin.runs.build import Run, build_trainer
+from ssl_swin.runs.out_of_memory import memory_told
+from ssl_swin.shard_tools.doctor import REMOTE_SAMPLES, all_shares
+from ssl_swin.shard_tools.timing import time_workers
+from ssl_swin.training.clock import StepTimer
+from ssl_swin.training.memory import described, largest_peak
+from ssl_swin.training.trainer import end_others, limit_threads, say
+
+STEPS_S, LOADER_S = 3.0, 3.0  # about how long steps and loaders are timed
+NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
+
+
+def describe(run: Run) -> int:
+    """Take a few steps and say what would be trained, on what, and for how long; write nothing.
+
+    Raises:
+        UserError: If the memory of the device is too small.
+    """
+    training, module, first = run.config.training, run.module, run.module.step
+    limit_threads(training.num_threads, training.devices)
+    run.datamodule.steps = (first, first + 1)
+    timer = StepTimer(STEPS_S)
+    trainer = build_trainer(training, [timer])
+    try:
+        with memory_told(run):
+            trainer.fit(module, datamodule=run.datamodule)
+        peak, gives = largest_peak(trainer), _loader_rate(run, trainer)
+    except BaseException:
+        end_others(trainer)
+        raise
+    if module.result is not None and module.result.bad:
+        say("warning: the loss or the gradient of the last step was not finite")
+    say(_sizes(run, first, trainer.world_size))
+    takes, workers = training.global_batch_size / timer.step_s, run.config.data.num_workers
+    # Without loader processes one thing is done after the other.
+    rate = min(takes, gives) if workers else 1 / (1 / takes + 1 / gives)
+    left_s = (run.sizes.stop_step - first) * training.global_batch_size / rate
+    say(
+        f"memory: {described(peak, trainer.strategy.root_device)}\n"
+        f"time: {timer.step_s:.3g} s a step here, as {timer.num_steps} took that had their images; "
+        f"about {left_s / 3600:.2f} h for those that are left\n"
+        f"data: {feeding(takes, gives, workers, trainer.world_size)}"
+    )
+    if trainer.is_global_zero:
+        _tell_depths(run)
+    return 0
+
+
+def feeding(takes: float, gives: float, num_workers: int, num_processes: int) -> str:
+    """Say whether training waits for its loaders, and what to change.
+
+    Both rates are images/s, of all processes; each of these has `num_workers` loader processes.
+    """
+    each = f"{num_workers} worker process{'' if num_workers == 1 else 'es'}"
+    if num_processes == 1:
+        told = f"the device takes {takes:.0f} images/s, the loader gives {gives:.0f} with {each}"
+    else:
+        told = (
+            f"the {num_processes} devices take {takes:.0f} images/s, their loaders give "
+            f"{gives:.0f} with {each} each"
+        )
+    if num_workers and gives >= takes:
+        return f"{told}: training will not wait for data"
+    waits = 1 - gives / takes if num_workers else takes / (takes + gives)
+    wanted, cores = math.ceil(max(1, num_workers) * takes / gives), len(os.sched_getaffinity(0))
+    told += (
+        f": training will wait for data, {waits:.0%} of its time; give data.num_workers={wanted}"
+    )
+    if wanted <= cores:
+        return told
+    return (
+        f"{told}, which is more than the {cores} cores of this process; or smaller images "
+        "(ssl-swin shards create --short_side), or nearer storage; ssl-swin doctor tells which"
+    )
+
+
+def _loader_rate(run: Run, trainer: Trainer) -> float:
+    """Return the images/s of all ranks' loaders, which work at the same time, as `doctor` does."""
+    shards = run.stream.shards
+    shares = all_shares(shards, shards.storage.bring(REMOTE_SAMPLES), run.config.data.num_lanes)
+    trainer.strategy.barrier()
+    mine = time_workers(run.stream, shares, run.config.data.num_workers, LOADER_S)
+    rate = torch.tensor(mine, device=trainer.strategy.root_device)
+    return float(trainer.strategy.reduce(rate, reduce_op="sum"))
+
+
+def _sizes(run: Run, first: int, world_size: int) -> str:
+    training, model, order = run.config.training, run.config.model, run.order
+    shards, stop_step = run.stream.shards, run.sizes.stop_step
+    millions = sum(p.numel() for p in run.module.network.parameters()) / 1e6
+    share_size = order.share_size(world_size - 1, world_size)
+    return (
+        f"{run.kind} {model.name}: {millions:.2f} M parameters, {model.img_size} px, "
+        f"{training.precision}\n"
+        f"data: {order.num_samples} images in {len(shards.counts)} shards, "
+        f"{shards.bytes.sum() / 1e6:.1f} MB\n"
+        f"steps: {first} done, {stop_step - first} left of {stop_step} ({run.config.optim.epochs} "
+        f"epochs of {order.steps_per_epoch}, global batch {training.global_batch_size}: "
+        f"{world_size} processes x up to {share_size} images in {run.sizes.num_micro_batches} "
+        "micro-batches)"
+    )
+
+
+def _tell_depths(run: Run) -> None:
+    heldout = run.datamodule.heldout
+    for stream in [run.stream, *([heldout.stream] if heldout is not None else [])]:
+        files = some_images(stream.shards, NUM_LOOKED_AT)
+        if warning := depth_warning(files, stream.renderer.reading):
+            say(warning)
