@@ -39,7 +39,7 @@ from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
-from ssl_swin.training.trainer import Hardware, end_others, limit_threads, make_trainer, say
+from ssl_swin.training.trainer import Hardware, limit_threads, make_trainer, say
 from ssl_swin.training.watchdog import Watchdog
 
 DRY_RUN_STEPS = 2
@@ -176,7 +176,6 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             say(f"error: {ownership.describe_absence()}", file=sys.stderr)
             return errors.FAILED
         record.end(reason_of(error), errors.exit_status(error))
-        end_others(trainer)
         raise
     finally:
         watchdog.stop()

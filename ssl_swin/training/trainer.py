@@ -7,8 +7,6 @@ validating or saving apply: the list of callbacks says what happens between two 
 import inspect
 import logging
 import os
-import subprocess
-import time
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,12 +15,18 @@ from typing import Literal
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_swin.errors import UserError
+from ssl_swin.launcher import launcher, num_cores
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
 
@@ -98,8 +102,7 @@ def make_trainer(
         strategy=_strategy(hardware, accelerator, timeout),
         precision=PRECISION[hardware.precision],
         deterministic=hardware.deterministic,
-        # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
-        plugins=[_slurm()] if SLURMEnvironment.detect() else None,
+        plugins=_environment(),
         max_epochs=1,
         limit_val_batches=0,
         num_sanity_val_steps=0,
@@ -118,21 +121,22 @@ def make_trainer(
     return trainer
 
 
-def _slurm() -> SLURMEnvironment:
-    """Return what SLURM says of the ranks; where no script chose a port, each life has another."""
+def _environment() -> ClusterEnvironment | None:
+    """Return who says which rank this process is; None leaves it to Lightning.
+
+    Where SLURM started this process and no script chose a port, each life has another one.
+    """
+    started_by = launcher()
+    if started_by == "torchrun":
+        return TorchElasticEnvironment()
+    if started_by == "ssl-swin":
+        return LightningEnvironment()
+    if started_by is None:
+        return None
     job, restart = (int(os.environ.get(f"SLURM_{it}", 0)) for it in ("JOB_ID", "RESTART_COUNT"))
     os.environ.setdefault("MASTER_PORT", str(10000 + (job * 7 + restart * 1009) % 20000))
+    # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
     return SLURMEnvironment(auto_requeue=False)
-
-
-def end_others(trainer: Trainer, patience_s: float = 5.0) -> None:
-    """End the ranks that this process has started, after an error, if they do not leave."""
-    deadline = time.monotonic() + patience_s
-    for process in getattr(trainer.strategy.launcher, "procs", []):
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str | Strategy:
@@ -145,9 +149,8 @@ def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str |
 def limit_threads(num_threads: int | None, devices: int) -> None:
     """Set the CPU threads of this process; None shares the node's cores among the `devices`.
 
-    SLURM may have bound each process to cores of its own, which are shared with nobody; so the
-    share is of the cores that SLURM gave on this node, and never more than this process may use.
+    Each process may be bound to cores of its own, which are shared with nobody; so the share is of
+    the cores that the run has on this node, and never more than this process may use.
     """
-    mine = len(os.sched_getaffinity(0))
-    on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", mine))
+    mine, on_node = num_cores()
     torch.set_num_threads(num_threads or max(1, min(mine, on_node // devices)))
