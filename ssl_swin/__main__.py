@@ -15,7 +15,7 @@ from ssl_swin.cluster.allocation import complaint, starts_its_own, taken
 from ssl_swin.cluster.own_ranks import run_ranks
 from ssl_swin.config.run import KINDS
 from ssl_swin.config.settings import with_values
-from ssl_swin.launcher import says_first
+from ssl_swin.launcher import end_with_parent, launcher, says_first
 
 # command -> (module, function, one line of help)
 COMMANDS = {
@@ -129,6 +129,8 @@ def _live(name: str, words: list[str]) -> int:
         raise errors.UserError(misfit)
     if starts_its_own(os.environ, layout[0]):
         return run_ranks([name, *words], *layout)
+    if launcher() == "torchrun":
+        end_with_parent()
     names = ("training.devices", "training.num_nodes")
     config = with_values(config, dict(zip(names, layout, strict=True)))
     return _function(name)(config, **options)

@@ -1,6 +1,8 @@
 """Who started this process of a run, of which there may be several. Standard library only."""
 
+import ctypes
 import os
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -12,6 +14,7 @@ from typing import Literal
 STARTED_BY, SAID = "SSL_SWIN_STARTED_BY", "SSL_SWIN_SAID"
 # Lightning takes a job of such a name for a person at a terminal: every task believes to be rank 0.
 TERMINAL_NAMES = ("bash", "interactive")
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def launcher(
@@ -41,6 +44,11 @@ def num_cores(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
         with suppress(OSError):  # it is gone
             return mine, len(os.sched_getaffinity(os.getppid()))
     return mine, int(environment.get("SLURM_CPUS_ON_NODE", mine))
+
+
+def end_with_parent() -> None:
+    """Get SIGTERM when the process that started this one is gone, so that this one leaves, too."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def says_first(line: str) -> bool:

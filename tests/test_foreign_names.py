@@ -95,7 +95,6 @@ OVERRIDDEN = {
 STRATEGY = {
     "barrier",
     "broadcast",
-    "launcher",
     "reduce",
     "lightning_module_state_dict",
     "optimizer_state",

@@ -4,7 +4,6 @@ This process trains nothing and imports no torch. It hands signals on, notices a
 ends those that would wait for it for ever, and leaves with the run's status.
 """
 
-import ctypes
 import os
 import random
 import signal
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ssl_swin import errors, signals
-from ssl_swin.launcher import SAID, STARTED_BY
+from ssl_swin.launcher import SAID, STARTED_BY, end_with_parent
 
 PATIENCE_S = 20.0  # after a failure, for the others to notice and to say where they were
 LEAVING_S = 150.0  # after the end or a stop; processes leave by themselves within 120 s
@@ -25,7 +24,6 @@ STOP_S = 5.0  # after a second Ctrl-C
 _ASK = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _STOPPED = 130  # by a second Ctrl-C
 _KNOWN = (errors.FAILED, errors.USER_ERROR, errors.LOST, errors.REQUEUE, _STOPPED)
-_SET_PARENT_DEATH_SIGNAL = 1  # Linux's prctl
 
 
 def run_ranks(words: list[str], devices: int, num_nodes: int = 1) -> int:
@@ -43,7 +41,7 @@ def run_ranks(words: list[str], devices: int, num_nodes: int = 1) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="ssl-swin-") as said:
             shared = _shared_variables(devices, num_nodes) | {SAID: said}
-            prepare = partial(_prepare, os.getpid(), before, ctypes.CDLL(None).prctl)
+            prepare = partial(_prepare, os.getpid(), before)
             return _Ranks(_command(words), devices, shared, prepare).wait()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -75,9 +73,9 @@ def _free_port() -> int:
             return probe.getsockname()[1]
 
 
-def _prepare(parent: int, mask: Iterable[int], prctl: Callable[[int, int], int]) -> None:
+def _prepare(parent: int, mask: Iterable[int]) -> None:
     """In a rank, before its program begins: hear signals, and that the parent is gone."""
-    prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)  # a rank that nobody watches saves and leaves
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it can save; the parent sends SIGTERM
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if os.getppid() != parent:
