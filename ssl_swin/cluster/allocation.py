@@ -98,6 +98,8 @@ def _torchrun_misfit(environment: Mapping[str, str], devices: int, num_nodes: in
             "--ntasks-per-node=1 and torchrun --nnodes=$SLURM_NNODES --rdzv-backend=c10d "
             "--rdzv-endpoint=FIRST_NODE:29500 --rdzv-id=$SLURM_JOB_ID"
         )
+    if environment.get("MASTER_PORT") == "0":
+        return "torchrun was given port 0, where nobody listens: give --standalone or --master-port"
     if world_size != each * nodes:
         return (
             f"torchrun started {world_size} processes on {nodes} nodes, and {each} of them on this "

@@ -70,6 +70,7 @@ def test_what_fits_is_let_through(environment, devices, num_nodes):
             "give --training.devices 4 --training.num_nodes 2, or torchrun --np",
         ),
         (torchrun(4, 2, WORLD_SIZE="6"), 4, 2, "give the same --nproc-per-node on all"),
+        (torchrun(2, 1, MASTER_PORT="0"), 2, 1, "give --standalone or --master-port"),
         ({**step("1", 4, 4), **torchrun(8, 1)}, 8, 1, "srun started torchrun 4 times"),
     ],
 )

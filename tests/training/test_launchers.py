@@ -15,7 +15,7 @@ from tests.training.test_interruption import assert_equal, checkpoint
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "ssl_swin")
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
 PATIENCE_S = 600
 
 
@@ -113,6 +113,7 @@ def children(pid):
     return [int(child) for child in found.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "settings", "said"),
     [
