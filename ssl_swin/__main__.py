@@ -11,8 +11,11 @@ import traceback
 from typing import Any
 
 from ssl_swin import __version__, command_line, errors, machine, signals
-from ssl_swin.cluster.allocation import complaint
+from ssl_swin.cluster.allocation import complaint, starts_its_own, taken
+from ssl_swin.cluster.own_ranks import run_ranks
 from ssl_swin.config.run import KINDS
+from ssl_swin.config.settings import with_values
+from ssl_swin.launcher import end_with_parent, launcher, says_first
 
 # command -> (module, function, one line of help)
 COMMANDS = {
@@ -121,8 +124,15 @@ def run(arguments: list[str]) -> int:
 def _live(name: str, words: list[str]) -> int:
     """Live one life of a run; what can be refused before torch is imported is refused before."""
     config, options = command_line.read_config(name, words)
-    if misfit := complaint(os.environ, config.training.devices, config.training.num_nodes):
+    layout = taken(os.environ, config.training.devices, config.training.num_nodes)
+    if misfit := complaint(os.environ, *layout):
         raise errors.UserError(misfit)
+    if starts_its_own(os.environ, layout[0]):
+        return run_ranks([name, *words], *layout)
+    if launcher() == "torchrun":
+        end_with_parent()
+    names = ("training.devices", "training.num_nodes")
+    config = with_values(config, dict(zip(names, layout, strict=True)))
     return _function(name)(config, **options)
 
 
@@ -147,7 +157,8 @@ def _stopped_worker(error: Exception) -> str | None:
 
 
 def _fail(message: str, status: int = errors.USER_ERROR) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    if says_first(message):
+        print(f"error: {message}", file=sys.stderr)
     return status
 
 

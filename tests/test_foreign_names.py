@@ -108,13 +108,11 @@ OVERRIDDEN = {
 STRATEGY = {
     "barrier",
     "broadcast",
-    "launcher",
     "reduce",
     "root_device",
     "training_step",
     "lightning_module_state_dict",
     "optimizer_state",
-    "root_device",
 }
 
 

@@ -17,6 +17,7 @@ from ssl_swin.cluster.options import Options, Request, Stage
 from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
 from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.settings import with_values
 from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import append_line, write_text
@@ -88,24 +89,32 @@ def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     for run_dir, settings in sweep or ((str(root), ()),):
         one, life = read_config(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
         try:
-            found = _check(one, stage, life, None if before is None else str(before))
-            left.append((run_dir, settings))
+            found, lanes = _check(one, stage, life, None if before is None else str(before))
+            left.append((run_dir, (*settings, *lanes)))
         except checks.FinishedRun as finished:
             found = [str(finished)]
         said += [line for line in found if line not in said]
     runs = tuple(Path(run_dir) for run_dir, _ in left)
+    if not sweep:
+        arguments += [word for _, settings in left for word in settings]
     script = _script(config, stage, tuple(arguments), tuple(left) if sweep else ())
     return CheckedStage(stage.kind, root, runs, script, tuple(said))
 
 
 def _check(
     config: RunConfig, stage: Stage, life: Mapping[str, Any], before: str | None
-) -> list[str]:
-    """Run the checks of one training and return what they found."""
+) -> tuple[list[str], list[str]]:
+    """Run the checks of one training; return what they found, and words that settle its lanes.
+
+    A first life may have fewer processes than a later one: lanes are those for the most there can
+    be.
+    """
     options, folder = stage.options, RunFolder(Path(config.run_dir))
     if life["find_micro_batch"]:
         raise UserError("--find-micro-batch is no run: start it on a node, with srun or salloc")
     (_, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
+    layout = {"training.devices": tasks_per_node, "training.num_nodes": most}
+    config = with_values(config, layout)
     life_s = checks.check_time(options.time, options.warning)
     checks.check_folder(config)
     start = checks.find_start(config, life["resume_from"], life["given"])
@@ -114,8 +123,7 @@ def _check(
         encoder = checks.check_encoder(config.encoder, before)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
-    return [
-        *found,
+    found += [
         f"data: {sizes.num_images:,d} images",
         checks.describe_world(sizes, fewest * tasks_per_node),
         checks.estimate_hours(sizes, folder, options.images_per_s, life_s),
@@ -127,6 +135,8 @@ def _check(
         ),
         checks.check_disk(start.config, sizes, count_checkpoint_bytes(start.config)),
     ]
+    settled = start.config.data.num_lanes
+    return found, [] if settled == config.data.num_lanes else ["--data.num_lanes", str(settled)]
 
 
 def _sweep(root: Path, array: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -62,7 +62,8 @@ class DataConfig:
     num_workers: int = layout_setting(8)
     """Loader processes per training process; 0 loads in the training process."""
     num_lanes: int | None = None
-    """Lanes the order is dealt in, a divisor of the global batch; null: the largest up to 64."""
+    """Lanes the order is dealt in, a divisor of the global batch, and the most processes that the
+    run may have; null: the largest up to 64, or more if it begins with more processes."""
     block_size: int = 4096
     """Samples shuffled together inside a lane."""
     max_bad_share: float = layout_setting(0.01)

@@ -94,6 +94,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     stream = ImageStream(shards, transform, img_size, len(data.mean), labels, _reading(data))
     order = order_of(config, sets, places)
     sizes = count_steps(config, order, training.devices * training.num_nodes)
+    if start.state is None:
+        say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
     module = _module(config, _schedule(config, sizes), start)
     _check_cache(config, shards, order, heldout)
     steps = (module.step, sizes.stop_step)

@@ -14,7 +14,7 @@ from ssl_swin.shard_tools.doctor import REMOTE_SAMPLES, all_shares
 from ssl_swin.shard_tools.timing import time_workers
 from ssl_swin.training.clock import StepTimer
 from ssl_swin.training.memory import described, largest_peak
-from ssl_swin.training.trainer import end_others, limit_threads, say
+from ssl_swin.training.trainer import limit_threads, say
 
 STEPS_S, LOADER_S = 3.0, 3.0  # about how long steps and loaders are timed
 NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
@@ -31,13 +31,9 @@ def describe(run: Run) -> int:
     run.datamodule.steps = (first, first + 1)
     timer = StepTimer(STEPS_S)
     trainer = build_trainer(training, [timer])
-    try:
-        with memory_told(run):
-            trainer.fit(module, datamodule=run.datamodule)
-        peak, gives = largest_peak(trainer), _loader_rate(run, trainer)
-    except BaseException:
-        end_others(trainer)
-        raise
+    with memory_told(run):
+        trainer.fit(module, datamodule=run.datamodule)
+    peak, gives = largest_peak(trainer), _loader_rate(run, trainer)
     if module.result is not None and module.result.bad:
         say("warning: the loss or the gradient of the last step was not finite")
     say(_sizes(run, first, trainer.world_size))

@@ -40,7 +40,7 @@ from ssl_swin.training.memory import largest_peak
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
-from ssl_swin.training.trainer import end_others, is_rank_0, limit_threads, say
+from ssl_swin.training.trainer import is_rank_0, limit_threads, say
 from ssl_swin.training.watchdog import Watchdog
 
 
@@ -167,7 +167,6 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             say(f"error: {ownership.describe_absence()}", file=sys.stderr)
             return errors.FAILED
         record.end(reason_of(error), errors.exit_status(error))
-        end_others(trainer)
         raise
     finally:
         watchdog.stop()

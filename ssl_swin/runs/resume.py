@@ -10,10 +10,11 @@ import yaml
 
 from ssl_swin import __version__
 from ssl_swin.config.run import RunConfig, kind_of
-from ssl_swin.config.settings import as_begun, differences, flatten
+from ssl_swin.config.settings import as_begun, differences, flatten, with_values
+from ssl_swin.data.order.lanes import default_num_lanes
 from ssl_swin.errors import UserError, usable
 from ssl_swin.record.curves import keep_points, put_in_order
-from ssl_swin.record.lines import append_line, write_text
+from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.from_encoder import require_same_encoder, with_its_colours
@@ -71,7 +72,7 @@ def find_start(
     start = Start(folder, config, count_lives(folder) + 1, shards)
     if not folder.last.is_file() and not folder.previous.is_file():
         if resume_from is None:
-            config, notes = with_its_colours(config, given, None)
+            config, notes = with_its_colours(_with_its_lanes(config, folder), given, None)
             return replace(start, config=config, notes=notes)
         with usable(f"--resume-from {resume_from}"):
             state = read(resume_from)
@@ -110,6 +111,7 @@ def _going_on(start: Start, state: State, given: Collection[str]) -> Start:
     """
     require_same_encoder(state, start.config)
     config, put = as_begun(state["config"], start.config, given)
+    config = _with_its_lanes(config, start.folder, state)
     config, _ = with_its_colours(config, given, state)
     changes = differences(state["config"], config)
     changes.pop("encoder", None)  # the same one, elsewhere
@@ -120,6 +122,25 @@ def _going_on(start: Start, state: State, given: Collection[str]) -> Start:
     )
     start = replace(start, config=config, state=state, encoder=state.get("encoder"))
     return replace(start, changes=changes, notes=notes)
+
+
+def _with_its_lanes(config: RunConfig, folder: RunFolder, state: State | None = None) -> RunConfig:
+    """Return a config that names its lanes, where those of its run are not those of any run.
+
+    They are settled when the run begins: by the checkpoint it goes on from, or else by the
+    processes of its first life.
+    """
+    data, training = config.data, config.training
+    batch, world_size = training.global_batch_size, training.devices * training.num_nodes
+    if data.num_lanes is not None:
+        return config
+    usual = default_num_lanes(batch)
+    if state is not None and state["config"].get("training.global_batch_size") == batch:
+        num_lanes = state.get("num_lanes", usual)
+    else:
+        first = read_lines(folder.lives)[:1] if state is None else []
+        num_lanes = default_num_lanes(batch, first[0]["world_size"] if first else world_size)
+    return config if num_lanes == usual else with_values(config, {"data.num_lanes": num_lanes})
 
 
 def _read_newest(folder: RunFolder, read: Read) -> tuple[State, tuple[str, ...]]:

@@ -7,8 +7,6 @@ validating or saving apply: the list of callbacks says what happens between two 
 import inspect
 import logging
 import os
-import subprocess
-import time
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +15,12 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -25,6 +28,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_swin.errors import UserError
+from ssl_swin.launcher import launcher, num_cores
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "fp64": "64-true"}
 
@@ -103,9 +107,8 @@ def make_trainer(
     if accelerator == "gpu":
         allow_tf32(hardware.tf32)
         warn_of_emulation(hardware.precision)
-    # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
-    plugins: list[Any] = [_slurm()] if SLURMEnvironment.detect() else []
     is_fp16 = hardware.precision == "fp16"
+    plugins: list[Any] = [*_environment(), *([_fp16(accelerator)] if is_fp16 else [])]
     trainer = Trainer(
         accelerator=accelerator,
         devices=hardware.devices,
@@ -113,7 +116,7 @@ def make_trainer(
         strategy=_strategy(hardware, accelerator, timeout),
         precision=None if is_fp16 else PRECISION[hardware.precision],
         deterministic=hardware.deterministic,
-        plugins=[*plugins, _fp16(accelerator)] if is_fp16 else plugins,
+        plugins=plugins,
         max_epochs=1,
         limit_val_batches=0,
         num_sanity_val_steps=0,
@@ -160,21 +163,22 @@ def _fp16(accelerator: str) -> MixedPrecision:
     return MixedPrecision("16-mixed", device, torch.amp.GradScaler(device, enabled=False))
 
 
-def _slurm() -> SLURMEnvironment:
-    """Return what SLURM says of the ranks; where no script chose a port, each life has another."""
+def _environment() -> list[ClusterEnvironment]:
+    """Return who says which rank this process is; nobody leaves it to Lightning.
+
+    Where SLURM started this process and no script chose a port, each life has another one.
+    """
+    started_by = launcher()
+    if started_by == "torchrun":
+        return [TorchElasticEnvironment()]
+    if started_by == "ssl-swin":
+        return [LightningEnvironment()]
+    if started_by is None:
+        return []
     job, restart = (int(os.environ.get(f"SLURM_{it}", 0)) for it in ("JOB_ID", "RESTART_COUNT"))
     os.environ.setdefault("MASTER_PORT", str(10000 + (job * 7 + restart * 1009) % 20000))
-    return SLURMEnvironment(auto_requeue=False)
-
-
-def end_others(trainer: Trainer, patience_s: float = 5.0) -> None:
-    """End the ranks that this process has started, after an error, if they do not leave."""
-    deadline = time.monotonic() + patience_s
-    for process in getattr(trainer.strategy.launcher, "procs", []):
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
+    # SLURM's own requeueing saves inside the signal handler, which deadlocks (issue 21406).
+    return [SLURMEnvironment(auto_requeue=False)]
 
 
 def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str | Strategy:
@@ -207,9 +211,8 @@ class _DDP(DDPStrategy):
 def limit_threads(num_threads: int | None, devices: int) -> None:
     """Set the CPU threads of this process; None shares the node's cores among the `devices`.
 
-    SLURM may have bound each process to cores of its own, which are shared with nobody; so the
-    share is of the cores that SLURM gave on this node, and never more than this process may use.
+    Each process may be bound to cores of its own, which are shared with nobody; so the share is of
+    the cores that the run has on this node, and never more than this process may use.
     """
-    mine = len(os.sched_getaffinity(0))
-    on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", mine))
+    mine, on_node = num_cores()
     torch.set_num_threads(num_threads or max(1, min(mine, on_node // devices)))

@@ -176,3 +176,47 @@ def test_a_damaged_checkpoint_never_becomes_the_previous_one(config, folder):
     assert read_checkpoint(folder.last)["step"] == 7
     assert not folder.previous.exists()
     assert last_step(folder) == 7
+
+
+def spread(config, devices, num_nodes, **data):
+    training = dataclasses.replace(config.training, devices=devices, num_nodes=num_nodes)
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, **data), training=training
+    )
+
+
+def lanes(start):
+    return start.config.data.num_lanes
+
+
+def test_a_run_that_begins_with_more_processes_than_usual_lanes_names_its_lanes(config):
+    assert lanes(find_start(spread(config, 8, 8), SHARDS, None)) is None
+    assert lanes(find_start(spread(config, 8, 16), SHARDS, None)) == 256
+    assert lanes(find_start(spread(config, 8, 16, num_lanes=128), SHARDS, None)) == 128
+
+
+def test_a_run_without_a_checkpoint_keeps_the_lanes_of_its_first_life(config):
+    folder = RunFolder(Path(config.run_dir))
+    for world_size in (128, 8, 256):
+        append_line(folder.lives, {"life": 1, "world_size": world_size})
+    assert lanes(find_start(spread(config, 8, 1), SHARDS, None)) == 256
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("begun_with", "named"), [(64, None), (128, 128), (16, 16)])
+def test_a_run_with_a_checkpoint_keeps_its_lanes(config, folder, tmp_path, begun_with, named):
+    append_line(folder.lives, {"life": 1, "world_size": 512})  # says less than the checkpoint
+    state = read_checkpoint(folder.last) | {"num_lanes": begun_with}
+    stored = state["config"] | {"data.num_lanes": named}
+    write_checkpoint(folder.last, state | {"config": stored})
+    for asked in (config, spread(config, 8, 16)):
+        start = find_start(asked, SHARDS, None)
+        assert (lanes(start), start.changes) == (named, {})
+        new = dataclasses.replace(asked, run_dir=str(tmp_path / "new"))
+        start = find_start(new, SHARDS, folder.last)
+        assert (lanes(start), start.changes) == (named, {})
+    with pytest.raises(ValueError, match=r"data.num_lanes=.*this config says 32"):
+        find_start(spread(config, 8, 1, num_lanes=32), SHARDS, None)
+    larger = dataclasses.replace(config.training, global_batch_size=4096, devices=128)
+    new = dataclasses.replace(config, run_dir=str(tmp_path / "new"), training=larger)
+    assert lanes(find_start(new, SHARDS, folder.last)) == 256  # of another batch, chosen anew

@@ -27,7 +27,7 @@ def main() -> None:
     def disturbed(name):
         if name in KINDS:
             print("imports", flush=True)
-            rank = os.environ["SLURM_PROCID"]
+            rank = rank_of(os.environ)
             if os.environ.get("LATE_RANK", rank) == rank:
                 time.sleep(float(os.environ.get("LATE_S", 0)))
             restart = os.environ.get("SLURM_RESTART_COUNT", "0")
@@ -42,12 +42,17 @@ def main() -> None:
     __main__.main()
 
 
+def rank_of(variables) -> str:
+    """Return this process's rank, also under a torchrun, or in a run that starts its own."""
+    return variables.get("RANK", variables["SLURM_PROCID"])
+
+
 def disturb() -> None:
     """Wrap the step of all trainings."""
     from ssl_swin.training.learner import Learner
 
     told, train = os.environ, Learner.training_step
-    seconds, rank = float(told.get("SLOW_S", 0)), told["SLURM_PROCID"]
+    seconds, rank = float(told.get("SLOW_S", 0)), rank_of(told)
     slow = told.get("SLOW_RANK", rank) == rank
     life = int(told.get("SLURM_RESTART_COUNT", 0))
     dies = told.get("DIE_RANK") == rank and life < int(told.get("DIE_LIVES", 0))

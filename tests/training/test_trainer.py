@@ -1,8 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +10,6 @@ from ssl_swin.training.trainer import (
     PRECISION,
     Hardware,
     allow_tf32,
-    end_others,
     limit_threads,
     make_trainer,
     warn_of_emulation,
@@ -102,6 +98,22 @@ def test_processes_share_the_cores_unless_told_otherwise():
         torch.set_num_threads(before)
 
 
+def test_cores_of_one_launcher_are_shared_by_those_that_it_started(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "64")  # of which torchrun has 16
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+        limit_threads(None, devices=8)
+        assert torch.get_num_threads() == 2
+        own = {0: set(range(2)), os.getppid(): set(range(16))}  # torchrun has bound each
+        monkeypatch.setattr(os, "sched_getaffinity", own.get)
+        limit_threads(None, devices=4)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("mine", "on_node", "devices", "threads"),
     [
@@ -125,13 +137,3 @@ def test_cores_that_slurm_has_shared_out_are_not_shared_again(
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-
-
-def test_ranks_that_this_process_started_do_not_outlive_an_error():
-    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
-    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
-    trainer = make_trainer(Hardware("cpu"), [], [])
-    end_others(trainer)  # it has started none
-    trainer.strategy._launcher = SimpleNamespace(procs=started)
-    end_others(trainer, patience_s=0.1)
-    assert [process.wait() for process in started] == [-signal.SIGKILL] * 2

@@ -15,6 +15,7 @@ from ssl_swin.errors import UserError
 
 BLOCK_SIZE = 4096  # samples shuffled together inside a lane
 MAX_DEFAULT_LANES = 64
+UNEVEN = 1.1  # a share may be so many times as large as if all were equal; the others wait for it
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Dealing:
     seed: int
     global_batch_size: int
     num_lanes: int | None = None
-    """None means the largest divisor of the global batch size up to 64."""
+    """None means as `default_num_lanes`."""
     block_size: int = BLOCK_SIZE
 
 
@@ -131,9 +132,27 @@ class Order(ABC):
         return -(-largest // micro_batch_size)
 
 
-def default_num_lanes(global_batch_size: int) -> int:
-    """Return the largest divisor of the global batch size that is at most 64."""
-    return max(n for n in range(1, MAX_DEFAULT_LANES + 1) if global_batch_size % n == 0)
+def default_num_lanes(global_batch_size: int, world_size: int = 1) -> int:
+    """Return the lanes of a run that begins with so many processes, a divisor of its global batch.
+
+    That is the largest one up to 64, so that it does not depend on the processes. More of them than
+    that get the fewest lanes with which twice as many can go on and which leave shares even, as far
+    as the batch admits both. A batch with fewer images than processes has one lane for each.
+    """
+    divisors = [n for n in range(1, global_batch_size + 1) if global_batch_size % n == 0]
+    few = max(n for n in divisors if n <= MAX_DEFAULT_LANES)
+    if world_size <= few:
+        return few
+    enough = [n for n in divisors if n >= world_size] or divisors[-1:]
+    even = [n for n in enough if _largest_share(n, world_size) <= UNEVEN / world_size]
+    if not even:
+        return min(enough, key=lambda n: (_largest_share(n, world_size), n))
+    return next((n for n in even if n >= 2 * world_size), even[-1])
+
+
+def _largest_share(num_lanes: int, world_size: int) -> float:
+    """Return the part of a global batch that falls to the rank with the most lanes."""
+    return -(-num_lanes // world_size) / num_lanes
 
 
 def rank_lanes(num_lanes: int, rank: int, world_size: int) -> range:

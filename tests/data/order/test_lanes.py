@@ -24,6 +24,44 @@ def test_the_default_lanes_are_the_largest_divisor_up_to_64(batch, lanes):
     assert default_num_lanes(batch) == lanes
 
 
+@pytest.mark.parametrize("batch", [2048, 2304, 100, 67, 3000])
+def test_a_run_that_begins_with_few_processes_has_the_lanes_of_any_other(batch):
+    few = default_num_lanes(batch)
+    assert {default_num_lanes(batch, world_size) for world_size in range(1, few + 1)} == {few}
+
+
+@pytest.mark.parametrize(
+    ("batch", "world_size", "lanes"),
+    [
+        (2048, 128, 256),  # so that 256 can go on
+        (4096, 65, 256),
+        (2304, 96, 192),
+        (2048, 96, 1024),  # with 128 or 256 the largest share would be that of 64 processes
+        (2048, 1024, 2048),
+        (2048, 2048, 2048),  # one image each
+        (2304, 1152, 2304),
+        (2052, 1026, 2052),
+        (100, 60, 100),  # of 50 lanes no 60 could live
+        (67, 2, 67),
+    ],
+)
+def test_more_processes_get_the_fewest_lanes_that_are_even_for_them_and_enough_for_twice_as_many(
+    batch, world_size, lanes
+):
+    assert default_num_lanes(batch, world_size) == lanes
+
+
+@pytest.mark.parametrize("batch", [67, 100, 1024, 2048, 2304, 3000, 4095])
+def test_any_number_of_processes_up_to_the_images_of_a_batch_has_lanes(batch):
+    for world_size in (2, 60, 65, 66, 72, 96, 100, 128, 200, 256, 500, 1024, 2000, batch):
+        if world_size <= batch:
+            lanes = default_num_lanes(batch, world_size)
+            assert lanes >= world_size
+            assert batch % lanes == 0
+            assert len(rank_lanes(lanes, world_size - 1, world_size)) >= 1
+    assert default_num_lanes(batch, batch + 1) == batch  # they are refused by this number
+
+
 def test_more_ranks_than_lanes_are_refused():
     with pytest.raises(UserError, match=r"9 processes cannot share data.num_lanes=8 lanes") as info:
         rank_lanes(8, 0, 9)

@@ -11,7 +11,7 @@ from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.order.shares import Shares, micro_batch_bounds
 
 NUM_CASES = 200
-WORLD_SIZES = (1, 2, 3, 4, 6, 8, 16, 64)
+WORLD_SIZES = (1, 2, 3, 4, 6, 8, 16, 64, 65, 96, 128)
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ CORNERS = [
     (1007, (5000,) * 20, 67, default_num_lanes(67), 4096),  # a prime batch has one lane
     (1008, (4097,), 2, 2, 4096),  # the last block is one sample
     (1009, (3, 5), 1, 1, 1),
+    (1010, (700, 1, 0, 2000, 333), 192, 96, 7),
+    (1011, (128,), 128, 128, 1),
+    (1012, (5000,) * 5, 2048, 128, 64),
+    (1013, (1, 30_000, 1), 2304, default_num_lanes(2304, 96), 1000),
 ]
 CASES = [Case(*corner) for corner in CORNERS] + [draw_case(number) for number in range(NUM_CASES)]
 # Where a shuffle can be told from none: enough samples in a block, and a few of them in a batch.
