@@ -26,7 +26,12 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import find_weights, load_into
-from ssl_swin.runs.computing import compile_as_asked, describe_computing, has_cuda_graphs
+from ssl_swin.runs.computing import (
+    compile_as_asked,
+    describe_computing,
+    has_cuda_graphs,
+    is_on_gpu,
+)
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, open_run_sets
@@ -63,7 +68,7 @@ class Run:
     @property
     def on_gpu(self) -> bool:
         """Whether it is trained on GPUs."""
-        return Hardware(self.config.training.accelerator).resolve() == "gpu"
+        return is_on_gpu(self.config.training)
 
     @property
     def device(self) -> torch.device:

@@ -138,6 +138,8 @@ def _free(run: Run) -> None:
     """Let go of all that steps leave on the device, after an error, too."""
     run.module.result = None
     run.module.zero_grad(set_to_none=True)
+    if run.config.training.compile != "off":
+        torch.compiler.reset()  # what was compiled for one size is of no use for the next
     gc.collect()
     if run.on_gpu:
         torch.cuda.empty_cache()

@@ -41,20 +41,19 @@ def largest_micro_batch(run: Run) -> int:
 
 def advice(run: Run) -> str:
     """Say which settings take less memory, and what they are now."""
-    size, settings = largest_micro_batch(run), flatten(run.config)
+    size, training = largest_micro_batch(run), run.config.training
     smaller = 2 ** ((size - 1).bit_length() - 1) if size > 1 else 1  # the power of two below
-    precision = settings["training.precision"]
+    half = "fp16" if training.precision == "fp16" else "bf16"
     less = {  # what it is, and what takes less
         "micro_batch_size": (size, smaller),
-        "activation_checkpointing": (settings.get("training.activation_checkpointing"), True),
-        "precision": (precision, "fp16" if precision == "fp16" else "bf16"),
+        "activation_checkpointing": (training.activation_checkpointing, True),
+        "precision": (training.precision, half),
     }
     told = [
         f"training.{name} is {_yaml(value)} already"
         if value == wanted
         else f"training.{name}={_yaml(wanted)} (now {_yaml(value)})"
         for name, (value, wanted) in less.items()
-        if value is not None
     ]
     return ", ".join(told)
 

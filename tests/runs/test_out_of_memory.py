@@ -18,7 +18,8 @@ from tests.training.stops import at_step
 from tests.training.tiny import built
 
 TODO = (
-    r"try one of training\.micro_batch_size=8 \(now 12\), .*training\.precision=bf16 \(now fp32\)"
+    r"try one of training\.micro_batch_size=8 \(now 12\), training\.activation_checkpointing=true "
+    r"\(now false\), training\.precision=bf16 \(now fp32\)"
 )
 
 
@@ -159,6 +160,8 @@ def test_main_memory_is_not_the_gpu_s(config, on_a_gpu):
         ({"micro_batch_size": 8}, "micro_batch_size=4 (now 8)"),
         ({"micro_batch_size": 1}, "micro_batch_size is 1 already"),
         ({"precision": "bf16"}, "precision is bf16 already"),
+        ({"precision": "fp16"}, "precision is fp16 already"),
+        ({"activation_checkpointing": True}, "activation_checkpointing is true already"),
         ({"precision": "fp64"}, "precision=bf16 (now fp64)"),
     ],
 )
