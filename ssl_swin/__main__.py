@@ -125,10 +125,11 @@ def _live(name: str, words: list[str]) -> int:
     """Live one life of a run; what can be refused before torch is imported is refused before."""
     config, options = command_line.read_config(name, words)
     layout = taken(os.environ, config.training.devices, config.training.num_nodes)
-    if misfit := complaint(os.environ, *layout):
-        raise errors.UserError(misfit)
-    if starts_its_own(os.environ, layout[0]):
-        return run_ranks([name, *words], *layout)
+    if not options["find_micro_batch"]:  # one process tries for all
+        if misfit := complaint(os.environ, *layout):
+            raise errors.UserError(misfit)
+        if starts_its_own(os.environ, layout[0]):
+            return run_ranks([name, *words], *layout)
     if launcher() == "torchrun":
         end_with_parent()
     names = ("training.devices", "training.num_nodes")

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from tests.slurm.cluster import until
-from tests.slurm.conftest import STEPS, SlurmRun, assert_no_step_lost, assert_whole
+from tests.slurm.user import STEPS, SlurmRun
+from tests.slurm.whole import assert_no_step_lost, assert_whole
 
 pytestmark = pytest.mark.slurm
 ONE_A_NODE = ("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1")
