@@ -12,6 +12,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -49,15 +50,13 @@ class Waits:
 
     def __init__(self) -> None:
         self.found: Counter[str] = Counter()
-        self._there: dict[int, Any] = {}  # storages, kept so that none takes another's place
+        self._there: set[StorageWeakRef] = set()  # while there is one, none takes its place
 
     def put(self, *tensors: Tensor) -> None:
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            self._there[storage._cdata] = storage
+        self._there.update(StorageWeakRef(tensor.untyped_storage()) for tensor in tensors)
 
     def is_there(self, tensor: Tensor) -> bool:
-        return tensor.untyped_storage()._cdata in self._there
+        return StorageWeakRef(tensor.untyped_storage()) in self._there
 
     def note(self, what: str) -> None:
         ours = [one for one in traceback.extract_stack() if is_ours(one.filename)]
