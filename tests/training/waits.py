@@ -12,13 +12,14 @@ import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ssl_swin.config.run import RunConfig
-from ssl_swin.runs import life
+from ssl_swin.runs import build, life
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.trainer import make_trainer
@@ -49,15 +50,13 @@ class Waits:
 
     def __init__(self) -> None:
         self.found: Counter[str] = Counter()
-        self._there: dict[int, Any] = {}  # storages, kept so that none takes another's place
+        self._there: set[StorageWeakRef] = set()  # while there is one, none takes its place
 
     def put(self, *tensors: Tensor) -> None:
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            self._there[storage._cdata] = storage
+        self._there.update(StorageWeakRef(tensor.untyped_storage()) for tensor in tensors)
 
     def is_there(self, tensor: Tensor) -> bool:
-        return tensor.untyped_storage()._cdata in self._there
+        return StorageWeakRef(tensor.untyped_storage()) in self._there
 
     def note(self, what: str) -> None:
         ours = [one for one in traceback.extract_stack() if is_ours(one.filename)]
@@ -164,7 +163,7 @@ def live(config: RunConfig, watched: Watched, monkeypatch: pytest.MonkeyPatch) -
     def with_it(hardware: Any, callbacks: list[Callback], *others: Any) -> Trainer:
         return make_trainer(hardware, [*callbacks, watched], *others)
 
-    monkeypatch.setattr(life, "make_trainer", with_it)
+    monkeypatch.setattr(build, "make_trainer", with_it)
     threads = torch.get_num_threads()
     try:
         assert life.run(config) == 0
