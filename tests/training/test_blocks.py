@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 import torch
 from pytorch_lightning import Callback
-from torch._dynamo.backends.debugging import aot_eager
 
 from ssl_swin.models.blocks import compile_blocks
 from ssl_swin.runs import computing
@@ -48,11 +47,10 @@ def test_gradients_added_up_in_bf16_are_those_within_its_rounding(tmp_path, shar
 
 
 def compile_quickly(_rank):
-    """Trace blocks and differentiate them, but make no machine code: that takes minutes."""
+    """Trace the blocks, but make no machine code: that takes minutes."""
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-    computing.compile_blocks = partial(
-        compile_blocks, backend=lambda graph, inputs, **_: aot_eager(graph, inputs)
-    )
+    traced = partial(compile_blocks, backend=lambda graph, *_, **__: graph)
+    computing.compile_blocks = traced
 
 
 @pytest.mark.slow
@@ -82,9 +80,9 @@ class Keep(Callback):
 def test_a_compiled_run_has_the_curve_of_a_plain_one_and_goes_on_with_its_own_bits(
     tmp_path, monkeypatch
 ):
-    """Compiled in earnest, in float64: micro-batches of 3, 3 and 2 images, drop path on."""
+    """Compiled in earnest, in float64, with two micro-batches and drop path."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    plain, straight, again = (learner(3, drop_path_rate=0.5) for _ in range(3))
+    plain, straight, again = (learner(2, drop_path_rate=0.5) for _ in range(3))
     for module in (straight, again):
         compile_blocks(module.network.encoder.blocks(), "default")
     keep = Keep()
