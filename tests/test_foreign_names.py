@@ -21,6 +21,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from rich.console import Console
 from timm.data.auto_augment import rand_augment_transform
+from torch.distributed.fsdp import FSDPModule
 
 ROOT = Path(__file__).parents[1]
 TREES = {
@@ -98,7 +99,10 @@ OVERRIDDEN = {
         *("configure_optimizers", "on_train_start", "training_step"),
         "automatic_optimization",
     },
-    "DDPStrategy": {"configure_ddp"},
+    "DDPStrategy": {
+        *("model_to_device", "configure_ddp", "block_backward_sync", "teardown"),
+        *("lightning_module_state_dict", "optimizer_state"),
+    },
     "LightningDataModule": {"train_dataloader", "teardown", "transfer_batch_to_device"},
     "Logger": {"name", "version", "log_hyperparams", "log_metrics"},
     "Module": {"forward", "load_state_dict"},
@@ -184,6 +188,8 @@ def test_strategies_do_what_they_are_asked_to():
     for kind in (DDPStrategy, SingleDeviceStrategy):
         assert all(hasattr(kind, name) for name in STRATEGY)
     assert callable(DDPStrategy.block_backward_sync)  # without it every micro-batch is exchanged
+    for name in ("set_requires_gradient_sync", "set_force_sum_reduction_for_comms"):
+        assert callable(getattr(FSDPModule, name))
 
 
 def classes():

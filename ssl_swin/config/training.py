@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ssl_swin.config.settings import layout_setting, require_all
+from ssl_swin.config.settings import layout_setting, require, require_all
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class TrainingConfig:
     """Compile each block for training, by torch's mode; reduce-overhead: in CUDA graphs, too."""
     reduce_precision: Literal["same", "bf16"] = "same"
     """In what gradients are added up over processes."""
+    strategy: Literal["ddp", "fsdp"] = layout_setting("ddp")
+    """What ranks share: ddp, gradients; fsdp, weights and moments too, where memory is short."""
     deterministic: bool = False
     """Bit-equal repeats on CUDA, slower."""
     max_bad_steps: int = layout_setting(10)
@@ -58,6 +60,11 @@ class TrainingConfig:
     """Seconds without a step, held-out batch or save after which a process ends; 0 for none."""
 
     def __post_init__(self) -> None:
+        require(
+            (self.strategy, self.compile) != ("fsdp", "reduce-overhead"),
+            "training.compile=reduce-overhead needs weights that stay in their place, and "
+            "training.strategy=fsdp gathers them anew for each block; use compile=default or off",
+        )
         counts = ("global_batch_size", "micro_batch_size", "devices", "num_nodes", "num_threads")
         intervals = ("validate_every_epochs", "log_every_steps")
         require_all("be greater than 0", "training", self, *counts, *intervals)

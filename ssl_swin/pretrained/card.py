@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,15 +72,15 @@ class EncoderCard:
             raise PretrainedMismatch(f"the card is not complete: {error}") from error
 
 
-def write_encoder(path: Path, encoder: Encoder, card: EncoderCard) -> None:
-    """Write the weights with the card inside, and the card once more beside them, to read.
+def write_encoder(path: Path, weights: Mapping[str, Tensor], card: EncoderCard) -> None:
+    """Write an encoder's weights with the card inside, and the card once more beside them, to read.
 
     Each file is complete or not there. The card that counts is the one inside, so weights and card
     can never be from two runs. The path is ``.../encoder.safetensors``; the other card goes to
     ``.../encoder.json``.
     """
     path = Path(path)
-    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     metadata = {"format": "pt", _METADATA_KEY: card.to_json()}
     with replacing(path) as file:
         file.write(safetensors.torch.save(state, metadata))

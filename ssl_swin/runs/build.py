@@ -120,6 +120,7 @@ def build_trainer(
         training.deterministic,
         training.tf32,
         training.reduce_precision,
+        training.strategy,
     )
     return make_trainer(hardware, callbacks, list(loggers), LONGEST)
 

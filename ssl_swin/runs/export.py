@@ -1,9 +1,12 @@
 """What a run leaves for others: its encoder with a card, and its numbers."""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ssl_swin import __version__
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
@@ -12,8 +15,8 @@ from ssl_swin.record.summary import Summary
 from ssl_swin.runs.build import Run
 
 
-def export_encoder(run: Run, path: Path) -> None:
-    """Write the encoder as it is now, and its card beside it."""
+def export_encoder(run: Run, path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the encoder as it is now, and its card beside it; `weights` are the module's, whole."""
     config, module = run.config, run.module
     encoder: Any = module.network.encoder  # SimMIM's or a classifier's
     masks: dict[str, Any] = {}
@@ -29,7 +32,9 @@ def export_encoder(run: Run, path: Path) -> None:
         commit=_commit(),
         **masks,
     )
-    write_encoder(path, encoder, card)
+    inside = "network.encoder."
+    named = ((name.partition(inside), value) for name, value in weights.items())
+    write_encoder(path, {rest: value for (_, found, rest), value in named if found}, card)
 
 
 def summarise(

@@ -173,13 +173,17 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
 
 
 def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> None:
-    """Leave the encoder and the summary of a run that has finished; all ranks call this."""
+    """Leave what a finished run leaves beside its last checkpoint; all ranks call this.
+
+    The encoder goes with that checkpoint, unless the life that wrote it ended before.
+    """
     folder, ownership = run.start.folder, record.ownership
     memory = largest_peak(trainer) if record.has_begun else None
     if trainer.is_global_zero:
         ownership.require()
-        export_encoder(run, folder.encoder)
-        ownership.require()
+        if not record.has_begun:
+            export_encoder(run, folder.encoder, run.module.state_dict())
+            ownership.require()
         write_summary(folder, summarise(run, record.life, record.seconds, memory))
     trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
 

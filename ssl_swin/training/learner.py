@@ -14,6 +14,7 @@ from ssl_swin.data.order.shares import micro_batch_bounds
 from ssl_swin.draw import Purpose, raw
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.curve import LearningRateCurve, set_lr
+from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.loss_scale import LossScale
 from ssl_swin.training.optim import adamw, clip, load_moments, step_if
 
@@ -72,8 +73,8 @@ class Learner(LightningModule, ABC):
         """Return sums over held-out images, float64 scalars by name."""
 
     def micro_batch(self, share: Batch, start: int, stop: int) -> Batch:
-        """Cut images [start, stop) out of a rank's share, as `loss` takes them."""
-        return {name: value[start:stop] for name, value in share.items()}
+        """Cut images [start, stop) out of a rank's share, as `loss` takes them: on the device."""
+        return {name: value[start:stop] for name, value in share.items() if name != "ids"}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW, with its moments from the checkpoint if there is one."""
@@ -94,7 +95,7 @@ class Learner(LightningModule, ABC):
         """
         if self.trainer.precision == "16-mixed":
             self.loss_scale = LossScale(self.device, self.loss_scale_state)
-        if self.trainer.world_size > 1:
+        if self.trainer.world_size > 1 and not is_sharded(self.trainer):
             parameters = [p for p in self.parameters() if p.requires_grad]
             self.manual_backward(torch.stack([p.sum() for p in parameters]).sum())
             self.zero_grad(set_to_none=True)
@@ -124,15 +125,18 @@ class Learner(LightningModule, ABC):
             for parameter in self.parameters():
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         for micro, (start, stop) in enumerate(bounds):
+            weight = 1.0
             if start == stop:
-                continue
+                if not is_sharded(self.trainer):
+                    continue
+                start, stop, weight = 0, 1, 0.0  # for the others, who gather weights with this rank
             # Drop path draws from this seed, so a run that goes on draws what it would have drawn.
             key = (self.schedule.seed, self.step, self.global_rank, micro)
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
             if self.cuda_graphs:
                 torch.compiler.cudagraph_mark_step_begin()
-            with nullcontext() if stop == bounds[-1][1] else no_sync():
-                loss = self.loss(self.micro_batch(share, start, stop))
+            with nullcontext() if micro == len(bounds) - 1 else no_sync():
+                loss = weight * self.loss(self.micro_batch(share, start, stop))
                 # DDP takes the mean over the ranks; the gradient is their sum. A loss that is not
                 # finite makes the gradient so, and with it that of all ranks.
                 scale = self.trainer.world_size * (1 + 0 * loss.detach())

@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from torch.utils.data import DataLoader
 
 from ssl_swin.evaluation.heldout import HeldoutSums, measure
+from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.loggers import log
 from ssl_swin.training.trainer import say
@@ -28,7 +30,7 @@ class Measurement(Callback):
         if loader is None:
             return
         with trainer.precision_plugin.val_step_context():
-            found = _over_all_ranks(trainer, measure(pl_module, loader, on_batch=beat))
+            found = _over_all_ranks(trainer, _of_this_rank(trainer, pl_module, loader))
         means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}
         if "top1" in means:
             means["best_top1"] = max(means["top1"], pl_module.metrics.get("best_top1", 0.0))
@@ -43,6 +45,18 @@ class Measurement(Callback):
             )
             self._num_told = found.num_left_out
         log(trainer, points)
+
+
+def _of_this_rank(trainer: Trainer, module: Learner, loader: DataLoader) -> HeldoutSums:
+    """Measure this rank's share; use the network as often as the others, if its weights are shared.
+
+    Rank 0 has the most batches. What is used beyond the share is one image, which does not count.
+    """
+    most = trainer.strategy.broadcast(len(loader)) if is_sharded(trainer) else 0
+    found = measure(module, loader, on_batch=beat)
+    if lacking := max(0, most - len(loader)):
+        measure(module, [trainer.datamodule.fixed_images(1)] * lacking, on_batch=beat)
+    return found
 
 
 def _over_all_ranks(trainer: Trainer, found: HeldoutSums) -> HeldoutSums:

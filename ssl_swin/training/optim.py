@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
@@ -83,9 +84,11 @@ def adamw(
 def clip(parameters: list[Tensor], max_norm: float, loss_scale: Tensor | None = None) -> Tensor:
     """Scale the gradient down to `max_norm` if it is longer; return its norm before.
 
-    A gradient of a scaled loss stays scaled, and is measured as if it were not.
+    A gradient of a scaled loss stays scaled, and is measured as if it were not; of one in parts the
+    norm is that of all ranks' parts.
     """
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     norm = norm if loss_scale is None else norm / loss_scale
     nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm
@@ -118,8 +121,21 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> Non
     """
     moments = {name: saved["state"].get(place) for name, place in _places(saved)}
     own = optimizer.state_dict()
-    known = {place: moments[name] for name, place in _places(own) if moments.get(name) is not None}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    known = {
+        place: {key: _like(parameters[place], value) for key, value in moments[name].items()}
+        for name, place in _places(own)
+        if moments.get(name) is not None
+    }
     optimizer.load_state_dict(own | {"state": known})
+
+
+def _like(parameter: nn.Parameter, value: Any) -> Any:
+    """Of a whole moment of a parameter in parts, return a copy of this rank's part."""
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+        return value
+    place = parameter.device_mesh, parameter.placements
+    return distribute_tensor(value, *place, src_data_rank=None).clone()
 
 
 def _places(saved: dict[str, Any]) -> Iterable[tuple[str, int]]:

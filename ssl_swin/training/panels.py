@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssl_swin.models.masking import to_pixels
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.pretrain import PretrainModule
 
 TITLES = ("input", "masked", "reconstruction", "pasted")
@@ -32,7 +33,8 @@ class Panels(Callback):
         """Make a panel if it is time, or if the run ends here."""
         step = pl_module.step
         due = self.every_steps and step % self.every_steps == 0
-        if not trainer.is_global_zero or not (due or step == self.stop_step):
+        takes_part = trainer.is_global_zero or is_sharded(trainer)
+        if not takes_part or not (due or step == self.stop_step):
             return
         fixed = trainer.datamodule.fixed_images(self.num_images)
         images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
@@ -40,6 +42,8 @@ class Panels(Callback):
         with torch.no_grad(), trainer.precision_plugin.val_step_context():
             reconstruction, mask = pl_module.reconstruct(images, index)
         pl_module.train()
+        if not trainer.is_global_zero:
+            return
         panel = make_panel(images, reconstruction, mask, pl_module.masking.mask_patch_size)
         path = self.folder.panel(step)
         path.parent.mkdir(exist_ok=True)

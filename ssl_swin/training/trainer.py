@@ -29,17 +29,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssl_swin.errors import UserError
 from ssl_swin.launcher import launcher, num_cores
+from ssl_swin.training.fsdp import FullyShardedStrategy
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "fp64": "64-true"}
 
-# Advice that does not apply: Lightning's on choices that the config makes, and DDP's on the
-# decoder's 1x1 convolution: gradient and bucket differ only in strides of axes of length 1.
+# Advice that does not apply: Lightning's on choices that the config makes, DDP's on the decoder's
+# 1x1 convolution (gradient and bucket differ only in strides of axes of length 1), and FSDP's on
+# blocks that return views (nothing here writes into what a block returns).
 _ADVICE = (
     "Grad strides do not match bucket view strides.*",
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
     ".*Consider setting `persistent_workers=True`.*",
     "The `srun` command is available.*",  # a login node may train without it
+    "FSDP2-wrapped module .* returned a view tensor.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
 # Our buffers never change, so DDP need not send them at each step. torch 2.15 renamed the option.
@@ -68,6 +71,7 @@ class Hardware:
     deterministic: bool = False
     tf32: bool = False
     reduce_precision: Literal["same", "bf16"] = "same"
+    strategy: Literal["ddp", "fsdp"] = "ddp"
 
     def resolve(self) -> str:
         """Return where to train: `cpu` or `gpu`.
@@ -183,8 +187,14 @@ def _environment() -> list[ClusterEnvironment]:
 
 def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str | Strategy:
     if hardware.devices * hardware.num_nodes == 1:
+        if hardware.strategy == "fsdp":
+            say("training.strategy=fsdp: one process has nobody to share with; it trains as ddp")
         return "auto"
     backend = "nccl" if accelerator == "gpu" else "gloo"
+    if hardware.strategy == "fsdp":
+        return FullyShardedStrategy(
+            hardware.reduce_precision, process_group_backend=backend, timeout=timeout
+        )
     return _DDP(
         hardware.reduce_precision,
         process_group_backend=backend,

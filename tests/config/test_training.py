@@ -27,3 +27,8 @@ def test_values_that_cannot_be_are_refused_by_their_name(name, value):
 
 def test_nothing_need_be_saved_by_steps_or_minutes():
     TrainingConfig(checkpoint_every_steps=0, checkpoint_every_min=0.0, step_timeout_s=0.0)
+
+
+def test_cuda_graphs_are_not_made_of_weights_that_are_gathered():
+    with pytest.raises(UserError, match=r"training\.compile=reduce-overhead needs weights that"):
+        TrainingConfig(strategy="fsdp", compile="reduce-overhead")

@@ -22,7 +22,7 @@ def card(tiny):
 
 def test_what_is_written_is_read(tiny, card, tmp_path):
     encoder = tiny()
-    write_encoder(tmp_path / "encoder.safetensors", encoder, card)
+    write_encoder(tmp_path / "encoder.safetensors", encoder.state_dict(), card)
     weights = read_encoder(tmp_path / "encoder.safetensors")
     state = weights.state
     assert (weights.card, weights.mean, weights.std) == (card, MEAN, STD)
@@ -34,7 +34,9 @@ def test_what_is_written_is_read(tiny, card, tmp_path):
 @pytest.mark.parametrize("change", [{}, {"img_size": (64, 96)}, {"window_size": (4, 8)}])
 def test_the_card_rebuilds_the_encoder(tiny, tmp_path, change):
     encoder = tiny(**change)
-    write_encoder(tmp_path / "e.safetensors", encoder, EncoderCard.of(encoder, MEAN, STD))
+    write_encoder(
+        tmp_path / "e.safetensors", encoder.state_dict(), EncoderCard.of(encoder, MEAN, STD)
+    )
     weights = read_encoder(tmp_path / "e.safetensors")
     rebuilt = build_encoder(**weights.architecture)
     rebuilt.load_state_dict(weights.state)
@@ -42,7 +44,7 @@ def test_the_card_rebuilds_the_encoder(tiny, tmp_path, change):
 
 
 def test_the_card_beside_the_weights_says_the_same(tiny, card, tmp_path):
-    write_encoder(tmp_path / "encoder.safetensors", tiny(), card)
+    write_encoder(tmp_path / "encoder.safetensors", tiny().state_dict(), card)
     beside = json.loads((tmp_path / "encoder.json").read_text())
     assert beside["samples_seen"] == 1234
     assert EncoderCard.from_json(json.dumps(beside)) == card
@@ -50,7 +52,7 @@ def test_the_card_beside_the_weights_says_the_same(tiny, card, tmp_path):
 
 def test_a_write_cut_short_leaves_the_former_file(tiny, card, tmp_path, monkeypatch):
     path = tmp_path / "encoder.safetensors"
-    write_encoder(path, tiny(seed=1), card)
+    write_encoder(path, tiny(seed=1).state_dict(), card)
     before = path.read_bytes()
 
     def cut(*_):
@@ -58,7 +60,7 @@ def test_a_write_cut_short_leaves_the_former_file(tiny, card, tmp_path, monkeypa
 
     monkeypatch.setattr(os, "replace", cut)
     with pytest.raises(OSError, match="no space left"):
-        write_encoder(path, tiny(seed=2), card)
+        write_encoder(path, tiny(seed=2).state_dict(), card)
     assert path.read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "encoder.json",
@@ -93,7 +95,7 @@ def test_weights_without_a_card_are_not_ours_and_damaged_ones_are_refused(tiny, 
     safetensors.torch.save_file({"x": torch.zeros(1)}, bare)
     assert read_encoder(bare) is None
     whole = tmp_path / "encoder.safetensors"
-    write_encoder(whole, tiny(), card)
+    write_encoder(whole, tiny().state_dict(), card)
     whole.write_bytes(whole.read_bytes()[:1000])
     with pytest.raises(PretrainedMismatch, match="not a complete safetensors file"):
         read_encoder(whole)

@@ -16,7 +16,7 @@ from tests.toys.toy_foreign_format import read_toy
 def written(tiny, tmp_path):
     encoder = tiny(seed=1)
     card = EncoderCard.of(encoder, (0.5,) * 3, (0.5,) * 3)
-    write_encoder(tmp_path / "encoder.safetensors", encoder, card)
+    write_encoder(tmp_path / "encoder.safetensors", encoder.state_dict(), card)
     return tmp_path, encoder
 
 
@@ -173,7 +173,7 @@ def test_an_encoder_of_another_kind_goes_through_its_file(tmp_path, monkeypatch)
     monkeypatch.setitem(ENCODERS, "toy", ToyEncoder)
     encoder = ToyEncoder(img_size=32, patch_size=2).eval()
     card = EncoderCard.of(encoder, (0.5,) * 3, (0.5,) * 3)
-    write_encoder(tmp_path / "encoder.safetensors", encoder, card)
+    write_encoder(tmp_path / "encoder.safetensors", encoder.state_dict(), card)
     opened = open_encoder(tmp_path, img_size=16)
     images = torch.randn(1, 3, 16, 16)
     with torch.no_grad():

@@ -175,6 +175,7 @@ def effects(shards, other):
         **training("devices", 2, "hardware.devices"),
         **training("num_nodes", 2, "hardware.num_nodes"),
         **training("num_threads", 2, "threads"),
+        **training("strategy", "fsdp", "hardware.strategy"),
         **training("deterministic", True, "hardware.deterministic"),
         "training.fused_attention": Effect("on", lambda seen: a_block(seen).attn.fused_attn, True),
         "training.activation_checkpointing": Effect(True, is_checkpointed),

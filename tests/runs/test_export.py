@@ -25,7 +25,7 @@ def run_of(tmp_path, tiny_shards):
 
 def test_an_encoder_is_exported_as_it_is_with_what_it_has_seen(run_of, tmp_path):
     run, path = run_of(pretrain_config), tmp_path / "encoder.safetensors"
-    export_encoder(run, path)
+    export_encoder(run, path, run.module.state_dict())
     found = find_weights(path)
     state, card = found.state, found.card
     weights = run.module.network.encoder.state_dict()
@@ -39,7 +39,8 @@ def test_an_encoder_is_exported_as_it_is_with_what_it_has_seen(run_of, tmp_path)
 
 
 def test_a_classifier_s_encoder_has_no_masks(run_of, tmp_path):
-    export_encoder(run_of(finetune_config), tmp_path / "encoder.safetensors")
+    run = run_of(finetune_config)
+    export_encoder(run, tmp_path / "encoder.safetensors", run.module.state_dict())
     written = json.loads((tmp_path / "encoder.json").read_text())
     assert (written["mask_patch_size"], written["mask_ratio"]) == (None, None)
 

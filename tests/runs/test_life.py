@@ -76,6 +76,17 @@ def test_a_run_is_trained_once(config, capsys):
     assert reasons(config) == [("finished", 0, 2)]
 
 
+def test_what_a_life_could_not_leave_after_its_last_checkpoint_the_next_one_leaves(config):
+    train(built(config))
+    folder = RunFolder(Path(config.run_dir))
+    before = folder.encoder.read_bytes()
+    folder.encoder.unlink()
+    folder.summary.unlink()
+    assert train(built(config)) == 0
+    assert folder.encoder.read_bytes() == before
+    assert read_summary(folder).step == 2
+
+
 def test_a_life_that_is_asked_to_stop_saves_and_wants_to_be_started_again(config, capsys):
     run = built(config)  # a signal while indexes are made ends a life before it
     signals.watch()
