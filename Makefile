@@ -15,9 +15,14 @@ LEANING := tests/data/pixels tests/data/remote/test_remote_shards.py tests/shard
 SLURM := slurmctld slurmd slurm-client munge iproute2
 # Tests on up to four processes; a file stays on one, for what its tests share.
 SHARED := -n auto --maxprocesses 4 --dist loadfile
-# A machine of a GPU without network has wheels and no environment: one is made over its own torch.
+# A machine with a GPU and no network has wheels and no environment: one is made over its own torch.
+# The tests of a GPU share it, but for those that fill its memory.
 OVER := $(if $(wildcard $(READY)),,$(wildcard .wheels/*.whl))
 GPU_VENV := $(if $(OVER),.venv-gpu,$(VENV))
+ON_GPU := $(GPU_VENV)/bin/python -m pytest -m gpu -rs
+FILLS_IT := $(wildcard tests/gpu/test_memory.py)
+GPU_TESTS = $(filter-out $(FILLS_IT),$(sort $(wildcard tests/gpu/test_*.py) \
+  $(shell grep -rl --include='test_*.py' 'mark\.gpu' tests)))
 
 setup: $(READY)
 
@@ -75,8 +80,10 @@ bench: setup
 
 # Both are for one GPU, nine minutes each at most; without one, all that the CPU can do, at tiny sizes.
 test-gpu: $(GPU_VENV)/.ready
-	timeout -k 10 530 $(GPU_VENV)/bin/python -m pytest $(SHARED) -m gpu -rs --durations=10 \
-	  $(sort tests/gpu $(shell grep -rl --include='test_*.py' 'mark\.gpu' tests | grep -v tests/gpu/))
+	status=0; \
+	timeout -k 10 400 $(ON_GPU) $(SHARED) --durations=10 $(GPU_TESTS) || status=$$?; \
+	$(if $(FILLS_IT),timeout -k 10 130 $(ON_GPU) $(FILLS_IT) || status=$$?;) \
+	exit $$status
 
 bench-gpu: $(GPU_VENV)/.ready
 	timeout -k 10 530 $(GPU_VENV)/bin/python benchmarks/gpu.py $(GPU_OPTIONS)

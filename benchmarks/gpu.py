@@ -27,7 +27,6 @@ from gpu_limits import (
     count_flops,
     matrix_peak,
     published_peak,
-    tf32,
     transfer_bandwidth,
 )
 from gpu_loader import time_loader
@@ -100,14 +99,13 @@ def at_most(seconds: float) -> Iterator[None]:
 def time_case(case: Case, device: torch.device, seconds: float) -> Timing:
     """Build a case and time it; fails as its library does."""
     watch = Stopwatch(device, seconds)
-    with tf32(case.precision == "tf32"):
-        if case.whose == "ours":
-            return time_in_trainer(*build(case, device), case, watch)
-        step = PEERS[case.whose](case, device)
-        while watch.timing is None:
-            step()
-            watch.tick()
-        return watch.timing
+    if case.whose == "ours":
+        return time_in_trainer(*build(case, device), case, watch)
+    step = PEERS[case.whose](case, device)
+    while watch.timing is None:
+        step()
+        watch.tick()
+    return watch.timing
 
 
 def attempt(case: Case, device: torch.device, seconds: float) -> Row:
@@ -136,8 +134,9 @@ def tidy() -> None:
 
 def count(case: Case, known: dict[Case, Counts], device: torch.device) -> Counts:
     """Return what our step asks for, uncompiled; `known` keeps what was counted before."""
-    half = "fp32" if case.precision == "tf32" else case.precision
-    key = replace(case, batch=1, whose="ours", precision=half, compiled="off", checkpointed=False)
+    key = replace(
+        case, batch=1, whose="ours", precision=case.stored, compiled="off", checkpointed=False
+    )
     if key not in known:
         few, more = (replace(key, batch=num) for num in COUNTED)
         unfused = (replace(one, fused=False) for one in (few, more))

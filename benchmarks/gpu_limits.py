@@ -1,8 +1,7 @@
 """What a device can do at most, measured, and what a step asks of it, counted, for `gpu.py`."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+from ssl_swin.training.trainer import allow_tf32
 
 # Dense bf16 products without sparsity, TFLOP/s, of NVIDIA's data sheets; a name as torch gives it.
 PUBLISHED = {
@@ -47,26 +48,14 @@ def seconds_of(act: Callable[[], Any], device: torch.device, times: int = 10) ->
     return (time.perf_counter() - began) / times
 
 
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Let products and convolutions of float32 round their inputs to TF32, or not."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        for backend, was in zip(backends, before, strict=True):
-            backend.allow_tf32 = was
-
-
 def matrix_peak(device: torch.device, dtype: torch.dtype, rounded: bool = False) -> float:
     """Return FLOP/s of a large square product of normal numbers."""
     side = 8192 if device.type == "cuda" else 256
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    with tf32(rounded):
-        return 2 * side**3 / seconds_of(lambda: a @ b, device)
+    allow_tf32(rounded)
+    took = seconds_of(lambda: a @ b, device)
+    allow_tf32(False)
+    return 2 * side**3 / took
 
 
 def copy_bandwidth(device: torch.device) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from gpu_limits import synchronize
-from stream import Cycle, ours, prepare
+from pipelines import Cycle, ours
+from shards import prepare
 
 from ssl_swin.data.batches.loader import loader
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from gpu_limits import synchronize
 from gpu_steps import Case, Step, build, compute
-from step import CLIP_GRAD, LR, WEIGHT_DECAY, Plain, build_plain
+from plain import CLIP_GRAD, LR, WEIGHT_DECAY, Plain
+from step import build_plain
 from torch import nn
 
 from ssl_swin.models.masking import to_pixels, to_tokens

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from gpu_limits import synchronize
+from plain import CLIP_GRAD, LR
 from pytorch_lightning import Callback, LightningDataModule
-from step import CLIP_GRAD, LR, build_ours
+from step import build_ours
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -60,6 +61,11 @@ class Case:
         said += [f"compiled ({self.compiled})"] if self.compiled != "off" else []
         said += ["checkpointed"] if self.checkpointed else []
         return ", ".join(said) or "eager"
+
+    @property
+    def stored(self) -> str:
+        """The precision without TF32, which changes products alone."""
+        return "fp32" if self.precision == "tf32" else self.precision
 
     @property
     def label(self) -> str:
@@ -201,8 +207,9 @@ def time_in_trainer(
 ) -> Timing:
     """Time our step as it is: with its masks, clipping, and what Lightning does around it."""
     accelerator = "gpu" if watch.device.type == "cuda" else "cpu"
-    precision = "fp32" if case.precision == "tf32" else case.precision
-    trainer = make_trainer(Hardware(accelerator, precision=precision), [Ticks(watch)], [])
+    rounded = case.precision == "tf32"
+    hardware = Hardware(accelerator, precision=case.stored, tf32=rounded)
+    trainer = make_trainer(hardware, [Ticks(watch)], [])
     trainer.fit(module, datamodule=Given(Again(batch, watch)))
     assert watch.timing is not None
     return watch.timing

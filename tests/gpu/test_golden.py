@@ -8,6 +8,7 @@ from ssl_swin.models.masking import to_tokens
 from ssl_swin.pretrained.open import load_into, read_weights
 from ssl_swin.training.curve import LearningRateCurve, set_lr
 from ssl_swin.training.optim import adamw, pretrain_groups
+from ssl_swin.training.trainer import allow_tf32
 from tests.gpu.device import DEVICE
 
 BF16 = 2.0**-8  # half the distance of neighbours next to 1
@@ -15,14 +16,8 @@ BF16 = 2.0**-8  # half the distance of neighbours next to 1
 
 @pytest.fixture(autouse=True)
 def whole_float32():
-    """Let nothing round its inputs to TF32; convolutions do by torch's default."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = False
-    yield
-    for backend, allowed in zip(backends, before, strict=True):
-        backend.allow_tf32 = allowed
+    """Let nothing round its inputs to TF32, as in a run; by torch's default, convolutions do."""
+    allow_tf32(False)
 
 
 @pytest.fixture
