@@ -15,7 +15,8 @@ from ssl_swin.models.masking import to_pixels, to_tokens
 def timm_step(case: Case, device: torch.device) -> Step:
     """Train timm's Swin in the most ordinary way; images are floats and masks drawn already."""
     module, batch = build(case, device)
-    training = build_plain(module, batch, bf16=case.precision == "bf16")
+    with device:  # as in `build`
+        training = build_plain(module, batch, bf16=case.precision == "bf16")
     compute(training.model, case)
     return training.step
 
@@ -35,7 +36,8 @@ def official_step(case: Case, device: torch.device) -> Step:
         to_pixels(mask, size).float(),
     )
     loaded = [one.cpu().pin_memory() if device.type == "cuda" else one for one in ready]
-    model = Plain(module.network).to(device)
+    with device:
+        model = Plain(module.network)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     scaler = torch.amp.GradScaler(device.type)

@@ -158,7 +158,9 @@ def _for_finetuning(module: PretrainModule) -> FinetuneModule:
 def compute(encoder: Encoder, case: Case) -> None:
     """Have the encoder's blocks computed as the case says."""
     stages = encoder.backbone.layers  # type: ignore[attr-defined]
-    for block in (block for stage in stages for block in stage.blocks):
+    blocks = [block for stage in stages for block in stage.blocks]
+    torch._dynamo.config.recompile_limit = 8 * len(blocks)  # they share their code
+    for block in blocks:
         block.attn.fused_attn = case.fused
         if case.compiled != "off":
             options = {"mode": case.compiled} if case.compiled != TRACED else {"backend": TRACED}

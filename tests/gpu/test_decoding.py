@@ -17,12 +17,9 @@ NUM, TRUNCATED, CMYK, GREY = 96, {5, 50, 51}, {7, 8, 60}, {20, 70}
 
 def jpeg(seed):
     mode = "CMYK" if seed in CMYK else "L" if seed in GREY else "RGB"
-    draw = np.random.default_rng(seed)
-    small = draw.integers(0, 256, (5, 6, 1 if mode == "L" else len(mode)), dtype=np.uint8)
-    image = Image.fromarray(small.squeeze(), mode=None) if mode != "CMYK" else None
-    image = Image.frombytes("CMYK", (6, 5), small.tobytes()) if image is None else image
+    pixels = np.random.default_rng(seed).bytes(6 * 5 * len(Image.new(mode, (1, 1)).getbands()))
     buffer = io.BytesIO()
-    image.resize((60 + seed, 50)).save(buffer, "JPEG")
+    Image.frombytes(mode, (6, 5), pixels).resize((60 + seed, 50)).save(buffer, "JPEG")
     data = buffer.getvalue()
     return data[: len(data) // 3] if seed in TRUNCATED else data
 
