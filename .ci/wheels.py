@@ -80,7 +80,8 @@ def install() -> None:
         pip = [str(python), "-m", "pip"]
     else:
         pip = [sys.executable, "-m", "pip", "--python", str(python)]
-    where = ["-q", "--disable-pip-version-check", "--no-index", f"--find-links={WHEELS}"]
+    where = ["-q", "--no-compile", "--disable-pip-version-check"]
+    where += ["--no-index", f"--find-links={WHEELS}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     subprocess.run([*pip, "install", *where, "-e", f"{ROOT}[{EXTRA}]"], check=True, env=environment)
 
