@@ -67,7 +67,7 @@ def plan(on_gpu: bool) -> Iterator[Case | str]:
     yield from small
     tiny = replace(compiled, size="Swin-T", batch=64)
     yield from (tiny, replace(tiny, compiled="reduce-overhead"))
-    yield from (replace(fused, precision=one, batch=64) for one in ("tf32", "fp32"))
+    yield from (replace(fused, precision=one, batch=64) for one in ("fp16", "tf32", "fp32"))
     for size in ("Swin-T", "Swin-L"):
         yield from (replace(fused, size=size, batch=batch) for batch in (64, 256))
         yield replace(b192, size=size)

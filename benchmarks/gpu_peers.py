@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import torch
 from gpu_limits import synchronize
-from gpu_steps import Case, Step, build, compute
+from gpu_steps import Case, Step, build
 from plain import CLIP_GRAD, LR, WEIGHT_DECAY, Plain
 from step import build_plain
 from torch import nn
 
+from ssl_swin.models.blocks import fuse_attention
 from ssl_swin.models.masking import to_pixels, to_tokens
 
 
@@ -17,7 +18,7 @@ def timm_step(case: Case, device: torch.device) -> Step:
     module, batch = build(case, device)
     with device:  # as in `build`
         training = build_plain(module, batch, bf16=case.precision == "bf16")
-    compute(training.model, case)
+    fuse_attention(training.model, case.fused)
     return training.step
 
 

@@ -12,9 +12,17 @@ from plain import CLIP_GRAD, LR
 from pytorch_lightning import Callback, LightningDataModule
 from step import build_ours
 from torch import Tensor, nn
+from torch._dynamo.backends.debugging import aot_eager
 from torch.utils.data import DataLoader, IterableDataset
 
 from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
+from ssl_swin.models.blocks import (
+    Checkpointable,
+    InBlocks,
+    compile_blocks,
+    compiled_folder,
+    fuse_attention,
+)
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder
 from ssl_swin.models.normalise import Normalisation
@@ -130,6 +138,7 @@ def build(case: Case, device: torch.device) -> tuple[Learner, dict[str, Tensor]]
         if case.finetune:
             module = _for_finetuning(module)
     compute(module.network.encoder, case)
+    module.cuda_graphs = case.compiled == "reduce-overhead"
     generator = torch.Generator().manual_seed(0)
     chans, (rows, cols) = 3, module.network.encoder.img_size
     shape = (case.batch, chans, rows, cols)
@@ -156,17 +165,14 @@ def _for_finetuning(module: PretrainModule) -> FinetuneModule:
 
 
 def compute(encoder: Encoder, case: Case) -> None:
-    """Have the encoder's blocks computed as the case says."""
-    stages = encoder.backbone.layers  # type: ignore[attr-defined]
-    blocks = [block for stage in stages for block in stage.blocks]
-    torch._dynamo.config.recompile_limit = 8 * len(blocks)  # they share their code
-    for block in blocks:
-        block.attn.fused_attn = case.fused
-        if case.compiled != "off":
-            options = {"mode": case.compiled} if case.compiled != TRACED else {"backend": TRACED}
-            block.compile(dynamic=False, **options)
-    if case.checkpointed:
-        encoder.backbone.set_grad_checkpointing(True)  # type: ignore[attr-defined]
+    """Have the encoder's blocks computed as the case says, as `runs/computing.py` does."""
+    fuse_attention(encoder, case.fused)
+    if case.checkpointed and isinstance(encoder, Checkpointable):
+        encoder.set_grad_checkpointing()
+    if case.compiled != "off" and isinstance(encoder, InBlocks):
+        compiled_folder()
+        traced = {"backend": aot_eager} if case.compiled == TRACED else {}
+        compile_blocks(encoder.blocks(), "default" if traced else case.compiled, **traced)
 
 
 class Again(IterableDataset):

@@ -5,7 +5,7 @@ import torch
 
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.masking import to_tokens
-from ssl_swin.pretrained.open import load_into, read_weights
+from ssl_swin.pretrained.open import find_weights, load_into
 from ssl_swin.training.curve import LearningRateCurve, set_lr
 from ssl_swin.training.optim import adamw, pretrain_groups
 from ssl_swin.training.trainer import allow_tf32
@@ -73,7 +73,7 @@ def test_logits_of_fine_tuning_at_another_size_and_window(
     golden_encoder, official_path, inputs, expected
 ):
     encoder = golden_encoder(224, 7)
-    load_into(encoder, read_weights(official_path)[0])
+    load_into(encoder, find_weights(official_path).state)
     classifier = Classifier(encoder, num_classes=10)
     head = {key: inputs[f"finetune_head_{key}"] for key in ("weight", "bias")}
     classifier.head.load_state_dict(head)
