@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-oldest test-slow test-commands test-slurm test-slurm-quick slurm check bench tensorboard
+.PHONY: setup demo test test-oldest test-slow test-commands test-slurm test-slurm-quick slurm check bench \
+  test-gpu bench-gpu wheels tensorboard
 OLDEST := .venv-oldest
 # What leans most on other people's code; with these, every test file is imported.
 LEANING := tests/data/pixels tests/data/remote/test_remote_shards.py tests/shard_tools/test_create*.py \
@@ -14,6 +15,14 @@ LEANING := tests/data/pixels tests/data/remote/test_remote_shards.py tests/shard
 SLURM := slurmctld slurmd slurm-client munge iproute2
 # Tests on up to four processes; a file stays on one, for what its tests share.
 SHARED := -n auto --maxprocesses 4 --dist loadfile
+# A machine with a GPU and no network has wheels and no environment: one is made over its own torch.
+# The tests of a GPU share it, but for those that fill its memory.
+OVER := $(if $(wildcard $(READY)),,$(wildcard .wheels/*.whl))
+GPU_VENV := $(if $(OVER),.venv-gpu,$(VENV))
+ON_GPU := $(GPU_VENV)/bin/python -m pytest -m gpu -rs
+FILLS_IT := $(wildcard tests/gpu/test_memory.py)
+GPU_TESTS = $(filter-out $(FILLS_IT),$(sort $(wildcard tests/gpu/test_*.py) \
+  $(shell grep -rl --include='test_*.py' 'mark\.gpu' tests)))
 
 setup: $(READY)
 
@@ -68,6 +77,24 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py
+
+# Both are for one GPU, nine minutes each at most; without one, all that the CPU can do, at tiny sizes.
+test-gpu: $(GPU_VENV)/.ready
+	status=0; \
+	timeout -k 10 400 $(ON_GPU) $(SHARED) --durations=10 $(GPU_TESTS) || status=$$?; \
+	$(if $(FILLS_IT),timeout -k 10 130 $(ON_GPU) $(FILLS_IT) || status=$$?;) \
+	exit $$status
+
+bench-gpu: $(GPU_VENV)/.ready
+	timeout -k 10 530 $(GPU_VENV)/bin/python benchmarks/gpu.py $(GPU_OPTIONS)
+
+# What such a machine lacks, at most 60 MB; .wheels goes there with the checkout.
+wheels:
+	$(PYTHON) .ci/wheels.py collect $(if $(WITHOUT),--without $(WITHOUT))
+
+.venv-gpu/.ready: pyproject.toml $(OVER)
+	$(PYTHON) .ci/wheels.py install
+	touch $@
 
 tensorboard: setup
 	$(BIN)/tensorboard --logdir runs

@@ -23,6 +23,10 @@ SMALLEST = {
         " --data.shards data/fashion-mnist-sample/train-000000.tar --training.num_threads 1",
         "| scratch | 0.1 | 1 |",
     ),
+    "gpu.py": (
+        "--out OUT --seconds 0.05 --images 8 --workers 1",
+        "\nsaved: OUT/gpu_",
+    ),
     "memory.py": ("--minutes 0.02 --every 0.3 --workers 1", "in the first quarter"),
     "order.py": ("--on-disk 20 --shards 10 --batch 256 --small 20", "| 8 | 256 |"),
     "overhead.py": ("--processes 1 --rounds 1 --steps 100", "| 1 | ours |"),
@@ -55,7 +59,7 @@ def small(script, tmp_path):
 def test_every_benchmark_runs_to_its_end(script, tmp_path):
     done = run(f"benchmarks/{script}", *small(script, tmp_path))
     assert done.returncode == 0, done.stderr
-    assert SMALLEST[script][1] in done.stdout
+    assert SMALLEST[script][1].replace("OUT", str(tmp_path / "out")) in done.stdout
 
 
 def test_every_benchmark_has_its_smallest_setting_in_the_table():
@@ -86,10 +90,18 @@ def test_peers_that_are_not_installed_are_named_and_left_out(tmp_path):
 
 
 @commands
+def test_what_the_budget_of_a_gpu_does_not_reach_is_named():
+    done = run("benchmarks/gpu.py", "--budget-s", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert "- profile: no time was left" in done.stdout
+
+
+@commands
 @pytest.mark.parametrize(
     ("script", "arguments", "told"),
     [
         ("against.py", "--out OUT --images 8 --batch 9", "--batch must be 1 to --images"),
+        ("gpu.py", "--seconds 0", "--budget-s and --seconds must be greater than 0"),
         ("memory.py", "--minutes 0.01", "--minutes must hold four looks"),
         ("order.py", "--on-disk 5", "--on-disk must be 20 or more"),
         ("overhead.py", "--steps 20", "--steps must be 100 or more"),

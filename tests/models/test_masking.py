@@ -83,14 +83,6 @@ def test_an_empty_batch_has_no_masks():
     assert random_mask(INDEX[:0], 0, 0, (6, 6), 22).shape == (0, 6, 6)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_hides_the_same_patches():
-    index = torch.arange(10_000)
-    here = random_mask(index, 5, 6, (6, 6), 22)
-    assert torch.equal(random_mask(index.cuda(), 5, 6, (6, 6), 22).cpu(), here)
-
-
 def test_the_official_settings_hide_22_of_36():
     assert count_hidden(grid(192, 32), 0.6) == 22
     assert count_hidden(grid(224, 32), 0.6) == 30

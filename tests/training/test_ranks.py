@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from ssl_swin.config.run import RunConfig
 from tests.training.launch import finetune_config, finish, pretrain_config, start, train
@@ -60,19 +59,3 @@ def test_stopped_at_five_drawn_steps_it_ends_with_bit_equal_weights(
     steps = [6 * life + draw.randrange(2) for life in range(5)]
     stopped = build(kind, tmp_path / "stopped", shards, devices)
     assert_same_end(train(straight), stopped_at(replace(stopped, data=data), steps))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize(
-    "devices",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(torch.cuda.device_count() < n, reason="few GPUs"))
-        for n in (1, 3)
-    ],
-)
-@pytest.mark.parametrize("kind", CONFIGS)
-def test_on_gpus_it_does_so_if_deterministic(tmp_path, shards, kind, devices):
-    on_gpus = {"accelerator": "gpu", "deterministic": True}
-    straight = build(kind, tmp_path / "straight", shards, devices, **on_gpus)
-    stopped = build(kind, tmp_path / "stopped", shards, devices, **on_gpus)
-    assert_same_end(train(straight), stopped_at(stopped, [5, 14]))

@@ -1,0 +1,121 @@
+"""What `benchmarks/gpu.py` does on a GPU, as far as it can be tried without one."""
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield importlib.import_module("gpu")
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def cases(gpu):
+    return [one for one in gpu.plan(on_gpu=True) if isinstance(one, gpu.Case)]
+
+
+def test_the_plan_holds_what_was_asked_for_and_nothing_twice(gpu):
+    found = cases(gpu)
+    assert len({one.label for one in found}) == len(found)
+    sizes = {(one.size, one.img_size, one.window_size) for one in found}
+    names, views = ("Swin-T", "Swin-B", "Swin-L"), ((192, 6), (128, 4))
+    assert sizes == {(name, *view) for name in names for view in views}
+    for name in names:
+        of = [one for one in found if one.size == name]
+        assert {one.batch for one in of} == {64, 128, 256}
+        assert {"eager", "fused attention", "fused attention, checkpointed"} <= {o.how for o in of}
+        assert any(one.compiled == "default" for one in of)
+        assert any(one.finetune for one in of)
+        assert {one.whose for one in of} == {"ours", *gpu.PEERS}
+
+
+def test_every_network_of_the_plan_can_be_built_and_takes_its_batch(gpu):
+    """Without memory and without numbers: on the device "meta"."""
+    seen = {}
+    for one in cases(gpu):
+        seen[one.size, one.img_size, one.finetune] = one
+    for case in seen.values():
+        eager = replace(case, batch=2, whose="ours", compiled="off")
+        module, batch = gpu.build(eager, torch.device("meta"))
+        assert module.loss(module.micro_batch(batch, 0, 2)).shape == ()
+
+
+def test_nothing_but_the_budget_ends_the_day(gpu, monkeypatch, capsys):
+    def fail(error):
+        def timed(*_):
+            raise error
+
+        monkeypatch.setattr(gpu, "time_case", timed)
+        return gpu.attempt(cases(gpu)[0], torch.device("cpu"), 1.0).told
+
+    assert fail(torch.OutOfMemoryError("CUDA out of memory")) == "out of memory"
+    missing = ModuleNotFoundError("No module named 'transformers'", name="transformers")
+    assert fail(missing) == "not measured: transformers is not installed"
+    assert fail(RuntimeError("CUDA error:\nmore")) == "failed: RuntimeError: CUDA error:"
+    assert "CUDA error" in capsys.readouterr().err
+    with pytest.raises(gpu.OutOfTime):
+        fail(gpu.OutOfTime())
+
+
+KERNELS = {  # names as a profiler gives them on a GPU
+    "nvjet_tst_128x256_64x4_1x2_h_bz_coopA_NNT": "matrix products",
+    "void cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm_bf16>": "matrix products",
+    "fmha_cutlassF_bf16_aligned_64x64_rf_sm80(PyTorchMemEffAttention)": "attention, fused",
+    "void pytorch_flash::flash_bwd_dq_dk_dv_loop_seqk_parallel_kernel": "attention, fused",
+    "void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<c10::BFloat16>": "norm",
+    "void at::native::(anonymous namespace)::GammaBetaBackwardCUDAKernelTemplate<float>": "norm",
+    "void at::native::vectorized_elementwise_kernel<4, GeluBackwardCUDAKernelImpl>": "GELU",
+    "void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor<float>>": (
+        "optimiser and clipping"
+    ),
+    "void cunn_SoftMaxForward<4, c10::BFloat16>": "softmax",
+    "Memcpy DtoD (Device -> Device)": "windows: rolls, copies, changes of type",
+    "void at::native::roll_cuda_kernel<c10::BFloat16>": "windows: rolls, copies, changes of type",
+    "void at::native::reduce_kernel<512, 1, ReduceOp<float>>": "sums",
+    "triton_per_fused_native_layer_norm_0": "compiled by Triton",
+    "void at::native::vectorized_elementwise_kernel<4, CUDAFunctor_add<c10::BFloat16>>": (
+        "elementwise"
+    ),
+}
+
+
+def test_kernels_are_of_the_part_that_they_compute(gpu):  # noqa: ARG001
+    part_of = sys.modules["gpu_profile"].part_of
+    assert {name: part_of(name) for name in KERNELS} == KERNELS
+
+
+def test_page_and_plot_of_a_day(gpu, tmp_path):
+    one, other, *_ = cases(gpu)
+    limits = dict.fromkeys(("bf16", "fp32", "tf32", "published"), 1e14) | {
+        "memory": 4e12,
+        "transfer": 5e10,
+    }
+    rows = [
+        gpu.Row(one, gpu.Timing(0.1, 0.5, 20, 2**35), counts=(68.3e9, 1e9, 1e10)),
+        gpu.Row(other, told="out of memory"),
+    ]
+    day = gpu.Day(torch.device("cpu"), limits, rows, left_out=["a case: no time was left"])
+    page, plot = gpu.write(day, tmp_path)
+    text = page.read_text("utf-8")
+    assert f"| {one.label} | 1280.0 | 100.0 | 0.5 | 32.0 | 87 % | 87 % | 34 % |" in text
+    assert f"| {other.label} | out of memory |" in text
+    assert "- a case: no time was left" in text
+    drawn = ElementTree.parse(plot).getroot().iter("{http://www.w3.org/2000/svg}text")
+    assert "1280, 87 %" in [one.text for one in drawn]
+
+
+def test_counts_are_those_of_the_products_and_of_their_operands(gpu):  # noqa: ARG001
+    limits = sys.modules["gpu_limits"]
+    a, b = torch.zeros(8, 16), torch.zeros(16, 32)
+    assert limits.count_flops(lambda: a @ b) == 2 * 8 * 16 * 32
+    moved = 4 * (8 * 16 + 16 * 32 + 8 * 32)
+    assert limits.count_bytes(lambda: a.view(8, 16).T.T @ b) == moved
