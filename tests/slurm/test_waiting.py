@@ -112,7 +112,7 @@ def test_a_clock_that_is_ahead_in_one_life_hides_nothing(user, straight):
 
 @pytest.mark.slow
 def test_of_two_starts_at_once_each_has_its_own_number_and_end(user, straight):
-    run = user.submit(SLOW_S=0.3)
+    run = user.submit(SLOW_S=2)
     run.reach(3)
     (script,) = run.folder.glob("*.sbatch")
     other = user.cluster.sbatch(script.read_text(), environment=user.environment())
