@@ -88,7 +88,7 @@ def test_several_processes_take_the_same_steps_and_add_up_their_loaders(tmp_path
     told = Path(f"{output}-0").read_text()
     assert re.search(r"the 2 devices take \d+ images/s, their loaders give \d+ with 0", told)
     assert "2 processes x up to 12 images" in told
-    assert Path(f"{output}-1").read_text() == ""
+    assert "images/s" not in Path(f"{output}-1").read_text()
     assert not Path(config.run_dir).exists()
     # one of them has too little memory
     assert 0 not in finish(start(config, prepare=partial(dry_and_too_small, output)))
