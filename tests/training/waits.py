@@ -164,7 +164,7 @@ def live(config: RunConfig, watched: Watched, monkeypatch: pytest.MonkeyPatch) -
     def with_it(hardware: Any, callbacks: list[Callback], *others: Any) -> Trainer:
         return make_trainer(hardware, [*callbacks, watched], *others)
 
-    monkeypatch.setattr(life, "make_trainer", with_it)
+    monkeypatch.setattr("ssl_swin.runs.build.make_trainer", with_it)
     threads = torch.get_num_threads()
     try:
         assert life.run(config) == 0
