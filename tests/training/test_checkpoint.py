@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import re
 import shutil
 import threading
 import weakref
@@ -198,13 +199,9 @@ def test_a_run_passes_over_a_damaged_checkpoint_and_logs_no_point_twice(longer, 
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"),
-    [
-        (OSError(116, "Stale file handle"), OSError),
-        (RuntimeError("can't allocate memory"), MemoryError),
-    ],
+    "error", [OSError(116, "Stale file handle"), RuntimeError("can't allocate memory")]
 )
-def test_a_checkpoint_that_does_not_come_is_not_damaged(longer, error, raised, monkeypatch):
+def test_a_checkpoint_that_does_not_come_is_not_damaged(longer, error, monkeypatch, capsys):
     arguments, folder = longer
     assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
     (folder / "summary.json").unlink()
@@ -214,8 +211,12 @@ def test_a_checkpoint_that_does_not_come_is_not_damaged(longer, error, raised, m
         raise error
 
     monkeypatch.setattr(checkpoint_file.torch, "load", fail)
-    with pytest.raises(raised, match=r"Stale file handle|no memory to read .*last\.ckpt"):
-        run(arguments)
+    if isinstance(error, OSError):  # of an unknown cause
+        with pytest.raises(OSError, match="Stale file handle"):
+            run(arguments)
+    else:
+        assert run(arguments) == 1
+        assert re.search(r"error: no memory to read .*last\.ckpt", capsys.readouterr().err)
     assert {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == before
 
 
