@@ -50,6 +50,16 @@ def is_a_target(line):
     return line.replace("make ", "make -n ", 1)
 
 
+def is_shell(line):
+    """Read it as the shell does, and run nothing: it needs a cluster, or GPUs."""
+    return f"bash -n -c {shlex.quote(line)}"
+
+
+def in_two_processes(line):
+    """Run it with two processes on few images."""
+    return f"{line.replace('8', '2', 1)} {FEW}"
+
+
 def has_its_options(line):
     """Look for the line's options in its command's help: it needs a URL, or would not end."""
     words = shlex.split(line)
@@ -77,6 +87,11 @@ RULES = {  # how a line begins -> how it runs; the first that fits counts
     f"{LARGE} --run_dir runs/mine": partial(as_written, more=NARROW),
     f"{LARGE} --run_dir runs/far": has_its_options,  # s3://bucket
     "ssl-swin finetune": partial(as_written, more=SHORT),
+    "torchrun --nproc-per-node 8": in_two_processes,
+    "until torchrun": is_shell,
+    "first=$(scontrol": is_shell,
+    "srun --kill-on-bad-exit=0 --wait=60 torchrun": is_shell,
+    "ssl-swin verdict": is_shell,
     "ssl-swin report runs": as_written,
     "ssl-swin shards ": as_written,
     "ssl-swin doctor": partial(as_written, more="--seconds 1"),

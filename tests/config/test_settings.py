@@ -28,7 +28,7 @@ MAY_DIFFER = {
     *(f"training.{name}" for name in ("async_checkpoint", "keep_every_epochs", "ledger")),
     *(f"training.{name}" for name in ("validate_every_epochs", "log_every_steps")),
     *("training.panel_every_epochs", "training.max_bad_steps", "training.compile"),
-    *("training.fused_attention", "training.activation_checkpointing"),
+    *("training.fused_attention", "training.activation_checkpointing", "training.strategy"),
 }
 
 

@@ -14,6 +14,7 @@ from ssl_swin.config.run import RunConfig
 from ssl_swin.pretrained.open import find_weights
 from ssl_swin.record.lines import read_lines
 from ssl_swin.training.checkpoint_file import read_checkpoint
+from ssl_swin.training.trainer import Hardware, make_trainer
 from tests.training.conftest import SAMPLE, write_shards
 from tests.training.launch import finetune_config, finish, interrupt, pretrain_config, start, train
 from tests.training.stops import not_finite_in
@@ -156,8 +157,9 @@ def test_nobody_waits_in_vain_with_2001_held_out_images_panels_and_exports(
     assert largest_difference(first, second) < (1e-3 if kind == "pretrain" else 1.0)
 
 
-def test_one_process_trains_as_ddp_and_says_so(tmp_path, shards, few, capfd):
+def test_one_process_trains_as_ddp_and_says_so(tmp_path, shards, few, capsys):
+    make_trainer(Hardware("cpu", strategy="fsdp"), [], [])
+    assert "nobody to share with; it trains as ddp" in capsys.readouterr().out
     config = build(tmp_path / "run", shards, few, ("fsdp", 1))
     train(replace(config, optim=replace(config.optim, epochs=1, warmup_epochs=0)))
-    assert "nobody to share with; it trains as ddp" in capfd.readouterr().out
     assert len(read_lines(tmp_path / "run" / "lives.jsonl")) == 1
