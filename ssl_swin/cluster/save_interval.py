@@ -13,7 +13,7 @@ from ssl_swin.record.curves import last_point
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 
-# Assumed where nothing was measured or stated; see benchmarks/results/scaling_*.md.
+# Assumed where nothing was measured or stated; about as in benchmarks/results/stop_*.md.
 DISK_BYTES_PER_S, COPY_BYTES_PER_S = 250e6, 1e9
 _NUM_LOOKED_AT = 20  # last saves of a run
 _ENOUGH = 0.005  # of the time; less is not worth another setting
