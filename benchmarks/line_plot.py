@@ -8,11 +8,11 @@ COLOURS = ("#1f6fb2", "#e08a1e", "#6aa84f", "#9a4f96", "#7a7a7a", "#c0392b")
 LEFT, TOP, WIDTH, HEIGHT, LEGEND = 60, 48, 560, 300, 20  # pixels
 
 
-def curves(
-    title: str, x_label: str, series: Mapping[str, Sequence[tuple[float, float]]], low: float = 0.0
-) -> str:
-    """Draw shares, `low` to 1, over numbers that double from tick to tick."""
+def curves(title: str, x_label: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Draw shares, up to 1, over numbers that double from tick to tick; every second is dashed."""
     xs = sorted({x for points in series.values() for x, _ in points})
+    tenths = math.floor(10 * min(y for points in series.values() for _, y in points))
+    low = min(max(tenths, 0), 9) / 10
     first, span = math.log2(xs[0]), math.log2(xs[-1] / xs[0]) or 1.0
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -27,8 +27,7 @@ def curves(
         f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="12" y="24" font-size="15">{escape(title)}</text>',
     ]
-    for tick in range(6):
-        share = low + (1 - low) * tick / 5
+    for share in (tenth / 10 for tenth in range(round(10 * low), 11)):
         _, y = place(xs[0], share)
         drawn += [
             f'<path d="M{LEFT} {y}H{LEFT + WIDTH}" stroke="#ddd"/>',
@@ -43,10 +42,11 @@ def curves(
     )
     for number, (name, points) in enumerate(series.items()):
         colour, y = COLOURS[number % len(COLOURS)], bottom + 62 + LEGEND * number
-        line = "L".join("{} {}".format(*place(x, max(y, low))) for x, y in points)
+        stroke = f'stroke="{colour}" stroke-width="2"' + ' stroke-dasharray="6 4"' * (number % 2)
+        line = "L".join("{} {}".format(*place(*point)) for point in points)
         drawn += [
-            f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"/>',
-            f'<path d="M{LEFT} {y - 4}h24" stroke="{colour}" stroke-width="2"/>',
+            f'<path d="M{line}" fill="none" {stroke}/>',
+            f'<path d="M{LEFT} {y - 4}h24" {stroke}/>',
             f'<text x="{LEFT + 32}" y="{y}">{escape(name)}</text>',
         ]
     return "\n".join([*drawn, "</svg>", ""])

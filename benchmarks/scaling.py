@@ -144,7 +144,9 @@ def plot(a: SimpleNamespace) -> str:
         "the same, if ranks agreed along a tree": lambda n: efficiency(tree, n),
         f"goodput with a failure every {a.mtbf_h:g} h, saved by Young's rule": goodput,
         "goodput, saved by the settings' defaults": lambda n: goodput(n, default[n]),
-        "efficiency with a tree, times goodput": lambda n: efficiency(tree, n) * goodput(n),
+        "throughput efficiency times goodput by Young's rule": lambda n: (
+            efficiency(a, n) * goodput(n)
+        ),
     }
     series = {name: [(n, share(n)) for n in sizes] for name, share in lines.items()}
     return curves("Modelled, not measured: Swin-B, weak scaling", "GPUs", series)
@@ -212,12 +214,12 @@ def main() -> None:
     a = changed(options, {name.replace("-", "_"): value for name, value in values.items()})
     size = checkpoint_bytes(a)
     parts = {
-        "Assumptions": assumptions(a, set(values)),
         "Throughput, as many images on each GPU": throughput(a),
         "What changes it": what_ifs(a),
         "Goodput": goodput(a),
         "A restart": restarts(a),
         "How often to save": intervals(a),
+        "Assumptions": assumptions(a, set(values)),
     }
     lines = []
     for title, part in parts.items():
