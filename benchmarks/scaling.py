@@ -37,7 +37,7 @@ from ssl_swin.config.training import TrainingConfig
 RESULTS = Path(__file__).parent / "results"
 WHAT_IFS: tuple[tuple[str, dict[str, float]], ...] = (
     ("as assumed", {}),
-    ("ranks agree with 38 us a hop, the least seen", {"hop_us": 38}),
+    ("ranks agree with 39 us a hop, the least seen", {"hop_us": 39}),
     ("ranks agree along a tree", {"tree": 1}),
     ("the same, gradients in bf16", {"tree": 1, "gradient_bytes": 2}),
     ("the same, nothing hides the exchange", {"tree": 1, "overlap": 0}),
@@ -118,7 +118,7 @@ def what_ifs(a: SimpleNamespace) -> list[str]:
     for name, changes in WHAT_IFS:
         found = [f"{efficiency(changed(a, changes), n):.1%}" for n in a.gpus]
         rows.append(f"| {name} | {' | '.join(found)} |")
-    return table(f"efficiency | {' | '.join(f'{n:,d} GPUs' for n in a.gpus)}", rows)
+    return table(f"efficiency on GPUs | {' | '.join(f'{n:,d}' for n in a.gpus)}", rows)
 
 
 def restarts(a: SimpleNamespace) -> list[str]:
@@ -127,7 +127,7 @@ def restarts(a: SimpleNamespace) -> list[str]:
         f"| {name} | {' | '.join(f'{parts[n][name]:.1f}' for n in a.gpus)} |"
         for name in parts[a.gpus[0]]
     ]
-    return table(f"restart, s | {' | '.join(f'{n:,d} GPUs' for n in a.gpus)}", rows)
+    return table(f"restart, s, on GPUs | {' | '.join(f'{n:,d}' for n in a.gpus)}", rows)
 
 
 def plot(a: SimpleNamespace) -> str:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from ssl_swin.cluster.save_interval import Kept, best_interval_s, kept
 
 GUESS = "estimate"
-STOP, OVERHEAD, STREAM = "results/stop_2cpu", "results/overhead_2cpu", "results/stream_xeon"
+STOP, OVERHEAD = "measured: results/stop_2cpu", "measured: results/overhead_2cpu"
+STREAM, HERE = "measured: results/stream_xeon", "measured: results/scaling_2cpu"
 # name, which is the flag; value; what it is, with its unit; where it is from
 ASSUMPTIONS: tuple[tuple[str, float, str, str], ...] = (
     (
@@ -38,9 +39,9 @@ ASSUMPTIONS: tuple[tuple[str, float, str, str], ...] = (
         "hop-us",
         91,
         "us from rank to rank when ranks agree, on the CPU",
-        f"{OVERHEAD}: 2 to 8 ranks",
+        f"{OVERHEAD}, 2 to 8 ranks",
     ),
-    ("agree-us", 40, "us of an agreement beside its hops", f"{OVERHEAD}: 2 to 8 ranks"),
+    ("agree-us", 40, "us of an agreement beside its hops", f"{OVERHEAD}, 2 to 8 ranks"),
     (
         "tree",
         0,
@@ -49,18 +50,18 @@ ASSUMPTIONS: tuple[tuple[str, float, str, str], ...] = (
     ),
     ("core-images-per-s", 503, "images/s that a core decodes: 500 x 334 JPEGs", STREAM),
     ("cores-per-gpu", 12, "cores for each GPU", "given"),
-    ("disk-gb-s", 0.27, "GB/s to write and sync a checkpoint", f"{STOP}: 340 MB in 1.25 s"),
-    ("copy-gb-s", 1.1, "GB/s to copy one, with async_checkpoint", f"{STOP}: 340 MB in 0.3 s"),
-    ("read-gb-s", 0.77, "GB/s to read one with its check sums", f"{STOP}: 340 MB in 0.44 s"),
+    ("disk-gb-s", 0.27, "GB/s to write and sync a checkpoint", f"{STOP}, 340 MB in 1.25 s"),
+    ("copy-gb-s", 1.1, "GB/s to copy one, with async_checkpoint", f"{STOP}, 340 MB in 0.3 s"),
+    ("read-gb-s", 0.77, "GB/s to read one with its check sums", f"{STOP}, 340 MB in 0.44 s"),
     ("storage-gb-s", 10, "GB/s of the storage when all nodes read at once", GUESS),
     ("background", 0, "1 for training.async_checkpoint", "the default"),
     ("mtbf-h", 3, "hours between two failures of the job, at any size", "given"),
     ("leave-s", 30, "s until all processes of a failed life are gone", "slurm/README.md: at most"),
     ("requeue-s", 60, "s until the job is queued, started and its nodes prepared", GUESS),
-    ("imports-s", 8, "s for Python and its imports", "results/scaling"),
+    ("imports-s", 6.5, "s for Python and its imports", f"{HERE}, processor's time"),
     ("meet-s", 5, "s until ranks have met: NCCL and gloo", GUESS),
     ("meet-ms-per-rank", 20, "ms more for each rank", GUESS),
-    ("order-s", 0.03, "s to open the order and find the first share", "results/order_xeon"),
+    ("order-s", 0.025, "s to open the order and find the first share", HERE),
     ("first-step-s", 10, "s that the first step takes longer than others", GUESS),
 )
 MAY_BE_0 = {"backward", "overlap", "straggle", "nvlink-us", "network-us", "hop-us", "agree-us"}
