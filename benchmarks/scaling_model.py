@@ -23,8 +23,8 @@ ASSUMPTIONS: tuple[tuple[str, float, str, str], ...] = (
     (
         "gradient-bytes",
         4,
-        "bytes of a number that is exchanged: 4 float32, 2 bf16",
-        "DDP's default",
+        "bytes of a gradient: 2 with training.reduce_precision=bf16",
+        "the default",
     ),
     ("bucket-mb", 25, "MB exchanged in one go", "DDP's default"),
     ("backward", 0.67, "part of a step that is the backward", f"{GUESS}: twice the forward"),
