@@ -14,6 +14,7 @@ from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
 from ssl_swin.machine import LoaderNeeds, as_text, shortages
+from ssl_swin.record.curves import last_point
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place, require_writable
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
@@ -92,7 +93,7 @@ def estimate_hours(sizes: Sizes, folder: RunFolder, images_per_s: float | None, 
     steps = f"{sizes.stop_step:,d} steps, {left:,d} of them to do"
     source = "stated"
     if images_per_s is None:
-        images_per_s, source = _last_point(folder, "speed/images_per_s"), "of the run so far"
+        images_per_s, source = last_point(folder, "speed/images_per_s"), "of the run so far"
     if images_per_s is None:
         return f"{steps}; give --images-per-s to have its hours estimated"
     left_s = left * sizes.global_batch_size / images_per_s
@@ -112,7 +113,7 @@ def describe_feeding(
     states for the whole run.
     """
     (nodes, processes), workers = layout, config.data.num_workers
-    waited = _last_point(folder, "speed/data_wait_share")
+    waited = last_point(folder, "speed/data_wait_share")
     if images_per_s is None and waited is not None and waited > _WAITS:
         return [
             f"the run so far waited for data {waited:.0%} of its time: give more data.num_workers "
@@ -126,12 +127,6 @@ def describe_feeding(
         f"{workers} loader processes {node / processes / workers:,.0f}; ssl-swin doctor --data ... "
         f"--processes {processes} --images_per_s {node:.0f} says there whether they do"
     ]
-
-
-def _last_point(folder: RunFolder, name: str) -> float | None:
-    """Return the last point of a run's curve, None if it has none."""
-    values = [line.get(name) for line in read_lines(folder.metrics)]
-    return next((value for value in reversed(values) if value is not None), None)
 
 
 def check_disk(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> str:

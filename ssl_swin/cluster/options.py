@@ -45,6 +45,10 @@ class Options:
     """Seconds before the next life after one that came to nothing; nodes are not held meanwhile."""
     images_per_s: float | None = None
     """Images per second of the whole run, to estimate its hours with."""
+    mtbf_h: float = 3.0
+    """Hours between two failures of the job, on average, to say how often to save."""
+    save_s: float | None = None
+    """Seconds that training stands still for a save; default: as in the run so far, or a guess."""
     array: tuple[str, ...] = ()
     """Sweep: KEY=VALUE,VALUE ... of the config; one run folder for each combination."""
     sbatch: tuple[str, ...] = ()
@@ -70,8 +74,12 @@ class Options:
             if value is not None and value < smallest:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} {value}: give a whole number, {smallest} or more")
-        if self.images_per_s is not None and not 0 < self.images_per_s < math.inf:
-            raise UserError(f"--images-per-s {self.images_per_s}: give a speed greater than 0")
+        kinds = {"images_per_s": "a speed", "mtbf_h": "hours", "save_s": "seconds"}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} {value}: give {kind} greater than 0")
 
 
 @dataclass(frozen=True)

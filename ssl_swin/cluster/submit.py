@@ -14,6 +14,7 @@ from typing import Any
 
 from ssl_swin.cluster import checks
 from ssl_swin.cluster.options import Options, Request, Stage
+from ssl_swin.cluster.save_interval import describe_saves
 from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
 from ssl_swin.config.run import FinetuneConfig, RunConfig
@@ -123,6 +124,7 @@ def _check(
         encoder = checks.check_encoder(config.encoder, before)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
+    checkpoint_bytes = count_checkpoint_bytes(start.config)
     found += [
         f"data: {sizes.num_images:,d} images",
         checks.describe_world(sizes, fewest * tasks_per_node),
@@ -133,7 +135,8 @@ def _check(
         checks.describe_machine(
             machine_needs(start.config, max(sizes.shares), tasks_per_node),
         ),
-        checks.check_disk(start.config, sizes, count_checkpoint_bytes(start.config)),
+        checks.check_disk(start.config, sizes, checkpoint_bytes),
+        describe_saves(start.config, checkpoint_bytes, options, sizes.global_batch_size),
     ]
     settled = start.config.data.num_lanes
     return found, [] if settled == config.data.num_lanes else ["--data.num_lanes", str(settled)]

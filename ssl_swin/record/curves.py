@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ssl_swin.record.lines import parse_line, write_text
+from ssl_swin.record.lines import parse_line, read_lines, write_text
 from ssl_swin.record.run_folder import RunFolder
 
 _EVENTS = "events.out.tfevents."
@@ -23,6 +23,12 @@ def keep_points(path: Path, last_step: int) -> None:
             kept.pop(key := (point.get("step"), *point), None)
             kept[key] = text
     write_text(path, "".join(f"{text}\n" for text in kept.values()))
+
+
+def last_point(folder: RunFolder, name: str) -> float | None:
+    """Return the last point of a run's curve, None if it has none."""
+    values = [line.get(name) for line in read_lines(folder.metrics)]
+    return next((value for value in reversed(values) if value is not None), None)
 
 
 def put_in_order(folder: RunFolder) -> None:

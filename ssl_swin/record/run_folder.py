@@ -34,7 +34,7 @@ class RunFolder:
     differences = File("resumed_from.json")  # settings that --resume-from changed: old, new value
     summary = File("summary.json")  # the finished run in numbers
     # One JSON line for each
-    checkpoints = File("checkpoints.jsonl")  # checkpoint written: its step and the reasons
+    checkpoints = File("checkpoints.jsonl")  # checkpoint written: its step, the reasons, seconds
     metrics = File("metrics.jsonl")  # of TensorBoard's points, in full precision
     bad_samples = File("bad_samples.jsonl")  # image that could not be decoded, once for each epoch
     lives = File("lives.jsonl")  # start: life, step, world size, SLURM's job, restart, nodes

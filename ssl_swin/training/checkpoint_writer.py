@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -30,19 +31,23 @@ class CheckpointWriter:
         self._writing: Future[None] | None = None
 
     def write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
-        """Write `copies` of a checkpoint, then the last checkpoint; note the `reasons`.
+        """Write `copies` of a checkpoint, then the last checkpoint; note `reasons` and seconds.
 
-        The state may change once this returns.
+        The state may change once this returns. `pause_s` is how long training stood still for one
+        in the background, `write_s` how long the disk took.
 
         Raises:
             LostOwnership: If a newer life owns the folder.
             OSError: If this checkpoint, or the one before it, cannot be written.
         """
+        began, line = time.monotonic(), {"step": state["step"], "reasons": reasons}
         self.finish()  # one at a time, so that memory holds one copy and the order is kept
         if self.background:
-            self._writing = self._thread.submit(self._write, _copied(state), copies, reasons)
+            copy = _copied(state)
+            line["pause_s"] = _seconds_since(began)
+            self._writing = self._thread.submit(self._write, copy, copies, line)
         else:
-            self._write(state, copies, reasons)
+            self._write(state, copies, line)
 
     def check(self) -> None:
         """Raise the error of a checkpoint in the background, if it failed; do not wait."""
@@ -55,19 +60,23 @@ class CheckpointWriter:
         if writing is not None:
             writing.result()
 
-    def _write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
+    def _write(self, state: State, copies: list[Path], line: dict[str, Any]) -> None:
+        began = time.monotonic()
         self.require_owner()  # before a folder is made
         for path in copies:
             write_checkpoint(path, state, self.require_owner)
         write_checkpoint(self.folder.last, state, self._make_room)
-        append_line(
-            self.folder.checkpoints, {"step": state["step"], "reasons": reasons}, make_folder=False
-        )
+        line["write_s"] = _seconds_since(began)
+        append_line(self.folder.checkpoints, line, make_folder=False)
 
     def _make_room(self) -> None:
         self.require_owner()
         keep_previous(self.folder)
         self.require_owner()  # once more, as the rename is next
+
+
+def _seconds_since(began: float) -> float:
+    return round(time.monotonic() - began, 3)
 
 
 def keep_previous(folder: RunFolder) -> None:

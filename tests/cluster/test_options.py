@@ -77,6 +77,8 @@ def test_a_wrong_file_of_the_cluster_is_refused(cluster, text, said):
         ("pretrain c.yaml --cpus-per-task -2", "--cpus-per-task -2: .*, 1 or more"),
         ("pretrain c.yaml --max-restarts -1", "--max-restarts -1: .*, 0 or more"),
         ("pretrain c.yaml --images-per-s 0", "--images-per-s 0.0: .* greater than 0"),
+        ("pretrain c.yaml --mtbf-h 0", "--mtbf-h 0.0: give hours greater than 0"),
+        ("pretrain c.yaml --save-s -1", "--save-s -1.0: give seconds greater than 0"),
         ("pretrain c.yaml --images-per-s nan", "images_per_s=nan"),
         ("pretrain c.yaml --array seed=0,1 --then finetune d.yaml", "cannot be combined"),
         ("pretrain c.yaml --then finetune d.yaml --array seed=0", "go before --then"),

@@ -88,6 +88,7 @@ def test_a_dry_run_prints_checks_and_script_and_writes_nothing(tmp_path, capsys)
     assert "2,808 steps, 2,808 of them to do, about 0.0 h at 1,000 images/s (stated)" in told
     assert "3 checkpoints of" in told
     assert "each node: " in told
+    assert "with a failure every 3 h (--mtbf-h) the best interval is " in told
     assert "Job 7 to start at noon" in told
     assert "#!/bin/bash" in told
     assert not folder.exists()

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ssl_swin.record.curves import keep_points, put_in_order
+from ssl_swin.record.curves import keep_points, last_point, put_in_order
 from ssl_swin.record.lines import append_line, read_lines
 from ssl_swin.record.run_folder import RunFolder
 
@@ -27,6 +27,14 @@ def test_points_after_the_checkpoint_are_left_out_and_each_stands_once(tmp_path)
     assert len(lines) == 8
     keep_points(path, 0)
     assert path.read_text() == ""
+
+
+def test_the_last_point_of_a_curve_is_found(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert last_point(folder, "speed") is None
+    for line in ({"step": 1, "speed": 1.0}, {"step": 2, "speed": 2.0}, {"step": 2, "loss": 3.0}):
+        append_line(folder.metrics, line)
+    assert last_point(folder, "speed") == 2.0
 
 
 @pytest.mark.parametrize("mine", [None, 0, -5])
