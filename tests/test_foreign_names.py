@@ -93,7 +93,7 @@ CALLED = {
 OVERRIDDEN = {
     "Callback": {
         *("on_train_start", "on_train_batch_start", "on_train_batch_end", "on_train_end"),
-        "teardown",
+        *("setup", "teardown"),
     },
     "LightningModule": {
         *("configure_optimizers", "on_train_start", "training_step"),

@@ -216,15 +216,6 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
         validate_every,
         keep_every,
     )
-    callbacks: list[Callback] = [Ledger(record)] if training.ledger else []
-    callbacks += [
-        BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
-        BadSteps(training.max_bad_steps, count_every, meeting),
-        Scalars(training.log_every_steps, clock),
-        Measurement(validate_every, stop_step),
-    ]
-    if run.kind == "pretrain":
-        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
     facts = {
         "kind": run.kind,
         "version": __version__,
@@ -233,16 +224,26 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
         "num_lanes": run.order.num_lanes,
         "encoder": run.start.encoder or fingerprint(run.config),
     }
+    checkpoints = Checkpoints(
+        CheckpointWriter(folder, record.ownership.require, training.async_checkpoint),
+        meeting,
+        training.checkpoint_every_steps,
+        keep_every,
+        facts,
+        partial(export_encoder, run),
+    )
+    callbacks: list[Callback] = [Ledger(record)] if training.ledger else []
+    callbacks += [
+        BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
+        BadSteps(training.max_bad_steps, count_every, meeting),
+        Scalars(training.log_every_steps, clock),
+        Measurement(validate_every, stop_step, checkpoints.save_early),
+    ]
+    if run.kind == "pretrain":
+        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
     return [
         *callbacks,
-        Checkpoints(
-            CheckpointWriter(folder, record.ownership.require, training.async_checkpoint),
-            meeting,
-            training.checkpoint_every_steps,
-            keep_every,
-            facts,
-            partial(export_encoder, run),
-        ),
+        checkpoints,
         ProgressBar(run.module.step, stop_step),
         DataWait(data.num_workers),
         clock,

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, Trainer
 from ssl_swin.errors import UserError
 from ssl_swin.training.checkpoint_file import FORMAT, State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
+from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.preemption import Meeting
 from ssl_swin.training.watchdog import beat
@@ -62,11 +63,16 @@ class Checkpoints(Callback):
         self.writer, self.meeting, self.facts, self.export = writer, meeting, facts, export
         self.every_steps, self.keep_every_steps = every_steps, keep_every_steps
         self._best: float | None = None
-        self._saved_step = 0
+        self._saved_step, self._early = 0, -1
 
-    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+    def setup(self, trainer: Trainer, pl_module: Learner, stage: str) -> None:
         """Take the best result of earlier lives."""
         self._best, self._saved_step = pl_module.metrics.get("best_top1"), pl_module.step
+
+    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Save if this life measured what the one before did not come to, and it is the best."""
+        if pl_module.metrics.get("best_top1") != self._best:
+            self._save_on_rank_0(trainer, pl_module, ["best"])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Save if it is time, or if the run ends here.
@@ -88,6 +94,15 @@ class Checkpoints(Callback):
         if self._saved_step != pl_module.step:
             self._save_on_rank_0(trainer, pl_module, ["stop"])
         self._wait_for_all(trainer)
+
+    def save_early(self, trainer: Trainer, pl_module: Learner) -> None:
+        """Save once at this step, before it is over, on rank 0 alone; weights in parts cannot be.
+
+        What is saved here is saved again, once the step is over.
+        """
+        if trainer.is_global_zero and not is_sharded(trainer) and self._early != pl_module.step:
+            self._early = pl_module.step
+            self._save(trainer, pl_module, self._state(trainer, pl_module), ["stop"])
 
     def _save_on_rank_0(self, trainer: Trainer, module: Learner, reasons: list[str]) -> None:
         beat()

@@ -16,8 +16,7 @@ from ssl_swin import signals
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.errors import MachineError
 from ssl_swin.training.learner import Learner
-
-LOOK_EVERY_S = 0.5  # between two looks for a signal while a batch is waited for
+from ssl_swin.training.waiting import LOOK_EVERY_S
 
 
 class StartAgain(RuntimeError):

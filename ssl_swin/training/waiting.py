@@ -3,14 +3,16 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import Batch
+
+LOOK_EVERY_S = 0.5  # between two looks for a signal while a batch is waited for
 
 
 class Meets(Protocol):
@@ -72,6 +74,21 @@ class Batches:
         coming = taker.ask()
         self.meeting.expect(coming)
         return coming
+
+
+def patiently(loader: DataLoader, look: Callable[[], None]) -> Iterator[Batch]:
+    """Yield the batches of a loader; `look` is called after each, and while one is waited for."""
+    taker = _Taker(loader, None)
+    try:
+        for _ in range(len(loader)):
+            coming = taker.ask()
+            while not coming.done():
+                wait([coming], LOOK_EVERY_S)
+                look()
+            yield coming.result()
+            look()
+    finally:
+        taker.close()
 
 
 class _Taker:

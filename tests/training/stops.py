@@ -18,6 +18,7 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import checkpoint_file, loss_scale, watchdog
+from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.pretrain import PretrainModule
 
@@ -54,15 +55,15 @@ def at_save(number: int, act: Callable[[Any], Any]) -> None:
     checkpoint_file.torch.save = interrupted
 
 
-def at_measure(act: Callable[[], Any]) -> None:
+def at_measure(act: Callable[[], Any], kind: type[Learner] = PretrainModule) -> None:
     """Act at each held-out batch."""
-    take = PretrainModule.measure
+    take = kind.measure
 
-    def measure(self: PretrainModule, batch: Any) -> Any:
+    def measure(self: Learner, batch: Any) -> Any:
         act()
         return take(self, batch)
 
-    PretrainModule.measure = measure  # type: ignore[method-assign]
+    kind.measure = measure  # type: ignore[method-assign]
 
 
 def signal_before_the_first_step(_rank: int) -> None:
@@ -85,6 +86,28 @@ def signal_in_the_last_step(_rank: int) -> None:
 
 def signal_in_validation(_rank: int) -> None:
     at_measure(lambda: send(signal.SIGUSR1))
+
+
+def warned_and_killed_in_validation(_run: Path, _rank: int) -> None:
+    """Killed in the second held-out batch, as by a time limit."""
+    numbers = iter((signal.SIGUSR1, signal.SIGKILL))
+    for kind in (PretrainModule, FinetuneModule):
+        at_measure(lambda: send(next(numbers)), kind)
+
+
+def warned_and_killed_while_validation_waits(run: Path, _rank: int) -> None:
+    """Storage does not answer the first held-out read, until there is a checkpoint and no time."""
+    read, count = ImageStream.__getitems__, iter(range(1000))
+
+    def stalled(self: ImageStream, share: Any) -> Any:
+        if next(count) == 8:
+            send(signal.SIGUSR1)
+            while not read_lines(run / "checkpoints.jsonl"):
+                time.sleep(0.01)
+            send(signal.SIGKILL)
+        return read(self, share)
+
+    ImageStream.__getitems__ = stalled  # type: ignore[method-assign]
 
 
 def signal_in_a_save(_rank: int) -> None:

@@ -4,6 +4,7 @@ import random
 import signal
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ from tests.training.launch import (
     pretrain_config,
     start,
     train,
+)
+from tests.training.stops import (
+    warned_and_killed_in_validation,
+    warned_and_killed_while_validation_waits,
 )
 
 CONFIGS = {"pretrain": pretrain_config, "finetune": finetune_config}
@@ -56,8 +61,8 @@ def killed(
     return Path(config.run_dir)
 
 
-def checkpoint(run: Path) -> dict:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+def checkpoint(run: Path, name: str = "last") -> dict:
+    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
 
 
 def assert_equal(first: object, second: object, where: str = "") -> None:
@@ -124,3 +129,29 @@ def test_a_finished_run_is_left_as_it_is(straight, shards):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert finish(start(build(kind, run, shards))) == {0}
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "stop", [warned_and_killed_in_validation, warned_and_killed_while_validation_waits]
+)
+def test_a_warning_while_held_out_images_are_measured_loses_nothing(
+    tmp_path, shards, straight, stop
+):
+    kind, expected = straight
+    config = build(kind, tmp_path / "run", shards)
+    config = replace(config, training=replace(config.training, checkpoint_every_steps=0))
+    run = Path(config.run_dir)
+    assert finish(start(config, prepare=partial(stop, run))) == {-signal.SIGKILL}
+    assert checkpoint(run)["step"] == NUM_SAMPLES // BATCH  # the first epoch
+    assert finish(start(config)) == {0}
+    lines = read_lines(run / "ledger" / "rank-0000.jsonl")
+    assert [line["step"] for line in lines] == list(range(len(lines)))  # none is redone
+    names = ["last", "best"] if kind == "finetune" else ["last"]
+    for part in ("model", "optimizer", "step", "metrics"):
+        for name in names:
+            assert_equal(checkpoint(expected, name)[part], checkpoint(run, name)[part], part)
+    measured = [
+        [line for line in read_lines(one / "metrics.jsonl") if "heldout/heldout_loss" in line]
+        for one in (expected, run)
+    ]
+    assert measured[0] == measured[1]

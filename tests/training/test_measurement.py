@@ -22,7 +22,7 @@ def measured(tiny_shards, tmp_path):
         run.module.metrics.update(metrics)
         run.datamodule.steps = 0, 4
         loggers = make_loggers(RunFolder(tmp_path), 0)
-        trainer = make_trainer(Hardware("cpu"), [Measurement(2, 3)], loggers)
+        trainer = make_trainer(Hardware("cpu"), [Measurement(2, 3, lambda *_: None)], loggers)
         trainer.fit(run.module, datamodule=run.datamodule)
         return run.module, read_lines(tmp_path / "metrics.jsonl")
 
