@@ -136,7 +136,7 @@ def callbacks(folder: RunFolder, stop_step: int) -> list[Callback]:
     stream: Any = NoImages()
     writer = CheckpointWriter(folder, ownership.require, background=False)
     saving = Checkpoints(writer, meeting, 0, 0, {}, print)
-    measurement, bar = Measurement(10**9, 10**9), ProgressBar(0, stop_step)
+    measurement, bar = Measurement(10**9, 10**9, saving.save_early), ProgressBar(0, stop_step)
     samples = BadSamples(folder, stream, 0.01, (LOG_EVERY, 1000), meeting)
     steps = BadSteps(10, (LOG_EVERY, 1000), meeting)
     scalars, ledger = Scalars(LOG_EVERY, clock), Ledger(record)

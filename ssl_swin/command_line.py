@@ -19,6 +19,15 @@ from ssl_swin.config.run import KINDS, LifeOptions
 from ssl_swin.errors import UserError
 
 T = TypeVar("T")
+# what jsonargparse says of a value of none of several types, of no known word, of another type
+_MISFITS = (
+    r'Parser key "(?P<name>[\w.]+)": .*Union subtypes Subtypes: \[(?P<kinds>.*?)\] Errors: .*'
+    r"Given value: (?P<value>.*)",
+    r'Parser key "(?P<name>[\w.]+)": Expected a typing\.Literal\[(?P<kinds>[^\[\]]*)\]\. '
+    r"Got value: (?P<value>.*)",
+    r"Parser key \"(?P<name>[\w.]+)\": Expected a (?P<kinds><class '\w+'>)\. "
+    r"Got value: (?P<value>.*)",
+)
 _ALSO_WRITTEN = {"--classes-from": "--classes_from"}
 
 
@@ -180,16 +189,13 @@ def _in_full(word: str) -> str:
 
 
 def _plainly(message: str) -> str:
-    """Say in one short line what jsonargparse says of a value that fits none of several types."""
-    found = re.search(
-        r'Parser key "([\w.]+)": .*Union subtypes Subtypes: \[(.*?)\] Errors: .*Given value: (.*)',
-        message,
-    )
-    if found is None:
-        return message
-    name, kinds, value = found.groups()
-    words = re.sub(r"<class '(\w+)'>", r"\1", kinds).replace("NoneType", "null")
-    return f"{name}={value} does not fit; give {' or '.join(words.rsplit(', ', 1))}"
+    """Say in one short line what jsonargparse says of a value that does not fit its type."""
+    for pattern in _MISFITS:
+        if found := re.search(pattern, message):
+            kinds = re.sub(r"<class '(\w+)'>", r"\1", found["kinds"]).replace("NoneType", "null")
+            kinds = " or ".join(kinds.replace("'", "").rsplit(", ", 1))
+            return f"{found['name']}={found['value']} does not fit; give {kinds}"
+    return message
 
 
 def _read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:

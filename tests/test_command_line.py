@@ -65,7 +65,7 @@ def test_what_is_handed_is_no_flag():
         (["a"], "rows"),
         (["a", "--rows=x"], "rows.*x"),
         (["a", "--rows"], "expected one argument"),
-        (["a", "--rows=3", "--kind=round"], "kind.*flat.*tall.*round"),
+        (["a", "--rows=3", "--kind=round"], "^kind=round does not fit; give flat or tall$"),
         (["a", "--rows=3", "--num-loops=1"], "unknown option --num-loops; did you mean num_loops"),
     ],
 )
@@ -129,7 +129,7 @@ def test_the_nearest_name_is_told_by_its_end_too():
 def test_a_decoder_that_is_gone_is_refused_with_those_there_are():
     config, _ = read_config("pretrain", [PRETRAIN, "--data.decoder=pil"])
     assert config.data.decoder == "pil"
-    with pytest.raises(UserError, match=r"data\.decoder.*'fast', 'pil'.*gpu"):
+    with pytest.raises(UserError, match=r"^data\.decoder=gpu does not fit; give fast or pil$"):
         read_config("pretrain", [PRETRAIN, "--data.decoder=gpu"])
 
 
@@ -143,5 +143,5 @@ def test_on_and_off_in_a_file_are_words(written, tmp_path):
     assert config.training.fused_attention == written.strip("'")
     assert config.training.compile == "off"
     path.write_text(text.replace("training:", "training:\n  compile: on"))
-    with pytest.raises(UserError, match=r"'off', 'default', 'reduce-overhead'.*: on"):
+    with pytest.raises(UserError, match=r"compile=on does not fit; give off, default or red"):
         read_config("pretrain", [str(path)])

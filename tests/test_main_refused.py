@@ -92,6 +92,11 @@ def test_a_file_that_is_not_there_is_refused(refused):
         ("--mask.mask_ratio=1", "mask_ratio=1.0 hides 16 of 16"),
         ("--training.global_batch_size=20000", "larger than the data: 10000 samples"),
         ("--data.num_lanes=7", "num_lanes=7 does not divide"),
+        ("--seed=x", "error: seed=x does not fit; give int\n"),
+        (
+            "--optim.schedule=x",
+            "error: optim.schedule=x does not fit; give cosine or multistep\n",
+        ),
         ("--data.shards=null", "data.shards=None and 0 data.sets: give one of the two"),
         ("--data.samples_per_epoch=9", "data.samples_per_epoch=9 goes with data.sets"),
         ("--model.name=swin_smal", "nearest: "),

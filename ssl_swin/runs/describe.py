@@ -17,6 +17,7 @@ from ssl_swin.training.memory import described, largest_peak
 from ssl_swin.training.trainer import limit_threads, say
 
 STEPS_S, LOADER_S = 3.0, 3.0  # about how long steps and loaders are timed
+_LITTLE = 0.05  # of the time; more is worth another setting
 NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
 
 
@@ -57,7 +58,7 @@ def feeding(takes: float, gives: float, num_workers: int, num_processes: int) ->
 
     Both rates are images/s, of all processes; each of these has `num_workers` loader processes.
     """
-    each = f"{num_workers} worker process{'' if num_workers == 1 else 'es'}"
+    each = _counted(num_workers, "worker process")
     if num_processes == 1:
         told = f"the device takes {takes:.0f} images/s, the loader gives {gives:.0f} with {each}"
     else:
@@ -68,6 +69,8 @@ def feeding(takes: float, gives: float, num_workers: int, num_processes: int) ->
     if num_workers and gives >= takes:
         return f"{told}: training will not wait for data"
     waits = 1 - gives / takes if num_workers else takes / (takes + gives)
+    if waits < _LITTLE:
+        return f"{told}: training will hardly wait for data, {waits:.0%} of its time"
     wanted, cores = math.ceil(max(1, num_workers) * takes / gives), len(os.sched_getaffinity(0))
     told += (
         f": training will wait for data, {waits:.0%} of its time; give data.num_workers={wanted}"
@@ -102,9 +105,13 @@ def _sizes(run: Run, first: int, world_size: int) -> str:
         f"{shards.bytes.sum() / 1e6:.1f} MB\n"
         f"steps: {first} done, {stop_step - first} left of {stop_step} ({run.config.optim.epochs} "
         f"epochs of {order.steps_per_epoch}, global batch {training.global_batch_size}: "
-        f"{world_size} processes x up to {share_size} images in {run.sizes.num_micro_batches} "
-        "micro-batches)"
+        f"{_counted(world_size, 'process')} x up to {share_size} images in "
+        f"{_counted(run.sizes.num_micro_batches, 'micro-batch')})"
     )
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 'es'}"
 
 
 def _tell_depths(run: Run) -> None:

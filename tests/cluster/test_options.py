@@ -72,6 +72,7 @@ def test_a_wrong_file_of_the_cluster_is_refused(cluster, text, said):
         ("pretrain --nodes 2", "say what to submit"),
         ("pretrain c.yaml --then", "say what to submit"),
         ("pretrain c.yaml --cpus-per-task x", "^cpus_per_task=x does not fit; give int or null$"),
+        ("pretrain c.yaml --warning x", "^warning=x does not fit; give int$"),
         ("pretrain c.yaml --gpus-per-node -1", "--gpus-per-node -1: .*, 0 or more"),
         ("pretrain c.yaml --tasks-per-node 0", "--tasks-per-node 0: .*, 1 or more"),
         ("pretrain c.yaml --cpus-per-task -2", "--cpus-per-task -2: .*, 1 or more"),

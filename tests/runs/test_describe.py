@@ -27,7 +27,7 @@ def test_a_description_takes_a_few_steps_and_writes_nothing(
     assert describe(built(config)) == 0
     told = capsys.readouterr().out
     assert "data: 50 images in 2 shards" in told
-    assert "steps: 0 done, 10 left of 10 (5 epochs of 2, global batch 24: 1 processes" in told
+    assert "steps: 0 done, 10 left of 10 (5 epochs of 2, global batch 24: 1 process x up" in told
     for line in (
         r"resident at the peak, of [\d.]+ GB \(main memory\)\n",
         rf"s a step here, as {len(taken) - 2} took that had their images; about 0\.\d\d h",
@@ -51,6 +51,7 @@ def test_a_description_takes_a_few_steps_and_writes_nothing(
             "not wait",
         ),
         (800, 3200, 0, 1, "0 worker processes: training will wait for data, 20%", "not wait"),
+        (96, 3200, 0, 1, "training will hardly wait for data, 3% of its time", "give data"),
         (900, 300, 1, 4, "the 4 devices take 900 images/s, their loaders give 300 with 1", "not"),
     ],
 )
