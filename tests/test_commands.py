@@ -90,6 +90,7 @@ RULES = {  # how a line begins -> how it runs; the first that fits counts
     "torchrun --nproc-per-node 8": in_two_processes,
     "until torchrun": is_shell,
     "first=$(scontrol": is_shell,
+    "export TORCH_": is_shell,
     "srun --kill-on-bad-exit=0 --wait=60 torchrun": is_shell,
     "ssl-swin verdict": is_shell,
     "ssl-swin report runs": as_written,

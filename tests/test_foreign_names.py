@@ -101,6 +101,7 @@ OVERRIDDEN = {
     },
     "DDPStrategy": {
         *("model_to_device", "configure_ddp", "block_backward_sync", "teardown"),
+        "setup_distributed",
         *("lightning_module_state_dict", "optimizer_state"),
     },
     "LightningDataModule": {"train_dataloader", "teardown", "transfer_batch_to_device"},

@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.strategies import DDPStrategy
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from ssl_swin.models.blocks import InBlocks
+from ssl_swin.training.restarts import MeetsAnew
 
 # How the callbacks and the step reach the network; see `Learner` and `PretrainModule`.
 _WAYS_IN = ("loss", "measure", "reconstruct")
 
 
-class FullyShardedStrategy(DDPStrategy):
+class FullyShardedStrategy(MeetsAnew):
     """Processes and groups are those of DDP; each block of the encoder is gathered by itself.
 
     What a checkpoint asks for is whole on rank 0, under the names and in the types that one process

@@ -22,7 +22,7 @@ from pytorch_lightning.plugins.environments import (
     TorchElasticEnvironment,
 )
 from pytorch_lightning.plugins.precision import MixedPrecision
-from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -30,6 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ssl_swin.errors import UserError
 from ssl_swin.launcher import launcher, num_cores
 from ssl_swin.training.fsdp import FullyShardedStrategy
+from ssl_swin.training.restarts import MeetsAnew
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "fp64": "64-true"}
 
@@ -204,7 +205,7 @@ def _strategy(hardware: Hardware, accelerator: str, timeout: timedelta) -> str |
     )
 
 
-class _DDP(DDPStrategy):
+class _DDP(MeetsAnew):
     """Adds up gradients in bf16 if asked to; Lightning's own hooks are for GPUs alone."""
 
     def __init__(self, reduce_precision: str, **options: Any) -> None:

@@ -15,8 +15,12 @@ from ssl_swin.models.blocks import (
 )
 from ssl_swin.models.swin import SwinEncoder
 
-# torch asks for it and hides the warning, but not where warnings are errors.
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+pytestmark = [
+    # torch asks for it and hides the warning, but not where warnings are errors.
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
+    # torch 2.11's compiler uses what torch itself calls deprecated.
+    pytest.mark.filterwarnings("ignore:.torch.jit.* is deprecated:DeprecationWarning"),
+]
 NUM_BLOCKS = 3
 
 

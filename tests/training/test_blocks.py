@@ -76,6 +76,8 @@ class Keep(Callback):
 
 # torch asks for it and hides the warning, but not where warnings are errors.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+# Its compiler leaves a file and a process of its own to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_compiled_run_has_the_curve_of_a_plain_one_and_goes_on_with_its_own_bits(
     tmp_path, monkeypatch
