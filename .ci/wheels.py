@@ -81,8 +81,8 @@ def install() -> None:
     else:
         pip = [sys.executable, "-m", "pip", "--python", str(python)]
     where = ["-q", "--no-compile", "--disable-pip-version-check"]
-    where += ["--no-index", f"--find-links={WHEELS}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS)}  # from there alone
     subprocess.run([*pip, "install", *where, "-e", f"{ROOT}[{EXTRA}]"], check=True, env=environment)
 
 
