@@ -73,19 +73,23 @@ class EncoderCard:
 
 
 def write_encoder(path: Path, weights: Mapping[str, Tensor], card: EncoderCard) -> None:
-    """Write an encoder's weights with the card inside, and the card once more beside them, to read.
+    """Write an encoder's weights with the card inside; see `write_with_card`."""
+    write_with_card(path, weights, _METADATA_KEY, card.to_json())
 
-    Each file is complete or not there. The card that counts is the one inside, so weights and card
-    can never be from two runs. The path is ``.../encoder.safetensors``; the other card goes to
-    ``.../encoder.json``.
+
+def write_with_card(path: Path, weights: Mapping[str, Tensor], key: str, card: str) -> None:
+    """Write weights with their card inside, and the card once more beside them, to read.
+
+    Each file is complete or not there. The card that counts is the one inside, under `key`, so
+    weights and card can never be from two runs. The path is ``.../NAME.safetensors``; the other
+    card goes to ``.../NAME.json``.
     """
     path = Path(path)
-    state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    metadata = {"format": "pt", _METADATA_KEY: card.to_json()}
+    state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with replacing(path) as file:
-        file.write(safetensors.torch.save(state, metadata))
+        file.write(safetensors.torch.save(state, {"format": "pt", key: card}))
     with replacing(path.with_suffix(".json")) as file:
-        file.write((card.to_json() + "\n").encode())
+        file.write(f"{card}\n".encode())
 
 
 class Weights(NamedTuple):

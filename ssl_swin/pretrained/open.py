@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.pretrained.card import EncoderCard, Weights, read_encoder
+from ssl_swin.pretrained.classifier import read_its_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
 from ssl_swin.pretrained.official import read_official
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
@@ -21,6 +22,7 @@ from ssl_swin.record.run_folder import ENCODER_FILE, encoder_file
 
 WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "ours": read_encoder,
+    "our classifier": read_its_encoder,
     "official": read_official,
     "timm": read_timm,
 }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENCODER_FILE = "encoder.safetensors"
+CLASSIFIER_FILE = "classifier.safetensors"
 
 
 class File:
@@ -28,6 +29,8 @@ class RunFolder:
     damaged = File("checkpoints", "damaged.ckpt")  # a last one that could not be read, kept aside
     best = File("checkpoints", "best.ckpt")  # fine-tuning's, of the best validation top-1
     encoder = File(ENCODER_FILE)  # weights for others; encoder.json is their card
+    classifier = File(CLASSIFIER_FILE)  # fine-tuning's encoder and head; classifier.json: the card
+    classes = File("classes.json")  # fine-tuning's: the name of each class, in their order
     tensorboard = File("tensorboard")  # TensorBoard's event files
     owner = File("owner.json")  # which life may write here: the one that started last
     shards = File("shards.json")  # the training shards: number, samples, fingerprint
@@ -50,6 +53,10 @@ class RunFolder:
         """Return the encoder kept after `epoch` epochs."""
         return self.root / "encoders" / f"epoch-{epoch:04d}.safetensors"
 
+    def kept_classifier(self, epoch: int) -> Path:
+        """Return the classifier kept after `epoch` epochs."""
+        return self.root / "classifiers" / f"epoch-{epoch:04d}.safetensors"
+
     def panel(self, step: int) -> Path:
         """Return the picture panel made after `step` steps."""
         return self.root / "panels" / f"step-{step:07d}.png"
@@ -66,3 +73,8 @@ class RunFolder:
 def encoder_file(source: Path) -> Path:
     """Return the file of an encoder that is given as itself, or as the run folder that has it."""
     return source / ENCODER_FILE if source.is_dir() else source
+
+
+def classifier_file(source: Path) -> Path:
+    """Return the file of a classifier that is given as itself, or as the run folder that has it."""
+    return source / CLASSIFIER_FILE if source.is_dir() else source

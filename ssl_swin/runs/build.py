@@ -34,7 +34,7 @@ from ssl_swin.runs.computing import (
 )
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
-from ssl_swin.runs.sets import RunSets, open_run_sets
+from ssl_swin.runs.sets import RunSets, class_names, open_run_sets
 from ssl_swin.runs.sizes import Sizes, check_labels, count_steps, labels_of, order_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
@@ -66,6 +66,11 @@ class Run:
     datamodule: StreamModule
 
     @property
+    def encoder(self) -> Any:
+        """The encoder that is trained, SimMIM's or a classifier's."""
+        return self.module.network.encoder
+
+    @property
     def on_gpu(self) -> bool:
         """Whether it is trained on GPUs."""
         return is_on_gpu(self.config.training)
@@ -85,6 +90,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     kind, opened = kind_of(config), open_run_sets(config)
     sets, shards = opened.train, join(opened.train)
     start = find_start(config, shards.describe(), resume_from, given)
+    start = replace(start, classes=class_names(start.config, opened.classes))
     for line in (*start.told(), *opened.said):
         say(line)
     config = start.config

@@ -1,4 +1,4 @@
-"""What a run leaves for others: its encoder with a card, and its numbers."""
+"""What a run leaves for others: encoder and classifier with their cards, and its numbers."""
 
 import subprocess
 from collections.abc import Mapping
@@ -11,30 +11,79 @@ from torch import Tensor
 from ssl_swin import __version__
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
+from ssl_swin.pretrained.classifier import ClassifierCard, write_classifier
 from ssl_swin.record.summary import Summary
 from ssl_swin.runs.build import Run
+from ssl_swin.runs.resume import write_classes
+
+
+def export_all(run: Run, epoch: int | None, weights: Mapping[str, Tensor]) -> None:
+    """Write what others take of a run: its encoder and, of a fine-tuning, its classifier.
+
+    They are as the module's `weights`, which are whole, and are kept apart after an `epoch`; of
+    None they are those that the run ends with.
+    """
+    folder = run.start.folder
+    export_encoder(run, folder.encoder if epoch is None else folder.kept_encoder(epoch), weights)
+    if isinstance(run.config, FinetuneConfig):
+        kept = folder.classifier if epoch is None else folder.kept_classifier(epoch)
+        export_classifier(run, kept, weights)
 
 
 def export_encoder(run: Run, path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write the encoder as it is now, and its card beside it; `weights` are the module's, whole."""
-    config, module = run.config, run.module
-    encoder: Any = module.network.encoder  # SimMIM's or a classifier's
+    config, encoder = run.config, run.encoder
     masks: dict[str, Any] = {}
     if isinstance(config, PretrainConfig):
         mask = config.mask
         masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
-    card = EncoderCard.of(
-        encoder,
-        config.data.mean,
-        config.data.std,
-        samples_seen=module.step * config.training.global_batch_size,
-        epoch=module.step // run.order.steps_per_epoch,
-        commit=_commit(),
-        **masks,
+    card = EncoderCard.of(encoder, config.data.mean, config.data.std, **_training(run), **masks)
+    write_encoder(path, _inside("network.encoder.", weights), card)
+
+
+def export_classifier(run: Run, path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a fine-tuning's classifier as `export_encoder` does its encoder."""
+    data = run.config.data
+    card = ClassifierCard(
+        run.encoder.architecture(),
+        run.start.classes,
+        tuple(map(float, data.mean)),
+        tuple(map(float, data.std)),
+        run.config.model.img_size,
+        data.crop_pct,
+        decoder=data.decoder,
+        max_pixels=data.max_pixels,
+        black=data.black,
+        white=data.white,
+        **_training(run),
     )
-    inside = "network.encoder."
-    named = ((name.partition(inside), value) for name, value in weights.items())
-    write_encoder(path, {rest: value for (_, found, rest), value in named if found}, card)
+    write_classifier(path, _inside("network.", weights), card)
+
+
+def complete(run: Run) -> list[str]:
+    """Write what a finished run of an earlier release lacks; return what is to be said of it."""
+    folder = run.start.folder
+    if not isinstance(run.config, FinetuneConfig) or folder.classifier.is_file():
+        return []
+    write_classes(run.start)
+    export_classifier(run, folder.classifier, run.module.state_dict())
+    return [f"{folder.classifier} is new: an earlier release, which had none, finished this run"]
+
+
+def _training(run: Run) -> dict[str, Any]:
+    """Return what cards say of a training."""
+    module = run.module
+    return {
+        "samples_seen": module.step * run.config.training.global_batch_size,
+        "epoch": module.step // run.order.steps_per_epoch,
+        "commit": _commit(),
+    }
+
+
+def _inside(place: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a part of the module, under its own names."""
+    named = ((name.partition(place), value) for name, value in weights.items())
+    return {rest: value for (before, found, rest), value in named if found and not before}
 
 
 def summarise(

@@ -21,7 +21,7 @@ from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary, write_summary
 from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
 from ssl_swin.runs.describe import describe
-from ssl_swin.runs.export import export_encoder, summarise
+from ssl_swin.runs.export import complete, export_all, summarise
 from ssl_swin.runs.from_encoder import fingerprint
 from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
@@ -134,6 +134,8 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
     training, module, folder = run.config.training, run.module, run.start.folder
     stop_step, life = run.sizes.stop_step, run.start.life
     if module.step >= stop_step and read_summary(folder) is not None:
+        for line in complete(run) if is_rank_0() else ():
+            say(line)
         say(f"{folder.root} is finished: {folder.summary}")
         return 0
     limit_threads(training.num_threads, training.devices)
@@ -182,7 +184,7 @@ def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> None:
     if trainer.is_global_zero:
         ownership.require()
         if not record.has_begun:
-            export_encoder(run, folder.encoder, run.module.state_dict())
+            export_all(run, None, run.module.state_dict())
             ownership.require()
         write_summary(folder, summarise(run, record.life, record.seconds, memory))
     trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
@@ -230,7 +232,7 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
         training.checkpoint_every_steps,
         keep_every,
         facts,
-        partial(export_encoder, run),
+        partial(export_all, run),
     )
     callbacks: list[Callback] = [Ledger(record)] if training.ledger else []
     callbacks += [

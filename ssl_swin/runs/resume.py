@@ -42,6 +42,8 @@ class Start:
     """What `--resume-from` changed, name -> (before, now)."""
     passed_over: bool = False
     """Whether the last checkpoint is damaged, so that `state` is the previous one."""
+    classes: tuple[str, ...] = ()
+    """The name of each class of a fine-tuning."""
     notes: tuple[str, ...] = ()
     """What else the user should read of it, in lines."""
 
@@ -181,7 +183,14 @@ def prepare_folder(start: Start) -> None:
     keep_points(folder.metrics, 0 if start.state is None else start.state["step"])
     put_in_order(folder)
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
+    if start.classes:
+        write_classes(start)
     write_text(folder.config, yaml.safe_dump(asdict(start.config), sort_keys=False))
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")
+
+
+def write_classes(start: Start) -> None:
+    """Write the run folder's `classes.json`, as it stands beside shards."""
+    write_text(start.folder.classes, json.dumps(start.classes, indent=2, ensure_ascii=False) + "\n")

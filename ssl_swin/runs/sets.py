@@ -21,6 +21,8 @@ class RunSets:
     heldout: ShardSet | None
     heldout_renumber: tuple[int, ...] | None
     """The number in training of each class of the held-out set; None if it is the same one."""
+    classes: Names | None
+    """The name of each class, as the first set that names them says; None if none does."""
     said: list[str]
     """What whoever starts the run must know of them, line by line."""
 
@@ -45,14 +47,14 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
             f"held-out measurement{''.join(f' ({line})' for line in said)}"
         )
     if not isinstance(config, FinetuneConfig):
-        return RunSets(train, heldout, None, said)
+        return RunSets(train, heldout, None, None, said)
     found = {where: names_of(one) for where, one in sets.items()}
     named = {where: names for where, names in found.items() if names is not None}
     said += _describe_classes(config, list(found), named)
     order = _compare_classes(named, data.val_shards)
     if order is not None:
         said.append(f"classes are in another order in {data.val_shards}: they are mapped by name")
-    return RunSets(train, heldout, order, said)
+    return RunSets(train, heldout, order, next(iter(named.values()), None), said)
 
 
 def _describe_classes(
@@ -89,3 +91,14 @@ def _compare_classes(named: dict[str, Names], heldout: str | None) -> tuple[int,
                 f"ssl-swin shards create --classes-from {first}"
             )
     return order
+
+
+def class_names(config: RunConfig, known: Names | None) -> Names:
+    """Return the name of each class of a fine-tuning: its number as text where it has no name."""
+    if not isinstance(config, FinetuneConfig):
+        return ()
+    names = known or ()
+    return tuple(
+        names[number] if number < len(names) else str(number)
+        for number in range(config.num_classes)
+    )

@@ -1,7 +1,6 @@
 """What of a run is saved, and when; and how it is put back."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
@@ -48,7 +47,8 @@ class Checkpoints(Callback):
         every_steps: Steps between checkpoints; 0 for none.
         keep_every_steps: Steps between checkpoints that are kept, with their encoders; 0 for none.
         facts: What a checkpoint says of the run beside its weights: kind, shard set, lanes.
-        export: Writes the encoder and its card to a path, of the weights of a checkpoint.
+        export: Writes what others take of the weights of a checkpoint, which is that after some
+            epochs, or, of None, the last one.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Checkpoints(Callback):
         every_steps: int,
         keep_every_steps: int,
         facts: State,
-        export: Callable[[Path, State], None],
+        export: Callable[[int | None, State], None],
     ) -> None:
         self.writer, self.meeting, self.facts, self.export = writer, meeting, facts, export
         self.every_steps, self.keep_every_steps = every_steps, keep_every_steps
@@ -154,8 +154,8 @@ class Checkpoints(Callback):
             epoch = module.step // module.schedule.steps_per_epoch
             copies.append(folder.kept(epoch))
             self.writer.require_owner()
-            self.export(folder.kept_encoder(epoch), state["model"])
+            self.export(epoch, state["model"])
         self.writer.write(state, copies, reasons)
         if "end" in reasons:
             self.writer.require_owner()
-            self.export(folder.encoder, state["model"])
+            self.export(None, state["model"])

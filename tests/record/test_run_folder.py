@@ -1,7 +1,7 @@
 import inspect
 import os
 
-from ssl_swin.record.run_folder import File, RunFolder, encoder_file
+from ssl_swin.record.run_folder import File, RunFolder, classifier_file, encoder_file
 
 
 def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
@@ -14,7 +14,7 @@ def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
         for number in (0, 7, 12345)
     ]
     paths = plain + numbered
-    assert (len(plain), len(numbered)) == (18, 5 * 3)
+    assert (len(plain), len(numbered)) == (20, 6 * 3)
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert sorted(map(folder.kept, (9, 10, 100))) == [folder.kept(n) for n in (9, 10, 100)]
@@ -25,3 +25,8 @@ def test_an_encoder_is_given_as_its_file_or_as_its_run(tmp_path):
     file = RunFolder(tmp_path).encoder
     assert encoder_file(tmp_path) == encoder_file(file) == file
     assert encoder_file(tmp_path / "there-is-none") == tmp_path / "there-is-none"
+
+
+def test_a_classifier_is_given_as_its_file_or_as_its_run(tmp_path):
+    file = RunFolder(tmp_path).classifier
+    assert classifier_file(tmp_path) == classifier_file(file) == file

@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.pretrained.open import find_weights
-from ssl_swin.runs.export import export_encoder, summarise
+from ssl_swin.runs.export import export_all, export_classifier, export_encoder, summarise
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
 
@@ -43,6 +44,35 @@ def test_a_classifier_s_encoder_has_no_masks(run_of, tmp_path):
     export_encoder(run, tmp_path / "encoder.safetensors", run.module.state_dict())
     written = json.loads((tmp_path / "encoder.json").read_text())
     assert (written["mask_patch_size"], written["mask_ratio"]) == (None, None)
+
+
+def test_a_classifier_is_exported_with_its_classes_and_what_images_have_to_be(run_of, tmp_path):
+    run, path = run_of(finetune_config), tmp_path / "classifier.safetensors"
+    export_classifier(run, path, run.module.state_dict())
+    opened, network = open_classifier(path), run.module.network
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(opened.classifier(images), network.eval()(images))
+    card, data = opened.card, run.config.data
+    assert card.classes == tuple("0123456789")
+    assert (card.mean, card.std) == (data.mean, data.std)
+    assert (card.img_size, card.crop_pct, card.interpolation) == (32, 1.0, "bicubic")
+    assert (card.decoder, card.max_pixels) == (data.decoder, data.max_pixels)
+    assert (card.samples_seen, card.epoch) == (5 * 24, 2)
+    assert find_weights(path).card.architecture == network.encoder.architecture()
+
+
+def test_what_is_kept_along_the_way_is_kept_by_its_epoch(run_of):
+    run = run_of(finetune_config)
+    export_all(run, 2, run.module.state_dict())
+    export_all(run, None, run.module.state_dict())
+    root = run.start.folder.root
+    names = {str(path.relative_to(root)) for path in root.rglob("*.safetensors")}
+    assert names == {
+        "encoder.safetensors",
+        "classifier.safetensors",
+        "encoders/epoch-0002.safetensors",
+        "classifiers/epoch-0002.safetensors",
+    }
 
 
 def test_a_pretraining_is_summarised(run_of):

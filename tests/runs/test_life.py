@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from ssl_swin import signals
 from ssl_swin.errors import UserError
 from ssl_swin.pretrained.card import read_encoder
+from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
@@ -88,6 +90,26 @@ def test_what_a_life_could_not_leave_after_its_last_checkpoint_the_next_one_leav
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert read_summary(folder).step == 2
+
+
+def test_a_finished_run_of_an_earlier_release_gets_its_classifier(tmp_path, tiny_shards, capsys):
+    config = finetune_config(tmp_path / "run", tiny_shards([30, 20], mode="RGB"))
+    config = replace(config, optim=replace(config.optim, epochs=1, warmup_epochs=0))
+    train(built(config))
+    folder = RunFolder(Path(config.run_dir))
+    before = open_classifier(folder.root)
+    assert json.loads(folder.classes.read_text()) == [*"0123456789"]
+    folder.classifier.unlink()
+    folder.classes.unlink()
+    assert train(built(config)) == 0
+    assert f"{folder.classifier} is new" in capsys.readouterr().out
+    after = open_classifier(folder.root)
+    assert after.card == before.card
+    state = after.classifier.state_dict()
+    assert all(torch.equal(value, state[n]) for n, value in before.classifier.state_dict().items())
+    assert folder.classes.is_file()
+    assert train(built(config)) == 0
+    assert "is new" not in capsys.readouterr().out
 
 
 def test_a_life_that_is_asked_to_stop_saves_and_wants_to_be_started_again(config, capsys):

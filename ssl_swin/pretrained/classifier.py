@@ -1,0 +1,165 @@
+"""The hand-off of a classifier: encoder and head in one file, with a card of classes and images."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ssl_swin.errors import usable
+from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.encoder import build_encoder
+from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, write_with_card
+from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
+from ssl_swin.pretrained.tensors import opened
+from ssl_swin.record.run_folder import CLASSIFIER_FILE, classifier_file, encoder_file
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "ssl_swin_classifier"
+_ENCODER = "encoder."  # what names of the encoder's weights begin with
+
+
+@dataclass(frozen=True)
+class ClassifierCard:
+    """What somebody who is given a classifier has to know."""
+
+    architecture: dict[str, Any]  # of the encoder: the arguments of `build_encoder`
+    classes: tuple[str, ...]  # the name of each output; its number as text where it has no name
+    mean: tuple[float, ...]  # per channel, subtracted from values scaled to [0, 1]
+    std: tuple[float, ...]  # per channel, what the difference is divided by
+    img_size: int  # height and width of the input in pixels
+    crop_pct: float = 0.875  # share of the short side that the centre crop keeps
+    interpolation: str = "bicubic"  # how images are resized before that crop
+    decoder: str = "fast"  # how JPEGs are decoded: see `Reading`, as for the next three
+    max_pixels: int = 178_956_970  # most pixels of an image that is read
+    black: float = 0.0  # of grey files of more than 8 bits: the number that becomes black
+    white: float | None = None  # the same for white; None for 65535, and no files of fractions
+    samples_seen: int = 0  # images trained on, counted with repetition
+    epoch: int = 0  # finished passes over the training images
+    commit: str = ""  # of the code that trained it; empty if unknown
+    format_version: int = FORMAT_VERSION  # of the card and the names of the weights
+
+    def to_json(self) -> str:
+        """Write the card as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ClassifierCard":
+        """Read a card.
+
+        Raises:
+            PretrainedMismatch: If the card is of another format version or lacks a field.
+        """
+        values = json.loads(text)
+        version = values.get("format_version") if isinstance(values, dict) else None
+        if version != FORMAT_VERSION:
+            raise PretrainedMismatch(
+                f"format_version={version} of the classifier's card, but this version of ssl_swin "
+                f"reads {FORMAT_VERSION}; use the version that wrote the file"
+            )
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise PretrainedMismatch(f"the classifier's card is not complete: {error}") from error
+
+    def of_encoder(self) -> EncoderCard:
+        """Return the card of the encoder alone."""
+        return EncoderCard(
+            self.architecture,
+            self.mean,
+            self.std,
+            samples_seen=self.samples_seen,
+            epoch=self.epoch,
+            commit=self.commit,
+        )
+
+
+@dataclass(frozen=True)
+class OpenClassifier:
+    """A classifier with its weights, in eval mode, and what is known of it."""
+
+    classifier: Classifier
+    card: ClassifierCard
+
+
+def write_classifier(path: Path, weights: Mapping[str, Tensor], card: ClassifierCard) -> None:
+    """Write what a `Classifier` has in its `state_dict`, with the card; see `write_with_card`."""
+    write_with_card(path, weights, _METADATA_KEY, card.to_json())
+
+
+def open_classifier(source: Path) -> OpenClassifier:
+    """Build a classifier and give it its weights, from its file or from a fine-tuning's run folder.
+
+    It computes in the precision of the weights, on the CPU.
+
+    Raises:
+        PretrainedMismatch: If there is none, or it cannot be read.
+    """
+    path = _found(Path(source))
+    with usable(str(path), PretrainedMismatch):
+        card = read_classifier_card(path)
+        if card is None:
+            raise PretrainedMismatch(
+                f"{path} is no classifier of ssl-swin finetune; give a finished fine-tuning's run "
+                f"folder, or its {CLASSIFIER_FILE}"
+            )
+        state = _read(path)
+    classifier = Classifier(build_encoder(**card.architecture), len(card.classes))
+    check_state(state, classifier.state_dict(), ())
+    classifier.to(state["head.weight"].dtype).load_state_dict(state)
+    return OpenClassifier(classifier.eval(), card)
+
+
+def read_classifier_card(path: Path) -> ClassifierCard | None:
+    """Read the card of a classifier's file, and no weights; None if the file has no such card."""
+    if path.suffix != ".safetensors":
+        return None
+    with opened(path) as file:
+        text = file.metadata.get(_METADATA_KEY)
+    return None if text is None else ClassifierCard.from_json(text)
+
+
+def read_its_encoder(path: Path) -> Weights | None:
+    """Read the encoder of what :func:`write_classifier` wrote."""
+    card = read_classifier_card(path)
+    if card is None:
+        return None
+    named = ((name.partition(_ENCODER), value) for name, value in _read(path).items())
+    state = {rest: value for (before, _, rest), value in named if not before}
+    told = "the encoder of a classifier, without its head"
+    return Weights(state, card.architecture, card.mean, card.std, card.of_encoder(), told)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    with opened(path) as file:
+        return {name: file.read(name) for name in file.names}
+
+
+def _found(source: Path) -> Path:
+    """Return the file of a classifier, or say why there is none."""
+    path = classifier_file(source)
+    if path.is_file():
+        return path
+    give = f"give a finished fine-tuning's run folder, or its {CLASSIFIER_FILE}"
+    if not source.exists():
+        raise PretrainedMismatch(f"{source}: there is no such run folder or file; {give}")
+    encoder = encoder_file(source)
+    if not encoder.is_file():
+        raise PretrainedMismatch(
+            f"{source} holds no {CLASSIFIER_FILE}: it is no run folder, or its fine-tuning has not "
+            f"finished; {give}"
+        )
+    card = read_card(encoder)
+    if card is not None and card.mask_ratio is not None:
+        raise PretrainedMismatch(
+            f"{source} holds a pretraining, which knows no classes: fine-tune it first, "
+            f"ssl-swin finetune --encoder {source}; or {give}"
+        )
+    raise PretrainedMismatch(
+        f"{source} holds no {CLASSIFIER_FILE}, because an earlier release finished it: the same "
+        f"ssl-swin finetune command writes it; or {give}"
+    )
