@@ -51,12 +51,12 @@ def finetune(out: Path, setting: Setting) -> float:
     folder = RunFolder(out / f"{arm}-lr{base_lr:g}-epochs{epochs}-seed{seed}")
     status = run(
         [
-            *("finetune", "configs/finetune/demo.yaml", "--run_dir", str(folder.root)),
+            *("finetune", "configs/finetune/demo.yaml", "--run-dir", str(folder.root)),
             *("--encoder", encoder, "--seed", str(seed)),
-            *("--data.shards", str(out / "train.tar"), "--data.val_shards", str(out / "val.tar")),
-            *("--optim.base_lr", str(base_lr), "--optim.epochs", str(epochs)),
-            *("--optim.warmup_epochs", str(epochs // 10)),
-            *("--training.validate_every_epochs", str(epochs), "--training.num_threads", "1"),
+            *("--data.shards", str(out / "train.tar"), "--data.val-shards", str(out / "val.tar")),
+            *("--optim.base-lr", str(base_lr), "--optim.epochs", str(epochs)),
+            *("--optim.warmup-epochs", str(epochs // 10)),
+            *("--training.validate-every-epochs", str(epochs), "--training.num-threads", "1"),
         ]
     )
     summary = read_summary(folder)
@@ -77,7 +77,7 @@ def main() -> None:
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     split(out)
-    pretrained = ["pretrain", "configs/pretrain/demo.yaml", "--run_dir", str(out / "pretrain")]
+    pretrained = ["pretrain", "configs/pretrain/demo.yaml", "--run-dir", str(out / "pretrain")]
     if run([*pretrained, "--seed", "100", *arguments.pretrain]):
         raise SystemExit("the pretraining did not finish")
     lines = ["| start | base_lr | epochs | top-1 of each seed | mean |", "|---|---|---|---|---|"]

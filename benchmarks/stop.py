@@ -1,6 +1,6 @@
 """Times a stop: from SIGUSR1 to the checkpoint on the disk, and to the end of every process.
 
-python benchmarks/stop.py -- configs/pretrain/demo.yaml --training.checkpoint_every_steps 0
+python benchmarks/stop.py -- configs/pretrain/demo.yaml --training.checkpoint-every-steps 0
 """
 
 import argparse
@@ -19,7 +19,7 @@ def start(arguments: list[str], run_dir: str, num_processes: int) -> list[subpro
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "ssl_swin", "pretrain", *arguments, f"--run_dir={run_dir}"]
+    command = [sys.executable, "-m", "ssl_swin", "pretrain", *arguments, f"--run-dir={run_dir}"]
     command += ["--training.ledger=true", f"--training.devices={num_processes}"]
     processes = []
     for rank in range(num_processes):

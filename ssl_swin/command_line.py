@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from ssl_swin.config.earlier import renew_content, renew_words
+from ssl_swin.config.flags import with_hyphens, with_underscores
 from ssl_swin.config.run import KINDS, LifeOptions
 from ssl_swin.errors import UserError
 
@@ -28,7 +29,6 @@ _MISFITS = (
     r"Parser key \"(?P<name>[\w.]+)\": Expected a (?P<kinds><class '\w+'>)\. "
     r"Got value: (?P<value>.*)",
 )
-_ALSO_WRITTEN = {"--classes-from": "--classes_from"}
 
 
 def call(name: str, function: Callable[..., int | None], words: list[str], **handed: Any) -> int:
@@ -77,10 +77,10 @@ def take(name: str, about: str, defaults: T, words: Sequence[str]) -> tuple[T, l
         UserError: If a value does not fit its field.
     """
     parser = _Parser(name, about)
-    parser.add_fields(type(defaults), defaults, dashes=True)
+    parser.add_fields(type(defaults), defaults)
     own, others, left = [], [], iter(words)
     for word in left:
-        flag, equals, _ = word.partition("=")
+        flag, equals, _ = with_underscores(word).partition("=")
         if flag not in parser.flags:
             others.append(word)
         else:
@@ -97,14 +97,16 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     Raises:
         UserError: If a setting is unknown or does not fit.
     """
-    config, parser = KINDS[kind], _Parser(kind, str(KINDS[kind].__doc__))
+    config, about = KINDS[kind], str(KINDS[kind].__doc__)
+    parser = _Parser(kind, about, usage=f"ssl-swin {kind} CONFIG [--key value ...]")
     parser.add_config(config)
-    parser.add_fields(LifeOptions, dashes=True)
+    parser.add_fields(LifeOptions)
     words, told = renew_words(words)
     words = [part for word in words for part in word.split("=", word.startswith("--config="))]
     if words and not words[0].startswith("-"):
         words = ["--config", *words]
-    given = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
+    flags = [with_underscores(word) for word in words if word.startswith("--")]
+    given = {flag[2:].partition("=")[0] for flag in flags}
     for place, word in enumerate(words):
         if word == "--config" and place + 1 < len(words):
             words[place + 1], keys, lines = _read_file(words[place + 1], config)
@@ -115,32 +117,36 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     return settings, said | {"given": frozenset(given), "told": told}
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint: the known name closest to this one, by spelling; or nothing."""
+def nearest(name: str, known: Iterable[str], before: str = "") -> str:
+    """Return a hint: what goes before a name, and the known one most like this; or nothing."""
     by_end = {candidate.rpartition(".")[2]: candidate for candidate in known}
     close = difflib.get_close_matches(name, known, 1) or [
         by_end[end] for end in difflib.get_close_matches(name.rpartition(".")[2], by_end, 1)
     ]
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {before}{close[0]}?" if close else ""
 
 
 class _Parser:
     """jsonargparse's parser of one command; `flags` says how many words follow each flag."""
 
-    def __init__(self, name: str, about: str) -> None:
+    def __init__(self, name: str, about: str, usage: str | None = None) -> None:
         import jsonargparse  # late, for speed: `ssl-swin --help` does without it
 
         jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
         self.flags = {"-h": 0, "--help": 0}
         self._parser = jsonargparse.ArgumentParser(
-            prog=f"ssl-swin {name}", description=about, exit_on_error=False, allow_abbrev=False
+            prog=f"ssl-swin {name}",
+            usage=usage,
+            description=about,
+            exit_on_error=False,
+            allow_abbrev=False,
         )
 
     def add_positional(self, name: str, hint: Any, text: str, **how: Any) -> None:
         """Know an argument by its place."""
         self._parser.add_argument(name, type=hint, help=text, **how)
 
-    def add_flag(self, name: str, hint: Any, default: Any, text: str, dashes: bool = False) -> None:
+    def add_flag(self, name: str, hint: Any, default: Any, text: str) -> None:
         """Know a flag; MISSING as a default means that it must be given."""
         how: dict[str, Any] = {"type": hint, "default": default}
         if default is MISSING:
@@ -149,16 +155,15 @@ class _Parser:
             how = {"action": "store_true", "default": default}
         elif hint == tuple[str, ...]:
             how, text = {"action": "append", "default": [*default]}, f"{text} May be repeated."
-        flag = f"--{name.replace('_', '-') if dashes else name}"
-        self.flags[flag] = int(hint is not bool)
-        self._parser.add_argument(flag, help=text, **how)
+        self.flags[f"--{name}"] = int(hint is not bool)
+        self._parser.add_argument(f"--{name}", help=text, **how)
 
-    def add_fields(self, kind: type, defaults: Any = None, dashes: bool = False) -> None:
+    def add_fields(self, kind: type, defaults: Any = None) -> None:
         """Know each field of a dataclass as a flag, with the defaults of an instance or its own."""
         hints, texts = get_type_hints(kind), _texts(kind)
         for one in fields(kind):
             default = one.default if defaults is None else getattr(defaults, one.name)
-            self.add_flag(one.name, hints[one.name], default, texts[one.name], dashes)
+            self.add_flag(one.name, hints[one.name], default, texts[one.name])
 
     def add_config(self, kind: type) -> None:
         """Know every setting of a run's config, and the file that holds them."""
@@ -170,12 +175,15 @@ class _Parser:
         """Return the values by name; refuse a word that is unknown, or does not fit."""
         import jsonargparse  # late, for speed
 
-        words = [_in_full(word) for word in words]
         for word in words:
             flag = word.partition("=")[0]
-            if flag.startswith("--") and flag not in self.flags:
-                hint = nearest(flag[2:], [known[2:] for known in self.flags])
-                raise UserError(f"unknown option {flag}{hint}")
+            if flag.startswith("--") and with_underscores(flag) not in self.flags:
+                known = [with_hyphens(known)[2:] for known in self.flags]
+                raise UserError(f"unknown option {flag}{nearest(flag[2:], known, '--')}")
+        words = [with_underscores(word) for word in words]
+        if not {"-h", "--help"}.isdisjoint(words):
+            print(_with_hyphens(self._parser.format_help()), end="")
+            raise SystemExit(0)
         try:
             values = self._parser.instantiate(self._parser.parse_args(words)).as_dict()
         except jsonargparse.ArgumentError as error:
@@ -183,9 +191,8 @@ class _Parser:
         return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
-def _in_full(word: str) -> str:
-    flag, equals, value = word.partition("=")
-    return _ALSO_WRITTEN.get(flag, flag) + equals + value
+def _with_hyphens(text: str) -> str:
+    return re.sub(r"--[a-z][\w.-]*", lambda flag: with_hyphens(flag[0]), text)
 
 
 def _plainly(message: str) -> str:
@@ -195,7 +202,7 @@ def _plainly(message: str) -> str:
             kinds = re.sub(r"<class '(\w+)'>", r"\1", found["kinds"]).replace("NoneType", "null")
             kinds = " or ".join(kinds.replace("'", "").rsplit(", ", 1))
             return f"{found['name']}={found['value']} does not fit; give {kinds}"
-    return message
+    return _with_hyphens(message)
 
 
 def _read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:

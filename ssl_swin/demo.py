@@ -41,18 +41,18 @@ def demo(
     began = time.monotonic()
     print(FIRST_LINES)
     folder = RunFolder(Path(out) / "pretrain")
-    pretrain = ["pretrain", str(PRETRAIN), "--run_dir", str(folder.root), "--seed", str(seed)]
+    pretrain = ["pretrain", str(PRETRAIN), "--run-dir", str(folder.root), "--seed", str(seed)]
     if status := _run(run, pretrain):
         return status
     summaries: list[Summary] = []
     for number in range(seed, seed + num_seeds):
         arms = {
             "pretrained": ["--encoder", str(folder.root)],
-            "scratch": ["--optim.base_lr", SCRATCH_LR],
+            "scratch": ["--optim.base-lr", SCRATCH_LR],
         }
         for start, options in arms.items():
             place = RunFolder(Path(out) / f"finetune-{start}-seed{number}")
-            command = ["finetune", str(FINETUNE), "--run_dir", str(place.root)]
+            command = ["finetune", str(FINETUNE), "--run-dir", str(place.root)]
             if status := _run(run, [*command, *options, "--seed", str(number)]):
                 return status
             summary = read_summary(place)

@@ -17,11 +17,11 @@ from PIL import Image
 from ssl_swin import signals
 
 TINY_MODEL = [
-    "--model.embed_dim=16",
+    "--model.embed-dim=16",
     "--model.depths=[1,1]",
-    "--model.num_heads=[1,2]",
-    "--training.num_threads=1",
-    "--data.num_workers=0",
+    "--model.num-heads=[1,2]",
+    "--training.num-threads=1",
+    "--data.num-workers=0",
 ]
 
 
@@ -64,14 +64,14 @@ def two_step_run(tiny_shards, tmp_path_factory):
         "pretrain",
         "configs/pretrain/demo.yaml",
         f"--data.shards={tiny_shards([9, 7])}",
-        "--data.val_shards=null",
+        "--data.val-shards=null",
         "--optim.epochs=1",
-        "--optim.warmup_epochs=0",
-        "--training.global_batch_size=8",
+        "--optim.warmup-epochs=0",
+        "--training.global-batch-size=8",
         *TINY_MODEL,
     ]
     folder = tmp_path_factory.mktemp("two_step_run") / "run"
-    assert run([*arguments, f"--run_dir={folder}"]) == 0
+    assert run([*arguments, f"--run-dir={folder}"]) == 0
     return arguments, folder
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
     path.name for path in ROOT.glob("benchmarks/*.py") if "__main__" in path.read_text("utf-8")
 )
-RUN = "configs/pretrain/demo.yaml --training.num_threads 1 --data.num_workers 0"
+RUN = "configs/pretrain/demo.yaml --training.num-threads 1 --data.num-workers 0"
 # Arguments of each script, and what it prints once it has come to its end. OUT is a fresh folder.
 SMALLEST = {
     "against.py": (
@@ -20,8 +20,8 @@ SMALLEST = {
         "fine-tuning without erasing, a batch: in all | now |",
     ),
     "demo_search.py": (
-        "--out OUT --seeds 1 --base-lr 0.1 --epochs 1 -- --optim.epochs 1 --optim.warmup_epochs 0"
-        " --data.shards data/fashion-mnist-sample/train-000000.tar --training.num_threads 1",
+        "--out OUT --seeds 1 --base-lr 0.1 --epochs 1 -- --optim.epochs 1 --optim.warmup-epochs 0"
+        " --data.shards data/fashion-mnist-sample/train-000000.tar --training.num-threads 1",
         "| scratch | 0.1 | 1 |",
     ),
     "gpu.py": (

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -5,6 +6,7 @@ from typing import Literal
 import pytest
 
 from ssl_swin.command_line import call, nearest, read_config, take
+from ssl_swin.config.flags import with_hyphens, with_underscores
 from ssl_swin.errors import UserError
 
 PRETRAIN = "configs/pretrain/demo.yaml"
@@ -40,6 +42,8 @@ def toy(
 def test_a_typed_function_is_called_with_what_the_words_say():
     found = call("toy", toy, ["a", "b", "c", "--rows", "3", "--num_loops=4"])
     assert found == (Path("a"), (Path("b"), Path("c")), Shape(3), 1.5, 4)
+    for flag in ("--num-loops", "--num_loops"):
+        assert call("toy", toy, ["a", "--rows=3", flag, "4"])[4] == 4
     found = call("toy", toy, ["a", "--rows=3", "--kind=tall", "--times", "1e-3"])
     assert found == (Path("a"), (), Shape(3, "tall"), 0.001, 2)
 
@@ -66,7 +70,9 @@ def test_what_is_handed_is_no_flag():
         (["a", "--rows=x"], "rows.*x"),
         (["a", "--rows"], "expected one argument"),
         (["a", "--rows=3", "--kind=round"], "^kind=round does not fit; give flat or tall$"),
-        (["a", "--rows=3", "--num-loops=1"], "unknown option --num-loops; did you mean num_loops"),
+        (["a", "--rows=3", "--num-lops=1"], "unknown option --num-lops; did you mean --num-loops?"),
+        (["a", "--rows=3", "--num_lops=1"], "unknown option --num_lops; did you mean --num-loops?"),
+        (["a", "--rows=3", "--num_loops"], "argument --num-loops: expected one argument"),
     ],
 )
 def test_words_that_do_not_fit_are_refused_in_one_line(words, said):
@@ -81,6 +87,8 @@ def test_the_help_is_made_of_docstrings(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     texts = ("Do nothing. Not even that.", "Where from.", "How many, 90 % of them.", "often, in %.")
     assert all(text in shown for text in texts)
+    assert "--num-loops NUM_LOOPS" in shown
+    assert "--num_loops" not in shown
 
 
 @dataclass(frozen=True)
@@ -96,11 +104,11 @@ class Flags:
 
 
 def test_flags_are_taken_and_other_words_are_left_in_their_order():
-    line = "a --x 1 --num-things 3 --more=--y --b=2 --more z --dry-run --num_things 4"
+    line = "a --x_y 1 --num-things 3 --more=--y_z --b-c=2 --more z --dry_run --num_things 4"
     flags, others = take("toy", "", Flags(), line.split())
-    assert flags == Flags(3, ("--y", "z"), True)
-    assert others == ["a", "--x", "1", "--b=2", "--num_things", "4"]
-    assert take("toy", "", flags, ["--more=w"]) == (Flags(3, ("--y", "z", "w"), True), [])
+    assert flags == Flags(4, ("--y_z", "z"), True)
+    assert others == ["a", "--x_y", "1", "--b-c=2"]
+    assert take("toy", "", flags, ["--more=w"]) == (Flags(4, ("--y_z", "z", "w"), True), [])
     with pytest.raises(UserError, match="expected one argument"):
         take("toy", "", Flags(), ["--more"])
 
@@ -119,6 +127,21 @@ def test_a_config_is_read_with_what_goes_before_it():
     assert not {"model.drop_path_rate", "optim.betas", "optim", "data"} & given
     with pytest.raises(UserError, match="unknown key num_classes"):
         read_config("pretrain", ["configs/finetune/demo.yaml"])
+
+
+@pytest.mark.parametrize("spelled", [with_hyphens, with_underscores])
+def test_settings_are_flags_with_hyphens_or_underscores(spelled, capsys):
+    words = ["--run_dir=r_-r", "--data.num_lanes", "4", "--data.val_shards=a_b-c", "--dry_run"]
+    config, options = read_config("pretrain", [PRETRAIN, *map(spelled, words)])
+    assert (config.run_dir, config.data.num_lanes, config.data.val_shards) == ("r_-r", 4, "a_b-c")
+    assert options["dry_run"]
+    assert options["given"] >= {"run_dir", "data.num_lanes", "data.val_shards"}
+    with pytest.raises(SystemExit):
+        read_config("pretrain", ["--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: ssl-swin pretrain CONFIG [--key value ...]\n")
+    assert "--data.val-shards VAL_SHARDS" in shown
+    assert re.findall(r"--[\w.-]*_\w*", shown) == []
 
 
 def test_the_nearest_name_is_told_by_its_end_too():

@@ -34,8 +34,8 @@ MADE_BEFORE = {  # page -> what it takes to be there
 }
 # page -> what reads its block of YAML: the demo with these data, a cluster's file
 READS_YAML = {
-    "README.md": "ssl-swin pretrain BLOCK --dry-run --run_dir runs/yaml --training.num_threads 1",
-    "slurm/README.md": "ssl-swin submit pretrain configs/pretrain/demo.yaml --run_dir runs/yaml"
+    "README.md": "ssl-swin pretrain BLOCK --dry-run --run-dir runs/yaml --training.num-threads 1",
+    "slurm/README.md": "ssl-swin submit pretrain configs/pretrain/demo.yaml --run-dir runs/yaml"
     " --nodes 1 --cluster BLOCK --dry-run",
 }
 
@@ -73,19 +73,19 @@ def is_queued_too(line):
     return f"{line}\n{line.replace(' --dry-run', '')}"
 
 
-SHORT = "--optim.epochs 1 --optim.warmup_epochs 0 --training.num_threads 1"
+SHORT = "--optim.epochs 1 --optim.warmup-epochs 0 --training.num-threads 1"
 FEW = f"{SHORT} --data.shards {SAMPLE}/train-000000.tar"  # 500 of the 10,000 images
 NARROW = (  # the large config as it is, but for the network's width and depth
-    "--dry-run --training.accelerator cpu --training.global_batch_size 64"
-    " --model.embed_dim 16 --model.depths [1,1,1,1] --model.num_heads [1,1,2,4]"
+    "--dry-run --training.accelerator cpu --training.global-batch-size 64"
+    " --model.embed-dim 16 --model.depths [1,1,1,1] --model.num-heads [1,1,2,4]"
 )
 DEMO = "ssl-swin pretrain configs/pretrain/demo.yaml"
 LARGE = "ssl-swin pretrain configs/pretrain/swin_base_simmim_100ep.yaml"
 RULES = {  # how a line begins -> how it runs; the first that fits counts
     "make ": is_a_target,
     DEMO: partial(as_written, more=FEW),
-    f"{LARGE} --run_dir runs/mine": partial(as_written, more=NARROW),
-    f"{LARGE} --run_dir runs/far": has_its_options,  # s3://bucket
+    f"{LARGE} --run-dir runs/mine": partial(as_written, more=NARROW),
+    f"{LARGE} --run-dir runs/far": has_its_options,  # s3://bucket
     "ssl-swin finetune": partial(as_written, more=SHORT),
     "torchrun --nproc-per-node 8": in_two_processes,
     "until torchrun": is_shell,
@@ -133,6 +133,14 @@ def shell_lines():
 
 def test_every_line_has_a_rule_and_every_rule_a_line():
     assert {rule_of(line) for _, line in shell_lines()} == set(RULES)
+
+
+def test_flags_are_shown_with_hyphens():
+    """Read they are with underscores as well, and `config/flags.py` says so."""
+    places = ("*.md", "docs/*.md", "data/*.md", "slurm/*", "configs/**/*.yaml", "ssl_swin/**/*.py")
+    files = [path for place in places for path in ROOT.glob(place) if path.name != "flags.py"]
+    shown = {path: re.findall(r"--[a-z][\w.]*_\w*", path.read_text("utf-8")) for path in files}
+    assert {path: flags for path, flags in shown.items() if flags} == {}
 
 
 def test_every_block_is_of_a_kind_that_is_known():

@@ -26,4 +26,4 @@ def test_it_prints_each_command_and_ends_with_the_first_that_fails(monkeypatch, 
     assert called == ["pretrain", "finetune"]
     told = capsys.readouterr().out
     place = f"{tmp_path}/my out/pretrain"
-    assert f"$ ssl-swin pretrain configs/pretrain/demo.yaml --run_dir '{place}' --seed 3" in told
+    assert f"$ ssl-swin pretrain configs/pretrain/demo.yaml --run-dir '{place}' --seed 3" in told

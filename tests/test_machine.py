@@ -222,7 +222,7 @@ def test_a_run_whose_checkpoint_finds_no_room_ends_with_one_line(two_step_run, t
     too_small = (folder / "checkpoints/last.ckpt").stat().st_size - 1000
     resource.setrlimit(resource.RLIMIT_FSIZE, (too_small, limits[1]))
     try:
-        status = run([*arguments, f"--run_dir={tmp_path}/run"])
+        status = run([*arguments, f"--run-dir={tmp_path}/run"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert status == 1
@@ -235,7 +235,7 @@ def test_a_run_whose_checkpoint_finds_no_room_ends_with_one_line(two_step_run, t
 def test_what_is_short_is_told_before_the_first_step(two_step_run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Disk(1000))
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    words = [*two_step_run[0], f"--run_dir={tmp_path}/run", "--dry-run"]
+    words = [*two_step_run[0], f"--run-dir={tmp_path}/run", "--dry-run"]
     assert run(words) == 0
     told = capsys.readouterr().err
     assert f"warning: the disk of {tmp_path} has 1.0 kB free, the checkpoints of this run" in told

@@ -27,7 +27,7 @@ from ssl_swin import signals
 from ssl_swin.__main__ import run
 signals.watch()
 os.kill(os.getpid(), signal.SIGTERM)
-sys.exit(run(["pretrain", {PRETRAIN!r}, "--data.shards={shards}", "--run_dir={tmp_path}"]))
+sys.exit(run(["pretrain", {PRETRAIN!r}, "--data.shards={shards}", "--run-dir={tmp_path}"]))
 """
     command = [sys.executable, "-c", code]
     with one_maker(shards / INDEX_LOCK, str):
@@ -89,7 +89,7 @@ def test_shards_that_are_missing_once_a_run_has_a_checkpoint_are_tried_again(
     two_step_run, tiny_shards, tmp_path, capsys
 ):
     shards, folder = tiny_shards([8, 8]), tmp_path / "run"
-    arguments = [*two_step_run[0], f"--data.shards={shards}", f"--run_dir={folder}"]
+    arguments = [*two_step_run[0], f"--data.shards={shards}", f"--run-dir={folder}"]
     assert run([*arguments, "--data.shards=nowhere"]) == 2
     assert run(arguments) == 0
     (folder / "summary.json").unlink()
@@ -131,7 +131,7 @@ def test_what_may_not_be_read_is_one_line_and_tried_again(command, monkeypatch, 
 def test_a_finished_run_says_so_and_writes_nothing(trained, capsys):
     arguments, folder = trained
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert run([*arguments, f"--run_dir={folder}"]) == 0
+    assert run([*arguments, f"--run-dir={folder}"]) == 0
     assert f"{folder} is finished" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -139,7 +139,7 @@ def test_a_finished_run_says_so_and_writes_nothing(trained, capsys):
 @pytest.mark.usefixtures("short_timing")
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(two_step_run, tmp_path, capsys):
     arguments, _ = two_step_run
-    assert run([*arguments, f"--run_dir={tmp_path / 'run'}", "--dry-run"]) == 0
+    assert run([*arguments, f"--run-dir={tmp_path / 'run'}", "--dry-run"]) == 0
     assert "data: 16 images in 2 shards" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 
@@ -153,8 +153,8 @@ def test_what_the_config_says_on_the_command_line_goes_before_the_file(two_step_
 
 def test_what_a_loader_worker_has_to_say_is_one_line(tiny_shards, tmp_path, capsys, two_step_run):
     shards = tiny_shards([16], broken=range(16))
-    arguments = [*two_step_run[0], f"--data.shards={shards}", f"--run_dir={tmp_path / 'run'}"]
-    assert run([*arguments, "--data.num_workers=2"]) == 2
+    arguments = [*two_step_run[0], f"--data.shards={shards}", f"--run-dir={tmp_path / 'run'}"]
+    assert run([*arguments, "--data.num-workers=2"]) == 2
     error = capsys.readouterr().err
     assert error.endswith("none of its 16 images can be decoded\n")
     assert error.count("\n") == 1
@@ -162,8 +162,8 @@ def test_what_a_loader_worker_has_to_say_is_one_line(tiny_shards, tmp_path, caps
 
 def test_a_killed_loader_worker_ends_the_run_with_one_line(two_step_run, tmp_path):
     folder = tmp_path / "run"
-    options = ["--optim.epochs=100", "--data.num_workers=1", "--training.ledger=true"]
-    command = [sys.executable, "-m", "ssl_swin", *two_step_run[0], *options, f"--run_dir={folder}"]
+    options = ["--optim.epochs=100", "--data.num-workers=1", "--training.ledger=true"]
+    command = [sys.executable, "-m", "ssl_swin", *two_step_run[0], *options, f"--run-dir={folder}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         kill_a_child_after_two_steps(process.pid, folder)
         told = process.communicate(timeout=120)[1]

@@ -19,7 +19,7 @@ def refused(capsys, tmp_path):
         folder = run_dir or tmp_path / "untouched"
         before = sorted(folder.rglob("*")) if folder.exists() else None
         if arguments[0] in ("pretrain", "finetune") and len(arguments) > 1:
-            arguments = (*arguments, f"--run_dir={folder}", "--training.num_threads=1")
+            arguments = (*arguments, f"--run-dir={folder}", "--training.num-threads=1")
         assert run([str(argument) for argument in arguments]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ")
@@ -42,10 +42,11 @@ def test_an_unknown_command_is_told_the_nearest(refused, wrong, right):
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
-        ("--optim.epoch=3", "optim.epochs"),
-        ("--mask_ratio=0.5", "mask.mask_ratio"),
-        ("--run-dir=x", "run_dir"),
-        ("--resume_from=x", "resume-from"),
+        ("--optim.epoch=3", "--optim.epochs"),
+        ("--mask_ratio=0.5", "--mask.mask-ratio"),
+        ("--mask-ratio=0.5", "--mask.mask-ratio"),
+        ("--rundir=x", "--run-dir"),
+        ("--resume_form=x", "--resume-from"),
     ],
 )
 def test_an_unknown_option_is_told_the_nearest(refused, wrong, right):
@@ -87,18 +88,18 @@ def test_a_file_that_is_not_there_is_refused(refused):
         ("--seed=-1", "seed=-1 must be 0 or more"),
         (f"--data.shards={SAMPLE}/pretrain-{{000003..000007}}.tar", "pretrain-000005.tar"),
         ("--data.shards=configs", "shards=configs matches no tar"),
-        ("--data.val_shards=nowhere", "shards=nowhere matches no tar"),
-        ("--mask.mask_patch_size=7", "mask_patch_size=7 does not divide img_size=32"),
-        ("--mask.mask_ratio=1", "mask_ratio=1.0 hides 16 of 16"),
-        ("--training.global_batch_size=20000", "larger than the data: 10000 samples"),
-        ("--data.num_lanes=7", "num_lanes=7 does not divide"),
+        ("--data.val-shards=nowhere", "shards=nowhere matches no tar"),
+        ("--mask.mask-patch-size=7", "mask_patch_size=7 does not divide img_size=32"),
+        ("--mask.mask-ratio=1", "mask_ratio=1.0 hides 16 of 16"),
+        ("--training.global-batch-size=20000", "larger than the data: 10000 samples"),
+        ("--data.num-lanes=7", "num_lanes=7 does not divide"),
         ("--seed=x", "error: seed=x does not fit; give int\n"),
         (
             "--optim.schedule=x",
             "error: optim.schedule=x does not fit; give cosine or multistep\n",
         ),
         ("--data.shards=null", "data.shards=None and 0 data.sets: give one of the two"),
-        ("--data.samples_per_epoch=9", "data.samples_per_epoch=9 goes with data.sets"),
+        ("--data.samples-per-epoch=9", "data.samples_per_epoch=9 goes with data.sets"),
         ("--model.name=swin_smal", "nearest: "),
         ("--model.depths=[2]", "one value per stage"),
         ("--resume-from=nowhere.ckpt", "nowhere.ckpt cannot be read"),
@@ -134,10 +135,10 @@ def test_sets_that_cannot_be_mixed_are_refused(refused, tmp_path, one, message):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--num_classes=1", "num_classes=1 must be 2 or more"),
-        ("--num_classes=5", "have no class of the model, which knows 0 to 4"),
-        ("--data.num_labels=5000", "needs 500 images of class 0"),
-        ("--data.rand_augment=rand-m9", "needs RGB images"),
+        ("--num-classes=1", "num_classes=1 must be 2 or more"),
+        ("--num-classes=5", "have no class of the model, which knows 0 to 4"),
+        ("--data.num-labels=5000", "needs 500 images of class 0"),
+        ("--data.rand-augment=rand-m9", "needs RGB images"),
         (f"--data.shards={SAMPLE}/pretrain-000004.tar", "without a label in"),
         ("--encoder=nowhere", "nowhere"),
     ],
@@ -148,7 +149,7 @@ def test_what_does_not_fit_fine_tuning_is_refused(refused, option, message):
 
 def test_another_run_in_the_folder_is_refused(refused, trained):
     arguments, folder = trained
-    error = refused(*arguments, "--optim.base_lr=1", run_dir=folder)
+    error = refused(*arguments, "--optim.base-lr=1", run_dir=folder)
     assert "holds a run with optim.base_lr=0.064, this config says 1.0" in error
 
 
@@ -161,7 +162,7 @@ def test_a_changed_shard_set_is_refused(refused, trained, tiny_shards):
 def test_a_checkpoint_of_another_architecture_is_refused(refused, trained):
     arguments, folder = trained
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    error = refused(*arguments, "--model.embed_dim=32", f"--resume-from={checkpoint}")
+    error = refused(*arguments, "--model.embed-dim=32", f"--resume-from={checkpoint}")
     assert "the checkpoint is of another architecture" in error
 
 
@@ -172,7 +173,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(refused, trained):
         ["finetune", FINETUNE, "--encoder", "Makefile/below"],
         ["pretrain", PRETRAIN, "--resume-from", "Makefile/below"],
         ["pretrain", PRETRAIN, "--data.shards", ""],
-        ["shards", "index", SAMPLE, "--num_workers", "0"],
+        ["shards", "index", SAMPLE, "--num-workers", "0"],
         ["shards", "create", SAMPLE, "Makefile"],
         ["report", "x" * 300],
     ],

@@ -21,12 +21,12 @@ from tests.toys.toy_foreign_format import read_toy
 from tests.toys.toy_mask import toy_mask
 from tests.toys.toy_target import toy_loss, toy_target
 
-TINY_MODEL = ["--model.embed_dim=16", "--model.depths=[1,1]", "--model.num_heads=[1,2]"]
+TINY_MODEL = ["--model.embed-dim=16", "--model.depths=[1,1]", "--model.num-heads=[1,2]"]
 TOY_MODEL = [
     "--model.name=toy",
     *(f"--model.{size}=null" for size in ("window_size", "embed_dim", "depths", "num_heads")),
 ]
-STANDING_STILL = ["--optim.epochs=1", "--optim.base_lr=1e-9", "--data.num_labels=null"]
+STANDING_STILL = ["--optim.epochs=1", "--optim.base-lr=1e-9", "--data.num-labels=null"]
 
 
 class ToyThatIsStopped(ToyEncoder):
@@ -59,11 +59,11 @@ def train(tiny_shards, tmp_path):
     shards = tiny_shards([15, 9])
 
     def train(command, name, *settings):
-        ways = [f"--run_dir={tmp_path / name}", f"--data.shards={shards}", "--data.val_shards=null"]
+        ways = [f"--run-dir={tmp_path / name}", f"--data.shards={shards}", "--data.val-shards=null"]
         numbers = [
-            "--training.global_batch_size=8",
-            "--optim.warmup_epochs=0",
-            "--training.num_threads=1",
+            "--training.global-batch-size=8",
+            "--optim.warmup-epochs=0",
+            "--training.num-threads=1",
         ]
         return run([command, f"configs/{command}/demo.yaml", *ways, *numbers, *settings])
 
@@ -124,7 +124,7 @@ def test_masks_targets_and_losses_are_chosen_by_name(train, tmp_path, monkeypatc
         ["--target.kind=toy"],
         ["--loss=toy"],
         ["--target.kind=normalised_pixels"],
-        ["--target.kind=normalised_pixels", "--target.norm_size=7"],
+        ["--target.kind=normalised_pixels", "--target.norm-size=7"],
     ):
         name = " ".join(settings)
         assert train("pretrain", name, *TINY_MODEL, "--optim.epochs=1", *settings) == 0

@@ -80,7 +80,7 @@ def _misfit(environment: Mapping[str, str], tasks: int, devices: int, num_nodes:
     shown = " or ".join(map(str, sorted(each)))
     fix = f"ask SLURM for --nodes={num_nodes} --ntasks-per-node={devices}"
     if len(each) == 1:
-        fix = f"give --training.num_nodes {nodes} --training.devices {shown}, or {fix}"
+        fix = f"give --training.num-nodes {nodes} --training.devices {shown}, or {fix}"
     return (
         f"SLURM started {shown} processes on each of {nodes} nodes, the config asks for "
         f"training.devices={devices} on training.num_nodes={num_nodes}: {fix}"
@@ -110,7 +110,7 @@ def _torchrun_misfit(environment: Mapping[str, str], devices: int, num_nodes: in
     return (
         f"torchrun started {each} processes on each of {nodes} nodes, the config asks for "
         f"training.devices={devices} on training.num_nodes={num_nodes}: give --training.devices "
-        f"{each} --training.num_nodes {nodes}, or torchrun --nproc-per-node={devices} "
+        f"{each} --training.num-nodes {nodes}, or torchrun --nproc-per-node={devices} "
         f"--nnodes={num_nodes}"
     )
 

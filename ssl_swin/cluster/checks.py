@@ -125,7 +125,7 @@ def describe_feeding(
     return [
         f"each of {nodes} nodes must read {node:,.0f} images/s, each of its {processes} x "
         f"{workers} loader processes {node / processes / workers:,.0f}; ssl-swin doctor --data ... "
-        f"--processes {processes} --images_per_s {node:.0f} says there whether they do"
+        f"--processes {processes} --images-per-s {node:.0f} says there whether they do"
     ]
 
 
@@ -179,7 +179,7 @@ def _require_free(folder: RunFolder) -> None:
         if state is not None and state.alive:
             raise UserError(
                 f"{folder.root} belongs to job {job}, which is {state.state}: wait for it, end it "
-                f"with scancel {job}, or give another --run_dir"
+                f"with scancel {job}, or give another --run-dir"
             )
 
 

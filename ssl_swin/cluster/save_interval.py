@@ -135,9 +135,9 @@ def describe_saves(
 
 def _advice(training: TrainingConfig, best_s: float, step_s: float | None) -> str:
     """Name the settings that save every `best_s` seconds; saves by steps go if they come often."""
-    text = f"--training.checkpoint_every_min {_minutes(best_s)}"
+    text = f"--training.checkpoint-every-min {_minutes(best_s)}"
     by_steps = training.checkpoint_every_steps * (step_s or 0.0)
-    return f"{text} --training.checkpoint_every_steps 0" if 0 < by_steps < 2 * best_s else text
+    return f"{text} --training.checkpoint-every-steps 0" if 0 < by_steps < 2 * best_s else text
 
 
 def _minutes(seconds: float) -> str:

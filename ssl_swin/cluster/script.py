@@ -53,7 +53,7 @@ class Script:
             config=quote(self.config),
             run=self._run(),
             node_cache=options.node_cache,
-            cache=' --data.cache_dir "$node_cache/shards"' if self.shards_to_cache else "",
+            cache=' --data.cache-dir "$node_cache/shards"' if self.shards_to_cache else "",
             srun="".join(f"{quote(option)} " for option in options.srun),
             warning_s=options.warning,
             # all are gone in half a minute, and the verdict is before the time limit
@@ -174,8 +174,8 @@ tasks_per_node={tasks} cpus_per_task={cpus}
 SSL_SWIN_RUN_EXISTS=1 srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
     --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
     --cpus-per-task="$cpus_per_task" {srun}\
-    "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run_dir "$run"{cache} \
-    --training.num_nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node" &
+    "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run-dir "$run"{cache} \
+    --training.num-nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node" &
 step=$!
 [ $warned = 0 ] || kill -USR1 "$step"
 while # a signal ends `wait`, and not the step
@@ -190,7 +190,7 @@ step=
 # same mistake of the user, twice, does not. One line in the log says which it was. What the verdict
 # prints is to change of the queued job: when it starts, and a node to do without.
 changes=$("${{program[@]}}" verdict "$run" "$status" \
-    --max_restarts {max_restarts} --pause {pause_s})
+    --max-restarts {max_restarts} --pause {pause_s})
 verdict=$?
 [ $verdict = 4 ] && status=0 # it has finished; a process that was ended while it left lost nothing
 if [ $verdict != 0 ] && [ $verdict != 3 ] && [ $status != 0 ]; then

@@ -17,6 +17,7 @@ from ssl_swin.cluster.options import Options, Request, Stage
 from ssl_swin.cluster.save_interval import describe_saves
 from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
+from ssl_swin.config.flags import with_hyphens
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import with_values
 from ssl_swin.data.shards.names import is_remote
@@ -58,12 +59,12 @@ def submit(request: Request) -> None:
         if one.runs:
             prepared.append(one)
         elif stage is request.stages[-1]:
-            raise UserError(f"{'; '.join(one.said)}; give another --run_dir")
+            raise UserError(f"{'; '.join(one.said)}; give another --run-dir")
         else:
             print(f"left out: {'; '.join(one.said)}")
     roots = [run.resolve() for one in prepared for run in one.runs]
     if len(set(roots)) < len(roots):
-        raise UserError("two of the runs have the same run_dir: give each its own --run_dir")
+        raise UserError("two of the runs have the same run_dir: give each its own --run-dir")
     for one in prepared:
         said = [*one.said, _would_start(one.script)]
         print("\n".join([f"{one.kind} {one.root}", *(f"  {line}" for line in said)]))
@@ -76,7 +77,7 @@ def submit(request: Request) -> None:
 
 def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     """Check a stage; it has no runs if all of them are finished."""
-    arguments = list(stage.arguments)
+    arguments = [with_hyphens(word) for word in stage.arguments]
     config, _ = read_config(stage.kind, arguments)
     if before is not None and isinstance(config, FinetuneConfig) and config.encoder is None:
         arguments += ["--encoder", str(before)]
@@ -88,7 +89,7 @@ def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     said: list[str] = []
     left: list[tuple[str, tuple[str, ...]]] = []
     for run_dir, settings in sweep or ((str(root), ()),):
-        one, life = read_config(stage.kind, [*arguments, *settings, "--run_dir", run_dir])
+        one, life = read_config(stage.kind, [*arguments, *settings, "--run-dir", run_dir])
         try:
             found, lanes = _check(one, stage, life, None if before is None else str(before))
             left.append((run_dir, (*settings, *lanes)))
@@ -139,7 +140,7 @@ def _check(
         describe_saves(start.config, checkpoint_bytes, options, sizes.global_batch_size),
     ]
     settled = start.config.data.num_lanes
-    return found, [] if settled == config.data.num_lanes else ["--data.num_lanes", str(settled)]
+    return found, [] if settled == config.data.num_lanes else ["--data.num-lanes", str(settled)]
 
 
 def _sweep(root: Path, array: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -149,11 +150,11 @@ def _sweep(root: Path, array: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ..
         key, separator, values = text.removeprefix("--").partition("=")
         if not separator or not key or not all(values.split(",")):
             raise UserError(f"--array {text}: write KEY=VALUE,VALUE, for example seed=0,1,2")
-        keys.append([(key, value) for value in values.split(",")])
+        keys.append([(key.replace("-", "_"), value) for value in values.split(",")])
     tasks = []
     for pairs in itertools.product(*keys) if keys else ():
         name = re.sub(r"[^\w.=+-]", "_", ",".join(f"{key}={value}" for key, value in pairs))
-        settings = tuple(word for key, value in pairs for word in (f"--{key}", value))
+        settings = tuple(word for key, value in pairs for word in (with_hyphens(f"--{key}"), value))
         tasks.append((str(root / name), settings))
     return tuple(tasks)
 
@@ -187,10 +188,10 @@ def _script(
 
 
 def _without_run_dir(settings: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out --run_dir, which the script sets in a line of its own."""
+    """Leave out --run-dir, which the script sets in a line of its own."""
     pairs = zip(("", *settings), settings, strict=False)
-    kept = (word for last, word in pairs if "--run_dir" not in (last, word))
-    return tuple(word for word in kept if not word.startswith("--run_dir="))
+    kept = (word for last, word in pairs if "--run-dir" not in (last, word))
+    return tuple(word for word in kept if not word.startswith("--run-dir="))
 
 
 def _num_nodes(config: RunConfig, options: Options) -> tuple[int, int]:

@@ -7,6 +7,7 @@ them: in YAML and on the command line.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ssl_swin.config.flags import with_hyphens, with_underscores
 from ssl_swin.errors import UserError
 
 # old name of a setting -> its name today
@@ -35,12 +36,12 @@ def renew_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
     renewed, told, left = [], [], iter(words)
     for word in left:
         flag, equals, value = word.partition("=")
-        name = flag.removeprefix("--")
+        name = with_underscores(flag).removeprefix("--")
         if name == flag or name not in RENAMED | REMOVED:
             renewed.append(word)
         elif name in RENAMED:
             renewed.append(f"--{RENAMED[name]}{equals}{value}")
-            told.append(f"{flag} is --{RENAMED[name]} today")
+            told.append(f"{flag} is {with_hyphens(f'--{RENAMED[name]}')} today")
         else:
             told.append(_gone(flag, name, yaml.safe_load(value if equals else next(left, ""))))
     return renewed, told

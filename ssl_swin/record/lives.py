@@ -66,7 +66,7 @@ def require_writable(folder: RunFolder) -> None:
     here = nearest_place(folder)
     if not here.is_dir() or not os.access(here, os.W_OK | os.X_OK):
         raise UserError(
-            f"run_dir={folder.root} cannot be written to: {here}; give another --run_dir"
+            f"run_dir={folder.root} cannot be written to: {here}; give another --run-dir"
         )
     if os.environ.get("SLURM_PROCID") == "0":  # a restart looks for it, whoever wrote the script
         folder.root.mkdir(parents=True, exist_ok=True)

@@ -79,7 +79,7 @@ def feeding(takes: float, gives: float, num_workers: int, num_processes: int) ->
         return told
     return (
         f"{told}, which is more than the {cores} cores of this process; or smaller images "
-        "(ssl-swin shards create --short_side), or nearer storage; ssl-swin doctor tells which"
+        "(ssl-swin shards create --short-side), or nearer storage; ssl-swin doctor tells which"
     )
 
 

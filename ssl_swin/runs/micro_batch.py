@@ -65,7 +65,7 @@ def try_micro_batches(run: Run) -> int:
     told = "" if len(run.sizes.shares) == 1 else ", as one process found, without exchanges"
     print(
         f"the largest micro-batch that leaves {MARGIN:.0%} of the memory free{told}; type\n"
-        f"  --training.micro_batch_size {fit[-1]}"
+        f"  --training.micro-batch-size {fit[-1]}"
     )
     return 0
 

@@ -94,7 +94,7 @@ def find_start(
             found = f"which ssl_swin {__version__} has not; it is of ssl_swin {_version(state)}"
         raise UserError(
             f"{folder.root} holds a run with {name}={before!r}, {found}; give another run_dir, or "
-            f"change the run on purpose with --resume-from {folder.last} --run_dir NEW"
+            f"change the run on purpose with --resume-from {folder.last} --run-dir NEW"
         )
     require_same_shards(state["shards"], shards)
     return replace(start, passed_over=bool(damage), notes=(*damage, *start.notes))

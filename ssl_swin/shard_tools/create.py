@@ -165,7 +165,7 @@ def summary(found: Source, entries: Collection[Entry], source: Path, out: Path) 
     num_classes = f"{len(found.classes)} classes: {classes}" if classes else "no classes"
     used = {file.label for file in found.files}
     empty = [name for place, name in enumerate(found.classes) if place not in used]
-    kind = f"finetune CONFIG --num_classes {len(found.classes)}" if classes else "pretrain CONFIG"
+    kind = f"finetune CONFIG --num-classes {len(found.classes)}" if classes else "pretrain CONFIG"
     left_out = add_up([found.left_out, *(entry.left_out for entry in entries)])
     return [
         f"{num_images:,} images, {num_classes}",

@@ -204,7 +204,7 @@ def advice(one: OneCore, per_worker: float, settings: DoctorSettings, cores: int
     if larger > TOO_LARGE:
         lines.append(
             f"Images have {larger**2:.1f} times the pixels that crops to {settings.img_size} need: "
-            f"copies by `ssl-swin shards create ... --short_side {enough}` are about as many times "
+            f"copies by `ssl-swin shards create ... --short-side {enough}` are about as many times "
             "faster to decode. For fine-tuning with small crops take twice that side."
         )
     if one.parts()["read"] > SLOW_STORAGE:

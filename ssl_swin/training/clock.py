@@ -113,7 +113,7 @@ class DataWait(Clock):
                 f"data-bound: {100 * waited:.0f} % of the last {self.window} steps was waiting for "
                 f"images; give more data.num_workers (now {self.num_workers}, on "
                 f"{len(os.sched_getaffinity(0))} cores), smaller images (ssl-swin shards create "
-                "--short_side) or nearer storage; ssl-swin doctor tells which"
+                "--short-side) or nearer storage; ssl-swin doctor tells which"
             )
         self._warm = True
         self.reset()

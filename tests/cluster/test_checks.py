@@ -128,7 +128,7 @@ def test_what_the_loaders_must_bring_is_told_with_the_speed_or_that_the_run_wait
     (told,) = describe_feeding(config, folder, 4000.0, (2, 4))
     assert told.startswith(
         "each of 2 nodes must read 2,000 images/s, each of its 4 x 8 loader processes 62; ssl-swin "
-        "doctor --data ... --processes 4 --images_per_s 2000 says"
+        "doctor --data ... --processes 4 --images-per-s 2000 says"
     )
     assert describe_feeding(config, folder, None, (2, 4)) == []
     for share, said in ((0.0, False), (0.4, True), (0.2, False)):

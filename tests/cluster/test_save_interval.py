@@ -93,11 +93,11 @@ def test_submit_says_how_often_to_save_and_what_the_settings_lose(tmp_path):
         "checkpoint_every_steps=1000 is 8.3 min and loses 0.4% more"
     )
     rare = said(tmp_path, checkpoint_every_steps=0)
-    assert rare.endswith(" is 15 min and loses 1.9% more: set --training.checkpoint_every_min 4.9")
+    assert rare.endswith(" is 15 min and loses 1.9% more: set --training.checkpoint-every-min 4.9")
     often = said(tmp_path, options={"images_per_s": 2000.0})
     assert often.endswith(
-        " is 0.83 min and loses 4.9% more: set --training.checkpoint_every_min 4.9 "
-        "--training.checkpoint_every_steps 0"
+        " is 0.83 min and loses 4.9% more: set --training.checkpoint-every-min 4.9 "
+        "--training.checkpoint-every-steps 0"
     )
 
 
@@ -106,7 +106,7 @@ def test_what_it_cannot_know_it_says(tmp_path):
     never = said(tmp_path, checkpoint_every_min=0.0, checkpoint_every_steps=0)
     assert never.endswith(
         "checkpoint_every_min=0 with checkpoint_every_steps=0 saves only at warnings: "
-        "set --training.checkpoint_every_min 4.9"
+        "set --training.checkpoint-every-min 4.9"
     )
 
 

@@ -17,7 +17,7 @@ EXAMPLES = {
         kind="pretrain",
         config="configs/pretrain/swin_base_simmim_100ep.yaml",
         run_dir="runs/pretrain",
-        settings=("--data.shards", "shards/mine", "--data.val_shards", "null"),
+        settings=("--data.shards", "shards/mine", "--data.val-shards", "null"),
         nodes="2",
         tasks_per_node=8,
         gpus_per_node=8,
@@ -89,7 +89,7 @@ def test_hostile_words_reach_the_program_unchanged():
     words = ("--data.shards", "a b/{0..1}.tar", "--x", "$(touch y)", "--y", 'it\'s "so" `z`; #')
     script = Script("pretrain", "my config.yaml", "runs/a 'b'", settings=words)
     called, _ = run(script)
-    wanted = ["ssl-swin", "pretrain", "my config.yaml", *words, "--run_dir", "runs/a 'b'"]
+    wanted = ["ssl-swin", "pretrain", "my config.yaml", *words, "--run-dir", "runs/a 'b'"]
     place = called.index("ssl-swin")
     assert called[place : place + len(wanted)] == wanted
 
@@ -99,17 +99,17 @@ def test_shards_from_afar_are_kept_on_the_node():
         "pretrain", "c.yaml", "r", options=Options(node_cache="$MINE"), shards_to_cache=True
     )
     called, _ = run(script, MINE="/scratch/7")
-    place = called.index("--data.cache_dir")
+    place = called.index("--data.cache-dir")
     assert called[place + 1] == f"/scratch/7/ssl-swin-{getpass.getuser()}/shards"
-    assert "--data.cache_dir" not in Script("pretrain", "c.yaml", "r").render()
+    assert "--data.cache-dir" not in Script("pretrain", "c.yaml", "r").render()
 
 
 @pytest.mark.parametrize("nodes", ["3", "1-4"])
 def test_the_world_comes_from_the_allocation(nodes):
     script = Script("pretrain", "c.yaml", "r", nodes=nodes, tasks_per_node=2, cpus_per_task=4)
     called, _ = run(script)
-    place = called.index("--training.num_nodes")
-    assert called[place : place + 4] == ["--training.num_nodes", "3", "--training.devices", "2"]
+    place = called.index("--training.num-nodes")
+    assert called[place : place + 4] == ["--training.num-nodes", "3", "--training.devices", "2"]
     assert {"--ntasks=6", "--ntasks-per-node=2", "--cpus-per-task=4"} <= set(called)
     asked = script.render()
     assert ("#SBATCH --ntasks-per-node=2" in asked) == (nodes == "3")
@@ -121,7 +121,7 @@ def test_each_task_of_an_array_has_its_own_folder_and_settings():
     script = Script("pretrain", "c.yaml", "r", settings=("--optim.epochs", "3"), sweep=sweep)
     called, _ = run(script, SLURM_ARRAY_TASK_ID="1")
     start = called.index("c.yaml")
-    wanted = ["--optim.epochs", "3", "--seed", "1", "--run_dir", "r/seed=1"]
+    wanted = ["--optim.epochs", "3", "--seed", "1", "--run-dir", "r/seed=1"]
     assert called[start + 1 : start + 7] == wanted
     assert "#SBATCH --array=0-1" in script.render().splitlines()
 
@@ -142,7 +142,7 @@ def test_a_setup_that_ends_at_the_first_failure_does_not_end_the_script():
 def test_a_variable_that_the_node_does_not_have_is_no_folder_at_the_root():
     options = Options(node_cache="$NOT")
     called, _ = run(Script("pretrain", "c.yaml", "r", options=options, shards_to_cache=True))
-    assert called[called.index("--data.cache_dir") + 1].startswith("/tmp/ssl-swin-")
+    assert called[called.index("--data.cache-dir") + 1].startswith("/tmp/ssl-swin-")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_variable_that_the_node_does_not_have_is_no_folder_at_the_root():
 def test_the_verdict_decides_and_the_status_is_the_jobs(status, verdict, requeued):
     called, left = run(Script("pretrain", "c.yaml", "r"), status, verdict)
     judged = called.index("verdict")
-    wanted = ["verdict", "r", str(status), "--max_restarts", "100", "--pause", "60"]
+    wanted = ["verdict", "r", str(status), "--max-restarts", "100", "--pause", "60"]
     assert called[judged + 1 : judged + 8] == wanted
     assert ("requeue" in called) == requeued
     ended = 0 if verdict == 4 else status

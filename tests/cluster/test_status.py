@@ -116,7 +116,7 @@ def test_the_command_prints_all_runs_or_says_that_there_are_none(tmp_path, capsy
     assert run(["status", str(tmp_path)]) == 2
     assert f"no runs in {tmp_path}" in capsys.readouterr().err
     assert run(["status", "--evry=3"]) == 2
-    assert capsys.readouterr().err == "error: unknown option --evry; did you mean every?\n"
+    assert capsys.readouterr().err == "error: unknown option --evry; did you mean --every?\n"
     append_line(tmp_path / "a/jobs.jsonl", {"job": "14"})
     append_line(tmp_path / "b/jobs.jsonl", {"job": "12"})
     assert run(["status", str(tmp_path)]) == 0

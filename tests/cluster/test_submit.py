@@ -58,12 +58,14 @@ def refused(capsys, tmp_path):
 
 def test_a_job_is_queued_and_its_script_kept(tmp_path, capsys, asked):
     folder = tmp_path / "my run"
-    assert submit("pretrain", PRETRAIN, "--run_dir", folder, "--nodes", "2") == 0
+    words = ("--run_dir", folder, "--optim.base_lr=1e-4", "--nodes", "2")
+    assert submit("pretrain", PRETRAIN, *words) == 0
     told = capsys.readouterr().out
     assert all(text in told for text in ("job 7", "slurm-7.out", "scancel 7", "ssl-swin status"))
     script = (folder / "pretrain.sbatch").read_text()
     assert f"#SBATCH --output='{folder}/slurm-%j.out'" in script
-    assert script.count("--run_dir") == 1
+    assert script.count("--run-dir") == 1
+    assert "settings=(--optim.base-lr=1e-4)" in script
     assert asked()[0]["words"] == ["--parsable", str(folder / "pretrain.sbatch")]
     (line,) = (folder / "jobs.jsonl").read_text().splitlines()
     assert json.loads(line)["job"] == "7"
@@ -72,16 +74,16 @@ def test_a_job_is_queued_and_its_script_kept(tmp_path, capsys, asked):
 def test_shards_from_afar_are_kept_on_the_nodes(tmp_path, capsys):
     with serving(Path("data/fashion-mnist-sample")) as server:
         shards = ("--data.shards", f"{server.url}/test-{{000000..000001}}.tar")
-        words = ("--run_dir", tmp_path / "run", "--data.val_shards", "null", *shards, "--dry-run")
+        words = ("--run-dir", tmp_path / "run", "--data.val-shards", "null", *shards, "--dry-run")
         assert submit("pretrain", PRETRAIN, *words) == 0
-        assert '--data.cache_dir "$node_cache/shards"' in capsys.readouterr().out
-        assert submit("pretrain", PRETRAIN, *words, "--data.cache_dir", tmp_path) == 0
+        assert '--data.cache-dir "$node_cache/shards"' in capsys.readouterr().out
+        assert submit("pretrain", PRETRAIN, *words, "--data.cache-dir", tmp_path) == 0
         assert "$node_cache/shards" not in capsys.readouterr().out
 
 
 def test_a_dry_run_prints_checks_and_script_and_writes_nothing(tmp_path, capsys):
     folder = tmp_path / "run"
-    words = ["--run_dir", folder, "--images-per-s", "1000", "--time", "1:00:00", "--dry-run"]
+    words = ["--run-dir", folder, "--images-per-s", "1000", "--time", "1:00:00", "--dry-run"]
     assert submit("pretrain", PRETRAIN, *words) == 0
     told = capsys.readouterr().out
     assert "10,000 images" in told
@@ -98,7 +100,7 @@ def test_variables_of_another_job_are_dropped(tmp_path, asked, capsys, monkeypat
     for name in ("SLURM_NTASKS", "SBATCH_PARTITION", "MASTER_ADDR", "RANK"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("SLURM_CONF", "kept")
-    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 0
+    assert submit("pretrain", PRETRAIN, "--run-dir", tmp_path / "run") == 0
     variables = asked()[0]["variables"]
     assert variables["SLURM_CONF"] == "kept"
     assert not {"SLURM_NTASKS", "SBATCH_PARTITION", "MASTER_ADDR", "RANK"} & set(variables)
@@ -112,16 +114,16 @@ def test_what_belongs_to_nobody_is_handed_on():
 
 def test_a_chain_waits_for_success_and_hands_the_encoder_over(tmp_path, asked):
     first, second = tmp_path / "a", tmp_path / "b"
-    chain = ("pretrain", PRETRAIN, "--run_dir", first, "--then", "finetune", FINETUNE)
-    assert submit(*chain, "--run_dir", second) == 0
+    chain = ("pretrain", PRETRAIN, "--run-dir", first, "--then", "finetune", FINETUNE)
+    assert submit(*chain, "--run-dir", second) == 0
     _, later = asked()
     assert later["words"][1:3] == ["--dependency=afterok:7", "--kill-on-invalid-dep=yes"]
     assert f"--encoder {first}" in (second / "finetune.sbatch").read_text()
 
 
 def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
-    sweep = ("--array", "seed=0,1", "--array", "optim.base_lr=0.1,0.2")
-    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "s", *sweep) == 0
+    sweep = ("--array", "seed=0,1", "--array", "optim.base-lr=0.1,0.2")
+    assert submit("pretrain", PRETRAIN, "--run-dir", tmp_path / "s", *sweep) == 0
     folders = sorted(path.parent.name for path in (tmp_path / "s").glob("*/jobs.jsonl"))
     assert folders == [f"seed={s}_optim.base_lr={lr}" for s in (0, 1) for lr in (0.1, 0.2)]
     assert "--array=0-3" in (tmp_path / "s/pretrain.sbatch").read_text()
@@ -132,38 +134,38 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--optim.epoch", "3"], "did you mean optim.epochs?"),
+        (["--optim.epoch", "3"], "did you mean --optim.epochs?"),
         (["--data.shards", "nowhere"], "nowhere"),
-        (["--data.val_shards", "nowhere"], "nowhere"),
+        (["--data.val-shards", "nowhere"], "nowhere"),
         (["--nodes", "2-8", "--gpus-per-node", "8"], "64 processes cannot share"),
         (["--nodes", "many"], "give a number, or MIN-MAX"),
         (["--nodes", "4-2"], "give a number, or MIN-MAX"),
-        (["--data.num_lanes", "7"], "does not divide global_batch_size=32"),
-        (["--training.global_batch_size", "20000"], "is larger than the data"),
+        (["--data.num-lanes", "7"], "does not divide global_batch_size=32"),
+        (["--training.global-batch-size", "20000"], "is larger than the data"),
         (["--gpus-per-node", "2", "--tasks-per-node", "3"], "one task each"),
         (["--time", "soon"], "write it as SLURM does"),
         (["--time", "2", "--warning", "90"], "a life would hardly train"),
         (["--warning", "0"], "1 or more"),
-        (["--mask.mask_patch_size", "7"], "does not divide img_size"),
-        (["--mask.mask_ratio", "0.999"], "leave at least one"),
+        (["--mask.mask-patch-size", "7"], "does not divide img_size"),
+        (["--mask.mask-ratio", "0.999"], "leave at least one"),
         (["--model.name", "swin_huge"], "model.name='swin_huge' is not known"),
         (["--array", "seed"], "write KEY=VALUE,VALUE"),
-        (["--array", "sead=1,2"], "unknown option --sead; did you mean seed?"),
+        (["--array", "sead=1,2"], "unknown option --sead; did you mean --seed?"),
         (["--array", "seed=1,-2"], "must be 0 or more"),
         (["--resume-from", "no.ckpt"], "no.ckpt cannot be read as a checkpoint: No such file"),
-        (["--run_dir", "a%b"], "rename it"),
-        (["--run_dir", "pyproject.toml/run"], "cannot be written to"),
+        (["--run-dir", "a%b"], "rename it"),
+        (["--run-dir", "pyproject.toml/run"], "cannot be written to"),
     ],
 )
 def test_what_would_fail_after_hours_in_the_queue_is_refused(refused, tmp_path, words, said):
-    assert said in refused("pretrain", PRETRAIN, "--run_dir", tmp_path / "run", *words)
+    assert said in refused("pretrain", PRETRAIN, "--run-dir", tmp_path / "run", *words)
 
 
 def test_shards_without_an_index_are_refused(refused, tmp_path):
     shutil.copytree("data/fashion-mnist-sample", tmp_path / "shards")
     for path in (tmp_path / "shards").glob("*index*"):
         path.unlink()
-    words = ["--data.shards", tmp_path / "shards", "--run_dir", tmp_path / "run"]
+    words = ["--data.shards", tmp_path / "shards", "--run-dir", tmp_path / "run"]
     assert "ssl-swin shards index" in refused("pretrain", PRETRAIN, *words)
 
 
@@ -175,8 +177,8 @@ def test_what_is_wrong_with_shards_is_said_or_refused_beforehand(refused, tmp_pa
         members = [(f"{i}.{kind}", files[kind]) for i in range(40) for kind in files]
         index_shards([write_tar(tmp_path / name / "x.tar", members)])
         (tmp_path / name / "classes.json").write_text(json.dumps(classes))
-    shards = ["--data.shards", tmp_path / "train", "--data.num_labels", "null"]
-    words = [*shards, "--run_dir", tmp_path / "run", "--data.val_shards"]
+    shards = ["--data.shards", tmp_path / "train", "--data.num-labels", "null"]
+    words = [*shards, "--run-dir", tmp_path / "run", "--data.val-shards"]
     said = refused("finetune", FINETUNE, *words, tmp_path / "val")
     assert "other classes: 'b' only in " in said
     assert "'c' only in " in said
@@ -187,18 +189,18 @@ def test_what_is_wrong_with_shards_is_said_or_refused_beforehand(refused, tmp_pa
 
 
 def test_an_encoder_that_is_not_there_is_refused(refused, tmp_path):
-    words = ["finetune", FINETUNE, "--run_dir", tmp_path / "run", "--encoder"]
+    words = ["finetune", FINETUNE, "--run-dir", tmp_path / "run", "--encoder"]
     assert "no such run folder" in refused(*words, "nowhere")
     assert "no encoder.safetensors yet" in refused(*words, tmp_path)
 
 
 def test_a_disk_that_is_too_small_is_refused(refused, tmp_path):
-    words = ["--model.embed_dim", 3 * 2**18, "--run_dir", tmp_path / "run"]
+    words = ["--model.embed-dim", 3 * 2**18, "--run-dir", tmp_path / "run"]
     assert "the disk is too small" in refused("pretrain", PRETRAIN, *words)
 
 
 def test_two_steps_in_one_folder_are_refused(refused, tmp_path):
-    words = ["--run_dir", tmp_path / "run"]
+    words = ["--run-dir", tmp_path / "run"]
     chain = ["pretrain", PRETRAIN, *words, "--then", "finetune", FINETUNE, *words]
     assert "two of the runs have the same run_dir" in refused(*chain)
 
@@ -206,33 +208,33 @@ def test_two_steps_in_one_folder_are_refused(refused, tmp_path):
 def test_a_run_folder_in_a_jobs_hands_is_refused(refused, tmp_path):
     folder = tmp_path / "run"
     append_line(folder / "jobs.jsonl", {"job": "12"})
-    said = refused("pretrain", PRETRAIN, "--run_dir", folder)
+    said = refused("pretrain", PRETRAIN, "--run-dir", folder)
     assert "belongs to job 12, which is RUNNING" in said
     append_line(folder / "jobs.jsonl", {"job": "13"})  # COMPLETED
     (folder / "owner.json").write_text('{\n  "job": 12, "host": "n1"\n}\n')
-    assert "belongs to job 12" in refused("pretrain", PRETRAIN, "--run_dir", folder)
+    assert "belongs to job 12" in refused("pretrain", PRETRAIN, "--run-dir", folder)
 
 
 def test_a_run_folder_that_no_job_holds_any_more_goes_on(tmp_path):
     append_line(tmp_path / "run/jobs.jsonl", {"job": "13"})  # COMPLETED
     append_line(tmp_path / "run/jobs.jsonl", {"job": "99"})  # unknown
-    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 0
+    assert submit("pretrain", PRETRAIN, "--run-dir", tmp_path / "run") == 0
 
 
 def test_another_run_in_the_folder_is_refused(refused, trained):
     arguments, folder = trained
-    assert "is finished" in refused(*arguments, "--run_dir", folder)
+    assert "is finished" in refused(*arguments, "--run-dir", folder)
     (folder / "summary.json").unlink()
-    said = refused(*arguments, "--run_dir", folder, "--optim.base_lr=1")
+    said = refused(*arguments, "--run-dir", folder, "--optim.base-lr=1")
     assert "holds a run with optim.base_lr=0.064, this config says 1.0" in said
-    said = refused("finetune", FINETUNE, "--run_dir", folder)
+    said = refused("finetune", FINETUNE, "--run-dir", folder)
     assert "holds a pretrain run; give a finetune run another one" in said
 
 
 def test_a_run_goes_on_with_what_its_folder_tells(trained, capsys):
     arguments, folder = trained
     (folder / "summary.json").unlink()
-    assert submit(*arguments, "--run_dir", folder, "--dry-run") == 0
+    assert submit(*arguments, "--run-dir", folder, "--dry-run") == 0
     told = capsys.readouterr().out
     assert "goes on from step 2" in told
     assert "2 steps, 0 of them to do" in told
@@ -242,7 +244,7 @@ def test_a_run_goes_on_with_what_its_folder_tells(trained, capsys):
 def test_other_shards_than_the_run_has_begun_with_are_refused(refused, trained, tiny_shards):
     arguments, folder = trained
     (folder / "summary.json").unlink()
-    other = ["--data.shards", tiny_shards([9, 8]), "--run_dir", folder]
+    other = ["--data.shards", tiny_shards([9, 8]), "--run-dir", folder]
     assert run(["shards", "index", str(other[1])]) == 0
     assert "the training shards changed: num_samples" in refused(*arguments, *other)
 
@@ -251,13 +253,13 @@ def test_what_is_finished_is_left_out(trained, tmp_path, capsys, asked):
     arguments, folder = trained
     sweep = tmp_path / "sweep"
     shutil.copytree(folder, sweep / "seed=0")
-    assert submit(*arguments, "--run_dir", sweep, "--array", "seed=0,1") == 0
+    assert submit(*arguments, "--run-dir", sweep, "--array", "seed=0,1") == 0
     assert "seed=0 is finished" in capsys.readouterr().out
     script = (sweep / "pretrain.sbatch").read_text()
     assert "#SBATCH --array=0-0" in script
     assert "seed=0" not in script
-    chain = ["--then", "finetune", FINETUNE, "--run_dir", tmp_path / "next"]
-    assert submit(*arguments, "--run_dir", folder, *chain) == 0
+    chain = ["--then", "finetune", FINETUNE, "--run-dir", tmp_path / "next"]
+    assert submit(*arguments, "--run-dir", folder, *chain) == 0
     assert f"left out: {folder} is finished" in capsys.readouterr().out
     assert f"--encoder {folder}" in (tmp_path / "next/finetune.sbatch").read_text()
     assert not any("dependency" in word for word in asked()[-1]["words"])
@@ -265,7 +267,7 @@ def test_what_is_finished_is_left_out(trained, tmp_path, capsys, asked):
 
 def test_what_sbatch_says_is_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("REFUSE", "Invalid partition name specified")
-    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 2
+    assert submit("pretrain", PRETRAIN, "--run-dir", tmp_path / "run") == 2
     error = capsys.readouterr().err
     assert "sbatch refused" in error
     assert "Invalid partition name specified" in error
@@ -273,7 +275,7 @@ def test_what_sbatch_says_is_told(tmp_path, capsys, monkeypatch):
 
 def test_without_sbatch_it_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert submit("pretrain", PRETRAIN, "--run_dir", tmp_path / "run") == 2
+    assert submit("pretrain", PRETRAIN, "--run-dir", tmp_path / "run") == 2
     told = capsys.readouterr()
     assert "SLURM is not here and was not asked" in told.out
     assert "there is no sbatch here" in told.err
@@ -287,7 +289,7 @@ def test_the_help_names_every_option(capsys):
 
 
 def test_a_slip_of_the_pen_is_told_before_anything_heavy_is_imported(tmp_path):
-    words = ["submit", "pretrain", PRETRAIN, "--run_dir", str(tmp_path / "run"), "--nodes", "no"]
+    words = ["submit", "pretrain", PRETRAIN, "--run-dir", str(tmp_path / "run"), "--nodes", "no"]
     command = [sys.executable, "-X", "importtime", "-m", "ssl_swin", *words]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 2

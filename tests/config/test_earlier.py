@@ -17,6 +17,7 @@ optim: {nesterov: false, pretty: [7]}
 def tables(monkeypatch):
     """One setting that was renamed, one whose section was, two that are gone."""
     renamed = {"old.rate": "optim.base_lr", "old.betas": "optim.betas"}
+    renamed["old.be_tas"] = "optim.betas"
     monkeypatch.setattr(earlier, "RENAMED", renamed)
     monkeypatch.setattr(earlier, "REMOVED", {"optim.nesterov": False, "optim.pretty": ...})
 
@@ -42,11 +43,13 @@ def test_so_is_a_command_line():
     renewed, told = renew_words([*words, "--optim.pretty", "x", "--seed=3", "old.rate"])
     now = ["a.yaml", "--optim.base_lr=2", "--optim.betas", "[1, 2]", "--seed=3", "old.rate"]
     assert renewed == now
-    assert told[0] == "--old.rate is --optim.base_lr today"
+    assert told[0] == "--old.rate is --optim.base-lr today"
     assert told[2:] == [
         "--optim.nesterov is no more, all runs do as with False",
         "--optim.pretty is no more, and changes nothing",
     ]
+    told = renew_words(["--old.be-tas=1", "--old.be_tas=1"])[1]
+    assert told == ["--old.be-tas is --optim.betas today", "--old.be_tas is --optim.betas today"]
     assert renew_words(["a.yaml", "--seed", "3"]) == (["a.yaml", "--seed", "3"], [])
 
 

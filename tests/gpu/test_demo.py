@@ -22,9 +22,9 @@ HERE = ["--training.accelerator=cpu", *([] if ON_GPU else THERE[1:])]
 
 
 def curve(folder, options):
-    arguments = ["--optim.epochs=1", "--optim.warmup_epochs=0.1", "--training.log_every_steps=1"]
-    arguments += ["--data.val_shards=null", "--training.panel_every_epochs=0", *options]
-    assert run(["pretrain", DEMO, f"--run_dir={folder}", *arguments]) == 0
+    arguments = ["--optim.epochs=1", "--optim.warmup-epochs=0.1", "--training.log-every-steps=1"]
+    arguments += ["--data.val-shards=null", "--training.panel-every-epochs=0", *options]
+    assert run(["pretrain", DEMO, f"--run-dir={folder}", *arguments]) == 0
     return [line["train/loss"] for line in read_lines(folder / "metrics.jsonl")]
 
 

@@ -102,7 +102,7 @@ def test_the_largest_micro_batch_is_found_and_freed(config, hungry, capsys, imag
     before = torch.cuda.memory_allocated()
     assert try_micro_batches(built(config)) == 0
     told = capsys.readouterr().out
-    assert told.endswith(f"--training.micro_batch_size {fits}\n")
+    assert told.endswith(f"--training.micro-batch-size {fits}\n")
     assert note in told
     assert torch.cuda.memory_allocated() - before < 2**27
     # a run with what was said goes well, also after the one that did not fit

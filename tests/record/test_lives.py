@@ -102,7 +102,7 @@ def test_the_disk_of_a_folder_to_come_is_that_of_the_nearest_place(tmp_path):
 
 def test_a_run_folder_that_cannot_be_made_is_the_users(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot be written to: .*file; give another --run_dir"):
+    with pytest.raises(UserError, match=r"cannot be written to: .*file; give another --run-dir"):
         require_record(RunFolder(tmp_path / "file" / "run"))
 
 

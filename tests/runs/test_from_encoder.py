@@ -122,10 +122,10 @@ def tuned(encoder, tiny_shards, tmp_path, monkeypatch):
     del content["data"]["mean"], content["data"]["std"]
     (tmp_path / "tune.yaml").write_text(yaml.safe_dump(content))
     arguments = [
-        *("finetune", str(tmp_path / "tune.yaml"), f"--run_dir={tmp_path / 'tuned'}"),
-        *(f"--data.shards={tiny_shards([9, 7])}", "--data.val_shards=null"),
-        *("--data.num_labels=null", "--optim.epochs=1", "--optim.warmup_epochs=0"),
-        *("--training.global_batch_size=8", f"--encoder={encoder}", *TINY_MODEL),
+        *("finetune", str(tmp_path / "tune.yaml"), f"--run-dir={tmp_path / 'tuned'}"),
+        *(f"--data.shards={tiny_shards([9, 7])}", "--data.val-shards=null"),
+        *("--data.num-labels=null", "--optim.epochs=1", "--optim.warmup-epochs=0"),
+        *("--training.global-batch-size=8", f"--encoder={encoder}", *TINY_MODEL),
     ]
     assert run(["shards", "index", arguments[3].partition("=")[2]]) == 0
     assert run(arguments) == 0

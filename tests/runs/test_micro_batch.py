@@ -82,7 +82,7 @@ def test_the_largest_size_that_leaves_a_margin_is_found(
     run = built(config)
     assert try_micro_batches(run) == 0
     told = capsys.readouterr().out
-    assert told.endswith(f"type\n  --training.micro_batch_size {fits}\n")
+    assert told.endswith(f"type\n  --training.micro-batch-size {fits}\n")
     assert max(seen) == tried
     assert note in told
     rates = re.findall(r"│ (\d+) +│ ([\d.]+) +│", told)
@@ -124,9 +124,9 @@ def test_what_is_measured_on_the_cpu_is_the_process(tmp_path, tiny_shards, capsy
 def test_it_is_a_command_and_only_one_process_follows_it(
     two_step_run, tmp_path, capsys, monkeypatch
 ):
-    words = [*two_step_run[0], f"--run_dir={tmp_path}/run", "--find-micro-batch"]
+    words = [*two_step_run[0], f"--run-dir={tmp_path}/run", "--find-micro-batch"]
     assert command(words) == 0
-    assert "--training.micro_batch_size 8\n" in capsys.readouterr().out
+    assert "--training.micro-batch-size 8\n" in capsys.readouterr().out
     monkeypatch.setattr(life, "is_rank_0", lambda: False)
     assert command(words) == 0
     assert "micro_batch_size" not in capsys.readouterr().out

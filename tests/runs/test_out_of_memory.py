@@ -94,7 +94,7 @@ def test_what_the_cpu_s_allocator_says_is_known(config, monkeypatch):
 def test_the_command_says_it_in_one_line(two_step_run, tmp_path, too_small_at, capsys):
     too_small_at(0)
     for more in ([], ["--dry-run"]):
-        assert command([*two_step_run[0], f"--run_dir={tmp_path}/run", *more]) == 2
+        assert command([*two_step_run[0], f"--run-dir={tmp_path}/run", *more]) == 2
         (told,) = capsys.readouterr().err.splitlines()
         assert told.startswith("error: out of memory in step 1: ")
 

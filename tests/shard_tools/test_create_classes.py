@@ -88,7 +88,7 @@ def test_the_last_lines_say_what_was_packed_and_what_was_left_out(folders, tmp_p
             f"left out of {source}: 1 files without an image's extension, as 'ant/IMG.HEIC'; "
             "1 files that cannot be read, as 'ant/torn.png'",
             f"1 shards of {(out / 'train-000000.tar').stat().st_size:,} bytes in {out}",
-            f"next: ssl-swin finetune CONFIG --num_classes 4 --data.shards {out}",
+            f"next: ssl-swin finetune CONFIG --num-classes 4 --data.shards {out}",
         ]
     assert (out / "bad_files.txt").read_text() == (
         "ant/torn.png\tUnidentifiedImageError: cannot identify image file\n"

@@ -46,7 +46,7 @@ def test_what_training_takes_may_be_given_as_a_rate(photographs, capsys):
     lines = advice(one_core(), 100.0, settings, cores=8)
     assert lines[0] == "data.num_workers=5 feeds 500 images/s to each of 4 training processes."
     assert "bring 400 images/s, it takes 2000" in lines[1]
-    options = ["--img_size=32", "--seconds=0.05", "--num_workers=1", "--images_per_s=0.5"]
+    options = ["--img-size=32", "--seconds=0.05", "--num-workers=1", "--images-per-s=0.5"]
     assert run(["doctor", f"--data={photographs}", *options]) == 0
     assert "would not wait" in capsys.readouterr().out
 
@@ -57,7 +57,7 @@ def test_what_training_takes_may_be_given_as_a_rate(photographs, capsys):
         (one_core(), need(100, 0.5, 1), ["num_workers=1 ", "would not wait"], ["would wait"]),
         (one_core(), need(100, 0.1, 1), ["num_workers=2 ", "wait for data, 40%"], ["short_side"]),
         (one_core(), need(100, 0.5, 2), ["each of 2 training processes", "wait"], ["not wait"]),
-        (one_core(short_side=512), need(1, 1, 1), ["4.0 times", "--short_side 256"], ["Storage"]),
+        (one_core(short_side=512), need(1, 1, 1), ["4.0 times", "--short-side 256"], ["Storage"]),
         (one_core((2, 0.1, 1, 0.3)), need(1, 1, 1), ["Storage is slow"], ["no JPEGs"]),
         (one_core(jpegs=0.2), need(1, 1, 1), ["no JPEGs"], ["short_side"]),
         (one_core(jpegs=0.0), need(1, 1, 1), ["no JPEGs"], ["short_side"]),
@@ -71,7 +71,7 @@ def test_what_was_timed_is_put_into_words(one, settings, expected, unexpected):
 
 
 def test_the_command_says_what_it_found(photographs, capsys):
-    options = ["--img_size=32", "--seconds=0.05", "--num_workers=1", "--batch=4", "--step_s=10"]
+    options = ["--img-size=32", "--seconds=0.05", "--num-workers=1", "--batch=4", "--step-s=10"]
     assert run(["doctor", f"--data={photographs}", *options]) == 0
     text = capsys.readouterr().out
     for word in (*STAGES, "one core", "1 loader processes", "would not wait", "num_workers=1"):

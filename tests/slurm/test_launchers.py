@@ -22,7 +22,7 @@ def begin(user, launcher, *options, settings=(), **variables):
     """Queue a script of the user's own, that asks for a verdict."""
     folder = user.folder / "run"
     folder.mkdir()
-    train = [user.program[1], "pretrain", user.config, "--run_dir", folder, *settings]
+    train = [user.program[1], "pretrain", user.config, "--run-dir", folder, *settings]
     words = " ".join(shlex.quote(str(word)) for word in train)
     verdict = shlex.join([*user.program, "verdict", str(folder)])
     script = f"""#!/bin/bash

@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 NUM_LIVES, NUM_EPOCHS = 20, 4
 SETTINGS = (
     f"--optim.epochs={NUM_EPOCHS}",
-    "--training.checkpoint_every_steps=2",
-    "--training.step_timeout_s=15",
+    "--training.checkpoint-every-steps=2",
+    "--training.step-timeout-s=15",
 )
 
 

@@ -47,7 +47,7 @@ def test_03_a_warning_with_a_slow_rank(user, straight):
 
 @pytest.mark.slow
 def test_04_a_warning_with_loader_processes_and_a_slow_rank(user, straight):
-    run = user.submit("--data.num_workers", "2", SLOW_S=0.3, SLOW_RANK=1)
+    run = user.submit("--data.num-workers", "2", SLOW_S=0.3, SLOW_RANK=1)
     run.reach(8)
     user.cluster.ask("scancel", "--signal=USR1", run.job)
     assert run.finish()["Restarts"] == "1"
@@ -68,7 +68,7 @@ def test_05_a_warning_during_imports(user, straight):
 @pytest.mark.slow
 def test_06_a_warning_during_validation(user, straight):
     two_epochs = ("--data.shards", "data/fashion-mnist-sample/test-000000.tar", "--optim.epochs=2")
-    measured = (*two_epochs, "--data.val_shards", "data/fashion-mnist-sample/test-000001.tar")
+    measured = (*two_epochs, "--data.val-shards", "data/fashion-mnist-sample/test-000001.tar")
     run = user.submit(*measured, MEASURE_S=0.3)
     until(lambda: "measuring" in run.log, "the first measurement", 120)
     user.cluster.ask("scancel", "--signal=USR1", run.job)
@@ -100,7 +100,7 @@ def test_07_a_real_time_limit(user, straight):
 
 
 def test_08_a_preemption_with_loader_processes_and_a_slow_rank(user, straight):
-    loaders = ("--data.num_workers", "2")
+    loaders = ("--data.num-workers", "2")
     run = user.submit("--partition", "spare", *loaders, SLOW_S=0.2, SLOW_RANK=1)
     run.reach(12)
     options = ("--nodes=4", "--exclusive", "--output=/dev/null")

@@ -66,7 +66,7 @@ def test_18_a_port_that_is_taken_on_the_nodes_of_the_next_life(user, straight):
 @pytest.mark.slow
 def test_19_a_node_whose_shared_memory_is_full(user, straight):
     run = user.submit(
-        "--data.num_workers", "1", "--nodes", "1", "--tasks-per-node", "2", SLOW_S=0.1
+        "--data.num-workers", "1", "--nodes", "1", "--tasks-per-node", "2", SLOW_S=0.1
     )
     run.reach(12)
     (node,) = run.nodes()
@@ -125,7 +125,7 @@ def fill_disk(path: Path) -> None:
 @pytest.mark.usefixtures("own_places")
 def test_22_a_full_disk(user, straight):
     user.folder = user.cluster.root / "small"
-    run = user.submit("--run_dir", user.folder / "run", SLOW_S=0.3)
+    run = user.submit("--run-dir", user.folder / "run", SLOW_S=0.3)
     run.reach(12)
     fill_disk(user.folder / "other")
     until(lambda: user.cluster.show(run.job)["Restarts"] == "1", "the next life", 60)

@@ -63,8 +63,8 @@ def test_15_a_chain_goes_on_after_success_only(user):
 
 def test_16_mistakes_are_one_line_within_seconds(user):
     began = time.monotonic()
-    train = [*user.program, "pretrain", str(user.config), "--run_dir", str(user.folder / "wrong")]
-    two = ["--training.num_nodes", "2"]
+    train = [*user.program, "pretrain", str(user.config), "--run-dir", str(user.folder / "wrong")]
+    two = ["--training.num-nodes", "2"]
 
     log = user.folder / "alone.out"
     script = "#!/bin/sh\n" + " ".join([*train, *two]) + "\n"
@@ -109,7 +109,7 @@ def test_16_a_mistake_in_a_submission_queues_nothing(user, straight):
     before = user.cluster.ask("squeue", "--noheader")
     for wrong, answer in (
         (("--optim.epochs", "many"), "epochs"),
-        (("--run_dir", straight(), "--seed", "1"), "seed"),  # another run's folder
+        (("--run-dir", straight(), "--seed", "1"), "seed"),  # another run's folder
         (("--nodes", "11", "--tasks-per-node", "1"), "11 processes"),  # of 10 lanes
     ):
         status, said = user.ask(*words, *wrong, seconds=30)

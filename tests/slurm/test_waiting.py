@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slurm
 
 
 def test_a_suspended_job_goes_on(user, straight):
-    run = user.submit("--training.step_timeout_s", "8", SLOW_S=0.2)
+    run = user.submit("--training.step-timeout-s", "8", SLOW_S=0.2)
     run.reach(12)
     user.cluster.ask("scontrol", "suspend", run.job)
     run.wait("SUSPENDED", seconds=30)
@@ -34,7 +34,7 @@ def test_a_suspended_job_goes_on(user, straight):
     "num_workers", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["alone", "loader"]
 )
 def test_a_warning_while_images_are_waited_for(user, straight, num_workers):
-    loader = ("--data.num_workers", num_workers)
+    loader = ("--data.num-workers", num_workers)
     run = user.submit(*loader, STALL_RANK=1, STALL_READ=12)
     until(lambda: "stalled" in run.log, "a read that is not answered", 120)
     run.reach(12)

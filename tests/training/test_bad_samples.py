@@ -64,19 +64,19 @@ def test_too_many_bad_samples_stop_the_run_with_one_line(tmp_path, tiny_shards, 
     shards = tiny_shards([16], broken=range(3, 15))
     arguments, _ = trained
     folder = tmp_path / "bad"
-    options = [f"--data.shards={shards}", f"--run_dir={folder}"]
-    assert command([*arguments, *options, "--data.max_bad_share=0.005"]) == 2
+    options = [f"--data.shards={shards}", f"--run-dir={folder}"]
+    assert command([*arguments, *options, "--data.max-bad-share=0.005"]) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
     assert "12 of 16 images could not be decoded, data.max_bad_share=0.005 allows fewer" in line
     assert str(folder / "bad_samples.jsonl") in line
     assert not (folder / "checkpoints" / "last.ckpt").exists()
     shutil.rmtree(folder)
-    assert command([*arguments, *options, "--data.max_bad_share=0.02"]) == 0
+    assert command([*arguments, *options, "--data.max-bad-share=0.02"]) == 0
 
 
 def test_a_shard_of_nothing_but_bad_samples_does_not_end_a_run(tmp_path, tiny_shards, trained):
     shards = tiny_shards([14, 2], broken={14, 15})
     arguments, _ = trained
-    options = [f"--data.shards={shards}", f"--run_dir={tmp_path / 'bad'}"]
+    options = [f"--data.shards={shards}", f"--run-dir={tmp_path / 'bad'}"]
     assert command([*arguments, *options]) == 0
     assert [index for _, index, _, _ in names(tmp_path / "bad")] == [14, 15]

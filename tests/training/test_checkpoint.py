@@ -47,13 +47,13 @@ def test_weights_of_another_architecture_are_refused_by_their_name(change):
 def longer(trained):
     """The two-step run, to be gone on with for two more epochs, in a folder of its own."""
     arguments, folder = trained
-    more = [*arguments, "--optim.epochs=3", f"--run_dir={folder.parent / 'new'}"]
+    more = [*arguments, "--optim.epochs=3", f"--run-dir={folder.parent / 'new'}"]
     return [*more, f"--resume-from={folder / 'checkpoints' / 'last.ckpt'}"], folder.parent / "new"
 
 
 def test_checkpoints_are_kept_as_often_as_asked_for(longer):
     arguments, folder = longer
-    assert run([*arguments, "--training.keep_every_epochs=2"]) == 0
+    assert run([*arguments, "--training.keep-every-epochs=2"]) == 0
     names = ["epoch-0002.ckpt", "last.ckpt", "previous.ckpt"]
     assert sorted(os.listdir(folder / "checkpoints")) == names
     assert sorted(os.listdir(folder / "encoders")) == [
@@ -72,15 +72,15 @@ def test_a_kept_checkpoint_holds_what_was_counted_until_then(longer, monkeypatch
         return take(self, micro) * (float("nan") if self.step == 2 else 1.0)
 
     monkeypatch.setattr(PretrainModule, "loss", loss)
-    seldom = ["--training.log_every_steps=100", "--training.checkpoint_every_steps=0"]
-    assert run([*arguments, "--training.keep_every_epochs=2", *seldom]) == 0
+    seldom = ["--training.log-every-steps=100", "--training.checkpoint-every-steps=0"]
+    assert run([*arguments, "--training.keep-every-epochs=2", *seldom]) == 0
     state = read_checkpoint(folder / "checkpoints" / "epoch-0002.ckpt")
     assert (state["step"], state["metrics"]["bad_steps"]) == (4, 1)
 
 
 def test_a_run_killed_between_two_checkpoints_ends_with_the_same_weights(longer):
     arguments, folder = longer
-    assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
+    assert run([*arguments, "--training.keep-every-epochs=1"]) == 0
     whole = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     middle = (folder / "checkpoints" / "epoch-0002.ckpt").read_bytes()
     shutil.rmtree(folder)
@@ -94,7 +94,7 @@ def test_a_run_killed_between_two_checkpoints_ends_with_the_same_weights(longer)
 
 def test_a_checkpoint_in_the_background_is_of_its_step_and_not_of_a_later_one(longer, monkeypatch):
     arguments, folder = longer
-    assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
+    assert run([*arguments, "--training.keep-every-epochs=1"]) == 0
     straight = read_checkpoint(folder / "checkpoints" / "epoch-0002.ckpt")
     shutil.rmtree(folder)
     save, begun = torch.save, threading.Event()
@@ -104,7 +104,7 @@ def test_a_checkpoint_in_the_background_is_of_its_step_and_not_of_a_later_one(lo
         save(state, file)
 
     monkeypatch.setattr(checkpoint_file.torch, "save", slow_save)
-    options = ["--training.keep_every_epochs=1", "--training.async_checkpoint=true"]
+    options = ["--training.keep-every-epochs=1", "--training.async-checkpoint=true"]
     assert run([*arguments, *options]) == 0
     background = read_checkpoint(folder / "checkpoints" / "epoch-0002.ckpt")
     for part in ("model", "optimizer"):
@@ -120,7 +120,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(longer, monkeypatch, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint_file.torch, "save", full)
-    options = ["--training.checkpoint_every_steps=1", f"--training.async_checkpoint={background}"]
+    options = ["--training.checkpoint-every-steps=1", f"--training.async-checkpoint={background}"]
     assert run([*arguments, *options]) == 1
     assert f"error: the disk is full in {folder}/checkpoints" in capsys.readouterr().err
     assert os.listdir(folder / "checkpoints") == []
@@ -176,7 +176,7 @@ def truncate(path):
 @pytest.mark.parametrize("damage", [truncate, os.unlink])
 def test_a_run_passes_over_a_damaged_checkpoint_and_logs_no_point_twice(longer, damage, capsys):
     arguments, folder = longer
-    arguments = [*arguments, "--training.keep_every_epochs=1", "--training.log_every_steps=1"]
+    arguments = [*arguments, "--training.keep-every-epochs=1", "--training.log-every-steps=1"]
     assert run(arguments) == 0
     straight = read_checkpoint(folder / "checkpoints" / "last.ckpt")
     (folder / "summary.json").unlink()
@@ -203,7 +203,7 @@ def test_a_run_passes_over_a_damaged_checkpoint_and_logs_no_point_twice(longer, 
 )
 def test_a_checkpoint_that_does_not_come_is_not_damaged(longer, error, monkeypatch, capsys):
     arguments, folder = longer
-    assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
+    assert run([*arguments, "--training.keep-every-epochs=1"]) == 0
     (folder / "summary.json").unlink()
     before = {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
 
@@ -222,7 +222,7 @@ def test_a_checkpoint_that_does_not_come_is_not_damaged(longer, error, monkeypat
 
 def test_two_damaged_checkpoints_are_one_error_that_names_both(longer, capsys):
     arguments, folder = longer
-    assert run([*arguments, "--training.keep_every_epochs=1"]) == 0
+    assert run([*arguments, "--training.keep-every-epochs=1"]) == 0
     (folder / "summary.json").unlink()
     for name in ("last.ckpt", "previous.ckpt"):
         truncate(folder / "checkpoints" / name)

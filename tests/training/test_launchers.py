@@ -26,11 +26,11 @@ def begin(tiny_shards, tmp_path):
 
     def begin(name, *launcher, steps=16, **settings):
         words = [
-            *("pretrain", "configs/pretrain/demo.yaml", f"--run_dir={tmp_path / name}"),
-            *(f"--data.shards={shards}", "--data.val_shards=null", "--training.accelerator=cpu"),
-            *(f"--optim.epochs={steps // 16}", "--optim.warmup_epochs=0"),
-            *("--training.global_batch_size=8", "--training.checkpoint_every_steps=5"),
-            *("--training.panel_every_epochs=0", "--training.log_every_steps=1", *TINY_MODEL),
+            *("pretrain", "configs/pretrain/demo.yaml", f"--run-dir={tmp_path / name}"),
+            *(f"--data.shards={shards}", "--data.val-shards=null", "--training.accelerator=cpu"),
+            *(f"--optim.epochs={steps // 16}", "--optim.warmup-epochs=0"),
+            *("--training.global-batch-size=8", "--training.checkpoint-every-steps=5"),
+            *("--training.panel-every-epochs=0", "--training.log-every-steps=1", *TINY_MODEL),
             *(f"--{key}={value}" for key, value in settings.items()),
         ]
         variables = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}

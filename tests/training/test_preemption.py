@@ -206,7 +206,7 @@ def test_a_signal_during_the_imports_is_heard(trained):
     """By the real command: signalled as soon as it listens, long before torch is there."""
     arguments, folder = trained
     run = folder.parent / "new"
-    command = [sys.executable, "-m", "ssl_swin", *arguments, f"--run_dir={run}"]
+    command = [sys.executable, "-m", "ssl_swin", *arguments, f"--run-dir={run}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     status = Path(f"/proc/{process.pid}/status")
     while not _catches(status.read_text(), signal.SIGUSR1):

@@ -26,23 +26,23 @@ NUM_KILLS = 10
 
 OPTIONS = [
     "configs/pretrain/demo.yaml",
-    "--data.val_shards=null",
-    f"--data.num_lanes={LANES}",
-    f"--data.block_size={BLOCK}",
-    "--data.num_workers=2",
-    "--model.img_size=16",
-    "--model.window_size=2",
-    "--model.embed_dim=8",
+    "--data.val-shards=null",
+    f"--data.num-lanes={LANES}",
+    f"--data.block-size={BLOCK}",
+    "--data.num-workers=2",
+    "--model.img-size=16",
+    "--model.window-size=2",
+    "--model.embed-dim=8",
     "--model.depths=[1,1]",
-    "--model.num_heads=[1,1]",
-    "--optim.warmup_epochs=1",
+    "--model.num-heads=[1,1]",
+    "--optim.warmup-epochs=1",
     f"--optim.epochs={EPOCHS}",
     f"--seed={SEED}",
-    f"--training.global_batch_size={BATCH}",
-    f"--training.micro_batch_size={BATCH}",
-    "--training.checkpoint_every_steps=15",
-    "--training.log_every_steps=100",
-    "--training.num_threads=1",
+    f"--training.global-batch-size={BATCH}",
+    f"--training.micro-batch-size={BATCH}",
+    "--training.checkpoint-every-steps=15",
+    "--training.log-every-steps=100",
+    "--training.num-threads=1",
     "--training.ledger=true",
 ]
 
@@ -89,7 +89,7 @@ def kill_a_worker(process, run_dir: Path, step: int, draw: random.Random) -> Non
 @pytest.mark.slow
 def test_killed_workers_end_a_run_cleanly_and_it_goes_on_exactly(tmp_path):
     shards, run_dir = write_shards(tmp_path / "shards", COUNTS), tmp_path / "run"
-    arguments = ["pretrain", *OPTIONS, f"--data.shards={shards}", f"--run_dir={run_dir}"]
+    arguments = ["pretrain", *OPTIONS, f"--data.shards={shards}", f"--run-dir={run_dir}"]
     draw = random.Random(0)
     for life, step in enumerate([*sorted(draw.sample(range(5, STEPS - 60), NUM_KILLS)), None]):
         told = tmp_path / f"stderr-{life}"

@@ -71,7 +71,7 @@ def test_nothing_is_watched_after_the_end(trained):
 
     arguments, folder = trained
     before = threading.active_count()
-    assert run([*arguments, f"--run_dir={folder.parent / 'new'}"]) == 0
+    assert run([*arguments, f"--run-dir={folder.parent / 'new'}"]) == 0
     names = [thread.name for thread in threading.enumerate()]
     assert "watchdog" not in names
     assert threading.active_count() <= before + 1  # TensorBoard's may linger

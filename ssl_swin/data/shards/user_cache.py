@@ -74,5 +74,5 @@ def make_cache(what: str, cache_dir: Path | None) -> Path:
 def _refusal(what: str, why: str) -> str:
     return (
         f"{what} need the cache, and there is none ({why}); name a folder of this machine as "
-        "data.cache_dir, or as --cache_dir of the shard tools"
+        "data.cache_dir, or as --cache-dir of the shard tools"
     )

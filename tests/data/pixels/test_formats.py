@@ -46,7 +46,7 @@ def toy(monkeypatch):
 def test_a_new_format_is_one_line_from_the_tar_to_the_batch(tmp_path, capsys):
     write_tar(tmp_path / "a.tar", [(f"{i}.toy", toy_bytes(i)) for i in range(4)])
     assert run(["shards", "index", str(tmp_path)]) == 0
-    assert run(["shards", "verify", str(tmp_path), "--num_workers=1"]) == 0
+    assert run(["shards", "verify", str(tmp_path), "--num-workers=1"]) == 0
     assert run(["shards", "info", str(tmp_path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "4 samples in 1 shards can be read" in text
@@ -60,15 +60,15 @@ def test_a_new_format_is_one_line_from_the_tar_to_the_batch(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("toy")
-@pytest.mark.parametrize(("options", "packed"), [([], "toy"), (["--short_side=8"], "png")])
+@pytest.mark.parametrize(("options", "packed"), [([], "toy"), (["--short-side=8"], "png")])
 def test_a_new_format_is_packed_and_what_is_broken_left_out(tmp_path, options, packed):
     source, out = tmp_path / "images", tmp_path / "shards"
     source.mkdir()
     for i in range(3):
         (source / f"{i}.toy").write_bytes(toy_bytes(i))
     (source / "cut.toy").write_bytes(toy_bytes(3)[:-1])
-    arguments = ["shards", "create", str(source), str(out), "--max_bad_share=1", *options]
-    assert run([*arguments, "--num_workers=1"]) == 0
+    arguments = ["shards", "create", str(source), str(out), "--max-bad-share=1", *options]
+    assert run([*arguments, "--num-workers=1"]) == 0
     assert (out / "bad_files.txt").read_text().startswith("cut.toy\tValueError: not enough")
     reader = ShardReader(open_shards(str(out)))
     assert reader.shards.num_samples == 3

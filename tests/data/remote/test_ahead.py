@@ -115,25 +115,25 @@ def test_pretraining_from_afar_under_a_limit_ends_where_it_ends_from_disk(
 ):
     folder = tiny_shards([3] * 12)
     arguments = [
-        *("pretrain", "configs/pretrain/demo.yaml", "--optim.epochs=2", "--optim.warmup_epochs=0"),
-        *("--training.global_batch_size=4", "--data.num_lanes=1", "--data.block_size=4"),
-        *("--training.log_every_steps=1", *TINY_MODEL),
+        *("pretrain", "configs/pretrain/demo.yaml", "--optim.epochs=2", "--optim.warmup-epochs=0"),
+        *("--training.global-batch-size=4", "--data.num-lanes=1", "--data.block-size=4"),
+        *("--training.log-every-steps=1", *TINY_MODEL),
     ]
 
     def train(name, shards, *more):
         places = [f"--data.{kind}={shards}" for kind in ("shards", "val_shards")]
-        status = run([*arguments, *places, f"--run_dir={tmp_path / name}", *more])
+        status = run([*arguments, *places, f"--run-dir={tmp_path / name}", *more])
         told = capsys.readouterr()
         return status, told.out + told.err
 
     assert train("here", folder)[0] == 0
     size = sum(path.stat().st_size for path in folder.glob("*.tar")) / 1e9
     with serving(folder) as server:
-        there = [f"--data.cache_dir={tmp_path / 'cache'}", f"--data.cache_gb={0.5 * size:.9f}"]
+        there = [f"--data.cache-dir={tmp_path / 'cache'}", f"--data.cache-gb={0.5 * size:.9f}"]
         status, text = train("there", server.url, *there)
         assert status == 0
         assert "remote shards: at least 0.0" in text
-        few = [there[0], f"--data.cache_gb={0.2 * size:.9f}"]
+        few = [there[0], f"--data.cache-gb={0.2 * size:.9f}"]
         status, text = train("few", server.url, *few)
         assert status == 2
         assert "error: the remote shards of this run need at least 0.0" in text

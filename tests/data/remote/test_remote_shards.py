@@ -142,7 +142,7 @@ def test_the_commands_take_urls(folder, server, tmp_path, capsys):
     (folder / MANIFEST_NAME).unlink()
     write_tar(folder / THIRD, samples(7))
     (folder / f"{THIRD}.index.npy").unlink()
-    options = [f"--cache_dir={tmp_path / 'cache'}"]
+    options = [f"--cache-dir={tmp_path / 'cache'}"]
     assert run(["shards", "index", server.url, *options]) == 0
     assert "14 samples in 4 shards" in capsys.readouterr().out
     assert run(["shards", "info", server.url, *options]) == 0
@@ -150,13 +150,13 @@ def test_the_commands_take_urls(folder, server, tmp_path, capsys):
     assert "14 (0 to 7 a shard)" in shown
     assert "14 .cls, 0 .json" in shown
     assert not list(tmp_path.glob("cache/shards/*/*.tar"))
-    assert run(["shards", "verify", server.url, *options, "--num_workers=1"]) == 2
+    assert run(["shards", "verify", server.url, *options, "--num-workers=1"]) == 2
     told = capsys.readouterr()
     assert f"{server.url}/{THIRD}: s0003: " in told.out
     assert "14 of 14 samples in http" in told.err
     server.faults["train-000000.tar"] = [404]
     shutil.rmtree(tmp_path / "cache" / "shards")
-    assert run(["shards", "verify", server.url, *options, "--num_workers=1"]) == 1
+    assert run(["shards", "verify", server.url, *options, "--num-workers=1"]) == 1
     assert "train-000000.tar does not exist" in capsys.readouterr().err
 
 

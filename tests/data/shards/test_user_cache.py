@@ -62,7 +62,7 @@ def test_who_has_no_home_needs_none(folder):
 
 @pytest.mark.usefixtures("homeless")
 def test_who_has_no_home_and_needs_one_is_told_what_to_give():
-    with pytest.raises(ShardError, match=r"this user has no home.*data\.cache_dir.*--cache_dir"):
+    with pytest.raises(ShardError, match=r"this user has no home.*data\.cache_dir.*--cache-dir"):
         open_shards("https://127.0.0.1:9/a.tar")
 
 
