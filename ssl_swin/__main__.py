@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 from ssl_swin import __version__, command_line, errors, machine, signals
@@ -22,6 +23,7 @@ COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
     "pretrain": ("ssl_swin.runs.life", "run", "pretrain an encoder: CONFIG [--key value ...]"),
     "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: CONFIG [--key value ...]"),
+    "configs": ("ssl_swin.config.named", "configs", "list the shipped configs, or print one: NAME"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),
     "submit": (
         "ssl_swin.cluster.submit",
@@ -58,7 +60,14 @@ def main() -> None:
     """Run a command and leave with its exit status; what a user can fix is one line."""
     status = errors.FAILED
     try:
-        status = run(sys.argv[1:])
+        try:
+            status = run(sys.argv[1:])
+        except BrokenPipeError:
+            status = errors.READER_GONE
+        except SystemExit as left:  # after a help; 1 is rich's, over a closed pipe
+            status = errors.READER_GONE if left.code == 1 else errors.exit_status(left)
+        if not _is_read() and status == 0:
+            status = errors.READER_GONE
         sys.exit(status)
     finally:
         # Libraries leave when Python does, and may wait there for ranks that are gone.
@@ -72,6 +81,18 @@ def main() -> None:
             signal.signal(number, signal.SIG_IGN)
         for process in multiprocessing.active_children():
             process.kill()
+
+
+def _is_read() -> bool:
+    """Flush what was printed. Of what nobody reads any more Python would complain as it exits."""
+    read = True
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            read = False
+    return read
 
 
 def run(arguments: list[str]) -> int:
@@ -97,7 +118,7 @@ def run(arguments: list[str]) -> int:
     except (errors.UserError, errors.MachineError) as error:
         return _fail(errors.one_line(error), errors.exit_status(error))
     except BrokenPipeError:  # who reads what is printed has gone
-        return errors.FAILED
+        return errors.FAILED if name in KINDS else errors.READER_GONE
     except (ConnectionError, EOFError, MemoryError, RuntimeError) as error:
         if told := machine.cause(error):
             return _fail(told, errors.FAILED)
@@ -159,7 +180,8 @@ def _stopped_worker(error: Exception) -> str | None:
 
 def _fail(message: str, status: int = errors.USER_ERROR) -> int:
     if says_first(message):
-        print(f"error: {message}", file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print(f"error: {message}", file=sys.stderr)
     return status
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from ssl_swin.config.earlier import renew_content, renew_words
 from ssl_swin.config.flags import with_hyphens, with_underscores
+from ssl_swin.config.named import find_config
 from ssl_swin.config.run import KINDS, LifeOptions
 from ssl_swin.errors import UserError
 
@@ -109,7 +110,9 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     given = {flag[2:].partition("=")[0] for flag in flags}
     for place, word in enumerate(words):
         if word == "--config" and place + 1 < len(words):
-            words[place + 1], keys, lines = _read_file(words[place + 1], config)
+            path = find_config(kind, named := words[place + 1])
+            told += [] if path == named else [f"{named} is the shipped {path}"]
+            words[place + 1], keys, lines = _read_file(path, config)
             given, told = given | keys, told + lines
     values = parser.parse(words)
     settings = config(**{one.name: values[one.name] for one in fields(config)})

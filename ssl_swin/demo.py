@@ -5,19 +5,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ssl_swin.errors import UserError
 from ssl_swin.record.report import compare, show
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary
 
-ROOT = Path(__file__).parents[1]
-PRETRAIN = Path("configs", "pretrain", "demo.yaml")
-FINETUNE = Path("configs", "finetune", "demo.yaml")
+CONFIG = "demo"  # `ssl-swin configs` lists it
 SCRATCH_LR = "0.0512"  # its best of the grid; the config has that of the pretrained encoder
 FIRST_LINES = """\
 This demo pretrains a small Swin on 10,000 images without labels, then fine-tunes it on a few
 labelled ones, beside the same network from scratch: same images, budget and recipe; learning rate
-and steps of both were chosen over one grid (benchmarks/results/demo_search.md)."""
+and steps of both were chosen over one grid (the repository's benchmarks/results/demo_search.md)."""
 
 
 def demo(
@@ -30,18 +27,11 @@ def demo(
         out: Folder of the runs.
         seed: Seed of the pretraining and of the first fine-tuning.
         num_seeds: Fine-tunings of each kind, each with other labels, order and head.
-
-    Raises:
-        UserError: If this is no checkout of the repository, which holds images and configs.
     """
-    if not (ROOT / PRETRAIN).is_file() or not Path(PRETRAIN).is_file():
-        raise UserError(
-            f"no {PRETRAIN} here; the demo needs a checkout of the repository, run it from there"
-        )
     began = time.monotonic()
     print(FIRST_LINES)
     folder = RunFolder(Path(out) / "pretrain")
-    pretrain = ["pretrain", str(PRETRAIN), "--run-dir", str(folder.root), "--seed", str(seed)]
+    pretrain = ["pretrain", CONFIG, "--run-dir", str(folder.root), "--seed", str(seed)]
     if status := _run(run, pretrain):
         return status
     summaries: list[Summary] = []
@@ -52,7 +42,7 @@ def demo(
         }
         for start, options in arms.items():
             place = RunFolder(Path(out) / f"finetune-{start}-seed{number}")
-            command = ["finetune", str(FINETUNE), "--run-dir", str(place.root)]
+            command = ["finetune", CONFIG, "--run-dir", str(place.root)]
             if status := _run(run, [*command, *options, "--seed", str(number)]):
                 return status
             summary = read_summary(place)
@@ -62,7 +52,7 @@ def demo(
     print(f"\nTop-1 on test images that were read once, after {minutes:.1f} minutes:")
     show(compare(summaries))
     print(f"pictures:    {max(folder.root.glob('panels/*.png'))}")
-    print(f"TensorBoard: make tensorboard   (tensorboard --logdir {out})")
+    print(f"TensorBoard: tensorboard --logdir {shlex.quote(out)}")
     return 0
 
 

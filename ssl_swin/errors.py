@@ -14,6 +14,9 @@ USER_ERROR = 2  # the command, the config or the data; starting again would fail
 LOST = 3  # a newer life has the run folder; if both started again, they would take turns
 REQUEUE = 75  # it was asked to stop, has saved, and wants to be started again
 
+# Of every other command that prints: what shells say of a program that SIGPIPE ended.
+READER_GONE = 141  # nobody reads what it prints any more, as after `| head -1`
+
 _UNUSABLE = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 

@@ -228,3 +228,37 @@ sys.argv = ["ssl-swin", "--version"]
 main()
 """
     subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("--help", 141),
+        ("configs", 141),
+        ("shards info --help", 141),
+        ("shards info data/fashion-mnist-sample/test-000000.tar", 141),
+        ("configs none", 2),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_ends_quietly(words, status, unbuffered):
+    """Whether Python notices as it prints or as it exits."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ssl_swin", *words.split()]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with os.fdopen(writer) as pipe:
+        answer = subprocess.run(
+            command, env=environment, stdout=pipe, stderr=subprocess.PIPE, check=False
+        )
+    assert answer.returncode == status
+    assert answer.stderr.count(b"\n") == (status == 2)
+
+
+def test_so_does_a_command_whose_errors_nobody_reads():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ssl_swin", "configs", "none"]
+    with os.fdopen(writer) as pipe:
+        answer = subprocess.run(command, stdout=pipe, stderr=pipe, check=False)
+    assert answer.returncode == 2

@@ -4,7 +4,6 @@ import itertools
 import os
 import re
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 from ssl_swin.cluster import checks
 from ssl_swin.cluster.options import Options, Request, Stage
 from ssl_swin.cluster.save_interval import describe_saves
+from ssl_swin.cluster.sbatch import queue, would_start
 from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
 from ssl_swin.config.flags import with_hyphens
@@ -25,11 +25,6 @@ from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import count_checkpoint_bytes, count_steps, machine_needs
-
-_LEAKED = re.compile(
-    r"(SLURMD?|SBATCH|SRUN|SALLOC)_.*|MASTER_(ADDR|PORT)|(NODE_|LOCAL_)?RANK|(LOCAL_)?WORLD_SIZE"
-)
-_KEPT = ("SLURM_CONF",)  # where the cluster is
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,7 @@ def submit(request: Request) -> None:
     """
     before: Path | None = None
     prepared: list[CheckedStage] = []
+    refused: list[str] = []
     for stage in request.stages:
         one = _prepare(stage, before)
         before = one.root
@@ -66,10 +62,13 @@ def submit(request: Request) -> None:
     if len(set(roots)) < len(roots):
         raise UserError("two of the runs have the same run_dir: give each its own --run-dir")
     for one in prepared:
-        said = [*one.said, _would_start(one.script)]
-        print("\n".join([f"{one.kind} {one.root}", *(f"  {line}" for line in said)]))
+        answer, is_refused = would_start(one.script.render())
+        print("\n".join([f"{one.kind} {one.root}", *(f"  {line}" for line in (*one.said, answer))]))
         if request.dry_run:
-            print(f"\n{one.script.render()}")
+            print(f"\n{one.script.render()}", flush=True)
+            refused += [answer] if is_refused else []
+    if refused:
+        raise UserError("; ".join(refused))
     job: str | None = None
     for one in () if request.dry_run else prepared:
         job = _queue(one, after=job)
@@ -223,7 +222,7 @@ def _queue(stage: CheckedStage, after: str | None) -> str:
             RunFolder(run).jobs.touch()  # the job's first life looks for it
         write_text(path, stage.script.render())
     chain = [] if after is None else [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
-    job = _submit(*chain, str(path))
+    job = queue(*chain, str(path))
     log = stage.script.log.replace("%j", job).replace("%A", job)
     for task, run in enumerate(stage.runs):
         name = f"{job}_{task}" if stage.script.sweep else job
@@ -239,45 +238,3 @@ def _queue(stage: CheckedStage, after: str | None) -> str:
         f"  end it: scancel {job}"
     )
     return job
-
-
-def _would_start(script: Script) -> str:
-    """Say when SLURM would start this job, or why not; that is no refusal: nodes may come back."""
-    answer = _sbatch("--test-only", text=script.render())
-    if answer is None:
-        return "SLURM is not here and was not asked"
-    return " ".join(answer.stderr.split()).removeprefix("sbatch: ")
-
-
-def _submit(*arguments: str) -> str:
-    """Queue the script that is the last argument, and return the job's id."""
-    _, dropped = clean(os.environ)
-    if dropped:
-        names = ", ".join(dropped[:3]) + (", ..." if len(dropped) > 3 else "")
-        print(f"{len(dropped)} variables of another job are not handed on: {names}")
-    answer = _sbatch("--parsable", *arguments)
-    if answer is None:
-        raise UserError(
-            "there is no sbatch here: submit on a login node of the cluster (--dry-run works "
-            "everywhere)"
-        )
-    if answer.returncode:
-        raise UserError(f"sbatch refused {arguments[-1]}: {' '.join(answer.stderr.split())}")
-    return answer.stdout.strip().partition(";")[0]
-
-
-def _sbatch(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str] | None:
-    """Run sbatch without the variables of another job; None if it is not here."""
-    command, (environment, _) = ["sbatch", *arguments], clean(os.environ)
-    try:
-        return subprocess.run(
-            command, input=text, env=environment, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-
-
-def clean(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Drop the variables that another job left behind; return the rest and the dropped names."""
-    dropped = [name for name in environment if _LEAKED.fullmatch(name) and name not in _KEPT]
-    return {name: environment[name] for name in environment if name not in dropped}, dropped

@@ -5,10 +5,11 @@ from pathlib import Path
 PROGRAMS = {
     "sbatch": """#!/usr/bin/env python3
 import json, os, pathlib, sys
-if "--test-only" in sys.argv:
-    sys.exit("sbatch: Job 7 to start at noon")
 if "REFUSE" in os.environ:
     sys.exit(os.environ["REFUSE"])
+if "--test-only" in sys.argv:
+    print("sbatch: Job 7 to start at noon", file=sys.stderr)
+    sys.exit(0)
 line = {"words": sys.argv[1:], "variables": dict(os.environ)}
 with open(pathlib.Path(__file__).with_name("asked"), "a") as file:
     file.write(json.dumps(line) + "\\n")

@@ -10,7 +10,6 @@ import pytest
 
 from ssl_swin.__main__ import run
 from ssl_swin.cluster.options import Options
-from ssl_swin.cluster.submit import clean
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.record.lines import append_line
 from tests.cluster.bin import write_programs
@@ -105,11 +104,6 @@ def test_variables_of_another_job_are_dropped(tmp_path, asked, capsys, monkeypat
     assert variables["SLURM_CONF"] == "kept"
     assert not {"SLURM_NTASKS", "SBATCH_PARTITION", "MASTER_ADDR", "RANK"} & set(variables)
     assert "4 variables of another job are not handed on: " in capsys.readouterr().out
-
-
-def test_what_belongs_to_nobody_is_handed_on():
-    environment = {"PATH": "x", "MASTER_PLAN": "y", "NCCL_DEBUG": "INFO", "MY_RANK": "z"}
-    assert clean(environment) == (environment, [])
 
 
 def test_a_chain_waits_for_success_and_hands_the_encoder_over(tmp_path, asked):
@@ -263,22 +257,6 @@ def test_what_is_finished_is_left_out(trained, tmp_path, capsys, asked):
     assert f"left out: {folder} is finished" in capsys.readouterr().out
     assert f"--encoder {folder}" in (tmp_path / "next/finetune.sbatch").read_text()
     assert not any("dependency" in word for word in asked()[-1]["words"])
-
-
-def test_what_sbatch_says_is_told(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("REFUSE", "Invalid partition name specified")
-    assert submit("pretrain", PRETRAIN, "--run-dir", tmp_path / "run") == 2
-    error = capsys.readouterr().err
-    assert "sbatch refused" in error
-    assert "Invalid partition name specified" in error
-
-
-def test_without_sbatch_it_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert submit("pretrain", PRETRAIN, "--run-dir", tmp_path / "run") == 2
-    told = capsys.readouterr()
-    assert "SLURM is not here and was not asked" in told.out
-    assert "there is no sbatch here" in told.err
 
 
 def test_the_help_names_every_option(capsys):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ssl_swin.errors import ShardError
+from ssl_swin.shipped import or_shipped
 
 # Folders in which programs keep thumbnails and what was deleted, beside those that are hidden.
 _PROGRAMS_OWN = {
@@ -34,7 +35,7 @@ def expand(pattern: str) -> list[Path]:
         ShardError: If nothing is found, or a tar that the pattern names is not there.
     """
     # A name that exists is taken as it stands, whatever characters are in it.
-    whole = os.path.expanduser(pattern)
+    whole = or_shipped(os.path.expanduser(pattern))
     pieces = [whole] if os.path.exists(whole) else expand_braces(whole)
     listings: dict[str, set[str]] = {}  # one listing a folder instead of one look-up a shard
     found: list[Path] = []
@@ -58,7 +59,7 @@ def expand(pattern: str) -> list[Path]:
     if missing and len(pieces) > 1:
         raise ShardError(
             f"{len(missing)} of the {len(pieces)} shards in {pattern} do not exist, "
-            f"the first is {missing[0]}"
+            f"the first is {Path(missing[0]).absolute()}"
         )
     if not found:
         raise ShardError(
