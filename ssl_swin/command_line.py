@@ -8,6 +8,7 @@ import inspect
 import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from itertools import islice
@@ -114,10 +115,23 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
             told += [] if path == named else [f"{named} is the shipped {path}"]
             words[place + 1], keys, lines = _read_file(path, config)
             given, told = given | keys, told + lines
-    values = parser.parse(words)
+    values = parser.parse([*_warmup(words, given), *words])
     settings = config(**{one.name: values[one.name] for one in fields(config)})
     said = {one.name: values[one.name] for one in fields(LifeOptions)}
     return settings, said | {"given": frozenset(given), "told": told}
+
+
+def _warmup(words: Sequence[str], given: set[str]) -> list[str]:
+    """Return a warm-up that fits the epochs that are asked for, where no file says either.
+
+    The usual one may be longer.
+    """
+    flat = [part for word in words for part in word.split("=", 1)]
+    if {"config", "optim.warmup_epochs"} & given or "--optim.epochs" not in flat[:-1]:
+        return []
+    with suppress(ValueError):
+        return [f"--optim.warmup_epochs={float(flat[flat.index('--optim.epochs') + 1]) / 10}"]
+    return []  # the parser says what is wrong
 
 
 def nearest(name: str, known: Iterable[str], before: str = "") -> str:

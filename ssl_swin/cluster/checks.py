@@ -18,8 +18,9 @@ from ssl_swin.record.curves import last_point
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place, require_writable
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
-from ssl_swin.runs.sets import open_run_sets
-from ssl_swin.runs.sizes import Sizes, check_labels, disk_needs, order_of
+from ssl_swin.runs.classes import agree
+from ssl_swin.runs.sets import check_labels, open_run_sets
+from ssl_swin.runs.sizes import Sizes, disk_needs, order_of
 
 _WAITS = 0.25  # part of the time that a run may wait for data, as for `DataWait`
 
@@ -33,25 +34,36 @@ class Start(NamedTuple):
     told: list[str]
 
 
-def find_start(config: RunConfig, resume_from: Path | None, given: Collection[str] = ()) -> Start:
+def find_start(
+    config: RunConfig,
+    resume_from: Path | None,
+    given: Collection[str] = (),
+    on_gpu: bool | None = None,
+    before: RunConfig | None = None,
+) -> Start:
     """Open the shards of a run by their indexes; find where it starts, as the run itself does.
+
+    `on_gpu` says whether its nodes have GPUs; `before` is the stage that will make its encoder.
 
     Raises:
         FinishedRun: If it is finished.
         UserError: If shards or indexes are missing, or do not fit the batch and its lanes; if
             classes differ; or if the folder holds another run, or one on other shards.
     """
-    from ssl_swin.runs import resume  # late, for speed: it imports torch
+    from ssl_swin.runs import left_open, resume  # late, for speed: they import torch
 
     sets = open_run_sets(config, index_missing=False)
+    shards, model = join(sets.train).describe(), None if before is None else before.model
+    settles = left_open.LeftOpen(sets, given, on_gpu, model)
     read = partial(resume.read_checkpoint, facts_only=True)
-    found = resume.find_start(config, join(sets.train).describe(), resume_from, given, read)
+    found = resume.find_start(config, shards, resume_from, given, read, settles)
+    _, sets, mapped = agree(found.config, sets, found.state, shards)
     root, summary = found.folder.root, found.folder.summary
     if summary.is_file():
         raise FinishedRun(f"{root} is finished: {summary}")
     here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
-    told = [f"{root} {here}", *found.told(), *sets.said]
-    told += check_labels(config, sets.train, sets.heldout, sets.heldout_renumber)
+    told = [f"{root} {here}", *found.told(), *sets.said, *mapped]
+    told += check_labels(found.config, sets)
     return Start(found.config, order_of(found.config, sets.train), found.state is None, told)
 
 

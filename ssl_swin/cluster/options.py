@@ -154,7 +154,8 @@ def _take(defaults: Options, words: Sequence[str]) -> tuple[Options, list[str]]:
 
 
 def _stage(words: list[str], options: Options) -> Stage:
-    if len(words) < 2 or words[0] not in KINDS or words[1].startswith("-"):
+    no_file = len(words) > 1 and words[1].startswith("-")  # a fine-tuning needs none
+    if len(words) < 2 or words[0] not in KINDS or (no_file and words[0] != "finetune"):
         raise UserError(
             "say what to submit: ssl-swin submit pretrain CONFIG (or finetune CONFIG), "
             f"not {' '.join(words[:2]) or 'nothing'}; see ssl-swin submit --help"

@@ -16,7 +16,7 @@ class Script:
     kind: str
     """"pretrain" or "finetune"."""
     config: str
-    """The run's YAML file."""
+    """The run's YAML file; empty if there is none."""
     run_dir: str
     """The run's folder; of a sweep, the folder of its runs."""
     settings: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Script:
             more="".join(f"#SBATCH {option}\n" for option in options.sbatch),
             setup=options.setup.strip() or "# module load ...; source .venv/bin/activate",
             program=join(self.program),
-            config=quote(self.config),
+            config=f" {quote(self.config)}" if self.config else "",
             run=self._run(),
             node_cache=options.node_cache,
             cache=' --data.cache-dir "$node_cache/shards"' if self.shards_to_cache else "",
@@ -174,7 +174,7 @@ tasks_per_node={tasks} cpus_per_task={cpus}
 SSL_SWIN_RUN_EXISTS=1 srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
     --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
     --cpus-per-task="$cpus_per_task" {srun}\
-    "${{program[@]}}" {kind} {config} "${{settings[@]}}" --run-dir "$run"{cache} \
+    "${{program[@]}}" {kind}{config} "${{settings[@]}}" --run-dir "$run"{cache} \
     --training.num-nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node" &
 step=$!
 [ $warned = 0 ] || kill -USR1 "$step"

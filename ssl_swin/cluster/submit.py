@@ -32,6 +32,7 @@ class CheckedStage:
     """A stage that was checked, with its script."""
 
     kind: str
+    config: RunConfig
     root: Path
     runs: tuple[Path, ...]
     """Run folders, in the order of the array's tasks; `root` alone if it is no array."""
@@ -46,12 +47,12 @@ def submit(request: Request) -> None:
     Raises:
         UserError: If a check fails, or sbatch does.
     """
-    before: Path | None = None
+    before: RunConfig | None = None
     prepared: list[CheckedStage] = []
     refused: list[str] = []
     for stage in request.stages:
         one = _prepare(stage, before)
-        before = one.root
+        before = one.config
         if one.runs:
             prepared.append(one)
         elif stage is request.stages[-1]:
@@ -74,12 +75,12 @@ def submit(request: Request) -> None:
         job = _queue(one, after=job)
 
 
-def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
+def _prepare(stage: Stage, before: RunConfig | None) -> CheckedStage:
     """Check a stage; it has no runs if all of them are finished."""
     arguments = [with_hyphens(word) for word in stage.arguments]
     config, _ = read_config(stage.kind, arguments)
     if before is not None and isinstance(config, FinetuneConfig) and config.encoder is None:
-        arguments += ["--encoder", str(before)]
+        arguments += ["--encoder", str(Path(before.run_dir))]
         config, _ = read_config(stage.kind, arguments)
     root = Path(config.run_dir)
     if re.search(r"[%\n\"'\\]", str(root.absolute())):
@@ -90,7 +91,7 @@ def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     for run_dir, settings in sweep or ((str(root), ()),):
         one, life = read_config(stage.kind, [*arguments, *settings, "--run-dir", run_dir])
         try:
-            found, lanes = _check(one, stage, life, None if before is None else str(before))
+            found, lanes = _check(one, stage, life, before)
             left.append((run_dir, (*settings, *lanes)))
         except checks.FinishedRun as finished:
             found = [str(finished)]
@@ -99,11 +100,11 @@ def _prepare(stage: Stage, before: Path | None) -> CheckedStage:
     if not sweep:
         arguments += [word for _, settings in left for word in settings]
     script = _script(config, stage, tuple(arguments), tuple(left) if sweep else ())
-    return CheckedStage(stage.kind, root, runs, script, tuple(said))
+    return CheckedStage(stage.kind, config, root, runs, script, tuple(said))
 
 
 def _check(
-    config: RunConfig, stage: Stage, life: Mapping[str, Any], before: str | None
+    config: RunConfig, stage: Stage, life: Mapping[str, Any], before: RunConfig | None
 ) -> tuple[list[str], list[str]]:
     """Run the checks of one training; return what they found, and words that settle its lanes.
 
@@ -113,15 +114,16 @@ def _check(
     options, folder = stage.options, RunFolder(Path(config.run_dir))
     if life["find_micro_batch"]:
         raise UserError("--find-micro-batch is no run: start it on a node, with srun or salloc")
-    (_, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
+    (gpus, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
     layout = {"training.devices": tasks_per_node, "training.num_nodes": most}
     config = with_values(config, layout)
     life_s = checks.check_time(options.time, options.warning)
     checks.check_folder(config)
-    start = checks.find_start(config, life["resume_from"], life["given"])
+    start = checks.find_start(config, life["resume_from"], life["given"], gpus > 0, before)
     found = [*start.told, *life["told"]]
     if isinstance(config, FinetuneConfig) and start.is_new:  # later, the checkpoint has its weights
-        encoder = checks.check_encoder(config.encoder, before)
+        maker = None if before is None else str(Path(before.run_dir))
+        encoder = checks.check_encoder(config.encoder, maker)
         found += [f"encoder: {encoder or 'none, from scratch'}"]
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
     checkpoint_bytes = count_checkpoint_bytes(start.config)
@@ -166,12 +168,13 @@ def _script(
 ) -> Script:
     options, root = stage.options, Path(config.run_dir).absolute()
     gpus_per_node, tasks_per_node = _per_node(config, options)
+    file = "" if arguments[0].startswith("-") else arguments[0]
     program = shlex.split(options.program or shlex.join([sys.executable, "-m", "ssl_swin"]))
     return Script(
         kind=stage.kind,
-        config=arguments[0],
+        config=file,
         run_dir=config.run_dir,
-        settings=_without_run_dir(arguments[1:]),
+        settings=_without_run_dir(arguments[bool(file) :]),
         sweep=sweep,
         nodes=options.nodes or str(config.training.num_nodes),
         tasks_per_node=tasks_per_node,

@@ -15,8 +15,8 @@ class ModelConfig:
     """Height and width of the network's input, pixels."""
     patch_size: int | None = None
     """Pixels to a side of a token of the first stage."""
-    window_size: int | None = None
-    """Tokens to a side of an attention window."""
+    window_size: int | tuple[int, ...] | None = None
+    """Tokens to a side of an attention window; one number, or one for each stage."""
     embed_dim: int | None = None
     """Channels of the first stage."""
     depths: tuple[int, ...] | None = None

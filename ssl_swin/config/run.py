@@ -49,15 +49,17 @@ class FinetuneConfig:
     """Folder of the run; the same folder goes on where it stopped."""
     data: LabelledDataConfig
     """Labelled images."""
-    num_classes: int
-    """Classes, numbered from 0."""
+    num_classes: int | None = None
+    """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
+    labels say."""
     encoder: str | None = None
     """encoder.safetensors, a pretraining run's folder, or a file with a Swin of timm or of others;
     null: from scratch."""
     seed: int = 0
     """Seed of everything drawn, 0 or more."""
     model: ModelConfig = field(default_factory=lambda: ModelConfig(drop_path_rate=0.1))
-    """Network; must be the encoder's, except img_size and window_size."""
+    """Network; what is not given is the encoder's, and only img_size, window_size and
+    drop_path_rate may be others."""
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
     """Optimiser, learning rate and mixing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -65,7 +67,16 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
-        require(self.num_classes >= 2, f"num_classes={self.num_classes} must be 2 or more")
+        require(
+            self.num_classes is None or self.num_classes >= 2,
+            f"num_classes={self.num_classes} must be 2 or more",
+        )
+
+    @property
+    def counted_classes(self) -> int:
+        """The number of classes, once it is settled; 2 at least."""
+        assert self.num_classes is not None
+        return self.num_classes
 
 
 RunConfig = PretrainConfig | FinetuneConfig

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from ssl_swin.models.encoder import Encoder, build_encoder
-from ssl_swin.pretrained.card import EncoderCard, Weights, read_encoder
-from ssl_swin.pretrained.classifier import read_its_encoder
+from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, read_encoder
+from ssl_swin.pretrained.classifier import read_classifier_card, read_its_encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
 from ssl_swin.pretrained.official import read_official
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
@@ -91,6 +91,23 @@ def find_weights(source: Path) -> Weights:
         if (weights := read(path)) is not None:
             return weights
     raise PretrainedMismatch(f"{path} is of an unknown kind{_holds(path)}; {_ALLOWED}")
+
+
+def find_sizes(source: Path) -> Weights:
+    """Find what `find_weights` does, but of a file with a card no weights, which is faster."""
+    path = encoder_file(Path(source))
+    card = card_of(path) if path.is_file() else None
+    if card is None:
+        return find_weights(source)
+    return Weights({}, card.architecture, card.mean, card.std, card)
+
+
+def card_of(path: Path) -> EncoderCard | None:
+    """Read the card of an encoder's file or a classifier's; None if the file has none."""
+    if (card := read_card(path)) is not None:
+        return card
+    classifier = read_classifier_card(path)
+    return None if classifier is None else classifier.of_encoder()
 
 
 def load_into(

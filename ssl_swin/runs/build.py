@@ -26,16 +26,18 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import find_weights, load_into
+from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
     compile_as_asked,
     describe_computing,
     has_cuda_graphs,
     is_on_gpu,
 )
+from ssl_swin.runs.left_open import LeftOpen
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
-from ssl_swin.runs.sets import RunSets, class_names, open_run_sets
-from ssl_swin.runs.sizes import Sizes, check_labels, count_steps, labels_of, order_of
+from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
+from ssl_swin.runs.sizes import Sizes, count_steps, labels_of, order_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -88,17 +90,18 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         UserError: If the config does not fit the data, the network or the run folder.
     """
     kind, opened = kind_of(config), open_run_sets(config)
-    sets, shards = opened.train, join(opened.train)
-    start = find_start(config, shards.describe(), resume_from, given)
-    start = replace(start, classes=class_names(start.config, opened.classes))
-    for line in (*start.told(), *opened.said):
-        say(line)
+    sets, shards, left_open = opened.train, join(opened.train), LeftOpen(opened, given)
+    start = find_start(config, shards.describe(), resume_from, given, left_open=left_open)
     config = start.config
+    names, opened, mapped = agree(config, opened, start.state, start.shards)
+    start = replace(start, classes=names)
+    for line in (*start.told(), *opened.said, *mapped):
+        say(line)
     data, training = config.data, config.training
     heldout = _heldout(config, opened)
-    for line in check_labels(config, sets, opened.heldout, opened.heldout_renumber):
+    for line in check_labels(config, opened):
         say(line)
-    labels, places = labels_of(config), None
+    labels, places = labels_of(config, opened.train_renumber), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
     transform, img_size = _transform(config), config.model.img_size
@@ -188,7 +191,7 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
         say(f"{config.encoder}: {weights.told}{lacks}")
     regularisation = Regularisation(
         seed=config.seed,
-        num_classes=config.num_classes,
+        num_classes=config.counted_classes,
         mixup=optim.mixup,
         cutmix=optim.cutmix,
         label_smoothing=optim.label_smoothing,
@@ -231,8 +234,8 @@ def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
     if sets.heldout is None:
         say("no data.val_shards: there will be no held-out measurement")
         return None
-    transform, labels = EvaluationTransform(img_size, data.crop_pct), labels_of(config)
-    labels = labels and replace(labels, renumber=sets.heldout_renumber)
+    transform = EvaluationTransform(img_size, data.crop_pct)
+    labels = labels_of(config, sets.heldout_renumber)
     stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, _reading(data))
     return Heldout(stream, config.training.micro_batch_size)
 

@@ -1,20 +1,26 @@
-"""The encoder that a fine-tuning begins with: whether it is the same file, its mean and deviation.
+"""The encoder that a fine-tuning begins with: whether it is the same file; its colours and sizes.
 
 Once there is a checkpoint, the weights are in there, and the file is only compared.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import unsaid, with_values
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
-from ssl_swin.pretrained.card import read_card
+from ssl_swin.pretrained.open import card_of, find_sizes
 from ssl_swin.record.run_folder import encoder_file
 from ssl_swin.training.checkpoint_file import State
 
 _COLOURS = ("data.mean", "data.std")
+_SIZES = ("patch_size", "embed_dim", "depths", "num_heads")
+MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES))
+"""The settings that an encoder knows."""
 
 
 def fingerprint(config: RunConfig) -> str | None:
@@ -52,7 +58,8 @@ def with_its_colours(
     """Give a fine-tuning the mean and standard deviation that its encoder was trained with.
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
-    from elsewhere have no card. Returns the config, and a line if there is something new in it.
+    from elsewhere have no card. RandAugment, which is for RGB, is left out of grey images if the
+    user did not ask for it. Returns the config, and a line if there is something new in it.
 
     Raises:
         UserError: If the user gave others than are on the card.
@@ -62,8 +69,9 @@ def with_its_colours(
         return config, ()
     free = unsaid(config, given) & {*_COLOURS}
     if state is not None:
-        return with_values(config, {name: tuple(state["config"][name]) for name in free}), ()
-    card = read_card(file) if file.is_file() else None
+        values = {name: tuple(state["config"][name]) for name in free}
+        return with_values(config, values | _without_colours(config, given, values)), ()
+    card = card_of(file) if file.is_file() else None
     if card is None:
         return config, ()
     wanted = dict(zip(_COLOURS, (card.mean, card.std), strict=True))
@@ -76,7 +84,106 @@ def with_its_colours(
     if own == wanted:
         return config, ()
     line = f"data.mean={card.mean} and data.std={card.std}, as the encoder was trained with"
-    return with_values(config, {name: wanted[name] for name in free}), (line,)
+    values = {name: wanted[name] for name in free}
+    grey = _without_colours(config, given, values)
+    line += "; no RandAugment, which is for RGB" if grey else ""
+    return with_values(config, values | grey), (line,)
+
+
+def _without_colours(
+    config: RunConfig, given: Collection[str], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what leaves RandAugment out, if images become grey and nobody asked for it."""
+    is_grey, name = len(values.get("data.mean", config.data.mean)) == 1, "data.rand_augment"
+    return {name: ""} if is_grey and name in unsaid(config, given) else {}
+
+
+def with_its_model(
+    config: FinetuneConfig, given: Collection[str], before: ModelConfig | None = None
+) -> tuple[FinetuneConfig, tuple[str, ...]]:
+    """Give a fine-tuning what its encoder is: all of `model` that the user did not give.
+
+    Where images are larger or smaller than the encoder's, windows become so, too, if that comes out
+    even: as many are then side by side. `before` is the model of the stage that will make the
+    encoder, where it is not there yet. Returns the config, and a line if something is new in it.
+
+    Raises:
+        UserError: If the encoder has another size than the user gave.
+    """
+    if config.encoder is None:
+        return config, ()
+    file = _file(config)
+    if file is None or not file.is_file():
+        if before is None:
+            return config, ()
+        known = asdict(before)
+    else:
+        with usable(f"encoder={config.encoder}"):
+            known = find_sizes(Path(config.encoder)).architecture
+    free = {name.removeprefix("model.") for name in unsaid(config, given) & {*MODEL}}
+    free |= {name for name, value in asdict(config.model).items() if value is None}
+    if "in_chans" in known:
+        _require_channels(config, known["in_chans"])
+    values = _its_sizes(config, known, free)
+    if "img_size" in free:
+        values["model.img_size"] = _side(known["img_size"])
+    img_size = values.get("model.img_size", config.model.img_size)
+    window, note = _window(_typed(known.get("window_size")), _side(known["img_size"]), img_size)
+    if "window_size" in free:
+        values["model.window_size"] = window
+    new = with_values(config, values)
+    if new == config:
+        return config, ()
+    sizes = {name: value for name, value in asdict(new.model).items() if name != "drop_path_rate"}
+    told = ", ".join(f"{name}={value}" for name, value in sizes.items() if value is not None)
+    return new, (f"model: {told}, as the encoder{note if 'window_size' in free else ''}",)
+
+
+def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
+    """Return the settings that say how an encoder is built; refuse those that it has not.
+
+    Another name than the encoder's stands for sizes of its own, which are compared once there is
+    a model of that name.
+    """
+    named = config.model.name.partition(".")[0] == str(known["name"]).partition(".")[0]
+    values = {"model.name": known["name"]} if "name" in free else {}
+    for name in _SIZES:
+        own, its = getattr(config.model, name), _typed(known.get(name))
+        if name not in free and its not in (own, None):
+            raise UserError(
+                f"model.{name}={own}, but the encoder has {its}: leave it out; only "
+                "img_size, window_size and drop_path_rate may differ from the encoder's"
+            )
+        if name in free and ("name" in free or named):
+            values[f"model.{name}"] = its
+    return values
+
+
+def _require_channels(config: FinetuneConfig, in_chans: int) -> None:
+    if in_chans != len(config.data.mean):
+        raise UserError(
+            f"data.mean has {len(config.data.mean)} values, but the encoder takes images of "
+            f"{in_chans} channels: give data.mean and data.std {in_chans} values"
+        )
+
+
+def _window(window: Any, before: int, now: int) -> tuple[Any, str]:
+    """Return the window for images of another side, pixels, and a remark."""
+    if now == before or not isinstance(window, int):
+        return window, ""
+    if window * now % before:
+        return window, f"; window_size={window} as for its {before} px"
+    scaled = window * now // before
+    return scaled, f"; window_size={scaled} for {now} px, as it has {window} for {before} px"
+
+
+def _side(img_size: Any) -> int:
+    """Return the side of square images; of others the longer one."""
+    return img_size if isinstance(img_size, int) else max(img_size)
+
+
+def _typed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _file(config: RunConfig) -> Path | None:

@@ -22,7 +22,6 @@ from ssl_swin.record.summary import read_summary, write_summary
 from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
 from ssl_swin.runs.describe import describe
 from ssl_swin.runs.export import complete, export_all, summarise
-from ssl_swin.runs.from_encoder import fingerprint
 from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
 from ssl_swin.runs.out_of_memory import memory_told
@@ -224,7 +223,7 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
         "config": flatten(run.config),
         "shards": run.stream.shards.describe(),
         "num_lanes": run.order.num_lanes,
-        "encoder": run.start.encoder or fingerprint(run.config),
+        **run.start.remembered,
     }
     checkpoints = Checkpoints(
         CheckpointWriter(folder, record.ownership.require, training.async_checkpoint),

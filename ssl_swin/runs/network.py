@@ -43,7 +43,7 @@ def build_simmim(config: PretrainConfig) -> SimMIM:
 
 def build_classifier(config: FinetuneConfig) -> Classifier:
     """As `build_network`, for fine-tuning."""
-    return Classifier(_encoder(config), config.num_classes)
+    return Classifier(_encoder(config), config.counted_classes)
 
 
 def _encoder(config: RunConfig) -> Encoder:

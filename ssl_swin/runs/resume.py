@@ -17,7 +17,8 @@ from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.from_encoder import require_same_encoder, with_its_colours
+from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_colours
+from ssl_swin.runs.left_open import LeftOpen, as_chosen
 from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
 
 Read = Callable[[Path], State]
@@ -43,9 +44,17 @@ class Start:
     passed_over: bool = False
     """Whether the last checkpoint is damaged, so that `state` is the previous one."""
     classes: tuple[str, ...] = ()
-    """The name of each class of a fine-tuning."""
+    """The name of each class of a fine-tuning; see `runs/classes.py`."""
+    chosen: tuple[str, ...] = ()
+    """The settings that the user left open when the run began, but for layout."""
     notes: tuple[str, ...] = ()
     """What else the user should read of it, in lines."""
+
+    @property
+    def remembered(self) -> State:
+        """What the run's checkpoints hold of how it began, beside its config."""
+        encoder = self.encoder or fingerprint(self.config)
+        return {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
 
     def told(self) -> list[str]:
         """Return what the user should read of it, line by line."""
@@ -60,12 +69,13 @@ def find_start(
     resume_from: Path | None,
     given: Collection[str] = (),
     read: Read = read_checkpoint,
+    left_open: LeftOpen | None = None,
 ) -> Start:
     """Find where to go on, and write nothing; `submit` asks the same, and reads no weights.
 
     `shards` is the training shard set, as `ShardSet.describe` says; `given` names the settings that
     the user gave, as for `as_begun`. A run that has begun goes on; only one that has not begins
-    with the checkpoint `resume_from`.
+    with the checkpoint `resume_from`. What a fine-tuning left open, `left_open` settles.
 
     Raises:
         UserError: If the folder holds another run, or a run on other shards.
@@ -74,20 +84,19 @@ def find_start(
     start = Start(folder, config, count_lives(folder) + 1, shards)
     if not folder.last.is_file() and not folder.previous.is_file():
         if resume_from is None:
-            config, notes = with_its_colours(_with_its_lanes(config, folder), given, None)
-            return replace(start, config=config, notes=notes)
+            return _beginning(start, given, left_open)
         with usable(f"--resume-from {resume_from}"):
             state = read(resume_from)
         if state["kind"] != kind:
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
-        start = _going_on(start, state, given)
+        start = _going_on(start, state, given, left_open)
         if state["shards"] != shards:
             start.changes["shard set"] = (state["shards"], shards)
         return start
     state, damage = _read_newest(folder, read)
     if state["kind"] != kind:
         raise UserError(f"{folder.root} holds a {state['kind']} run; give a {kind} run another one")
-    start = _going_on(start, state, given)
+    start = _going_on(start, state, given, left_open)
     for name, (before, now) in start.changes.items():
         found = f"this config says {now!r}"
         if name not in flatten(config):
@@ -105,16 +114,31 @@ def _version(state: State) -> str:
     return state.get("version", "0.1")
 
 
-def _going_on(start: Start, state: State, given: Collection[str]) -> Start:
+def _beginning(start: Start, given: Collection[str], left_open: LeftOpen | None) -> Start:
+    """Return the start of a run that begins, with all settled that its config leaves open."""
+    config, notes = with_its_colours(start.config, given, None)
+    if left_open is not None:
+        asked = flatten(config)
+        config, more = left_open.begin(config)
+        start = replace(start, chosen=tuple(differences(asked, config)))
+        notes = (*notes, *more)
+    return replace(start, config=_with_its_lanes(config, start.folder), notes=notes)
+
+
+def _going_on(
+    start: Start, state: State, given: Collection[str], left_open: LeftOpen | None
+) -> Start:
     """Return the start from a checkpoint, with what the config changes of its run.
 
     Raises:
         UserError: If the run began with another encoder.
     """
     require_same_encoder(state, start.config)
-    config, put = as_begun(state["config"], start.config, given)
+    config, chosen = as_chosen(start.config, state, given)
+    config, put = as_begun(state["config"], config, given)
     config = _with_its_lanes(config, start.folder, state)
     config, _ = with_its_colours(config, given, state)
+    config, layout = (config, ()) if left_open is None else left_open.go_on(config)
     changes = differences(state["config"], config)
     changes.pop("encoder", None)  # the same one, elsewhere
     notes = tuple(
@@ -123,7 +147,7 @@ def _going_on(start: Start, state: State, given: Collection[str]) -> Start:
         for name, value in put.items()
     )
     start = replace(start, config=config, state=state, encoder=state.get("encoder"))
-    return replace(start, changes=changes, notes=notes)
+    return replace(start, changes=changes, chosen=chosen, notes=(*notes, *layout))
 
 
 def _with_its_lanes(config: RunConfig, folder: RunFolder, state: State | None = None) -> RunConfig:

@@ -3,14 +3,14 @@
 Imports no torch: `submit` opens them, too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.shards.classes import Names, alike, names_of, renumber
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
-from ssl_swin.runs.sizes import open_set, open_sets
+from ssl_swin.runs.sizes import labels_of, open_set, open_sets
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,27 @@ class RunSets:
 
     train: list[ShardSet]
     heldout: ShardSet | None
-    heldout_renumber: tuple[int, ...] | None
-    """The number in training of each class of the held-out set; None if it is the same one."""
-    classes: Names | None
-    """The name of each class, as the first set that names them says; None if none does."""
     said: list[str]
     """What whoever starts the run must know of them, line by line."""
+    named: dict[str, Names] = field(default_factory=dict)
+    """Where a set is -> the names of its classes, of those that have any."""
+    train_renumber: tuple[int, ...] | None = None
+    """The run's number of each class of the training sets; None if it is the same one."""
+    heldout_renumber: tuple[int, ...] | None = None
+    """The same of the held-out set."""
+
+    @property
+    def classes(self) -> Names | None:
+        """The name of each class, as the first set that names them says; None if none does."""
+        return next(iter(self.named.values()), None)
+
+    def renumbered(self, order: tuple[int, ...] | None) -> "RunSets":
+        """Return them with other numbers: `order` has the new one of each class of `classes`."""
+        if order is None:
+            return self
+        heldout = self.heldout_renumber
+        heldout = order if heldout is None else tuple(order[number] for number in heldout)
+        return replace(self, train_renumber=order, heldout_renumber=heldout)
 
 
 def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
@@ -47,14 +62,14 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
             f"held-out measurement{''.join(f' ({line})' for line in said)}"
         )
     if not isinstance(config, FinetuneConfig):
-        return RunSets(train, heldout, None, None, said)
+        return RunSets(train, heldout, said)
     found = {where: names_of(one) for where, one in sets.items()}
     named = {where: names for where, names in found.items() if names is not None}
     said += _describe_classes(config, list(found), named)
     order = _compare_classes(named, data.val_shards)
     if order is not None:
         said.append(f"classes are in another order in {data.val_shards}: they are mapped by name")
-    return RunSets(train, heldout, order, next(iter(named.values()), None), said)
+    return RunSets(train, heldout, said, named, heldout_renumber=order)
 
 
 def _describe_classes(
@@ -74,7 +89,7 @@ def _describe_classes(
     said += [
         f"warning: num_classes={config.num_classes}, and {where} names {len(names)} classes"
         for where, names in named.items()
-        if len(names) != config.num_classes
+        if config.num_classes not in (None, len(names))
     ]
     return said
 
@@ -93,12 +108,16 @@ def _compare_classes(named: dict[str, Names], heldout: str | None) -> tuple[int,
     return order
 
 
-def class_names(config: RunConfig, known: Names | None) -> Names:
-    """Return the name of each class of a fine-tuning: its number as text where it has no name."""
-    if not isinstance(config, FinetuneConfig):
-        return ()
-    names = known or ()
-    return tuple(
-        names[number] if number < len(names) else str(number)
-        for number in range(config.num_classes)
-    )
+def check_labels(config: RunConfig, sets: RunSets) -> list[str]:
+    """Look at every label of a run's sets beforehand; return what is to be said.
+
+    Raises:
+        UserError: If a sample has no label, or one that is no class of the model.
+    """
+    labels, heldout = labels_of(config, sets.train_renumber), sets.heldout
+    if labels is None:
+        return []
+    said = [labels.check(one, "training") for one in sets.train]
+    if heldout is not None:
+        said.append(replace(labels, renumber=sets.heldout_renumber).check(heldout, "held-out"))
+    return [line for line in said if line is not None]

@@ -3,7 +3,7 @@
 Only counting the network imports torch.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,33 +62,14 @@ def open_set(data: DataConfig, pattern: str, index_missing: bool = True) -> Shar
     return open_shards(pattern, cache_dir, data.cache_gb, index_missing)
 
 
-def labels_of(config: RunConfig) -> Labels | None:
-    """Return where the labels of a run come from; None if it needs none."""
-    if isinstance(config, FinetuneConfig):
-        return Labels(config.num_classes, config.data.label_field)
-    return None
+def labels_of(config: RunConfig, renumber: tuple[int, ...] | None = None) -> Labels | None:
+    """Return where the labels of one of a run's sets come from; None if it needs none.
 
-
-def check_labels(
-    config: RunConfig,
-    sets: list[ShardSet],
-    heldout: ShardSet | None,
-    renumber: tuple[int, ...] | None = None,
-) -> list[str]:
-    """Look at every label of a run's sets beforehand; return what is to be said.
-
-    `renumber` holds the model's number of each class of the held-out set, if it is another one.
-
-    Raises:
-        UserError: If a sample has no label, or one that is no class of the model.
+    `renumber` holds the run's number of each class of the set, if it is another one.
     """
-    labels = labels_of(config)
-    if labels is None:
-        return []
-    said = [labels.check(one, "training") for one in sets]
-    if heldout is not None:
-        said.append(replace(labels, renumber=renumber).check(heldout, "held-out"))
-    return [line for line in said if line is not None]
+    if isinstance(config, FinetuneConfig):
+        return Labels(config.counted_classes, config.data.label_field, renumber)
+    return None
 
 
 def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:

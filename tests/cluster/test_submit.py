@@ -13,6 +13,7 @@ from ssl_swin.cluster.options import Options
 from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.record.lines import append_line
 from tests.cluster.bin import write_programs
+from tests.conftest import TINY_MODEL
 from tests.data.remote.faulty import serving
 from tests.data.shards.tars import image_bytes, write_tar
 
@@ -252,7 +253,7 @@ def test_what_is_finished_is_left_out(trained, tmp_path, capsys, asked):
     script = (sweep / "pretrain.sbatch").read_text()
     assert "#SBATCH --array=0-0" in script
     assert "seed=0" not in script
-    chain = ["--then", "finetune", FINETUNE, "--run-dir", tmp_path / "next"]
+    chain = ["--then", "finetune", FINETUNE, "--run-dir", tmp_path / "next", *TINY_MODEL]
     assert submit(*arguments, "--run-dir", folder, *chain) == 0
     assert f"left out: {folder} is finished" in capsys.readouterr().out
     assert f"--encoder {folder}" in (tmp_path / "next/finetune.sbatch").read_text()

@@ -75,6 +75,12 @@ class Labels:
             number = np.array(self.renumber)  # (number of names,)
             named = (label >= 0) & (label < len(number))
             label[named] = number[label[named]]
+        if len(label) and (label == MISSING).all():
+            raise UserError(
+                f"none of the {len(label)} {name} images has a label: each needs a class, a whole "
+                "number in .cls or in data.label_field of .json; ssl-swin shards create makes "
+                f"classes of folders{_hint(shards)}"
+            )
         wrong = np.flatnonzero((label < 0) | (label >= self.num_classes))
         if len(wrong):
             raise UserError(
@@ -124,6 +130,15 @@ def all_labels(shards: ShardSet, field: str) -> np.ndarray:
     cache, which is faster.
     """
     return _read_labels(shards, field, _kept_labels(shards, field))
+
+
+def usable_labels(shards: ShardSet, field: str) -> np.ndarray | None:
+    """Return the labels there are, int64 (number,); None if that would take too many requests."""
+    kept = _kept_labels(shards, field)
+    if _num_requests(shards, kept) > _MOST_REQUESTS:
+        return None
+    label = _read_labels(shards, field, kept)
+    return label[label >= 0]
 
 
 def _kept_labels(shards: ShardSet, field: str) -> list[np.ndarray | None]:

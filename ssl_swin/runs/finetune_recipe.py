@@ -1,0 +1,181 @@
+"""The settings of a fine-tuning without a config file: by its labels, its encoder, its machine.
+
+What was tried: benchmarks/results/finetune_recipe.md.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.record.run_folder import RunFolder
+
+_REFERENCE_BATCH = 512  # the global batch that rates are given for
+_FEW, _SOME, _MANY, _VERY_MANY = 500, 5_000, 20_000, 500_000  # labels
+_NARROW, _WIDE, _SHALLOW = 96, 192, 8  # channels of the first stage, blocks of all
+_AS_PRETRAINED = ("hflip", "crop_pct", "decoder", "max_pixels", "black", "white")
+
+
+class Choice(NamedTuple):
+    """Settings that are chosen together, by their dotted names, and the reason."""
+
+    values: dict[str, Any]
+    why: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Chooses settings of a fine-tuning of which the user left some free.
+
+    Args:
+        config: What the user gave, with the encoder's model.
+        free: The names of settings that the user did not give.
+        num_labels: Labelled training images.
+        on_gpu: Whether it will be trained on GPUs; None: if there is one here.
+    """
+
+    config: FinetuneConfig
+    free: set[str]
+    num_labels: int
+    on_gpu: bool | None = None
+
+    def by_task(self) -> list[Choice]:
+        """Choose what changes numbers, by the labels, the encoder, and whether there is a GPU."""
+        return [*self._length(), *self._rates(), *self._regularisation(), *self._pixels()]
+
+    def by_machine(self) -> list[Choice]:
+        """Choose what changes no number."""
+        cores, devices = len(os.sched_getaffinity(0)), self.config.training.devices
+        every, batch = max(1, self.epochs // 10), self.batch
+        choices = [
+            Choice({"training.validate_every_epochs": every}, "ten times in all"),
+            Choice({"training.micro_batch_size": min(batch, 128)}, "fewer take less memory"),
+        ]
+        if self.gpu:
+            workers = max(1, min(16, cores // devices - 1))
+            why = f"{cores} cores, training processes: {devices}"
+            return [*choices, Choice({"data.num_workers": workers}, why)]
+        tiny = self.config.model.img_size <= 32
+        workers = 0 if tiny or cores == 1 else 1
+        why = f"no GPU; the network needs the {cores} cores" if cores > 1 else "no GPU, one core"
+        values = {"training.accelerator": "cpu", "data.num_workers": workers}
+        choices.append(Choice(values, why))
+        if tiny:
+            choices.append(Choice({"training.num_threads": 1}, "too small to be shared by threads"))
+        return choices
+
+    @cached_property
+    def gpu(self) -> bool:
+        """Whether it is trained on a GPU."""
+        asked = self.config.training.accelerator
+        if asked != "auto" or self.on_gpu is not None:
+            return asked == "gpu" if asked != "auto" else bool(self.on_gpu)
+        import torch  # late, for speed
+
+        return torch.cuda.is_available()
+
+    @cached_property
+    def batch(self) -> int:
+        """The global batch: the user's, or a power of 2 that grows as the root of the labels."""
+        if "training.global_batch_size" not in self.free:
+            return self.config.training.global_batch_size
+        batch = 16
+        while batch < 1024 and self.num_labels >= batch * batch:
+            batch *= 2
+        return batch
+
+    @cached_property
+    def epochs(self) -> int:
+        """The user's, or fewer the more labels there are, and on a CPU."""
+        if "optim.epochs" not in self.free:
+            return self.config.optim.epochs
+        num = self.num_labels
+        if self.gpu or num >= _VERY_MANY:
+            return 50 if _MANY <= num < _VERY_MANY else 100
+        return 50 if num < _FEW else 30 if num < _SOME else 10
+
+    @cached_property
+    def _width_and_blocks(self) -> tuple[int, int]:
+        """The channels of the first stage, and the blocks of all."""
+        model = self.config.model
+        if model.embed_dim is not None and model.depths is not None:
+            return model.embed_dim, sum(model.depths)
+        from ssl_swin.models.encoder import build_encoder  # late, for speed: it imports torch
+
+        encoder = build_encoder(model.name, model.img_size, 3)
+        width = encoder.architecture().get("embed_dim", encoder.num_features)
+        return width, encoder.num_layers
+
+    def _length(self) -> list[Choice]:
+        labels, steps = f"{self.num_labels:,d} labelled images", self.num_labels // self.batch
+        where = "a GPU" if self.gpu else "a CPU, where minutes count"
+        return [
+            Choice({"training.global_batch_size": self.batch}, f"{labels}, {steps} steps an epoch"),
+            Choice({"optim.epochs": self.epochs}, f"{labels}, on {where}"),
+            Choice(
+                {"optim.warmup_epochs": self.epochs / 10, "optim.warmup_prefix": True},
+                "a tenth of the epochs",
+            ),
+        ]
+
+    def _rates(self) -> list[Choice]:
+        width, blocks = self._width_and_blocks
+        rate = min(4e-3, 0.2 / width)
+        names = ("optim.base_lr", "optim.warmup_lr", "optim.min_lr")
+        values = (round(rate * _REFERENCE_BATCH / self.batch, 6), 0.0, 0.0)
+        why = f"{rate:.1e} at this batch, as the first stage has {width} channels; try half first"
+        rates = Choice(dict(zip(names, values, strict=True)), why)
+        if self.config.encoder is None:
+            return [
+                rates,
+                Choice({"optim.layer_decay": 1.0}, "from scratch all layers learn alike"),
+            ]
+        decay = 0.75 if blocks <= _SHALLOW else 0.8
+        why = f"the encoder's {blocks} blocks know much already, early ones most"
+        return [rates, Choice({"optim.layer_decay": decay}, why)]
+
+    def _regularisation(self) -> list[Choice]:
+        width, blocks = self._width_and_blocks
+        drop = 0.0 if blocks <= _SHALLOW else 0.1 if width < _WIDE else 0.2
+        many = self.num_labels >= _MANY
+        choices = [Choice({"optim.mixup": 0.8, "optim.cutmix": 1.0 if many else 0.0}, "few labels")]
+        choices.append(Choice({"model.drop_path_rate": drop}, f"{blocks} blocks"))
+        if self.gpu and _has_bf16():
+            choices.append(Choice({"training.precision": "bf16"}, "this GPU is fast with it"))
+        return choices
+
+    def _pixels(self) -> list[Choice]:
+        """Choose how images are cropped and changed: as in pretraining where that is known."""
+        data, choices = self._pretraining_data(), []
+        if known := {f"data.{name}": data[name] for name in _AS_PRETRAINED if name in data}:
+            choices.append(Choice(known, "as in pretraining"))
+        if self.num_labels < _VERY_MANY:
+            scale = tuple(data.get("crop_scale", (0.3, 1.0)))
+            why = "as in pretraining" if "crop_scale" in data else "gentle, for not so many images"
+            choices.append(Choice({"data.crop_scale": scale}, why))
+        if self.num_labels < _MANY:
+            values = {"data.rand_augment": "", "data.erasing": 0.0}
+            choices.append(Choice(values, "they pay in long trainings"))
+        return choices
+
+    def _pretraining_data(self) -> dict[str, Any]:
+        """Return the `data` of the pretraining whose run folder the encoder is given as."""
+        path = RunFolder(Path(self.config.encoder or "")).config
+        if self.config.encoder is None or not path.is_file():
+            return {}
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            return {}
+        data = content.get("data") if isinstance(content, dict) else None
+        return data if isinstance(data, dict) else {}
+
+
+def _has_bf16() -> bool:
+    import torch  # late, for speed
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()

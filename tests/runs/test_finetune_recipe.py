@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from ssl_swin.config.data import LabelledDataConfig
+from ssl_swin.config.model import ModelConfig
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.config.settings import flatten, unsaid, with_values
+from ssl_swin.runs.finetune_recipe import Recipe
+
+SMALL = ModelConfig(img_size=32, embed_dim=48, depths=(2, 2), num_heads=(3, 6))
+BASE = ModelConfig(img_size=224, embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32))
+
+
+def config(model=SMALL, encoder="encoder"):
+    return FinetuneConfig("run", LabelledDataConfig("shards"), 10, encoder, model=model)
+
+
+def chosen(asked, num_labels, on_gpu=False):
+    recipe = Recipe(asked, unsaid(asked, ()), num_labels, on_gpu)
+    values = {}
+    for choice in (*recipe.by_task(), *recipe.by_machine()):
+        assert choice.why
+        assert not values.keys() & choice.values.keys()
+        values |= choice.values
+    assert values.keys() <= flatten(asked).keys()
+    with_values(asked, values)  # they fit one another
+    return values
+
+
+@pytest.mark.parametrize("num_labels", [16, 50, 200, 1000, 3600, 20_000, 1_300_000])
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("model", [SMALL, BASE])
+def test_any_number_of_labels_gives_steps(num_labels, on_gpu, model):
+    found = chosen(config(model), num_labels, on_gpu)
+    batch = found["training.global_batch_size"]
+    assert batch <= num_labels
+    assert num_labels // batch * found["optim.epochs"] >= 50
+    assert found["training.micro_batch_size"] <= batch
+    assert found["training.validate_every_epochs"] <= found["optim.epochs"]
+
+
+def test_more_labels_mean_larger_batches_and_fewer_epochs():
+    batches = [chosen(config(), n)["training.global_batch_size"] for n in (200, 2000, 20_000)]
+    epochs = [chosen(config(), n)["optim.epochs"] for n in (200, 2000, 20_000)]
+    assert batches == sorted(set(batches))
+    assert epochs == sorted(set(epochs), reverse=True)
+    assert chosen(config(), 200, on_gpu=True)["optim.epochs"] > epochs[0]
+
+
+def test_larger_encoders_learn_more_slowly_with_drop_path():
+    small, base = chosen(config(), 2000), chosen(config(BASE), 2000)
+    assert small["optim.base_lr"] > base["optim.base_lr"]
+    assert (small["model.drop_path_rate"], base["model.drop_path_rate"]) == (0.0, 0.1)
+
+
+def test_from_scratch_layers_learn_alike():
+    assert chosen(config(encoder=None), 200)["optim.layer_decay"] == 1.0
+
+
+def test_the_sizes_of_a_name_are_timm_s():
+    by_name = ModelConfig("swin_base_patch4_window7_224", img_size=224)
+    assert chosen(config(by_name), 2000) == chosen(config(BASE), 2000)
+
+
+def test_images_are_cropped_as_in_the_pretraining_of_the_run_folder(tmp_path):
+    data = {"hflip": 0.0, "crop_pct": 1.0, "crop_scale": [0.8, 1.0], "white": 1023.0}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+    found = chosen(config(encoder=str(tmp_path)), 200)
+    assert (found["data.hflip"], found["data.crop_pct"]) == (0.0, 1.0)
+    assert (found["data.crop_scale"], found["data.white"]) == ((0.8, 1.0), 1023.0)
+    for text in ("{", "- 1", "data: 3"):
+        (tmp_path / "config.yaml").write_text(text)
+        assert chosen(config(encoder=str(tmp_path)), 200) == chosen(config(), 200)
+
+
+def test_the_user_s_accelerator_decides():
+    asked = config()
+    asked = replace(asked, training=replace(asked.training, accelerator="cpu"))
+    assert Recipe(asked, unsaid(asked, ()), 200, on_gpu=True).gpu is False
