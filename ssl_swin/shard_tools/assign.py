@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ssl_swin.data.pixels.decode import DEFAULT_WHITE
 from ssl_swin.data.shards.classes import CLASSES_NAME, parse_names
@@ -101,6 +102,16 @@ def _key(place: int, name: str) -> str:
     return f"{place:09d}_{safe}" if safe else f"{place:09d}"
 
 
+def keep_split(out: Path, split: str | None, seed: int, files: Sequence[ImageFile]) -> None:
+    """Write how images are dealt to the sets of `out`, or compare it with what a run wrote before.
+
+    Raises:
+        UserError: If the folder holds another split, or shards.
+    """
+    if split is not None:
+        _keep(out, {"split": split, "seed": seed, **_listing(files)})
+
+
 def keep_assignment(
     out: Path, options: PackOptions, files: Sequence[ImageFile], classes: Sequence[str]
 ) -> None:
@@ -109,20 +120,9 @@ def keep_assignment(
     Raises:
         UserError: If the folder holds another assignment, other classes, or shards without one.
     """
-    lines = "".join(f"{file.name}\0{file.num_bytes}\n" for file in files)
-    listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-    assignment = {"format": 1, **asdict(options), "num_files": len(files), "listing": listing}
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / ASSIGNMENT_NAME
-    if path.exists():
-        kept = read_json(path)
-        for name, value in assignment.items():
-            if kept.get(name) != value:
-                raise UserError(
-                    f"out={out} was begun with {name}={kept.get(name)!r}, now it is {value!r}; "
-                    "repeat the command as it was, or give another folder"
-                )
-        known = out / CLASSES_NAME
+    known = out / CLASSES_NAME
+    if (out / ASSIGNMENT_NAME).exists():
+        _keep(out, {"split": None, **asdict(options), **_listing(files)})
         begun = parse_names(known.read_bytes(), str(known)) if known.exists() else ()
         if begun != tuple(classes):
             raise UserError(
@@ -130,14 +130,46 @@ def keep_assignment(
                 f"{list(classes)}; repeat the command as it was, or give another folder"
             )
         return
+    if classes:
+        _refuse_strangers(out)
+        with replacing(known) as file:
+            file.write(json.dumps(classes, indent=1).encode() + b"\n")
+    _keep(out, {**asdict(options), **_listing(files)})
+
+
+def _listing(files: Sequence[ImageFile]) -> dict[str, int | str]:
+    lines = "".join(f"{file.name}\0{file.num_bytes}\n" for file in files)
+    listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"num_files": len(files), "listing": listing}
+
+
+def _keep(out: Path, assignment: dict[str, Any]) -> None:
+    """Write what decides the shards of a folder, or compare it with what is written there."""
+    path = out / ASSIGNMENT_NAME
+    if not path.exists():
+        _refuse_strangers(out)
+        with replacing(path) as file:
+            file.write(json.dumps({"format": 1} | assignment, indent=1).encode() + b"\n")
+        return
+    kept = read_json(path)
+    for name, value in ({"format": 1} | assignment).items():
+        if kept.get(name) == value:
+            continue
+        how = f"{name}={kept.get(name)!r}, now it is {value!r}"
+        if name == "listing":
+            how = "other files: one was added, removed, renamed, labelled anew or changed its size"
+        elif name == "num_files":
+            how = f"{kept.get(name):,} files, now there are {value:,}"
+        raise UserError(
+            f"out={out} was begun with {how}; repeat the command as it was, or give another folder"
+        )
+
+
+def _refuse_strangers(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     strangers = sorted(other.name for other in out.glob("*.tar"))
     if strangers:
         raise UserError(
             f"out={out} holds {len(strangers)} tars of another origin ({strangers[0]}); "
             "give a new folder"
         )
-    if classes:
-        with replacing(out / CLASSES_NAME) as file:
-            file.write(json.dumps(classes, indent=1).encode() + b"\n")
-    with replacing(path) as file:
-        file.write(json.dumps(assignment, indent=1).encode() + b"\n")

@@ -32,6 +32,10 @@ class ImageFile:
     """Path within the source folder, with forward slashes."""
     num_bytes: int
     label: int | None
+    group: str | None = None
+    """What must stay in one set with it, such as a patient's images."""
+    split: str | None = None
+    """The set that it is in, where its folder or a list says so."""
 
 
 @dataclass(frozen=True)
