@@ -102,56 +102,65 @@ def _key(place: int, name: str) -> str:
     return f"{place:09d}_{safe}" if safe else f"{place:09d}"
 
 
-def keep_split(out: Path, split: str | None, seed: int, files: Sequence[ImageFile]) -> None:
-    """Write how images are dealt to the sets of `out`, or compare it with what a run wrote before.
-
-    Raises:
-        UserError: If the folder holds another split, or shards.
-    """
-    if split is not None:
-        _keep(out, {"split": split, "seed": seed, **_listing(files)})
-
-
 def keep_assignment(
-    out: Path, options: PackOptions, files: Sequence[ImageFile], classes: Sequence[str]
+    folder: Path,
+    options: PackOptions | None,
+    files: Sequence[ImageFile],
+    classes: Sequence[str],
+    chosen: dict[str, Any],
 ) -> None:
-    """Write the assignment and the classes into `out`, or compare with what a stopped run wrote.
+    """Write the assignment and the classes into a folder, or compare with what a run wrote before.
+
+    Args:
+        folder: That of a set, or of all sets of a split, which has no options and no classes.
+        options: What decides the bytes of its shards.
+        files: What is packed below the folder.
+        classes: Their names, by number.
+        chosen: What else decides which files those are.
 
     Raises:
         UserError: If the folder holds another assignment, other classes, or shards without one.
     """
-    known = out / CLASSES_NAME
-    if (out / ASSIGNMENT_NAME).exists():
-        _keep(out, {"split": None, **asdict(options), **_listing(files)})
+    known = folder / CLASSES_NAME
+    assignment = chosen | ({} if options is None else asdict(options)) | _listing(files)
+    if (folder / ASSIGNMENT_NAME).exists():
+        _compare(folder, assignment)
         begun = parse_names(known.read_bytes(), str(known)) if known.exists() else ()
         if begun != tuple(classes):
             raise UserError(
-                f"out={out} was begun with the classes {list(begun)}, now they are "
+                f"out={folder} was begun with the classes {list(begun)}, now they are "
                 f"{list(classes)}; repeat the command as it was, or give another folder"
             )
         return
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(other.name for other in folder.glob("*.tar"))
+    if strangers:
+        raise UserError(
+            f"out={folder} holds {len(strangers)} tars of another origin ({strangers[0]}); "
+            "give a new folder"
+        )
     if classes:
-        _refuse_strangers(out)
         with replacing(known) as file:
             file.write(json.dumps(classes, indent=1).encode() + b"\n")
-    _keep(out, {**asdict(options), **_listing(files)})
+    with replacing(folder / ASSIGNMENT_NAME) as file:
+        written = {k: v for k, v in assignment.items() if k not in chosen or v is not None}
+        file.write(json.dumps({"format": 1} | written, indent=1).encode() + b"\n")
 
 
 def _listing(files: Sequence[ImageFile]) -> dict[str, int | str]:
-    lines = "".join(f"{file.name}\0{file.num_bytes}\n" for file in files)
+    """Sum up names and sizes, and what only a list says of a file."""
+    lines = "".join(
+        f"{file.name}\0{file.num_bytes}"
+        + (f"\0{file.label}\0{file.group}\0{file.split}\n" if file.listed else "\n")
+        for file in files
+    )
     listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
     return {"num_files": len(files), "listing": listing}
 
 
-def _keep(out: Path, assignment: dict[str, Any]) -> None:
-    """Write what decides the shards of a folder, or compare it with what is written there."""
-    path = out / ASSIGNMENT_NAME
-    if not path.exists():
-        _refuse_strangers(out)
-        with replacing(path) as file:
-            file.write(json.dumps({"format": 1} | assignment, indent=1).encode() + b"\n")
-        return
-    kept = read_json(path)
+def _compare(folder: Path, assignment: dict[str, Any]) -> None:
+    """Refuse an assignment that is not what a folder was begun with."""
+    kept = read_json(folder / ASSIGNMENT_NAME)
     for name, value in ({"format": 1} | assignment).items():
         if kept.get(name) == value:
             continue
@@ -161,15 +170,6 @@ def _keep(out: Path, assignment: dict[str, Any]) -> None:
         elif name == "num_files":
             how = f"{kept.get(name):,} files, now there are {value:,}"
         raise UserError(
-            f"out={out} was begun with {how}; repeat the command as it was, or give another folder"
-        )
-
-
-def _refuse_strangers(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    strangers = sorted(other.name for other in out.glob("*.tar"))
-    if strangers:
-        raise UserError(
-            f"out={out} holds {len(strangers)} tars of another origin ({strangers[0]}); "
-            "give a new folder"
+            f"out={folder} was begun with {how}; repeat the command as it was, or give another "
+            "folder"
         )

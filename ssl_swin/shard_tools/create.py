@@ -15,13 +15,14 @@ from ssl_swin.data.shards.manifest import Entry, write_manifest
 from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
-from ssl_swin.shard_tools.assign import PackOptions, assign, keep_assignment, keep_split
+from ssl_swin.shard_tools.assign import PackOptions, assign, keep_assignment
 from ssl_swin.shard_tools.pack import Job, pack_all
 from ssl_swin.shard_tools.parallel import each
 from ssl_swin.shard_tools.select import Selection, select
-from ssl_swin.shard_tools.source import ImageFile
+from ssl_swin.shard_tools.source import ImageFile, Source
 from ssl_swin.shard_tools.sources_list import write_sources
 from ssl_swin.shard_tools.summary import summary, warnings_of
+from ssl_swin.signals import as_interrupt
 
 _DEFAULT_BYTES_PER_SHARD = 256 * 2**20
 _ALL = Selection()
@@ -70,24 +71,34 @@ def create(
         raise UserError(f"max_bad_share={max_bad_share} is no share; give 0 to 1")
     if options.samples_per_shard is None and options.bytes_per_shard is None:
         options = replace(options, bytes_per_shard=_DEFAULT_BYTES_PER_SHARD)
-    found, sets = select(source, selection, options.seed)
-    packed = [_planned(source, out, options, name, files) for name, files in sets.items()]
-    jobs = [job for one in packed for job in one.jobs]
-    with one_maker(out / ".create.lock", partial(_progress, jobs)):  # plans would mix
-        with usable(f"out={out}"):
-            keep_split(out, selection.split, options.seed, found.files)
-            for one in packed:
-                keep_assignment(one.folder, one.options, one.files, found.classes)
-        for line in warnings_of(found, source, out, options):
-            print(line)
-        bad = pack_all(out, jobs, num_workers, int(max_bad_share * len(found.files)))
-        entries = {one.name: _finished(one, num_workers) for one in packed}
-        write_sources(out, jobs, found.classes, bad.keys())
-        for folder in {out, *(one.folder for one in packed)}:
-            for leftover in folder.glob(".*.partial"):  # of runs that were killed
-                leftover.unlink()
+    with as_interrupt():
+        found, sets = select(source, selection, options.seed)
+        packed = [_planned(source, out, options, name, files) for name, files in sets.items()]
+        jobs = [job for one in packed for job in one.jobs]
+        with one_maker(out / ".create.lock", partial(_progress, jobs)):  # plans would mix
+            with usable(f"out={out}"):
+                _keep(out, packed, found, selection)
+            for line in [*found.told, *warnings_of(found, source, out, options)]:
+                print(line, flush=True)
+            max_bad = int(max_bad_share * len(found.files))
+            bad, entries = _packed(out, packed, num_workers, max_bad)
+            write_sources(out, jobs, found.classes, bad.keys())
+            for folder in {out, *(one.folder for one in packed)}:
+                for leftover in folder.glob(".*.partial"):  # of runs that were killed
+                    leftover.unlink()
     leave_out(found.left_out, UNREADABLE, next(iter(bad), ""), len(bad))
     print("\n".join(summary(found, sets, entries, bad, (source, out))))
+
+
+def _keep(out: Path, packed: Sequence[PackedSet], found: Source, selection: Selection) -> None:
+    """Write down what decides the shards, or hold it against what a run wrote before."""
+    chosen = {"split": selection.split, "dedup": selection.dedup}
+    if selection.split is not None:
+        seed = {"seed": packed[0].options.seed}
+        keep_assignment(out, None, found.files, (), chosen | seed)
+        chosen = {}
+    for one in packed:
+        keep_assignment(one.folder, one.options, one.files, found.classes, chosen)
 
 
 def _planned(
@@ -100,6 +111,19 @@ def _planned(
     shards = assign(files, options)
     jobs = [Job(source, out / name / tar, part, options) for tar, part in shards.items()]
     return PackedSet(name, out / name, files, options, jobs)
+
+
+def _packed(
+    out: Path, packed: Sequence[PackedSet], num_workers: int, max_bad: int
+) -> tuple[dict[str, str], dict[str, list[Entry]]]:
+    """Pack all sets; return why files are unreadable, by name, and each set's entries."""
+    jobs = [job for one in packed for job in one.jobs]
+    try:
+        bad = pack_all(out, jobs, num_workers, max_bad)
+        return bad, {one.name: _finished(one, num_workers) for one in packed}
+    except KeyboardInterrupt:
+        how = f"stopped: {_progress(jobs)}; the same command goes on from there"
+        raise KeyboardInterrupt(how) from None
 
 
 def _finished(packed: PackedSet, num_workers: int) -> list[Entry]:

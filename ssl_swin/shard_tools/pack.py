@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from rich.progress import Progress
 
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage, upright
 from ssl_swin.data.pixels.formats import by_extension, decode, has_several, open_image
@@ -18,7 +17,8 @@ from ssl_swin.data.shards.names import printable
 from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 from ssl_swin.shard_tools.assign import KeyedFile, PackOptions
-from ssl_swin.shard_tools.parallel import each
+from ssl_swin.shard_tools.parallel import count_image, each
+from ssl_swin.shard_tools.progress import counting
 
 BAD_NAME = "bad_files.txt"
 _DEFAULT_QUALITY = 90
@@ -54,24 +54,23 @@ def pack_all(out: Path, jobs: Sequence[Job], num_workers: int, max_bad: int) -> 
         lines = bad_path.read_text(encoding="utf-8").splitlines()
         bad = {name: why for name, _, why in (line.partition("\t") for line in lines)}
     todo = [job for job in jobs if not job.tar.exists()]
-    with Progress() as progress:
-        task = progress.add_task("packing shards", total=len(jobs), completed=len(jobs) - len(todo))
-        for job, found in each(pack_shard, todo, num_workers):
+    total, left = (sum(len(job.files) for job in some) for some in (jobs, todo))
+    with counting("packing", total, total - left) as count:
+        for job, found in each(pack_shard, todo, num_workers, count):
             bad |= found
             for name, why in found.items():
-                progress.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)
+                print(f"left out: {name}: {why}", flush=True)
             if found:  # before the shard counts as done, or a restart would forget them
                 with replacing(bad_path) as file:
                     for name, why in sorted(bad.items()):
                         file.write(f"{name}\t{why}\n".encode())
             if len(bad) > max_bad:
                 raise ShardError(
-                    f"{len(bad)} of {sum(len(job.files) for job in jobs)} files cannot be read, "
+                    f"{len(bad)} of {total} files cannot be read, "
                     f"max_bad_share allows {max_bad}; {bad_path} names them: mend or remove them, "
                     "or allow more"
                 )
             os.replace(job.temporary, job.tar)
-            progress.advance(task)
     return bad
 
 
@@ -84,6 +83,7 @@ def pack_shard(job: Job) -> dict[str, str]:
     with job.temporary.open("wb") as file:
         with TarWriter(file, user="", group="", mtime=0, encoder=False) as tar:
             for key, image in job.files:
+                count_image()
                 try:
                     source = (job.source / image.name).read_bytes()
                     extension, data = encode(image.name, source, job.options)

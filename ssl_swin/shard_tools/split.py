@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
+from ssl_swin.data.shards.left_out import NO_SET, LeftOut, leave_out
 from ssl_swin.errors import UserError
 from ssl_swin.shard_tools.source import ImageFile
 
@@ -20,6 +21,11 @@ SETS = (TRAIN, *HELD_OUT)
 _MOST_TRIES, _MOST_DEALT = 16, 100_000  # orders of the groups; groups of all orders together
 _HALF = Fraction(1, 2)
 _ALL = object()  # in place of a class: all images of a set
+_SPELLED = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 Sets = dict[str, list[ImageFile]]
 """The images of each set, sorted by name."""
 
@@ -78,6 +84,34 @@ def deal(files: Sequence[ImageFile], shares: Sequence[Share], seed: int) -> Sets
             f"{'groups' if grouped else 'images'}"
         )
     return sets
+
+
+def by_name(files: Sequence[ImageFile], left_out: LeftOut) -> Sets:
+    """Put each image into the set that it is said to be in; one of no set is left out.
+
+    Raises:
+        UserError: If a name is none of a set, or there is nothing to train on.
+    """
+    sets: Sets = {name: [] for name in SETS}
+    for file in files:
+        name = set_of(file.split or "")
+        if name is not None:
+            sets[name].append(file)
+        elif not file.split:
+            leave_out(left_out, NO_SET, file.name)
+        else:
+            raise UserError(
+                f"{file.name!r} is said to be in the set {file.split!r}; sets are called "
+                f"{', '.join(_SPELLED)}"
+            )
+    if not sets[TRAIN]:
+        raise UserError("there is no image in the set train; nothing would be left to train on")
+    return {name: found for name, found in sets.items() if found}
+
+
+def set_of(name: str) -> str | None:
+    """Return train, val or test for the name of a set as people write it, else None."""
+    return _SPELLED.get(name.strip().lower())
 
 
 def group_of(file: ImageFile) -> tuple[str, bool]:

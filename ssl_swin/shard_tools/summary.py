@@ -30,16 +30,10 @@ def warnings_of(found: Source, source: Path, out: Path, options: PackOptions) ->
         for one, other in alike(found.classes)
     ]
     if found.nested:
-        first, *others = sorted(found.nested, key=lambda name: not name.lower().startswith("train"))
-        create = ["ssl-swin", "shards", "create"]
-        words = [[*create, source / first, out / first]]
-        words += [
-            [*create, source / one, out / one, "--classes-from", out / first] for one in others
-        ]
-        commands = [shlex.join(map(str, command)) for command in words]
+        command = ["ssl-swin", "shards", "create", source, out, "--split", "folders"]
         said.append(
             f"warning: {', '.join(found.nested)} hold folders, and are packed as classes; if they "
-            f"are sets, pack each by itself: {'; '.join(commands)}"
+            f"are sets, with classes in them, empty {out} and type: {shlex.join(map(str, command))}"
         )
     depths = depth_warning(_some_files(source, found.files), reading_of(options))
     return said if depths is None else [*said, depths]

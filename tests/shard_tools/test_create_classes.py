@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.assign import PackOptions
@@ -80,7 +81,10 @@ def test_folders_of_sets_and_two_spellings_are_warned_of(folders, tmp_path, caps
     create(folders, out, PackOptions(), num_workers=1)
     printed = capsys.readouterr().out
     assert "warning: train, val hold folders, and are packed as classes; " in printed
-    assert f"create {folders}/val {out}/val --classes-from {out}/train\n" in printed
+    assert f"shards create {folders} {out} --split folders\n" in printed
+    create(folders, tmp_path / "sets", PackOptions(), 1, selection=Selection(split="folders"))
+    assert "warning" not in capsys.readouterr().out
+    assert names_of(open_shards(str(tmp_path / "sets" / "val"))) == ("ant", "bee", "cat")
     (folders / "train" / "Ant").mkdir()
     create(folders / "train", tmp_path / "other", PackOptions(), num_workers=1)
     assert "the classes 'Ant' and 'ant' may be one thing" in capsys.readouterr().out

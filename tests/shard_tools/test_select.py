@@ -21,7 +21,7 @@ def test_a_set_alone_has_no_name(folders):
 
 def test_classes_are_given_by_a_file_also_when_images_are_dealt(folders, tmp_path):
     (tmp_path / "names.txt").write_text("cat\nbee\nant\n")
-    found, sets = select(folders, Selection(tmp_path / "names.txt", split="val=0.5"), 0)
+    found, sets = select(folders, Selection(classes=tmp_path / "names.txt", split="val=0.5"), 0)
     assert found.classes == ["cat", "bee", "ant"]
     assert {name: sorted(f.label for f in part) for name, part in sets.items()} == {
         "train": [1, 2],

@@ -24,6 +24,13 @@ APART = "labels not next to their image (tar --sort=name puts them there)"
 UNREADABLE = "files that cannot be read"
 PAGES = "files of several pictures, of which the first is taken"
 AGAIN = "in the set already, under another name"
+DUPLICATE = "byte for byte the same as another image, which is kept"
+NOT_LISTED = "images that the list does not name"
+NOT_THERE = "rows whose file is not there"
+SEVERAL = "rows that several files fit"
+TWICE = "rows that name an image again"
+NO_LABEL = "rows without a label"
+NO_SET = "in no folder of a set, or in a row of none"
 
 _LONGEST_NAME = 100
 
