@@ -138,8 +138,8 @@ def run(arguments: list[str]) -> int:
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):  # no file system has such a name
             raise
         return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("stopped", status=130)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "stopped", status=130)
 
 
 def _live(name: str, words: list[str]) -> int:

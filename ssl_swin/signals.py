@@ -36,6 +36,19 @@ def ignore() -> None:
 
 
 @contextmanager
+def as_interrupt() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, in work that another command takes up again; of the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def heard_at_once(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act` with a signal's number, from a thread, as soon as a watched signal comes.
 

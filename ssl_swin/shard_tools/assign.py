@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ssl_swin.data.pixels.decode import DEFAULT_WHITE
 from ssl_swin.data.shards.classes import CLASSES_NAME, parse_names
@@ -102,42 +103,73 @@ def _key(place: int, name: str) -> str:
 
 
 def keep_assignment(
-    out: Path, options: PackOptions, files: Sequence[ImageFile], classes: Sequence[str]
+    folder: Path,
+    options: PackOptions | None,
+    files: Sequence[ImageFile],
+    classes: Sequence[str],
+    chosen: dict[str, Any],
 ) -> None:
-    """Write the assignment and the classes into `out`, or compare with what a stopped run wrote.
+    """Write the assignment and the classes into a folder, or compare with what a run wrote before.
+
+    Args:
+        folder: That of a set, or of all sets of a split, which has no options and no classes.
+        options: What decides the bytes of its shards.
+        files: What is packed below the folder.
+        classes: Their names, by number.
+        chosen: What else decides which files those are.
 
     Raises:
         UserError: If the folder holds another assignment, other classes, or shards without one.
     """
-    lines = "".join(f"{file.name}\0{file.num_bytes}\n" for file in files)
-    listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-    assignment = {"format": 1, **asdict(options), "num_files": len(files), "listing": listing}
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / ASSIGNMENT_NAME
-    if path.exists():
-        kept = read_json(path)
-        for name, value in assignment.items():
-            if kept.get(name) != value:
-                raise UserError(
-                    f"out={out} was begun with {name}={kept.get(name)!r}, now it is {value!r}; "
-                    "repeat the command as it was, or give another folder"
-                )
-        known = out / CLASSES_NAME
+    known = folder / CLASSES_NAME
+    assignment = chosen | ({} if options is None else asdict(options)) | _listing(files)
+    if (folder / ASSIGNMENT_NAME).exists():
+        _compare(folder, assignment)
         begun = parse_names(known.read_bytes(), str(known)) if known.exists() else ()
         if begun != tuple(classes):
             raise UserError(
-                f"out={out} was begun with the classes {list(begun)}, now they are "
+                f"out={folder} was begun with the classes {list(begun)}, now they are "
                 f"{list(classes)}; repeat the command as it was, or give another folder"
             )
         return
-    strangers = sorted(other.name for other in out.glob("*.tar"))
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(other.name for other in folder.glob("*.tar"))
     if strangers:
         raise UserError(
-            f"out={out} holds {len(strangers)} tars of another origin ({strangers[0]}); "
+            f"out={folder} holds {len(strangers)} tars of another origin ({strangers[0]}); "
             "give a new folder"
         )
     if classes:
-        with replacing(out / CLASSES_NAME) as file:
+        with replacing(known) as file:
             file.write(json.dumps(classes, indent=1).encode() + b"\n")
-    with replacing(path) as file:
-        file.write(json.dumps(assignment, indent=1).encode() + b"\n")
+    with replacing(folder / ASSIGNMENT_NAME) as file:
+        written = {k: v for k, v in assignment.items() if k not in chosen or v is not None}
+        file.write(json.dumps({"format": 1} | written, indent=1).encode() + b"\n")
+
+
+def _listing(files: Sequence[ImageFile]) -> dict[str, int | str]:
+    """Sum up names and sizes, and what only a list says of a file."""
+    lines = "".join(
+        f"{file.name}\0{file.num_bytes}"
+        + (f"\0{file.label}\0{file.group}\0{file.split}\n" if file.listed else "\n")
+        for file in files
+    )
+    listing = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"num_files": len(files), "listing": listing}
+
+
+def _compare(folder: Path, assignment: dict[str, Any]) -> None:
+    """Refuse an assignment that is not what a folder was begun with."""
+    kept = read_json(folder / ASSIGNMENT_NAME)
+    for name, value in ({"format": 1} | assignment).items():
+        if kept.get(name) == value:
+            continue
+        how = f"{name}={kept.get(name)!r}, now it is {value!r}"
+        if name == "listing":
+            how = "other files: one was added, removed, renamed, labelled anew or changed its size"
+        elif name == "num_files":
+            how = f"{kept.get(name):,} files, now there are {value:,}"
+        raise UserError(
+            f"out={folder} was begun with {how}; repeat the command as it was, or give another "
+            "folder"
+        )

@@ -7,25 +7,36 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from ssl_swin.data.batches.labels import all_labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import has_several, open_image
+from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
+from ssl_swin.data.shards.instead import table_of
+from ssl_swin.data.shards.label_file import MISSING, UNUSABLE
 from ssl_swin.data.shards.left_out import describe
+from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError
+from ssl_swin.data.shards.tar import names_in
+from ssl_swin.errors import ShardError, UserError
 
-_MANY_CLASSES = 20
+_MOST_CLASSES = 20
 _NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
 
 
 def info(
-    shards: str, sample: int = 1000, cache_dir: str | None = None, max_pixels: int = MAX_PIXELS
+    shards: str,
+    sample: int = 1000,
+    cache_dir: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    label_field: str = "label",
 ) -> None:
     """Print how many shards, samples, bytes and classes there are, and the images' sizes.
 
@@ -34,27 +45,32 @@ def info(
         sample: Images whose headers are read for their sizes, spread evenly, 1 or more.
         cache_dir: Where the indexes of remote shards go; left out, the user's cache.
         max_pixels: Most pixels of an image, as `data.max_pixels`.
+        label_field: Field of the .json member that holds the class, as `data.label_field`.
 
     Raises:
         UserError: If `sample` is below 1.
-        ShardError: If a shard is missing or was changed, or a label is no class number.
+        ShardError: If a shard is missing or was changed.
     """
     if sample < 1:
         raise UserError(f"sample={sample} shows nothing; give 1 or more")
     shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
     counts, num = shard_set.counts, shard_set.num_samples
     places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
-    table = Table("what", "value", title=shards)
+    table = Table("what", "value", title=escape(shards))
     table.add_row("shards", str(len(counts)))
     table.add_row("samples", f"{num} ({counts.min()} to {counts.max()} a shard)")
     table.add_row("bytes", f"{shard_set.bytes.sum():,}")
     table.add_row("fingerprint", shard_set.fingerprint()[:16])
-    for name, value in _sizes(shard_set, places, max_pixels) + _classes(shard_set, places):
-        table.add_row(name, value)
+    sizes = _sizes(shard_set, places, max_pixels)
+    for name, value in sizes + _classes(shard_set, places, label_field):
+        table.add_row(escape(name), escape(value))
     Console().print(table)
     reading, few = Reading(max_pixels=max_pixels), min(sample, _NUM_LOOKED_AT)
     if warning := depth_warning(some_images(shard_set, few), reading):
         print(warning)
+    if not num and shard_set.storage.request_bytes is None:
+        names = [name for path in shard_set.storage.paths for name in names_in(path)]
+        print(f"no images; extensions found: {table_of(names) or 'none'}")
     for line in describe(shard_set.left_out, shards):
         print(line)
     num_unknown = sum(entry.left_out is None for entry in shard_set.storage.entries)
@@ -84,24 +100,44 @@ def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[
     return rows
 
 
-def _classes(shards: ShardSet, places: np.ndarray) -> list[tuple[str, str]]:
+def _classes(shards: ShardSet, places: np.ndarray, field: str) -> list[tuple[str, str]]:
     """Count each class: in all images if reading them is cheap, else in the sampled ones."""
     if shards.num_samples <= shards.storage.num_cheap_reads:
         places = np.arange(shards.num_samples)
-    reader = ShardReader(shards, whole=False)
-    classes, kinds = Counter[int](), Counter[int]()
-    for shard, row in _shown("reading labels", shards, places):
-        kind = int(shards.storage.rows(shard)[row]["label_kind"])
-        kinds[kind] += 1
-        if kind == CLS_LABEL:
-            classes[reader.label(shard, row)] += 1
+        labels = all_labels(shards, field)  # (num_samples,)
+    else:
+        reader = ShardReader(shards, whole=False)
+        pairs = _shown("reading labels", shards, places)
+        labels = np.array([_label(reader, *pair, field) for pair in pairs], np.int64)
+    rows = np.stack(shards.locate(places), axis=1).tolist()
+    kinds = Counter(int(shards.storage.rows(shard)[row]["label_kind"]) for shard, row in rows)
     text = f"{kinds[CLS_LABEL]} .cls, {kinds[JSON_LABEL]} .json, {kinds[NO_LABEL]} without"
-    rows = [("labels", text)]
-    if classes:
-        rows.append(("classes", f"{len(classes)}, numbered {min(classes)} to {max(classes)}"))
-    if len(classes) <= _MANY_CLASSES:
-        rows += [(f"  class {number}", str(count)) for number, count in sorted(classes.items())]
-    return rows
+    said = [("labels", text)]
+    num_unusable = int((labels == UNUSABLE).sum())
+    if num_unusable:
+        which = f", or have none in the field {field!r} (label_field)" if kinds[JSON_LABEL] else ""
+        said.append(("no class", f"{num_unusable} labels are no number{which}"))
+    numbers, nums = np.unique(labels[labels >= 0], return_counts=True)
+    names = names_of(shards) or ()
+    if len(numbers):
+        said.append(("classes", f"{len(numbers)}, numbered {numbers[0]} to {numbers[-1]}"))
+    counts = dict(zip(numbers.tolist(), nums.tolist(), strict=True))
+    known = sorted({*counts, *range(len(names))})
+    for number in known[:_MOST_CLASSES]:
+        name = f" {printable(names[number])}" if number < len(names) else ""
+        said.append((f"  class {number}{name}", str(counts.get(number, 0))))
+    if others := [counts.get(number, 0) for number in known[_MOST_CLASSES:]]:
+        said.append((f"  and {len(others)} more", f"{min(others)} to {max(others)} each"))
+    return said
+
+
+def _label(reader: ShardReader, shard: int, row: int, field: str) -> int:
+    """Return the class of one sample, or `MISSING` or `UNUSABLE`."""
+    kind = int(reader.storage.rows(shard)[row]["label_kind"])
+    try:
+        return MISSING if kind == NO_LABEL else reader.label(shard, row, field)
+    except ShardError:
+        return UNUSABLE
 
 
 def _shown(what: str, shards: ShardSet, places: np.ndarray) -> Iterable[tuple[int, int]]:

@@ -4,7 +4,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssl_swin.data.pixels.formats import by_extension
@@ -32,6 +32,12 @@ class ImageFile:
     """Path within the source folder, with forward slashes."""
     num_bytes: int
     label: int | None
+    group: str | None = None
+    """What must stay in one set with it, such as a patient's images."""
+    split: str | None = None
+    """The set that it is in, where its folder or a list says so."""
+    listed: bool = False
+    """Whether a list names it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Source:
     left_out: LeftOut
     nested: list[str]
     """Classes that hold folders and have the name of a set, such as train."""
+    told: list[str] = field(default_factory=list)
+    """Lines to say of it."""
 
 
 def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
@@ -60,7 +68,7 @@ def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
     """
     left_out: LeftOut = {}
     found, folders = [], set()
-    for name, num_bytes in _walk(source, left_out):
+    for name, num_bytes in walk(source, left_out):
         if num_bytes is None:
             folders.add(name)
         else:
@@ -77,7 +85,7 @@ def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
             f"({named[0]!r}), the first is {found[inside.index(None)][0]!r}; move them into a "
             "class, or all images into one folder"
         )
-    names = named if classes is None else _given(classes, named, source)
+    names = named if classes is None else given_classes(classes, named, source)
     number = {None: None} | {name: place for place, name in enumerate(names)}
     files = [ImageFile(*each, number[kind]) for each, kind in zip(found, inside, strict=True)]
     nested = [
@@ -88,7 +96,7 @@ def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
     return Source(files, names, left_out, nested)
 
 
-def _given(classes: Sequence[str], folders: Sequence[str], source: Path) -> list[str]:
+def given_classes(classes: Sequence[str], folders: Sequence[str], source: Path) -> list[str]:
     """Return the classes that were given, if each folder is one of them."""
     if not folders:
         raise ShardError(f"source={source} has no class folders, and classes were given")
@@ -101,7 +109,7 @@ def _given(classes: Sequence[str], folders: Sequence[str], source: Path) -> list
     return list(classes)
 
 
-def _walk(source: Path, left_out: LeftOut) -> Iterator[tuple[str, int | None]]:
+def walk(source: Path, left_out: LeftOut) -> Iterator[tuple[str, int | None]]:
     """Yield name and size of every image, and every folder, whose size is None; count all else.
 
     Links to folders come last, so that what they lead to is under its own name.

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from rich.progress import Progress
 
 from ssl_swin.data.batches.labels import Labels, all_labels, name_labels
 from ssl_swin.data.open import open_shards
@@ -16,7 +15,8 @@ from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
-from ssl_swin.shard_tools.parallel import each
+from ssl_swin.shard_tools.parallel import count_image, each
+from ssl_swin.shard_tools.progress import counting
 
 _NUM_LOOKED_AT = 1000  # images whose range of numbers is looked at
 
@@ -51,13 +51,11 @@ def verify(
     reading = Reading(max_pixels=max_pixels)
     jobs = [(shard_set, shard, reading) for shard in range(len(shard_set.counts))]
     num_broken, where = 0, shard_set.storage.where
-    with Progress() as progress:
-        task = progress.add_task("verifying shards", total=len(jobs))
-        for (_, shard, _), broken in each(broken_samples, jobs, num_workers):
+    with counting("verifying", shard_set.num_samples) as count:
+        for (_, shard, _), broken in each(broken_samples, jobs, num_workers, count):
             for key, why in broken:
-                progress.print(f"{where(shard)}: {key}: {why}", markup=False, soft_wrap=True)
+                print(f"{where(shard)}: {key}: {why}", flush=True)
             num_broken += len(broken)
-            progress.advance(task)
     if num_broken:
         raise ShardError(
             f"{num_broken} of {shard_set.num_samples} samples in {shards} are broken, as named "
@@ -98,6 +96,7 @@ def broken_samples(job: tuple[ShardSet, int, Reading]) -> list[tuple[str, str]]:
     reader, broken = ShardReader(shards), []
     try:
         for row, entry in enumerate(shards.storage.rows(shard)):
+            count_image()
             try:
                 decode(reader.read(shard, row), 3, reading)
                 if entry["label_kind"] == CLS_LABEL:

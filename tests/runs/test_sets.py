@@ -80,7 +80,7 @@ def test_spellings_and_numbers_of_classes_are_warned_of(config, tmp_path):
 
 def test_a_held_out_set_of_nothing_says_so(config, tmp_path):
     write_tar(tmp_path / "val" / "a.tar", [("x.txt", b"")])
-    message = r"data\.val_shards=.*val holds no image; .*1 keys without an image, as 'x'"
+    message = r"data\.val_shards=.*val holds no image; .*1 keys without an image, as 'x\."
     with pytest.raises(UserError, match=message):
         open_run_sets(config)
 

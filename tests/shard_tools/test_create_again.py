@@ -98,7 +98,7 @@ def test_other_options_are_refused_in_the_same_folder(source, tmp_path, change, 
 def test_another_set_is_refused_in_the_same_folder(source, tmp_path):
     create(source, tmp_path / "out", PackOptions(), num_workers=1)
     (source / "cat" / "one.png").write_bytes(image_bytes(1000, size=(9, 9)))
-    with pytest.raises(UserError, match="begun with listing="):
+    with pytest.raises(UserError, match="begun with other files: one was added"):
         create(source, tmp_path / "out", PackOptions(), num_workers=1)
     (tmp_path / "other").mkdir()
     write_tar(tmp_path / "other" / "a.tar", [])
@@ -106,7 +106,7 @@ def test_another_set_is_refused_in_the_same_folder(source, tmp_path):
         create(source, tmp_path / "other", PackOptions(), num_workers=1)
 
 
-@pytest.mark.parametrize("step", ["keep_assignment", "pack_shard", "write_manifest"])
+@pytest.mark.parametrize("step", ["keep_assignment", "pack_all", "write_manifest"])
 def test_one_process_at_a_time_packs_into_a_folder(source, tmp_path, monkeypatch, step):
     real, num_tried = getattr(sys.modules[create.__module__], step), []
 

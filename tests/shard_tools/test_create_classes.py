@@ -5,10 +5,12 @@ import json
 import pytest
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create
+from ssl_swin.shard_tools.select import Selection
 from tests.data.remote.faulty import serving
 from tests.data.shards.tars import image_bytes
 
@@ -23,7 +25,7 @@ def folders(tmp_path):
 
 
 def pack(source, out, **options):
-    create(source, out, PackOptions(), num_workers=1, **options)
+    create(source, out, PackOptions(), 1, selection=Selection(**options))
     shards = open_shards(str(out))
     reader, names = ShardReader(shards), json.loads((out / "classes.json").read_text())
     return names, sorted(reader.label(0, row) for row in range(shards.num_samples))
@@ -74,37 +76,15 @@ def test_a_run_does_not_go_on_with_other_classes(folders, tmp_path):
     assert pack(folders / "val", tmp_path / "out") == before
 
 
-def test_the_last_lines_say_what_was_packed_and_what_was_left_out(folders, tmp_path, capsys):
-    (folders / "train" / "dog").mkdir()
-    (folders / "train" / "ant" / "IMG.HEIC").write_bytes(b"")
-    (folders / "train" / "ant" / "torn.png").write_bytes(b"no image")
-    source, out = folders / "train", tmp_path / "out"
-    for _ in range(2):  # once more, nothing is left to do
-        pack(source, out, max_bad_share=1)
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[-5:] == [
-            "3 images, 4 classes: ant, bee, cat, dog",
-            "classes without an image: dog",
-            f"left out of {source}: 1 files without an image's extension, as 'ant/IMG.HEIC'; "
-            "1 files that cannot be read, as 'ant/torn.png'",
-            f"1 shards of {(out / 'train-000000.tar').stat().st_size:,} bytes in {out}",
-            f"next: ssl-swin finetune CONFIG --num-classes 4 --data.shards {out}",
-        ]
-    assert (out / "bad_files.txt").read_text() == (
-        "ant/torn.png\tUnidentifiedImageError: cannot identify image file\n"
-    )
-    create(source / "bee", tmp_path / "flat", PackOptions(), num_workers=1)
-    lines = capsys.readouterr().out.splitlines()
-    assert "1 images, no classes" in lines
-    assert lines[-1] == f"next: ssl-swin pretrain CONFIG --data.shards {tmp_path / 'flat'}"
-
-
 def test_folders_of_sets_and_two_spellings_are_warned_of(folders, tmp_path, capsys):
     out = tmp_path / "out"
     create(folders, out, PackOptions(), num_workers=1)
     printed = capsys.readouterr().out
     assert "warning: train, val hold folders, and are packed as classes; " in printed
-    assert f"create {folders}/val {out}/val --classes-from {out}/train\n" in printed
+    assert f"shards create {folders} {out} --split folders\n" in printed
+    create(folders, tmp_path / "sets", PackOptions(), 1, selection=Selection(split="folders"))
+    assert "warning" not in capsys.readouterr().out
+    assert names_of(open_shards(str(tmp_path / "sets" / "val"))) == ("ant", "bee", "cat")
     (folders / "train" / "Ant").mkdir()
     create(folders / "train", tmp_path / "other", PackOptions(), num_workers=1)
     assert "the classes 'Ant' and 'ant' may be one thing" in capsys.readouterr().out

@@ -8,5 +8,5 @@ def test_what_was_left_out_is_said_with_its_reason(tmp_path, capsys):
     index(str(tmp_path))
     assert capsys.readouterr().out == (
         f"2 samples in 1 shards\nleft out of {tmp_path}: 1 hidden, or in folders such as @eaDir "
-        "and __MACOSX, as '.hidden.png'; 2 keys without an image, as 'a'\n"
+        "and __MACOSX, as '.hidden.png'; 2 keys without an image, as 'a.txt'\n"
     )

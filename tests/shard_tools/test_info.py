@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from ssl_swin.data.open import open_shards
@@ -58,3 +60,48 @@ def test_info_says_what_was_left_out_or_that_it_is_not_known(folder, capsys):
     assert "not known" not in printed
     info("data/fashion-mnist-sample/test-*.tar")
     assert "2 shards were indexed by release 0.1, and what it left" in capsys.readouterr().out
+
+
+def test_classes_have_their_names_and_those_without_an_image_are_there(folder, capsys):
+    (folder / "classes.json").write_text('["ant", "[bold]bee", "cat"]')
+    info(str(folder))
+    rows = rows_of(capsys.readouterr().out)
+    assert (rows["class 0 ant"], rows["class 1 [bold]bee"], rows["class 2 cat"]) == ("5", "4", "0")
+    assert rows["classes"] == "2, numbered 0 to 1"
+
+
+def test_labels_in_json_are_counted_by_their_field(tmp_path, capsys):
+    members = []
+    for place in range(6):
+        text = json.dumps({"kind": place % 3 + 1, "label": "cat"}).encode()
+        members += [(f"{place}.png", image_bytes(place)), (f"{place}.json", text)]
+    write_tar(tmp_path / "a.tar", members)
+    info(str(tmp_path), label_field="kind")
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["labels"] == "0 .cls, 6 .json, 0 without"
+    assert (rows["class 1"], rows["class 3"]) == ("2", "2")
+    info(str(tmp_path))
+    printed = capsys.readouterr().out
+    assert "6 labels are no number, or have none in the field" in printed
+    assert "class 1" not in printed
+
+
+def test_of_many_classes_the_first_are_listed(tmp_path, capsys):
+    members = []
+    for place in range(30):
+        members += [(f"{place:02d}.png", image_bytes(0)), (f"{place:02d}.cls", b"%d" % place)]
+    write_tar(tmp_path / "a.tar", members)
+    info(str(tmp_path))
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["and 10 more"] == "1 to 1 each"
+    assert rows["class 19"] == "1"
+    assert "class 20" not in rows
+
+
+def test_what_holds_no_image_is_named_by_its_extensions(tmp_path, capsys):
+    members = [(f"{place}.mp", b"") for place in range(1000)] + [("a.TXT", b""), ("b.x.txt", b"")]
+    write_tar(tmp_path / "a.tar", members)
+    info(str(tmp_path))
+    printed = capsys.readouterr().out
+    assert "no images; extensions found: mp 1,000, txt 2\n" in printed
+    assert "1002 keys without an image, as '0.mp'" in printed

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from ssl_swin.data.shards.label_file import MISSING, UNUSABLE, parse_label
-from ssl_swin.data.shards.left_out import APART
+from ssl_swin.data.shards.left_out import APART, ODD_LABEL
 from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -106,8 +106,8 @@ class Labels:
 
 
 def _hint(shards: ShardSet) -> str:
-    num, example = shards.left_out.get(APART, (0, ""))
-    return f"; {num} {APART}, as {example!r}" if num else ""
+    told = [(why, *shards.left_out[why]) for why in (APART, ODD_LABEL) if why in shards.left_out]
+    return "".join(f"; {num} {why}, as {example!r}" for why, num, example in told)
 
 
 def name_labels(shards: ShardSet, label: np.ndarray, places: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 MODES = {1: "L", 3: "RGB"}  # by number of channels
 
@@ -92,12 +92,42 @@ def open_within(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Image
         # For the whole process, because Pillow looks there again when it crops.
         Image.MAX_IMAGE_PIXELS = max(limit, max_pixels)
     with naming_what_is_broken():
-        image = Image.open(io.BytesIO(data), formats=formats)
+        try:
+            image = Image.open(io.BytesIO(data), formats=formats)
+        except UnidentifiedImageError as error:
+            raise UnidentifiedImageError(f"cannot identify image file{_looks(data)}") from error
         if image.width * image.height > max_pixels:
             raise UnreadableImage(
                 f"{image.width} x {image.height} pixels, more than max_pixels={max_pixels}"
             )
         return image
+
+
+# How files begin that are often called images: at which byte, with what, what they are.
+_STRANGERS = (
+    (4, b"ftypheic", "HEIC: export it as JPEG"),
+    (4, b"ftypmif1", "HEIF: export it as JPEG"),
+    (4, b"ftypavif", "AVIF: export it as JPEG"),
+    (4, b"ftyp", "a film"),
+    (0, b"<!", "a web page: a download that failed"),
+    (0, b"<html", "a web page: a download that failed"),
+    (0, b"<?xml", "XML, or an SVG drawing"),
+    (0, b"<svg", "an SVG drawing"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS: git lfs pull brings the file"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"\x1f\x8b", "packed by gzip"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"8BPS", "a Photoshop file"),
+    (128, b"DICM", "DICOM: export it as PNG of 16 bits, and see data.white"),
+)
+
+
+def _looks(data: bytes) -> str:
+    """Say what a file is that is no image of a known format; nothing if that is not known."""
+    for place, begin, what in _STRANGERS:
+        if data[place : place + 64].lstrip()[: len(begin)].lower() == begin.lower():
+            return f"; it begins like {what}"
+    return "" if any(data) else "; it holds nothing but zeros"
 
 
 def upright(image: Image.Image) -> Image.Image:

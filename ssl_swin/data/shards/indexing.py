@@ -29,7 +29,15 @@ from ssl_swin.data.shards.label_file import (
     parse_label,
     write_labels,
 )
-from ssl_swin.data.shards.left_out import APART, BESIDE, NO_IMAGE, SECOND, LeftOut, leave_out
+from ssl_swin.data.shards.left_out import (
+    APART,
+    BESIDE,
+    NO_IMAGE,
+    ODD_LABEL,
+    SECOND,
+    LeftOut,
+    leave_out,
+)
 from ssl_swin.data.shards.manifest import Entry, known_entries, load_manifest, write_manifest
 from ssl_swin.data.shards.tar import Member, read_samples
 from ssl_swin.errors import ShardError, UserError
@@ -128,19 +136,22 @@ def index_opened(
     for members in read_samples(file, name, left_out):
         named = {one.extension: one for one in (*members, _NO_LABEL_MEMBER)}
         label = next(named[extension] for extension in LABEL_KINDS if extension in named)
+        odd = next((one for one in members if one.extension.endswith(".cls")), None)
+        if odd is not None and not label.extension:
+            leave_out(left_out, ODD_LABEL, odd.name)
         if label.size >= 2**31:
             raise ShardError(f"{name}: {label.name!r} has {label.size} bytes, which is no label")
         image = _choose_image(members, left_out)
         kind = LABEL_KINDS[label.extension]
         if image is None:
-            alone.append((members[0].key, kind))
+            alone.append((members[0], kind))
             continue
         if not kind:
             unlabelled.add(image.key)
         rows.append((image.header, image.offset, image.size, label.offset, label.size, kind))
         classes.append(_class_of(file, label, kind))
-    for key, kind in alone:
-        leave_out(left_out, APART if kind and key in unlabelled else NO_IMAGE, key)
+    for one, kind in alone:
+        leave_out(left_out, APART if kind and one.key in unlabelled else NO_IMAGE, one.name)
     table = np.array(rows, dtype=SAMPLE_DTYPE)
     _write_labels(labels_path or labels_beside(out_path), table, classes)
     write_index(out_path, table, num_bytes, {"left_out": left_out})

@@ -20,10 +20,18 @@ NOT_AN_IMAGE = "files without an image's extension"
 NO_IMAGE = "keys without an image"
 SECOND = "further images of a key, which ends at the first dot of a name"
 BESIDE = "images beside the plainly named one of their key"
+ODD_LABEL = "labels with a word between their key, which ends at the first dot, and cls"
 APART = "labels not next to their image (tar --sort=name puts them there)"
 UNREADABLE = "files that cannot be read"
 PAGES = "files of several pictures, of which the first is taken"
 AGAIN = "in the set already, under another name"
+DUPLICATE = "byte for byte the same as another image, which is kept"
+NOT_LISTED = "images that the list does not name"
+NOT_THERE = "rows whose file is not there"
+SEVERAL = "rows that several files fit"
+TWICE = "rows that name an image again"
+NO_LABEL = "rows without a label"
+NO_SET = "in no folder of a set, or in a row of none"
 
 _LONGEST_NAME = 100
 

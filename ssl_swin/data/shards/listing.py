@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ssl_swin.data.shards.instead import what_is_there
 from ssl_swin.data.shards.left_out import AGAIN, HIDDEN, LeftOut, leave_out
 from ssl_swin.data.shards.names import expand
 from ssl_swin.errors import ShardError
@@ -16,7 +17,7 @@ def find_local_tars(pattern: str) -> tuple[tuple[Path, ...], LeftOut]:
         ShardError: If nothing is found, or a tar that the pattern names is not there.
     """
     left_out: LeftOut = {}
-    found = expand(pattern)
+    found = _expanded(pattern)
     tars = [path for path in found if not path.name.startswith("._")]
     for path in set(found) - set(tars):
         leave_out(left_out, HIDDEN, path.name)
@@ -26,6 +27,17 @@ def find_local_tars(pattern: str) -> tuple[tuple[Path, ...], LeftOut]:
     for path in sorted(twice):
         leave_out(left_out, AGAIN, path.name)
     return tuple(path for path in tars if path not in twice), left_out
+
+
+def _expanded(pattern: str) -> list[Path]:
+    """Expand a pattern; where it names no tar, say what is there instead."""
+    try:
+        return expand(pattern)
+    except ShardError as error:
+        told = what_is_there(Path(os.path.expanduser(pattern)))
+        if told is None:
+            raise
+        raise ShardError(f"shards={pattern} matches no tar: {told}") from error
 
 
 def _same_files(paths: Iterable[Path]) -> list[list[Path]]:

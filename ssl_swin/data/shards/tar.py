@@ -5,12 +5,14 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from ssl_swin.data.shards.instead import what_it_is
 from ssl_swin.data.shards.left_out import HIDDEN, LINK, NO_EXTENSION, NO_FILE, LeftOut, leave_out
 from ssl_swin.data.shards.names import is_hidden, is_remote, sample_key
 from ssl_swin.errors import ShardError
@@ -62,6 +64,14 @@ class _HeaderFile:
         return self._file.read(num_bytes)
 
 
+def names_in(tar_path: Path) -> list[str]:
+    """Return the names of all files of a tar, as far as its headers are whole."""
+    names: list[str] = []
+    with tar_path.open("rb") as file, suppress(*DAMAGED):
+        names.extend(info.name for info in _read_headers(file) if info.isfile())
+    return names
+
+
 def read_samples(file: BinaryIO, name: str, left_out: LeftOut) -> Iterator[list[Member]]:
     """Group the members of a tar, which errors call `name`, by key.
 
@@ -83,12 +93,20 @@ def read_samples(file: BinaryIO, name: str, left_out: LeftOut) -> Iterator[list[
                 raise tarfile.TarError(f"{member.name!r} is there twice at byte {member.header}")
             group.append(member)
     except DAMAGED as error:
+        file.seek(0)
+        told = what_it_is(posixpath.basename(name), file.read(tarfile.BLOCKSIZE), _local(name))
+        if told is not None and not num_whole:
+            raise ShardError(f"shards={name}: {told}; a shard is an uncompressed tar") from error
         raise ShardError(
             f"{name} is cut off or damaged after {num_whole} whole samples ({error}); "
             "a shard is an uncompressed tar with its end mark: write or copy it again"
         ) from error
     if group:
         yield group
+
+
+def _local(name: str) -> Path | None:
+    return None if is_remote(name) else Path(name)
 
 
 def _read_members(file: BinaryIO, left_out: LeftOut) -> Iterator[Member]:

@@ -165,3 +165,21 @@ def test_a_colour_profile_changes_nothing_even_if_it_is_broken(profile):
     for kind in ("JPEG", "PNG", "WEBP"):
         data = encoded(image, kind, icc_profile=profile)
         assert decode(data, 3).tobytes() == decode(encoded(image, kind), 3).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\0\0\0 ftypheic\0\0", "it begins like HEIC: export it as JPEG"),
+        (b"\n<!DOCTYPE html>", "a web page: a download that failed"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (bytes(132)[:128] + b"DICM", "DICOM"),
+        (bytes(999), "it holds nothing but zeros"),
+        (b"some words", "cannot identify image file"),
+    ],
+)
+def test_of_what_is_no_image_it_is_said_what_it_looks_like(data, what):
+    with pytest.raises(UnreadableImage, match=what) as error:
+        decode(data, 3)
+    assert "0x" not in str(error.value)
+    assert "_io" not in str(error.value)

@@ -4,13 +4,22 @@ import tarfile
 
 import pytest
 
+from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.indexing import index_shard, index_shards
-from ssl_swin.data.shards.left_out import APART, BESIDE, HIDDEN, NO_EXTENSION, NO_IMAGE, SECOND
+from ssl_swin.data.shards.left_out import (
+    APART,
+    BESIDE,
+    HIDDEN,
+    NO_EXTENSION,
+    NO_IMAGE,
+    ODD_LABEL,
+    SECOND,
+)
 from ssl_swin.data.shards.manifest import MANIFEST_NAME
 from ssl_swin.data.shards.reader import ShardReader
-from ssl_swin.errors import ShardError
-from tests.data.shards.tars import samples, write_tar
+from ssl_swin.errors import ShardError, UserError
+from tests.data.shards.tars import image_bytes, samples, write_tar
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,7 @@ def test_what_is_in_no_sample_is_counted_by_its_reason(tmp_path):
     assert left_out_of(tmp_path, members) == {
         HIDDEN: (4, ".hidden.png"),
         NO_EXTENSION: (1, "noise"),
-        NO_IMAGE: (2, "a"),
+        NO_IMAGE: (2, "a.txt"),
     }
 
 
@@ -113,5 +122,16 @@ def test_labels_apart_from_their_images_are_told(tmp_path, labels_first):
     images, labels = ([m for m in samples(5) if m[0].endswith(e)] for e in ("png", "cls"))
     members = [*labels, *images] if labels_first else [*images, *labels]
     found = left_out_of(tmp_path, [*members, ("s0000.txt", b""), ("t.cls", b"1")])
-    assert found == {APART: (5, "s0000"), NO_IMAGE: (2, "s0000")}
+    assert found == {APART: (5, "s0000.cls"), NO_IMAGE: (2, "s0000.txt")}
     assert "tar --sort=name" in APART
+
+
+def test_a_label_that_is_called_otherwise_than_its_key_is_told(tmp_path):
+    members = [("x.input.png", image_bytes(0)), ("x.target.cls", b"1")]
+    members += [("y.png", image_bytes(1)), ("y.cls", b"0"), ("y.more.cls", b"2")]
+    found = index_shard(write_tar(tmp_path / "a.tar", members))
+    assert found.num_samples == 2
+    assert found.left_out == {ODD_LABEL: (1, "x.target.cls")}
+    shards = open_shards(str(tmp_path))
+    with pytest.raises(UserError, match=r"1 labels with a word between .*x\.target"):
+        Labels(2).check(shards, "training")

@@ -9,7 +9,7 @@ from PIL import Image
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.shard_tools.assign import PackOptions
-from ssl_swin.shard_tools.create import encode
+from ssl_swin.shard_tools.pack import encode
 from tests.data.pixels.pictures import encoded, noise
 from tests.data.shards.tars import image_bytes
 

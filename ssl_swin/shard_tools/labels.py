@@ -1,0 +1,59 @@
+"""The classes of a list's labels, which are names or numbers."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from ssl_swin.errors import ShardError
+
+_MOST_LISTED = 5
+
+
+def classes_of(
+    labels: Mapping[str, str], given: Sequence[str] | None, where: str
+) -> tuple[list[str], dict[str, int], list[str]]:
+    """Return the names of the classes, the number of each label, and what is to be said of them.
+
+    Names are numbered in their order. Numbers that begin at 0, of which half or more occur, stay as
+    they are; others are numbered from 0 in their order. The names that are `given` are the classes,
+    in their order, and numbers their places.
+
+    Args:
+        labels: The label of each image, by the name of its file.
+        given: The classes, if they are known.
+        where: What errors call the list.
+
+    Raises:
+        ShardError: If a label is none of the classes that are given.
+    """
+    texts = sorted(set(labels.values()))
+    numbers = _whole(texts)
+    if given is not None:
+        if numbers is None or set(texts) <= set(given):
+            numbers = {name: place for place, name in enumerate(given)}
+        wrong = [text for text in texts if not 0 <= numbers.get(text, -1) < len(given)]
+        if wrong:
+            more = f" and {len(wrong) - _MOST_LISTED} more" if len(wrong) > _MOST_LISTED else ""
+            raise ShardError(
+                f"{where} has labels that are none of the {len(given)} given classes: "
+                f"{', '.join(map(repr, wrong[:_MOST_LISTED]))}{more}; mend them, or name them all"
+            )
+        return list(given), {text: numbers[text] for text in texts}, []
+    if numbers is None:
+        return texts, {text: place for place, text in enumerate(texts)}, []
+    used = sorted(set(numbers.values()))
+    if used[0] == 0 and used[-1] < 2 * len(used):
+        return [str(number) for number in range(used[-1] + 1)], numbers, []
+    place = {number: place for place, number in enumerate(used)}
+    line = f"labels {used[0]} to {used[-1]} are numbered 0 to {len(used) - 1}, in their order"
+    return [str(number) for number in used], {t: place[n] for t, n in numbers.items()}, [line]
+
+
+def _whole(texts: Sequence[str]) -> dict[str, int] | None:
+    """Return the number that each text writes, such as 3 or 3.0; None if one writes no number."""
+    numbers: dict[str, int] = {}
+    for text in texts:
+        with suppress(ValueError, OverflowError):
+            number = float(text)
+            if number.is_integer() and abs(number) < 2**53:
+                numbers[text] = int(number)
+    return numbers if len(numbers) == len(texts) else None
