@@ -23,6 +23,16 @@ COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
     "pretrain": ("ssl_swin.runs.life", "run", "pretrain an encoder: CONFIG [--key value ...]"),
     "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: CONFIG [--key value ...]"),
+    "predict": (
+        "ssl_swin.evaluation.predict",
+        "predict",
+        "name the classes of images: RUN IMAGES... [-o FILE]",
+    ),
+    "evaluate": (
+        "ssl_swin.evaluation.evaluate",
+        "evaluate",
+        "measure a classifier on labelled shards: RUN --data SHARDS",
+    ),
     "configs": ("ssl_swin.config.named", "configs", "list the shipped configs, or print one: NAME"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),
     "submit": (

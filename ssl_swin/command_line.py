@@ -31,13 +31,16 @@ _MISFITS = (
     r"Parser key \"(?P<name>[\w.]+)\": Expected a (?P<kinds><class '\w+'>)\. "
     r"Got value: (?P<value>.*)",
 )
+_BY_NAME = inspect.Parameter.KEYWORD_ONLY
+_SHORT = {"output": "-o"}  # a parameter of any command -> its short flag
 
 
 def call(name: str, function: Callable[..., int | None], words: list[str], **handed: Any) -> int:
     """Call the typed function of a command with what its words say, and return its exit status.
 
-    A parameter without a default is a positional argument, one with a default is a flag, and each
-    field of a parameter that is a dataclass is a flag. `*runs: Path` takes the positional arguments
+    A parameter without a default is a positional argument, one with a default is a flag, one that
+    is given by name alone a flag that must be there, and each field of a parameter that is a
+    dataclass is a flag. `*runs: Path` takes the positional arguments
     that are left. A class with a method `read` makes its parameter of all words itself. `handed`
     are arguments that are not on the command line. A function that returns None means status 0.
 
@@ -58,6 +61,8 @@ def call(name: str, function: Callable[..., int | None], words: list[str], **han
             parser.add_fields(kinds[key])
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             parser.add_positional(key, hints[key], texts[key], nargs="*")
+        elif parameter.default is inspect.Parameter.empty and parameter.kind is _BY_NAME:
+            parser.add_flag(key, hints[key], MISSING, texts[key])
         elif parameter.default is inspect.Parameter.empty:
             parser.add_positional(key, hints[key], texts[key])
         else:
@@ -80,13 +85,7 @@ def take(name: str, about: str, defaults: T, words: Sequence[str]) -> tuple[T, l
     """
     parser = _Parser(name, about)
     parser.add_fields(type(defaults), defaults)
-    own, others, left = [], [], iter(words)
-    for word in left:
-        flag, equals, _ = with_underscores(word).partition("=")
-        if flag not in parser.flags:
-            others.append(word)
-        else:
-            own += [word, *islice(left, 0 if equals else parser.flags[flag])]
+    own, others = parser.apart(words)
     return type(defaults)(**parser.parse(own)), others
 
 
@@ -151,6 +150,7 @@ class _Parser:
 
         jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
         self.flags = {"-h": 0, "--help": 0}
+        self._takes_rest = False
         self._parser = jsonargparse.ArgumentParser(
             prog=f"ssl-swin {name}",
             usage=usage,
@@ -161,6 +161,7 @@ class _Parser:
 
     def add_positional(self, name: str, hint: Any, text: str, **how: Any) -> None:
         """Know an argument by its place."""
+        self._takes_rest |= "nargs" in how
         self._parser.add_argument(name, type=hint, help=text, **how)
 
     def add_flag(self, name: str, hint: Any, default: Any, text: str) -> None:
@@ -172,8 +173,9 @@ class _Parser:
             how = {"action": "store_true", "default": default}
         elif hint == tuple[str, ...]:
             how, text = {"action": "append", "default": [*default]}, f"{text} May be repeated."
-        self.flags[f"--{name}"] = int(hint is not bool)
-        self._parser.add_argument(f"--{name}", help=text, **how)
+        flags = [f"--{name}", *([_SHORT[name]] if name in _SHORT else [])]
+        self.flags |= dict.fromkeys(flags, int(hint is not bool))
+        self._parser.add_argument(*flags, help=text, **how)
 
     def add_fields(self, kind: type, defaults: Any = None) -> None:
         """Know each field of a dataclass as a flag, with the defaults of an instance or its own."""
@@ -188,6 +190,17 @@ class _Parser:
         self._parser.add_class_arguments(kind)
         self.flags |= {f"--{name}": 1 for name in ("config", *_setting_names(kind))}
 
+    def apart(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the known flags with their values, and all other words, each in their order."""
+        own, others, left = [], [], iter(words)
+        for word in left:
+            flag, equals, _ = with_underscores(word).partition("=")
+            if flag not in self.flags:
+                others.append(word)
+            else:
+                own += [word, *islice(left, 0 if equals else self.flags[flag])]
+        return own, others
+
     def parse(self, words: Sequence[str]) -> dict[str, Any]:
         """Return the values by name; refuse a word that is unknown, or does not fit."""
         import jsonargparse  # late, for speed
@@ -195,12 +208,15 @@ class _Parser:
         for word in words:
             flag = word.partition("=")[0]
             if flag.startswith("--") and with_underscores(flag) not in self.flags:
-                known = [with_hyphens(known)[2:] for known in self.flags]
+                known = [with_hyphens(known)[2:] for known in self.flags if known[:2] == "--"]
                 raise UserError(f"unknown option {flag}{nearest(flag[2:], known, '--')}")
         words = [with_underscores(word) for word in words]
         if not {"-h", "--help"}.isdisjoint(words):
             print(_with_hyphens(self._parser.format_help()), end="")
             raise SystemExit(0)
+        if self._takes_rest:  # argparse ends the list at the first flag
+            flags, others = self.apart(words)
+            words = others + flags
         try:
             values = self._parser.instantiate(self._parser.parse_args(words)).as_dict()
         except jsonargparse.ArgumentError as error:

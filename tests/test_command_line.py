@@ -48,6 +48,27 @@ def test_a_typed_function_is_called_with_what_the_words_say():
     assert found == (Path("a"), (), Shape(3, "tall"), 0.001, 2)
 
 
+def test_flags_may_stand_before_between_and_after_the_arguments_that_are_left():
+    expected = (Path("a"), (Path("b"), Path("c")), Shape(3), 2.0, 2)
+    flags = ["--rows=3", "--times", "2"]
+    for place in range(4):
+        words = ["a", "b", "c"]
+        words[place:place] = flags
+        assert call("toy", toy, words) == expected
+
+
+def test_an_output_has_a_short_flag_and_a_flag_by_name_alone_must_be_given():
+    def pack(source: Path, *, data: str, output: str = "-") -> tuple:
+        """Do nothing."""
+        return source, data, output
+
+    assert call("pack", pack, ["-o", "x", "a", "--data=d"]) == (Path("a"), "d", "x")
+    assert call("pack", pack, ["a", "--data=d", "-ox"]) == (Path("a"), "d", "x")
+    assert call("pack", pack, ["a", "--data=d", "-o", "-"]) == (Path("a"), "d", "-")
+    with pytest.raises(UserError, match="data"):
+        call("pack", pack, ["a"])
+
+
 def test_what_returns_nothing_has_status_0():
     assert call("x", lambda: None, []) == 0
 

@@ -61,6 +61,10 @@ class RunFolder:
         """Return the picture panel made after `step` steps."""
         return self.root / "panels" / f"step-{step:07d}.png"
 
+    def evaluation(self, name: str) -> Path:
+        """Return the folder of a classifier's evaluation on the images of this name."""
+        return self.root / "evaluation" / name
+
     def ledger(self, rank: int) -> Path:
         """Return one rank's sample ledger: JSON lines of life, step, rank, ids."""
         return self.root / "ledger" / f"rank-{rank:04d}.jsonl"

@@ -11,11 +11,10 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ssl_swin import signals
 from ssl_swin.data.batches.batch import collate
-from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.errors import UserError
 from ssl_swin.machine import IN_FLIGHT_EACH, cause
@@ -25,10 +24,11 @@ _SOCKET_NAME = len("/pymp-12345678/listener-12345678")  # what is added to the f
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # its own folder in one of them
 
 
-def loader(stream: ImageStream, shares: Iterable[Share], num_workers: int) -> DataLoader:
+def loader(stream: Dataset, shares: Iterable[Share], num_workers: int) -> DataLoader:
     """Return a loader of a process's batches, one for each share, in order.
 
-    It has a length if `shares` has one. Without loader processes this process reads.
+    The stream's `__getitems__` takes a share, as that of `ImageStream`. The loader has a length if
+    `shares` has one. Without loader processes this process reads.
 
     Raises:
         UserError: If no folder has a name that is short enough for the processes' sockets.

@@ -1,0 +1,143 @@
+"""`ssl-swin evaluate`: how often a fine-tuned classifier is right, and where it is not."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards.left_out import describe
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import UserError, usable
+from ssl_swin.evaluation.classify import Computing, classify, find_device, fingerprint
+from ssl_swin.evaluation.findings import NUM_RANKED, Findings, find
+from ssl_swin.evaluation.images import Samples
+from ssl_swin.evaluation.labels import labels_by_name
+from ssl_swin.evaluation.measures import most_confused, per_class
+from ssl_swin.evaluation.pixels import PixelStream
+from ssl_swin.evaluation.progress import ImageProgress
+from ssl_swin.evaluation.stopping import stops_at_once
+from ssl_swin.evaluation.written import SUMMARY, Subject, write_evaluation
+from ssl_swin.pretrained.classifier import open_classifier
+from ssl_swin.record.lines import read_json
+from ssl_swin.record.report import show
+from ssl_swin.record.run_folder import RunFolder, classifier_file
+
+_MOST_CLASSES = 30  # in the table that is printed
+_MOST_PAIRS = 5
+
+
+def evaluate(
+    run: Path,
+    *,
+    data: str,
+    computing: Computing,
+    output: Path | None = None,
+    label_field: str = "label",
+    cache_dir: Path | None = None,
+) -> None:
+    """Measure a classifier on labelled shards; write tables and pictures, and print the numbers.
+
+    Args:
+        run: A finished fine-tuning's run folder, or its classifier.safetensors.
+        data: The shards: a folder, a tar, a pattern in quotes, or a URL.
+        computing: How.
+        output: Folder for what is written; left out, evaluation/NAME in the run folder.
+        label_field: Field of the .json member that holds the class, as `data.label_field`.
+        cache_dir: Where remote shards and indexes go; left out, the user's cache.
+
+    Raises:
+        UserError: If there is no classifier or no such device, the labels do not fit the
+            classifier, or the output folder is of other images.
+        ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
+    """
+    told = "the evaluation is not written yet; the same command starts again"
+    with stops_at_once(lambda: told):
+        opened = open_classifier(run)
+        shards = _open(data, cache_dir)
+        label = labels_by_name(shards, data, opened.card.classes, label_field)
+        known, flip = fingerprint(opened), computing.flip
+        subject = Subject(str(run), known, data, shards.fingerprint(), flip)
+        folder = output or usual_folder(run, data)
+        _check_folder(folder, subject)
+        where = find_device(computing.device)
+        print(f"{len(label):,} images, {len(opened.card.classes)} classes, on {where}", flush=True)
+        stream = PixelStream(Samples(shards), opened.card)
+        with ImageProgress(len(label)) as progress:
+            answers = classify(opened, stream, computing)
+            findings = find(progress.over(answers), label, len(opened.card.classes))
+        if not len(findings.label):
+            raise UserError(f"data={data}: none of the {len(label)} images can be decoded")
+        write_evaluation(folder, subject, findings, stream, opened.card.classes)
+    show_findings(findings, opened.card.classes)
+    for line in _ending(findings, folder, run, progress.rate):
+        print(line)
+
+
+def usual_folder(run: Path, data: str) -> Path:
+    """Return the folder of an evaluation, named for the last folder of its data that has a name."""
+    parts = [part for part in re.split(r"[/\\]", data.partition("?")[0]) if part]
+    named = [part for part in parts if not part.endswith(".tar")] or parts
+    name = re.sub(r"[^\w.-]+", "-", named[-1]).strip("-.") or "data"
+    return RunFolder(classifier_file(run).parent).evaluation(name)
+
+
+def show_findings(findings: Findings, classes: Sequence[str]) -> None:
+    """Print the measures, a table of the classes, the weakest first, and what is confused most."""
+    found, measures = per_class(findings.confusion), findings.measures
+    top5 = f"top-5 {measures['top5']:.2f} %, " if len(classes) > NUM_RANKED else ""
+    order = np.argsort(found["f1"], kind="stable")
+    order = order[found["count"][order] > 0]
+    shown = order[:_MOST_CLASSES]
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("class", max_width=36, no_wrap=True)
+    for name in ("images", "precision", "recall", "f1"):
+        table.add_column(name, justify="right")
+    for number in shown.tolist():
+        shares = (f"{found[name][number]:.1f}" for name in ("precision", "recall", "f1"))
+        table.add_row(Text(classes[number]), f"{found['count'][number]:,}", *shares)
+    show(table)
+    if len(order) > len(shown):
+        print(f"  these are the weakest; per_class.csv has all {len(order)}")
+    for right, said, count in most_confused(findings.confusion, _MOST_PAIRS):
+        share = 100 * count / found["count"][right]
+        print(f"  {share:5.1f} % of {classes[right]} are said to be {classes[said]}: {count:,}")
+    print(
+        f"top-1 {measures['top1']:.2f} %, {top5}balanced {measures['balanced_accuracy']:.2f} %, "
+        f"macro F1 {measures['macro_f1']:.2f} %, loss {measures['loss']:.4f}"
+    )
+
+
+def _open(data: str, cache_dir: Path | None) -> ShardSet:
+    """Open the shards, and say what they leave out."""
+    with usable(f"data={data}"):
+        shards = open_shards(data, cache_dir=cache_dir)
+    for line in describe(shards.left_out, data):
+        print(line)
+    if not shards.num_samples:
+        raise UserError(f"data={data} holds no image; give other shards")
+    return shards
+
+
+def _check_folder(folder: Path, subject: Subject) -> None:
+    """Refuse a folder that is of other images, or cannot be one."""
+    with usable(f"output={folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    earlier = read_json(folder / SUMMARY)
+    if earlier and earlier.get("fingerprint") != subject.fingerprint:
+        raise UserError(
+            f"{folder} holds the evaluation of other images ({earlier.get('data')}); give another "
+            "folder, -o, or move it away"
+        )
+
+
+def _ending(findings: Findings, folder: Path, run: Path, rate: float) -> Iterator[str]:
+    if num := len(findings.broken):
+        yield f"warning: {num} images cannot be decoded, and do not count: see predictions.csv"
+    yield f"{len(findings.label):,} images, {rate:.0f} images/s"
+    yield f"confusion.png, mistakes.png and tables are in {folder}"
+    yield f"next, the classes of new images:\n  ssl-swin predict {run} IMAGES -o predictions.csv"

@@ -1,0 +1,269 @@
+"""Which images a command line names: files, folders, shards and URLs -> one list of images."""
+
+import glob
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.formats import by_extension
+from ssl_swin.data.shards.left_out import AGAIN, HIDDEN, NOT_AN_IMAGE, LeftOut, describe, leave_out
+from ssl_swin.data.shards.names import expand_braces, is_hidden, is_remote
+from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.retry import Retry
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import UserError
+
+PATIENCE = Retry()  # with a server of images
+_SHARDS = (".tar", ".tgz", ".tar.gz")  # of the last two the door of shards says what to do
+_GONE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+class Images(Protocol):
+    """Images in an order, each named by its place, counted from 0; may be pickled."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, place: int) -> str:
+        """Return how people call an image: its path as given, its URL, or its key in a shard."""
+
+    def read(self, place: int) -> bytes:
+        """Return the bytes of an image.
+
+        Raises:
+            UnreadableImage: If this one file is not there, or may not be read.
+            ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
+        """
+
+    def fingerprint(self) -> str:
+        """Hash the names and their order, not the bytes."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images that are files of their own, here or at URLs."""
+
+    paths: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, place: int) -> str:
+        """Return the path as it was given, or the URL without what is secret in it."""
+        path = self.paths[place]
+        if not is_remote(path):
+            return path
+        from ssl_swin.data.remote.urls import shown  # late, for speed: only URLs need it
+
+        return shown(path)
+
+    def read(self, place: int) -> bytes:
+        """Return the bytes of a file."""
+        path = self.paths[place]
+        if is_remote(path):
+            return _fetched(path)
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise UnreadableImage("is no file")
+            return Path(path).read_bytes()
+        except _GONE as error:
+            raise UnreadableImage(f"cannot be read: {error.strerror}") from error
+
+    def fingerprint(self) -> str:
+        """Hash the paths."""
+        return _hash(map(os.fsencode, self.paths))
+
+
+class Samples:
+    """The images of shards."""
+
+    def __init__(self, shards: ShardSet) -> None:
+        self.shards, self._reader = shards, ShardReader(shards)
+
+    def __len__(self) -> int:
+        return self.shards.num_samples
+
+    def name(self, place: int) -> str:
+        """Return the key of a sample."""
+        return self._reader.key(*self._locate(place))
+
+    def read(self, place: int) -> bytes:
+        """Return the bytes of a sample's image."""
+        return self._reader.read(*self._locate(place))
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the shards."""
+        return self.shards.fingerprint()
+
+    def _locate(self, place: int) -> tuple[int, int]:
+        shard, row = self.shards.locate(np.array([place]))
+        return int(shard[0]), int(row[0])
+
+
+class Joined:
+    """Several lists of images, one after the other."""
+
+    def __init__(self, parts: Sequence[Images]) -> None:
+        self.parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])  # (parts + 1,)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def name(self, place: int) -> str:
+        """Return the name of an image in its part."""
+        part, inside = self._locate(place)
+        return part.name(inside)
+
+    def read(self, place: int) -> bytes:
+        """Return the bytes of an image."""
+        part, inside = self._locate(place)
+        return part.read(inside)
+
+    def fingerprint(self) -> str:
+        """Hash the fingerprints of the parts."""
+        return _hash(part.fingerprint().encode() for part in self.parts)
+
+    def _locate(self, place: int) -> tuple[Images, int]:
+        part = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return self.parts[part], place - int(self._starts[part])
+
+
+def open_images(sources: Sequence[str], cache_dir: Path | None = None) -> tuple[Images, list[str]]:
+    """Find the images that these words name, in their order, and say what is left out, by line.
+
+    Args:
+        sources: Each a file, a folder of images at any depth, or a pattern of these in quotes; a
+            folder of tars, a tar, or a pattern of tars; or a URL of an image or of shards.
+        cache_dir: As of `open_shards`.
+
+    Raises:
+        UserError: If nothing is named, or there is no image at one of these places.
+        ShardError or RemoteError: As `open_shards`.
+    """
+    if not sources:
+        raise UserError(
+            "no images are named: give files, folders, shards (a folder of tars, a tar, a pattern) "
+            "or URLs of these"
+        )
+    parts: list[Images] = []
+    said: list[str] = []
+    left_out: LeftOut = {}
+    paths: dict[str, None] = {}  # of files in a row; each once
+    for source in sources:
+        if _are_shards(source):
+            parts += [Files(tuple(paths))] if paths else []
+            paths = {}
+            shards = open_shards(source, cache_dir=cache_dir)
+            said += describe(shards.left_out, source)
+            parts.append(Samples(shards))
+            continue
+        for path in _files_of(source, left_out):
+            if path in paths:
+                leave_out(left_out, AGAIN, path)
+            paths[path] = None
+    parts += [Files(tuple(paths))] if paths else []
+    said += describe(left_out, "these images")
+    found = parts[0] if len(parts) == 1 else Joined(parts)
+    if not len(found):
+        raise UserError(f"{sources[0]} holds no image{''.join(f' ({line})' for line in said)}")
+    return found, said
+
+
+def _are_shards(source: str) -> bool:
+    """Whether a word names shards: tars, or a folder with tars in it."""
+    if is_remote(source):
+        ending = source.partition("?")[0].rpartition(".")[2].lower()
+        return ending not in by_extension()
+    if os.path.isdir(source):
+        with os.scandir(source) as entries:
+            return any(entry.name.endswith(".tar") for entry in entries)
+    return source.endswith(_SHARDS)
+
+
+def _files_of(source: str, left_out: LeftOut) -> Iterator[str]:
+    """Yield the image files of a word that names no shards."""
+    if is_remote(source) or os.path.isfile(source):
+        yield source
+    elif os.path.isdir(source):
+        yield from _folder(source, left_out)
+    else:
+        found = [
+            match
+            for piece in expand_braces(os.path.expanduser(source))
+            for match in sorted(glob.glob(piece, recursive=True))
+        ]
+        if not found:
+            raise UserError(
+                f"{source}: there is no such image; give files, folders, shards, patterns in "
+                "quotes, or URLs"
+            )
+        for match in found:
+            if os.path.isdir(match):
+                yield from _folder(match, left_out)
+            elif _is_image(match):
+                yield match
+            else:
+                leave_out(left_out, NOT_AN_IMAGE, match)
+
+
+def _folder(folder: str, left_out: LeftOut) -> Iterator[str]:
+    """Yield the images below a folder, sorted; links are followed, and a folder counts once."""
+    seen: set[str] = set()
+    with_tars, num = "", 0
+    for here, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            leave_out(left_out, AGAIN, here)
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in filter(is_hidden, folders):
+            leave_out(left_out, HIDDEN, os.path.join(here, name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(names):
+            path = os.path.join(here, name)
+            if is_hidden(name) or not _is_image(name):
+                leave_out(left_out, HIDDEN if is_hidden(name) else NOT_AN_IMAGE, path)
+                with_tars = with_tars or (here if name.endswith(".tar") else "")
+            else:
+                num += 1
+                yield path
+    if not num:
+        remedy = f"there are shards in {with_tars}: give that" if with_tars else "give another"
+        kinds = ", ".join(sorted(by_extension()))
+        raise UserError(f"{folder} holds no image ({kinds}); {remedy}")
+
+
+def _is_image(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in by_extension()
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"{error.filename} cannot be listed ({error.strerror}), its images would be missing; let "
+        "it be read, or name others"
+    ) from error
+
+
+def _fetched(url: str) -> bytes:
+    from ssl_swin.data.remote.files import read_small  # late, for speed: only URLs need fsspec
+
+    content = read_small(url, PATIENCE)
+    if content is None:
+        raise UnreadableImage("nothing is there, or it may not be read")
+    return content
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,60 @@
+"""The labels of a set as a classifier numbers its classes: by name, never by number alone."""
+
+import numpy as np
+
+from ssl_swin.data.batches.labels import Labels, all_labels
+from ssl_swin.data.shards.classes import CLASSES_NAME, alike, names_of
+from ssl_swin.data.shards.label_file import MISSING
+from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import UserError
+
+_MOST_LISTED = 5
+
+
+def labels_by_name(
+    shards: ShardSet, where: str, classes: tuple[str, ...], field: str
+) -> np.ndarray:
+    """Return the number that each sample's class has among `classes`, int64 (num_samples,).
+
+    The set may lack some of the classes, and have them in another order.
+
+    Args:
+        shards: The set.
+        where: How it is called.
+        classes: The classifier's; numbers as text where nobody gave names.
+        field: Of a `.json` member that holds the label.
+
+    Raises:
+        UserError: If a sample has no label, or a class that the classifier does not know by name.
+        ShardError: If the set's names are damaged.
+    """
+    if (all_labels(shards, field) == MISSING).all():
+        raise UserError(
+            f"{where} has no labels, so nothing can be measured; ssl-swin predict needs none"
+        )
+    names = names_of(shards)
+    if names is None:
+        if classes != tuple(map(str, range(len(classes)))):
+            raise UserError(
+                f"{where} has no {CLASSES_NAME} beside its tars, so its labels are numbers, while "
+                f"the classifier knows names ({_listed(classes)}): write it, as a JSON list of "
+                "names in the order of the numbers"
+            )
+        names = classes
+    label = Labels(len(names), field).all(shards, where)  # (num_samples,)
+    used = np.unique(label).tolist()
+    unknown = [names[number] for number in used if names[number] not in classes]
+    if unknown:
+        pairs = [pair for pair in alike([*unknown, *classes]) if set(pair) & set(unknown)]
+        spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
+        raise UserError(
+            f"{where} has classes that the classifier does not know: {_listed(unknown)}; it knows "
+            f"{_listed(classes)}{spelled}"
+        )
+    number = {name: place for place, name in enumerate(classes)}
+    return np.array([number.get(name, -1) for name in names])[label]
+
+
+def _listed(names: list[str] | tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(map(repr, names[:_MOST_LISTED])) + more

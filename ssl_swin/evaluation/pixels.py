@@ -1,0 +1,65 @@
+"""Images in their order -> uint8 batches: decoded, resized and cut as an evaluation does."""
+
+import torch
+from torch.utils.data import Dataset
+
+from ssl_swin.data.batches.batch import Batch, empty
+from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.pixels.decode import Reading, UnreadableImage
+from ssl_swin.data.pixels.render import Renderer
+from ssl_swin.data.pixels.transforms import EvaluationTransform
+from ssl_swin.evaluation.images import Images
+from ssl_swin.pretrained.classifier import ClassifierCard
+
+
+class PixelStream(Dataset):
+    """The images as a classifier's card wants them; one that cannot be decoded is black.
+
+    The same bytes give the same pixels as in `ImageStream` with an `EvaluationTransform`, whether
+    they come from a file or a shard. A batch holds
+        `index` int64 (batch,), the place of each image;
+        `image` uint8 (batch, in_chans, img_size, img_size);
+        `broken` bool (batch,), whether it cannot be decoded.
+    """
+
+    def __init__(self, images: Images, card: ClassifierCard) -> None:
+        self.images, self.img_size, self.in_chans = images, card.img_size, len(card.mean)
+        reading = Reading(card.decoder, card.max_pixels, card.black, card.white)
+        transform = EvaluationTransform(card.img_size, card.crop_pct)
+        self.renderer = Renderer(transform, self.in_chans, reading)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, share: Share) -> Batch:
+        """Read the images at these places.
+
+        Raises:
+            ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
+        """
+        num, size = len(share.index), self.img_size
+        batch = empty(
+            {
+                "index": ((num,), torch.int64),
+                "image": ((num, self.in_chans, size, size), torch.uint8),
+                "broken": ((num,), torch.bool),
+            }
+        )
+        batch["index"][:] = torch.from_numpy(share.index)
+        slots, broken = batch["image"].numpy(), batch["broken"].numpy()
+        for place, slot in enumerate(slots):
+            try:
+                sample = self.renderer.prepare(self.images.read(int(share.index[place])), 0, 0)
+                self.renderer.write(sample, self.renderer.decode(sample), slot)
+                broken[place] = False
+            except UnreadableImage:
+                slot[:], broken[place] = 0, True
+        return batch
+
+    def why_broken(self, place: int) -> str:
+        """Return why an image cannot be decoded."""
+        try:
+            self.renderer.decode(self.renderer.prepare(self.images.read(place), 0, 0))
+        except UnreadableImage as error:
+            return str(error)
+        return "it can be decoded now"

@@ -1,0 +1,30 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ssl_swin.evaluation.stopping import stops_at_once
+
+WAITS = """
+import os, signal, time
+from ssl_swin.evaluation.stopping import stops_at_once
+with stops_at_once(lambda: "3 of 5 are saved"):
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_at_once_with_a_word(name):
+    command = [sys.executable, "-c", WAITS.format(name=name)]
+    left = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert left.returncode == 75
+    assert left.stderr == f"stopped by {name}: 3 of 5 are saved\n"
+
+
+def test_afterwards_signals_do_what_they_did_before():
+    before = signal.getsignal(signal.SIGTERM)
+    with stops_at_once(str):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
