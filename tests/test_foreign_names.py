@@ -96,8 +96,8 @@ OVERRIDDEN = {
         *("setup", "teardown"),
     },
     "LightningModule": {
-        *("configure_optimizers", "on_train_start", "training_step"),
-        "automatic_optimization",
+        *("configure_optimizers", "on_train_start", "training_step", "validation_step"),
+        *("automatic_optimization", "configure_gradient_clipping", "forward", "on_train_end"),
     },
     "DDPStrategy": {
         *("model_to_device", "configure_ddp", "block_backward_sync", "teardown"),

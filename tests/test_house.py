@@ -36,6 +36,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "functions_have_few_parameters": {},
     "late_imports_say_why": {},
     "every_module_has_a_test_file": {},
+    "no_import_is_for_type_checkers_only": {
+        "ssl_swin/__init__.py": "names are looked up when they are asked for; checkers see them so"
+    },
 }
 
 

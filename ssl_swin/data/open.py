@@ -1,6 +1,8 @@
 """A pattern -> a shard set. Only this file knows that some patterns name shards far away."""
 
+import os
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from ssl_swin.data.shards.indexing import IndexedShard
@@ -14,7 +16,7 @@ from ssl_swin.errors import ShardError, usable
 
 
 def open_shards(
-    pattern: str,
+    pattern: str | PathLike[str],
     cache_dir: Path | None = None,
     cache_gb: float | None = None,
     index_missing: bool = True,
@@ -35,6 +37,7 @@ def open_shards(
             made, a tar changed since it was indexed, more images are in no sample than there are
             samples, or the cache cannot be written to.
     """
+    pattern = os.fspath(pattern)
     if not is_remote(pattern):
         with usable(f"shards={pattern}", ShardError):
             shards = ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))

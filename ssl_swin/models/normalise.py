@@ -4,16 +4,24 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, UInt8
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 
 class Normalisation(nn.Module):
-    """Bring uint8 images to `(pixels / 255 - mean) / std`, channel by channel, and back."""
+    """Bring uint8 images to `(pixels / 255 - mean) / std`, channel by channel, and back.
+
+    Mean and deviation, those of ImageNet unless others are given, are of pixels in [0, 1].
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+        std: Sequence[float] = IMAGENET_DEFAULT_STD,
+    ) -> None:
         super().__init__()
         # Not saved: they are settings of the run, written in its config and its card.
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)

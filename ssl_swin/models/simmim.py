@@ -1,13 +1,16 @@
 """SimMIM on a page: hide patches, encode what is left, predict what was hidden."""
 
-from jaxtyping import Bool, Float
+from typing import Any
+
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ssl_swin.models import masking
 from ssl_swin.models.decoder import PixelDecoder
-from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, l1, masked_error_per_image, masked_mean
-from ssl_swin.models.targets import Target
+from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.models.targets.pixels import unchanged
 
 
@@ -15,6 +18,11 @@ class SimMIM(nn.Module):
     """Predict the hidden pixels of normalised images from the visible ones.
 
     A mask is in mask patches, True where hidden.
+
+    Example::
+
+        model = ssl_swin.SimMIM.of("swin_tiny_patch4_window7_224", img_size=192, window_size=6)
+        loss = model(images, model.random_mask(index, epoch))
 
     Source:
         SimMIM (arXiv:2111.09886) and its code, models/simmim.py.
@@ -38,7 +46,73 @@ class SimMIM(nn.Module):
         self.decoder = PixelDecoder(encoder.num_features, encoder.stride, encoder.in_chans)
         self.mask_patch_size, self.target, self.loss = mask_patch_size, target, loss
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        img_size: int | tuple[int, int] = 192,
+        in_chans: int = 3,
+        mask_patch_size: int = 32,
+        target: str = "pixels",
+        **sizes: Any,
+    ) -> "SimMIM":
+        """Build one on a new encoder.
+
+        Args:
+            name: Of a Swin of timm, such as "swin_tiny_patch4_window7_224", or of `ENCODERS`.
+            img_size: Pixels: side, or (rows, columns); a multiple of the mask patch.
+            in_chans: Channels of an image.
+            mask_patch_size: Pixels to a side of what is hidden together; a multiple of the
+                encoder's patch.
+            target: What is predicted, of `TARGETS`: "pixels" or "normalised_pixels".
+            **sizes: Other arguments of `build_encoder`, such as `window_size` (6 is usual for 192
+                pixels), `embed_dim`, `depths`, `num_heads`, `drop_path_rate`.
+
+        Raises:
+            UserError: If there is no such encoder or target, or sizes do not fit each other.
+        """
+        make_target = look_up(TARGETS, "target", target)
+        encoder = build_encoder(name, img_size, in_chans, **sizes)
+        return cls(encoder, mask_patch_size, make_target())
+
+    def random_mask(
+        self,
+        index: Int64[Tensor, " batch"],
+        epoch: int | Int64[Tensor, " batch"] = 0,
+        mask_ratio: float = 0.6,
+        seed: int = 0,
+    ) -> Bool[Tensor, "batch rows cols"]:
+        """Draw a mask for each image, as pretraining does: a pure function of the arguments.
+
+        Args:
+            index: Each image's number, such as ``batch["index"]``.
+            epoch: Counted from 0, one for all or one for each; another one hides other patches.
+            mask_ratio: Share of mask patches to hide in each image, in (0, 1), rounded up.
+            seed: Another one hides other patches, too.
+
+        Returns:
+            In mask patches, True where hidden, on the device of `index`.
+
+        Raises:
+            UserError: If the ratio hides nothing, or everything.
+        """
+        grid = masking.grid(self.encoder.img_size, self.mask_patch_size)
+        hidden = masking.count_hidden(grid, mask_ratio)
+        return masking.random_mask(index, epoch, seed, grid, hidden)
+
     def forward(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        mask: Bool[Tensor, "batch rows cols"],
+    ) -> Float[Tensor, ""]:
+        """Return the loss: the mean error over all hidden pixels and channels of the batch.
+
+        In float32 also under autocast.
+        """
+        num_masked_px = mask.sum() * self.mask_patch_size**2
+        return masked_mean(self.error_sum(images, mask), num_masked_px, self.encoder.in_chans)
+
+    def error_sum(
         self,
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],

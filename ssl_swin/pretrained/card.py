@@ -17,6 +17,7 @@ from ssl_swin.pretrained.tensors import opened
 
 FORMAT_VERSION = 2
 _METADATA_KEY = "ssl_swin_card"
+READING = ("crop_pct", "decoder", "max_pixels", "black", "white")  # how images are read and cut
 _ONLY_IN_1 = ("img_size", "window_size", "patch_size", "in_chans")  # now in architecture alone
 
 
@@ -32,6 +33,11 @@ class EncoderCard:
     samples_seen: int = 0  # images trained on, counted with repetition
     epoch: int = 0  # finished passes over the training images
     commit: str = ""  # of the code that trained it; empty if unknown
+    crop_pct: float = 0.875  # share of the short side that evaluation's centre crop keeps
+    decoder: str = "fast"  # how JPEGs are decoded: see `Reading`, as for the next three
+    max_pixels: int = 178_956_970  # most pixels of an image that is read
+    black: float = 0.0  # of grey files of more than 8 bits: the number that becomes black
+    white: float | None = None  # the same for white; None for 65535, and no files of fractions
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
 
     @classmethod
@@ -44,8 +50,14 @@ class EncoderCard:
         )
 
     def to_json(self) -> str:
-        """Write the card as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        """Write the card as JSON text.
+
+        Of how images are read only what is unusual: cards of others stay as earlier releases,
+        which know nothing of it, can read them.
+        """
+        usual = {f.name: f.default for f in dataclasses.fields(self) if f.name in READING}
+        values = dataclasses.asdict(self).items()
+        return json.dumps({k: v for k, v in values if k not in usual or v != usual[k]}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "EncoderCard":

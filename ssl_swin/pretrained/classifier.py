@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_swin.errors import usable
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import build_encoder
-from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, write_with_card
+from ssl_swin.pretrained.card import READING, EncoderCard, Weights, read_card, write_with_card
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
 from ssl_swin.pretrained.tensors import opened
 from ssl_swin.record.run_folder import CLASSIFIER_FILE, classifier_file, encoder_file
@@ -75,6 +75,7 @@ class ClassifierCard:
             samples_seen=self.samples_seen,
             epoch=self.epoch,
             commit=self.commit,
+            **{name: getattr(self, name) for name in READING},
         )
 
 

@@ -61,7 +61,11 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
         PretrainedMismatch: If the file cannot be read, or the weights do not fit after the changes.
         UserError: If no encoder can be built with the changes.
     """
-    weights = find_weights(source)
+    return open_weights(find_weights(source), **changes)
+
+
+def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
+    """Do what :func:`open_encoder` does, with weights that were found."""
     encoder = build_encoder(**(weights.architecture | changes))
     missing = load_into(encoder, weights.state, weights.card)
     own = encoder.state_dict()

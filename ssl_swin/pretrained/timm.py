@@ -1,14 +1,18 @@
 """The format "timm": weights of timm's Swin, from it and for it."""
 
+import copy
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor
+from torch import Tensor, nn
 
+from ssl_swin.errors import MachineError, UserError
+from ssl_swin.models.encoder import ENCODERS, Encoder
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import find_swin
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
@@ -32,6 +36,49 @@ def read_timm(path: Path) -> Weights | None:
     if found.is_ours:
         return Weights(state, sizes_of(state), told=found.told("our Swin without a card"))
     return swin_weights(state, found.told("timm's Swin"))
+
+
+def read_named(name: str) -> Weights | None:
+    """Read the weights that timm has under a name, such as "swin_tiny_patch4_window7_224.ms_in1k".
+
+    Those that timm fetched before are in its cache; others it fetches. None if we know no encoder
+    of that name.
+
+    Raises:
+        UserError: If timm has no such weights.
+        MachineError: If they are not in the cache, and cannot be had.
+    """
+    if name.partition(".")[0] not in ENCODERS or not timm.is_model(name):
+        return None
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except RuntimeError as error:
+        raise UserError(f"timm has no weights of {name}: {error}") from error
+    except OSError as error:
+        raise MachineError(
+            f"the weights of timm's {name} are not in its cache and cannot be fetched: get them "
+            f"where there is a network, or give a file ({type(error).__name__})"
+        ) from error
+    found = swin_weights(from_timm(model.state_dict()), f"timm's {name}")
+    sizes = {"name": name, "img_size": tuple(model.patch_embed.img_size)}
+    mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
+    return found._replace(architecture=found.architecture | sizes, mean=mean, std=std)
+
+
+def timm_model(encoder: Encoder) -> nn.Module:
+    """Return a model of timm, without head, with a copy of the weights and in the same mode.
+
+    It has no mask token. Called on normalised images it gives (batch, num_features), the mean over
+    positions.
+
+    Raises:
+        UserError: If the encoder is none of timm's.
+    """
+    sizes = encoder.architecture()
+    if not timm.is_model(sizes["name"]):
+        raise UserError(f"{sizes['name']} is no model of timm")
+    backbone = getattr(encoder, _PREFIX.rstrip("."))
+    return copy.deepcopy(backbone)
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

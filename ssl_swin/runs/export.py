@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_swin import __version__
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
-from ssl_swin.pretrained.card import EncoderCard, write_encoder
+from ssl_swin.pretrained.card import READING, EncoderCard, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard, write_classifier
 from ssl_swin.record.summary import Summary
 from ssl_swin.runs.build import Run
@@ -37,7 +37,8 @@ def export_encoder(run: Run, path: Path, weights: Mapping[str, Tensor]) -> None:
     if isinstance(config, PretrainConfig):
         mask = config.mask
         masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
-    card = EncoderCard.of(encoder, config.data.mean, config.data.std, **_training(run), **masks)
+    told = {name: getattr(config.data, name) for name in READING} | _training(run) | masks
+    card = EncoderCard.of(encoder, config.data.mean, config.data.std, **told)
     write_encoder(path, _inside("network.encoder.", weights), card)
 
 

@@ -130,7 +130,7 @@ def _batch(run: Run, num: int) -> Batch:
     index = share.index[:_NUM_READ]
     epoch = share.epoch if isinstance(share.epoch, int) else share.epoch[:_NUM_READ]
     place = torch.arange(num) % len(index)
-    read = run.stream.__getitems__(Share(epoch, index))
+    read = run.stream.read(Share(epoch, index))
     return {name: value[place] for name, value in read.items()}
 
 

@@ -108,4 +108,4 @@ class StreamModule(LightningDataModule):
         """Return `num` images spread over the held-out set, or else the training set."""
         stream = self.heldout.stream if self.heldout else self.stream
         index = np.linspace(0, len(stream) - 1, min(num, len(stream))).astype(np.int64)
-        return stream.__getitems__(Share(0, index))
+        return stream.read(Share(0, index))

@@ -61,7 +61,7 @@ class PretrainModule(Learner):
         """Return the masked error of these images over the hidden pixels of the global batch."""
         images = self.normalise(micro["image"])
         mask = self.masking.draw(micro["index"], micro["epoch"])
-        error_sum = self.network(images, mask)
+        error_sum = self.network.error_sum(images, mask)
         hidden_px = self.schedule.global_batch_size * self.masking.hidden_px
         return masked_mean(error_sum, hidden_px, images.shape[1])
 

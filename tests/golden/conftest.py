@@ -100,6 +100,7 @@ def masked_loss():
 
     def of(model, images, mask):
         num_masked_px = int(mask.sum()) * model.mask_patch_size**2
-        return masked_mean(model(images, mask), num_masked_px, images.shape[1])
+        error_sum = model.error_sum(images, mask)
+        return masked_mean(error_sum, num_masked_px, images.shape[1])
 
     return of

@@ -43,6 +43,8 @@ def test_the_shapes_in_the_signatures_hold():
     features = checked(SwinEncoder.forward)(encoder, IMAGES, masking.to_tokens(MASK, 4))
     checked(PixelDecoder.forward)(model.decoder, features)
     checked(SimMIM.forward)(model, IMAGES, MASK)
+    checked(SimMIM.error_sum)(model, IMAGES, MASK)
+    checked(SimMIM.random_mask)(model, torch.arange(2))
     checked(SimMIM.reconstruct)(model, IMAGES, MASK)
     checked(SimMIM.error_per_image)(model, IMAGES, MASK)
     classifier = Classifier(encoder, 5)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ssl_swin.errors import UserError
 from ssl_swin.models.losses import LOSSES, masked_mean
 from ssl_swin.models.masking import random_mask, to_pixels
 from ssl_swin.models.simmim import SimMIM
@@ -27,14 +28,15 @@ def mask():
 
 @pytest.mark.parametrize("target", [*TARGETS.values(), toy_target])
 @pytest.mark.parametrize("loss", [*LOSSES.values(), toy_loss])
-def test_the_output_is_the_error_summed_over_hidden_pixels(images, mask, target, loss):
+def test_the_loss_is_the_mean_error_over_hidden_pixels(images, mask, target, loss):
     target = target(norm_size=7)
     model = SimMIM(tiny(), 16, target, loss)
     rebuilt = model.reconstruct(images, mask)
     assert rebuilt.shape == images.shape
     hidden = to_pixels(mask, 16).unsqueeze(1).expand_as(images)
     error = loss(target(images)[hidden], rebuilt[hidden])
-    torch.testing.assert_close(model(images, mask), error.sum())
+    torch.testing.assert_close(model.error_sum(images, mask), error.sum())
+    torch.testing.assert_close(model(images, mask), error.mean())
 
 
 def test_the_pixels_to_predict_are_never_shown(images, mask):
@@ -49,11 +51,11 @@ def test_micro_batches_learn_what_the_whole_batch_would(images, mask):
     model = SimMIM(tiny(), mask_patch_size=16).double()
     images = images.double()
     num_masked_px = int(mask.sum()) * 16**2
-    masked_mean(model(images, mask), num_masked_px, 3).backward()
+    masked_mean(model.error_sum(images, mask), num_masked_px, 3).backward()
     whole = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     for part in (slice(0, 1), slice(1, 4)):
-        masked_mean(model(images[part], mask[part]), num_masked_px, 3).backward()
+        masked_mean(model.error_sum(images[part], mask[part]), num_masked_px, 3).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, whole[name], rtol=1e-9, atol=1e-12)
 
@@ -62,7 +64,7 @@ def test_the_mean_over_images_is_the_loss_of_the_batch(images, mask):
     model = SimMIM(tiny(), mask_patch_size=16).double()
     errors = model.error_per_image(images.double(), mask)
     assert errors.shape == (4,)
-    loss = masked_mean(model(images.double(), mask), 4 * 10 * 16**2, 3)
+    loss = masked_mean(model.error_sum(images.double(), mask), 4 * 10 * 16**2, 3)
     torch.testing.assert_close(errors.mean(), loss)
     alone = torch.cat(
         [model.error_per_image(images[i : i + 1].double(), mask[i : i + 1]) for i in range(4)]
@@ -105,3 +107,19 @@ def test_a_few_steps_learn_a_flat_image(mask):
 def test_sizes_that_do_not_fit_are_refused(mask_patch_size, told):
     with pytest.raises(ValueError, match=told):
         SimMIM(tiny(), mask_patch_size)
+
+
+def test_a_name_is_enough():
+    sizes = {"window_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2)}
+    model = SimMIM.of("swin_tiny_patch4_window7_224", 64, 1, 16, "normalised_pixels", **sizes)
+    assert (model.encoder.img_size, model.encoder.in_chans) == ((64, 64), 1)
+    index, images = torch.arange(2), torch.rand(2, 1, 64, 64)
+    mask = model.random_mask(index, epoch=3, mask_ratio=0.5, seed=1)
+    assert torch.equal(mask, random_mask(index, 3, 1, (4, 4), 8))
+    assert model(images, mask) > 0
+    assert model.target(images).mean().abs() < 0.1
+    assert not torch.equal(model.random_mask(index), model.random_mask(index, epoch=1))
+    with pytest.raises(UserError, match="target='pixel' is not known; nearest: pixels"):
+        SimMIM.of("swin_tiny_patch4_window7_224", target="pixel")
+    with pytest.raises(UserError, match=r"mask_ratio=1\.5 hides"):
+        model.random_mask(index, mask_ratio=1.5)

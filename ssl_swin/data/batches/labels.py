@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.label_file import MISSING, UNUSABLE, parse_label
 from ssl_swin.data.shards.left_out import APART, ODD_LABEL
 from ssl_swin.data.shards.one_maker import one_maker
@@ -32,6 +33,19 @@ class Labels:
     field: str = "label"
     renumber: tuple[int, ...] | None = None
     """The model's number of each class of the shards, where their order is another one."""
+
+    @classmethod
+    def of(cls, shards: ShardSet, field: str = "label") -> "Labels":
+        """Return the labels of a set: as many classes as `classes.json` names, or as are labelled.
+
+        Raises:
+            UserError: If a sample has no label, or one that has no name.
+        """
+        names = names_of(shards)
+        label = all_labels(shards, field) if names is None else np.empty(0, np.int64)
+        found = cls(max(1, int(label.max(initial=-1)) + 1) if names is None else len(names), field)
+        found.check(shards, "given")
+        return found
 
     def read(self, reader: ShardReader, shard: int, row: int) -> int:
         """Return one sample's label; ShardError if it has none, or no class of the model."""

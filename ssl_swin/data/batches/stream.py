@@ -1,9 +1,11 @@
 """The map-style dataset: a share, as places in the shard set -> one uint8 batch."""
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
+from os import PathLike
 
 import numpy as np
 import torch
@@ -11,13 +13,15 @@ from torch.utils.data import Dataset
 
 from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.batches.labels import Labels
+from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import USUAL, Reading, UnreadableImage
+from ssl_swin.data.pixels.decode import MODES, USUAL, Reading, UnreadableImage
 from ssl_swin.data.pixels.render import EncodedSample, Renderer
-from ssl_swin.data.pixels.transforms import Transform
+from ssl_swin.data.pixels.transforms import EvaluationTransform, Transform
+from ssl_swin.data.shards.classes import Names, names_of
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 
 # Samples whose bytes are read and whose crops are drawn in one go. Decoding sweeps the processor's
 # caches: between two decodes, headers and crops take 0.16 ms instead of 0.06 ms.
@@ -27,6 +31,12 @@ Found = tuple[int, int]  # shard and row of a sample
 
 class ImageStream(Dataset):
     """Images of a shard set by place, decoded, transformed and stacked.
+
+    Example::
+
+        stream = ssl_swin.ImageStream("shards/mine", img_size=192)
+        stream[0]["image"]  # uint8 (3, 192, 192)
+        DataLoader(stream, batch_size=32)  # torch's own; `make_loader` knows of epochs and ranks
 
     A batch holds
         `image` uint8 (batch, in_chans, img_size, img_size);
@@ -39,26 +49,87 @@ class ImageStream(Dataset):
 
     def __init__(
         self,
-        shards: ShardSet,
-        transform: Transform,
-        img_size: int,
-        in_chans: int,
-        labels: Labels | None = None,
+        shards: ShardSet | str | PathLike[str],
+        transform: Transform | None = None,
+        img_size: int | None = None,
+        in_chans: int = 3,
+        labels: Labels | bool | None = None,
         reading: Reading = USUAL,
     ) -> None:
-        self.shards, self.labels = shards, labels
-        self.img_size, self.in_chans = img_size, in_chans
+        """Open shards, as `open_shards` does if they are not open.
+
+        Args:
+            shards: A shard set, or a pattern: a folder, a tar, `train-{000000..000009}.tar`, a
+                glob, or a URL of these.
+            transform: How images are cut: None is evaluation's centre, `EvaluationTransform`; a
+                `TrainTransform` draws crops and flips.
+            img_size: Height and width of the result, pixels; None is the transform's, or 224.
+            in_chans: 1 makes images grey, 3 RGB.
+            labels: Whether samples have a `label`, the number of their class: True for those of the
+                shards, or which ones.
+            reading: How files are decoded.
+
+        Raises:
+            ShardError: As `open_shards`.
+            UserError: If labels are asked for and samples have none, or `img_size` is not the
+                transform's.
+        """
+        self.shards = open_shards(shards) if isinstance(shards, str | PathLike) else shards
+        self.labels = Labels.of(self.shards) if labels is True else (labels or None)
+        size = img_size or (224 if transform is None else transform.img_size)
+        transform = EvaluationTransform(size) if transform is None else transform
+        if size != transform.img_size:
+            raise UserError(
+                f"img_size={size}, but the transform makes {transform.img_size} pixels; leave "
+                "img_size out"
+            )
+        if in_chans not in MODES:
+            raise UserError(f"in_chans={in_chans} must be 1 (grey) or 3 (RGB)")
+        self.img_size, self.in_chans = size, in_chans
+        self.epoch = 0  # of the draws of `stream[i]`; set it before each pass over a loader
         self.renderer = Renderer(transform, in_chans, reading)
-        self.reader = ShardReader(shards)
+        self.reader = ShardReader(self.shards)
         # Stand-ins from other shards: a remote one is not fetched whole for them.
-        self._pieces = ShardReader(shards, whole=False)
+        self._pieces = ShardReader(self.shards, whole=False)
         self._unreadable: set[int] = set()  # shards that this process has looked through in vain
+
+    @property
+    def classes(self) -> Names | None:
+        """The names of the classes, by number; None without `classes.json` beside the tars."""
+        return names_of(self.shards)
 
     def __len__(self) -> int:
         return self.shards.num_samples
 
-    def __getitems__(self, share: Share) -> Batch:
-        """Read one share; `torch.utils.data` calls this with what the batch sampler yields.
+    def __getitem__(self, index: int) -> Batch:
+        """Return one sample, its crop drawn for `stream.epoch`; a negative place is from the end.
+
+        Its tensors are those of a batch, without the first axis. If its image is unreadable it is
+        the one that stands in for it.
+
+        Raises:
+            IndexError: If there is no such place.
+            ShardError: As `read`.
+        """
+        place, num = operator.index(index), len(self)
+        if not -num <= place < num:
+            raise IndexError(f"sample {place} of {num}")
+        return self._samples([place % num])[0]
+
+    def __getitems__(self, share: Share | Sequence[int]) -> Batch | list[Batch]:
+        """Read what `torch.utils.data` asks for; errors as `read`.
+
+        What `make_loader` yields is a share, and comes as one batch; any other sampler yields
+        places, which come as samples.
+        """
+        return self.read(share) if isinstance(share, Share) else self._samples(share)
+
+    def _samples(self, places: Sequence[int]) -> list[Batch]:
+        batch = self.read(Share(self.epoch, np.asarray(places, np.int64)))
+        return [{name: of[n] for name, of in batch.items()} for n in range(len(places))]
+
+    def read(self, share: Share) -> Batch:
+        """Read a share as one batch.
 
         Raises:
             ShardError: If a shard cannot be had or has no readable image, or a label is no class.

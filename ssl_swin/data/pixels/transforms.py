@@ -18,6 +18,9 @@ class Transform(ABC):
     Every random choice is a pure function of the seed, the epoch and the image's place in the set.
     """
 
+    img_size: int
+    """Height and width of the result, pixels."""
+
     @property
     def changes_colours(self) -> bool:
         """Whether `finish` does anything."""
@@ -62,6 +65,7 @@ class TrainTransform(Transform):
     """Random resized crop, horizontal flip and, when fine-tuning, timm's RandAugment.
 
     Attributes:
+        seed: Of all draws.
         img_size: Height and width of the result, pixels.
         scale: Range of the cropped area's share.
         ratio: Range of the crop's width over height.
@@ -72,9 +76,9 @@ class TrainTransform(Transform):
         erasing: Probability that a rectangle is erased; the device fills it.
     """
 
-    seed: int
-    img_size: int
-    scale: tuple[float, float]
+    seed: int = 0
+    img_size: int = 224
+    scale: tuple[float, float] = (0.67, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     interpolation: str = "bilinear"
     hflip: float = 0.5
@@ -131,9 +135,14 @@ class TrainTransform(Transform):
 
 @dataclass(frozen=True)
 class EvaluationTransform(Transform):
-    """The centre of an image, as `crop.centre_crop` takes it."""
+    """The centre of an image, as evaluation takes it: `crop.centre_crop`, bicubic.
 
-    img_size: int
+    Attributes:
+        img_size: Height and width of the result, pixels.
+        crop_pct: Share of the resized image's short side that the centre takes.
+    """
+
+    img_size: int = 224
     crop_pct: float = 0.875
 
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:  # noqa: ARG002

@@ -1,4 +1,5 @@
 import io
+import json
 import time
 
 import numpy as np
@@ -18,7 +19,7 @@ from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.remote.room import release
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.verify import broken_samples
 from tests.data.remote.faulty import cache_in, remote_set, serving
 from tests.data.shards.tars import image_bytes, write_tar
@@ -213,3 +214,56 @@ def test_a_shard_of_odd_and_broken_files_is_read_to_the_end(tmp_path):
     batch = stream.__getitems__(Share(0, np.arange(len(members))))
     assert batch["index"].tolist() == [0, 5, 5, 5, 5, 5, 6, 7, 0]
     assert batch["replaced"].tolist() == [-1, 1, 2, 3, 4, -1, -1, -1, 8]
+
+
+def test_a_pattern_and_a_size_are_enough(tiny_shards):
+    folder = tiny_shards([3, 2], mode="RGB")
+    for stream in (
+        ImageStream(folder, img_size=32),
+        ImageStream(str(folder / "*.tar"), img_size=32),
+    ):
+        assert (len(stream), stream.in_chans, stream.classes) == (5, 3, None)
+        assert stream.renderer.transform == EvaluationTransform(32)
+        assert stream[0]["image"].shape == (3, 32, 32)
+    assert ImageStream(folder).img_size == 224
+    assert ImageStream(folder, TrainTransform(img_size=48)).img_size == 48
+    with pytest.raises(UserError, match="img_size=32, but the transform makes 28 pixels"):
+        ImageStream(folder, PLAIN, 32)
+    with pytest.raises(UserError, match="in_chans=2 must be 1"):
+        ImageStream(folder, in_chans=2)
+    with pytest.raises(ShardError, match="no/such"):
+        ImageStream("no/such")
+
+
+def test_one_sample_is_what_a_batch_holds_of_it(tiny_shards):
+    stream = stream_of(tiny_shards([4, 3], broken={2}), labels=Labels(10))
+    batch = stream.read(Share(0, np.arange(7)))
+    for place in range(-7, 7):
+        sample = stream[place]
+        assert sample.keys() == batch.keys()
+        assert all(torch.equal(value, batch[name][place]) for name, value in sample.items())
+    assert len([*stream]) == 7  # a loop over it ends
+    for place in (7, -8):
+        with pytest.raises(IndexError, match=f"sample {place} of 7"):
+            stream[place]
+
+
+def test_the_epoch_of_single_samples_is_the_streams(tiny_shards):
+    stream = stream_of(tiny_shards([4]), transform=TrainTransform(0, 28, (0.3, 0.5)))
+    stream.epoch = 3
+    batch = stream.read(Share(3, np.arange(4)))
+    assert torch.equal(torch.stack([sample["image"] for sample in stream]), batch["image"])
+    assert stream[0]["epoch"] == 3
+
+
+def test_labels_are_those_of_the_shards_if_asked_for(tiny_shards):
+    folder = tiny_shards([12])
+    stream = ImageStream(folder, PLAIN, in_chans=1, labels=True)
+    assert (stream.labels, stream[3]["label"]) == (Labels(10), 3)
+    (folder / "classes.json").write_text(json.dumps([*"abcdefghijklm"]))
+    named = ImageStream(folder, PLAIN, in_chans=1, labels=True)
+    assert (named.labels, named.classes) == (Labels(13), (*"abcdefghijklm",))
+    (folder / "classes.json").write_text(json.dumps(["a", "b"]))
+    with pytest.raises(UserError, match="8 of 12 given images have no class of the model"):
+        ImageStream(folder, PLAIN, in_chans=1, labels=True)
+    assert ImageStream(folder, PLAIN, labels=False).labels is None
