@@ -25,6 +25,7 @@ from ssl_swin.errors import usable
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
+from ssl_swin.phases import Phase, duration
 from ssl_swin.pretrained.open import find_weights, load_into
 from ssl_swin.runs.computing import (
     compile_as_asked,
@@ -87,8 +88,11 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    kind, opened = kind_of(config), open_run_sets(config)
+    kind = kind_of(config)
+    with Phase("opening shards") as opening:
+        opened = open_run_sets(config)
     sets, shards = opened.train, join(opened.train)
+    say(_opened_told(shards, opened.heldout, opening.seconds))
     start = find_start(config, shards.describe(), resume_from, given)
     start = replace(start, classes=class_names(start.config, opened.classes))
     for line in (*start.told(), *opened.said):
@@ -96,7 +100,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     config = start.config
     data, training = config.data, config.training
     heldout = _heldout(config, opened)
-    for line in check_labels(config, sets, opened.heldout, opened.heldout_renumber):
+    with Phase("looking at labels"):
+        said = check_labels(config, sets, opened.heldout, opened.heldout_renumber)
+    for line in said:
         say(line)
     labels, places = labels_of(config), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
@@ -107,7 +113,10 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
-    module = _module(config, _schedule(config, sizes), start)
+    with Phase("building the network") as building:
+        module = _module(config, _schedule(config, sizes), start)
+    num = sum(one.numel() for one in module.network.parameters())
+    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     _check_cache(config, shards, order, heldout)
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
@@ -129,6 +138,13 @@ def build_trainer(
         training.strategy,
     )
     return make_trainer(hardware, callbacks, list(loggers), LONGEST)
+
+
+def _opened_told(shards: ShardSet, heldout: ShardSet | None, seconds: float) -> str:
+    told = f"opened {shards.num_samples:,} images"
+    if heldout is not None:
+        told += f" and {heldout.num_samples:,} held-out"
+    return f"{told}, {duration(seconds)}"
 
 
 def _reading(data: DataConfig) -> Reading:
