@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
+from typing import Any
 
 from ssl_swin.launcher import is_rank_0
 
@@ -81,6 +82,11 @@ class Phase:
 
     def _next_s(self) -> float:
         return EVERY_S * self._told or FIRST_S
+
+
+def without_bar(doing: str, far: Callable[[], str] = lambda: "") -> AbstractContextManager[Any]:
+    """Tell as a `Phase` does, unless stdout is a terminal, which is shown a bar instead."""
+    return nullcontext() if sys.stdout.isatty() else Phase(doing, far)
 
 
 def _say(line: str) -> None:

@@ -1,5 +1,6 @@
 """The composition root: the only file that turns a config into objects."""
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -88,12 +89,11 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    kind = kind_of(config)
-    with Phase("opening shards") as opening:
-        opened = open_run_sets(config)
+    began, kind, opened = time.monotonic(), kind_of(config), open_run_sets(config)
     sets, shards = opened.train, join(opened.train)
-    say(_opened_told(shards, opened.heldout, opening.seconds))
-    start = find_start(config, shards.describe(), resume_from, given)
+    say(_opened_told(shards, opened.heldout, time.monotonic() - began))
+    with Phase("reading the run folder"):
+        start = find_start(config, shards.describe(), resume_from, given)
     start = replace(start, classes=class_names(start.config, opened.classes))
     for line in (*start.told(), *opened.said):
         say(line)

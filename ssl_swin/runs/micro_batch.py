@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ssl_swin.errors import UserError
 from ssl_swin.machine import as_text
+from ssl_swin.phases import without_bar
 from ssl_swin.record.report import show
 from ssl_swin.runs.build import Run, build_trainer
 from ssl_swin.runs.few_images import batch_of
@@ -51,7 +52,8 @@ def try_micro_batches(run: Run) -> int:
     """
     limit_threads(run.config.training.num_threads, 1)
     tries: list[Try] = []
-    with Progress(transient=True) as progress:
+    lines = without_bar("trying micro-batches", lambda: f"{len(tries)} sizes are done")
+    with Progress(transient=True) as progress, lines:
         for size in progress.track(sizes(max(run.sizes.shares)), description="micro-batches"):
             tries.append(_try(run, size, tries))
             if tries[-1].note:

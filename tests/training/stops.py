@@ -191,7 +191,7 @@ def stall_in_phase(phase: str, marker: Path, dry_run: bool, _rank: int) -> None:
 
     def stalled(self: Phase, doing: str, *given: Any) -> None:
         begin(self, doing, *given)
-        if doing == phase:
+        if doing == phase and not marker.exists():
             marker.touch()
             time.sleep(600)
 
