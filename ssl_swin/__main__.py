@@ -17,6 +17,7 @@ from ssl_swin.cluster.own_ranks import run_ranks
 from ssl_swin.config.run import KINDS
 from ssl_swin.config.settings import with_values
 from ssl_swin.launcher import end_with_parent, launcher, says_first
+from ssl_swin.phases import Phase
 
 # command -> (module, function, one line of help)
 COMMANDS = {
@@ -165,7 +166,9 @@ def _live(name: str, words: list[str]) -> int:
         end_with_parent()
     names = ("training.devices", "training.num_nodes")
     config = with_values(config, dict(zip(names, layout, strict=True)))
-    return _function(name)(config, **options)
+    with signals.heard_at_once(signals.leave_at_once), Phase("loading libraries"):
+        live = _function(name)
+    return live(config, **options)
 
 
 def _function(name: str) -> Any:

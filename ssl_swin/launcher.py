@@ -12,6 +12,7 @@ from typing import Literal
 # Set for the processes that `ssl-swin` starts itself: the one that started them, by its number, and
 # a folder that tells them which errors were said.
 STARTED_BY, SAID = "SSL_SWIN_STARTED_BY", "SSL_SWIN_SAID"
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # in this order, as Lightning asks for them
 # Lightning takes a job of such a name for a person at a terminal: every task believes to be rank 0.
 TERMINAL_NAMES = ("bash", "interactive")
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
@@ -31,6 +32,11 @@ def launcher(
         return "ssl-swin"
     by_hand = environment.get("SLURM_JOB_NAME") in TERMINAL_NAMES
     return "srun" if "SLURM_NTASKS" in environment and not by_hand else None
+
+
+def is_rank_0(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is the first of its run, as the environment says."""
+    return next((environment[name] for name in _RANKS if name in environment), "0") == "0"
 
 
 def num_cores(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:

@@ -5,12 +5,16 @@ The handler only notes the signal. Between two steps the ranks agree, save, and 
 leaves at once: it also hears what comes while a library keeps the main thread, as handlers do not.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
+
+from ssl_swin import errors
 
 _WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _END = b"\0"  # no signal has this number
@@ -75,6 +79,20 @@ def _listen(reads: int, act: Callable[[int], None]) -> None:
     while (number := os.read(reads, 1)) != _END:
         if number[0] in _WATCHED:
             act(number[0])
+
+
+def leave_at_once(number: int) -> None:
+    """End this process, which has taken no step, and its children, by which thread ever."""
+    with suppress(OSError):  # who reads it may have gone
+        name = signal.Signals(number).name
+        print(f"stopped before the first step: {name}; the same command starts again", flush=True)
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():  # also ranks that this one started
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
+    for process in multiprocessing.active_children():
+        process.kill()
+    os._exit(errors.REQUEUE)
 
 
 def received() -> int:

@@ -81,7 +81,7 @@ OURS = {
     *(f"module.{name}" for name in ("step", "metrics", "optimizer_state", "loss_scale_state")),
     *("module.cuda_graphs", "block.forward", "parameter.grad"),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
-    *("run.datamodule.meeting", "run.datamodule.steps", "self.record.suspended_s"),
+    *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),
     *("run.datamodule.fixed", "run.module.result", "module.schedule"),
     *("self.files.max_open", "self.indexes.max_mapped"),
 }

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from ssl_swin import launcher
-from ssl_swin.launcher import SAID, STARTED_BY, num_cores, says_first
+from ssl_swin.launcher import SAID, STARTED_BY, is_rank_0, num_cores, says_first
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,20 @@ def test_a_launcher_that_is_gone_has_none(monkeypatch):
     monkeypatch.setattr(launcher.os, "getppid", lambda: 2**22 + 1)
     mine = len(os.sched_getaffinity(0))
     assert num_cores({"TORCHELASTIC_RUN_ID": "x"}) == (mine, mine)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_first"),
+    [
+        ({}, True),
+        ({"RANK": "4", "LOCAL_RANK": "0"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"SLURM_PROCID": "3"}, False),
+    ],
+)
+def test_the_first_of_a_run_is_known_before_there_is_a_trainer(variables, is_first):
+    assert is_rank_0(variables) is is_first
 
 
 def test_a_line_is_said_by_the_first_of_several_processes(monkeypatch, tmp_path):

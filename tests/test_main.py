@@ -19,14 +19,19 @@ PRETRAIN = "configs/pretrain/demo.yaml"
 pytestmark = pytest.mark.usefixtures("in_the_checkout")
 
 
-def test_a_run_that_waits_for_its_index_hears_a_signal(tiny_shards, tmp_path):
+@pytest.mark.parametrize("phase", ["loading libraries", "opening shards"])
+def test_a_run_that_loads_or_waits_for_its_index_hears_a_signal(tiny_shards, tmp_path, phase):
     shards = tiny_shards([2])
     code = f"""
-import os, signal, sys
-from ssl_swin import signals
+import os, signal, sys, threading
 from ssl_swin.__main__ import run
-signals.watch()
-os.kill(os.getpid(), signal.SIGTERM)
+from ssl_swin.phases import Phase
+begin = Phase.__init__
+def signalled(self, doing, *given):
+    begin(self, doing, *given)
+    if doing == {phase!r}:
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGTERM]).start()
+Phase.__init__ = signalled
 sys.exit(run(["pretrain", {PRETRAIN!r}, "--data.shards={shards}", "--run-dir={tmp_path}"]))
 """
     command = [sys.executable, "-c", code]

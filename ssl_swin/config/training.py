@@ -51,7 +51,7 @@ class TrainingConfig:
     validate_every_epochs: int = layout_setting(1)
     """Epochs between held-out measurements."""
     log_every_steps: int = layout_setting(20)
-    """Steps between points in TensorBoard."""
+    """Steps between points in TensorBoard, or fewer, so that a run has ten."""
     panel_every_epochs: int = layout_setting(1)
     """Epochs between picture panels; 0 for none but the last. Pretraining only."""
     ledger: bool = layout_setting(False)

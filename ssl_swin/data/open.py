@@ -13,6 +13,7 @@ from ssl_swin.data.shards.making import make_again
 from ssl_swin.data.shards.names import is_remote
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, usable
+from ssl_swin.phases import Phase
 
 
 def open_shards(
@@ -38,11 +39,12 @@ def open_shards(
             samples, or the cache cannot be written to.
     """
     pattern = os.fspath(pattern)
-    if not is_remote(pattern):
-        with usable(f"shards={pattern}", ShardError):
-            shards = ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
-    else:
-        shards = _open_remote(pattern, cache_dir, cache_gb, index_missing, num_workers)
+    with Phase("opening shards"):
+        if not is_remote(pattern):
+            with usable(f"shards={pattern}", ShardError):
+                shards = ShardSet(open_local(pattern, cache_dir, index_missing, num_workers))
+        else:
+            shards = _open_remote(pattern, cache_dir, cache_gb, index_missing, num_workers)
     require_keys(shards.num_samples, shards.left_out, pattern)
     return shards
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ssl_swin.data.batches.batch import Batch
 
+NUM_OF, RIGHT_OF = "num_of_class", "right_of_class"  # images by class, and those that were right
+
 
 class Measurable(Protocol):
     """A module that says what is measured on a batch; both learners do."""
@@ -16,7 +18,10 @@ class Measurable(Protocol):
     training: bool
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Return sums over the images of a batch, float64 scalars by name."""
+        """Return sums over the images of a batch, float64 by name.
+
+        Each is a scalar, but for `NUM_OF` and `RIGHT_OF`, (classes,), of a classifier.
+        """
 
     # What is used of nn.Module:
     def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
@@ -27,13 +32,21 @@ class Measurable(Protocol):
 class HeldoutSums:
     """What was measured; the sums and counts of parts add up to those of the whole."""
 
-    sums: dict[str, Tensor]  # name -> sum over the images that were measured, float64 scalar
+    sums: dict[str, Tensor]  # name -> sum over the images that were measured, as `measure` says
     num_measured: int
     num_left_out: int  # images that cannot be decoded
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each measurement over the images; of no images it is not a number."""
-        return {name: float(value / self.num_measured) for name, value in self.sums.items()}
+        """Return the mean of each measurement over the images; of no images it is not a number.
+
+        `balanced_top1`, in per cent, is the mean over the classes that have images.
+        """
+        each = {name: value for name, value in self.sums.items() if not value.ndim}
+        means = {name: float(value / self.num_measured) for name, value in each.items()}
+        if NUM_OF in self.sums:
+            num, right = self.sums[NUM_OF], self.sums[RIGHT_OF]
+            means["balanced_top1"] = float(100 * (right / num)[num > 0].mean())
+        return means
 
 
 def measure(

@@ -6,7 +6,7 @@ import socket
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssl_swin.errors import MachineError, ShardError, UserError
 from ssl_swin.record.lines import read_lines
@@ -18,6 +18,37 @@ def count_lives(folder: RunFolder) -> int:
     if not folder.lives.is_file():
         return 0
     return len(folder.lives.read_bytes().splitlines())
+
+
+class Spent(NamedTuple):
+    """What the lives of a run took, of those that wrote down how they ended."""
+
+    num_lives: int
+    num_untold: int  # that were killed, or go on: nothing of them is in what follows
+    seconds: float
+    process_s: float  # of all training processes
+    steps: int  # also those that were done again
+
+    def steps_per_s(self) -> float | None:
+        """Return the steps of a second, with all that is done between them."""
+        return self.steps / self.seconds if self.seconds > 0 and self.steps else None
+
+
+def spent(folder: RunFolder) -> Spent:
+    """Add up what the lives of a run took."""
+    ends: dict[Any, dict[str, Any]] = {}
+    for end in read_lines(folder.ends):
+        if end.get("seconds") is not None:
+            ends.setdefault(end.get("life"), end)
+    lives = read_lines(folder.lives)
+    told = [(life, ends[life["life"]]) for life in lives if life.get("life") in ends]
+    return Spent(
+        len(lives),
+        len(lives) - len(told),
+        sum(end["seconds"] for _, end in told),
+        sum(end["seconds"] * life.get("world_size", 1) for life, end in told),
+        sum(max(0, end.get("step", 0) - life.get("step", 0)) for life, end in told),
+    )
 
 
 def is_known(folder: RunFolder) -> bool:

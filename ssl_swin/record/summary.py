@@ -20,8 +20,10 @@ class Summary:
     samples_seen: int
     train_loss: float | None  # of the last step that was logged with a finite one
     heldout_loss: float | None = None  # validation shards; masked, with fixed masks, if pretrain
-    top1: float | None = None  # per cent, after the last epoch, as top5
+    best_heldout_loss: float | None = None  # the lowest that was measured
+    top1: float | None = None  # per cent, after the last epoch, as top5 and balanced_top1
     top5: float | None = None
+    balanced_top1: float | None = None  # mean over the classes that have held-out images
     best_top1: float | None = None
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere

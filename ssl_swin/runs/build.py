@@ -1,5 +1,6 @@
 """The composition root: the only file that turns a config into objects."""
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -25,6 +26,7 @@ from ssl_swin.errors import usable
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
+from ssl_swin.phases import Phase, duration
 from ssl_swin.pretrained.open import find_weights, load_into
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
@@ -89,9 +91,11 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     Raises:
         UserError: If the config does not fit the data, the network or the run folder.
     """
-    kind, opened = kind_of(config), open_run_sets(config)
+    began, kind, opened = time.monotonic(), kind_of(config), open_run_sets(config)
     sets, shards, left_open = opened.train, join(opened.train), LeftOpen(opened, given)
-    start = find_start(config, shards.describe(), resume_from, given, left_open=left_open)
+    say(_opened_told(shards, opened.heldout, time.monotonic() - began))
+    with Phase("reading the run folder"):
+        start = find_start(config, shards.describe(), resume_from, given, left_open=left_open)
     config = start.config
     names, opened, mapped = agree(config, opened, start.state, start.shards)
     start = replace(start, classes=names)
@@ -99,7 +103,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         say(line)
     data, training = config.data, config.training
     heldout = _heldout(config, opened)
-    for line in check_labels(config, opened):
+    with Phase("looking at labels"):
+        said = check_labels(config, opened)
+    for line in said:
         say(line)
     labels, places = labels_of(config, opened.train_renumber), None
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
@@ -110,7 +116,10 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
-    module = _module(config, _schedule(config, sizes), start)
+    with Phase("building the network") as building:
+        module = _module(config, _schedule(config, sizes), start)
+    num = sum(one.numel() for one in module.network.parameters())
+    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     _check_cache(config, shards, order, heldout)
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
@@ -132,6 +141,13 @@ def build_trainer(
         training.strategy,
     )
     return make_trainer(hardware, callbacks, list(loggers), LONGEST)
+
+
+def _opened_told(shards: ShardSet, heldout: ShardSet | None, seconds: float) -> str:
+    told = f"opened {shards.num_samples:,} images"
+    if heldout is not None:
+        told += f" and {heldout.num_samples:,} held-out"
+    return f"{told}, {duration(seconds)}"
 
 
 def _reading(data: DataConfig) -> Reading:

@@ -8,12 +8,13 @@ from pytorch_lightning import Trainer
 
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.reader import some_images
+from ssl_swin.phases import Phase
 from ssl_swin.runs.build import Run, build_trainer
-from ssl_swin.runs.out_of_memory import memory_told
+from ssl_swin.runs.few_images import FewImages
+from ssl_swin.runs.out_of_memory import advice, memory_told
 from ssl_swin.shard_tools.doctor import REMOTE_SAMPLES, all_shares
 from ssl_swin.shard_tools.timing import time_workers
-from ssl_swin.training.clock import StepTimer
-from ssl_swin.training.memory import described, largest_peak
+from ssl_swin.training.memory import described, total_bytes
 from ssl_swin.training.trainer import limit_threads, say
 
 STEPS_S, LOADER_S = 3.0, 3.0  # about how long steps and loaders are timed
@@ -22,35 +23,56 @@ NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
 
 
 def describe(run: Run) -> int:
-    """Take a few steps and say what would be trained, on what, and for how long; write nothing.
+    """Take a few small steps and say what would be trained, on what, how long; write nothing.
 
     Raises:
         UserError: If the memory of the device is too small.
     """
     training, module, first = run.config.training, run.module, run.module.step
     limit_threads(training.num_threads, training.devices)
-    run.datamodule.steps = (first, first + 1)
-    timer = StepTimer(STEPS_S)
-    trainer = build_trainer(training, [timer])
-    with memory_told(run):
+    steps = FewImages(run, STEPS_S)
+    with memory_told(run), Phase("a few small steps"):
+        trainer = build_trainer(training, [steps])
+        run.datamodule.fixed = steps.first()
         trainer.fit(module, datamodule=run.datamodule)
-    peak, gives = largest_peak(trainer), _loader_rate(run, trainer)
+    with Phase("timing the loader"):
+        gives = _loader_rate(run, trainer)
     if module.result is not None and module.result.bad:
         say("warning: the loss or the gradient of the last step was not finite")
     say(_sizes(run, first, trainer.world_size))
-    takes, workers = training.global_batch_size / timer.step_s, run.config.data.num_workers
+    step_s, workers = steps.step_s(), run.config.data.num_workers
+    takes = training.global_batch_size / step_s
     # Without loader processes one thing is done after the other.
     rate = min(takes, gives) if workers else 1 / (1 / takes + 1 / gives)
     left_s = (run.sizes.stop_step - first) * training.global_batch_size / rate
     say(
-        f"memory: {described(peak, trainer.strategy.root_device)}\n"
-        f"time: {timer.step_s:.3g} s a step here, as {timer.num_steps} took that had their images; "
+        f"{_memory(run, steps)}\n"
+        f"time: {step_s:.3g} s a step here, {_tried(steps)}; "
         f"about {left_s / 3600:.2f} h for those that are left\n"
         f"data: {feeding(takes, gives, workers, trainer.world_size)}"
     )
     if trainer.is_global_zero:
         _tell_depths(run)
     return 0
+
+
+def _tried(steps: FewImages) -> str:
+    """Say how the time of a step is known."""
+    last = steps.tried[-1]
+    if steps.is_whole:
+        return f"as {last.num_steps} took that had their images"
+    sizes = " and ".join(str(one.num_images) for one in steps.tried)
+    return f"foretold from steps of {sizes} images of the {steps.share} of a process"
+
+
+def _memory(run: Run, steps: FewImages) -> str:
+    peak, device, small = steps.peak(), run.device, steps.tried[-1].micro_batch
+    told = f"memory: {described(peak, device)}"
+    if small < steps.micro_batch:
+        told += f"\nmemory: foretold from {small} images for micro-batches of {steps.micro_batch}"
+        if max(peak.values()) > total_bytes(device):
+            told += f"\nwarning: that is more than there is; try one of {advice(run)}"
+    return told
 
 
 def feeding(takes: float, gives: float, num_workers: int, num_processes: int) -> str:

@@ -1,12 +1,10 @@
 """One life of a run: train or describe it, leave when asked to, export what was learned."""
 
-import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,21 +13,24 @@ from pytorch_lightning import Callback, Trainer
 from ssl_swin import __version__, errors, machine, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
+from ssl_swin.phases import Phase
 from ssl_swin.record.lives import nearest_place, require_record
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.record.summary import read_summary, write_summary
+from ssl_swin.record.summary import Summary, read_summary, write_summary
 from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
 from ssl_swin.runs.describe import describe
+from ssl_swin.runs.ending import tell_finished, tell_stopped
 from ssl_swin.runs.export import complete, export_all, summarise
 from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
 from ssl_swin.runs.out_of_memory import memory_told
 from ssl_swin.runs.resume import prepare_folder
-from ssl_swin.runs.sizes import disk_needs, machine_needs
+from ssl_swin.runs.sizes import disk_needs, machine_needs, steps_between_points
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import Checkpoints
+from ssl_swin.training.checkpoint_file import State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.life_record import LifeRecord, note_failed_start, reason_of
@@ -112,17 +113,8 @@ def _storage_to_blame(folder: RunFolder) -> Iterator[None]:
 
 def _leave_unless(begun: threading.Event, number: int) -> None:
     """Leave from a thread after a signal, whatever the start waits for; a step would be saved."""
-    if begun.is_set():
-        return
-    name = signal.Signals(number).name
-    print(f"stopped before the first step: {name}; the same command starts again", flush=True)
-    for children in Path("/proc/self/task").glob("*/children"):
-        for child in children.read_text().split():  # also ranks that this one started
-            with suppress(ProcessLookupError):
-                os.kill(int(child), number)
-    for process in multiprocessing.active_children():
-        process.kill()
-    os._exit(errors.REQUEUE)
+    if not begun.is_set():
+        signals.leave_at_once(number)
 
 
 def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
@@ -132,17 +124,15 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
     """
     training, module, folder = run.config.training, run.module, run.start.folder
     stop_step, life = run.sizes.stop_step, run.start.life
-    if module.step >= stop_step and read_summary(folder) is not None:
-        for line in complete(run) if is_rank_0() else ():
-            say(line)
-        say(f"{folder.root} is finished: {folder.summary}")
+    if _was_finished(run):
         return 0
     limit_threads(training.num_threads, training.devices)
     meeting = Meeting(stop_step, 60 * training.checkpoint_every_min, LONGEST, life, begun)
     ownership = Ownership(folder.owner)
     record = LifeRecord(folder, life, ownership, partial(prepare_folder, run.start))
     watchdog = Watchdog(training.step_timeout_s, record)
-    callbacks = between_steps(run, meeting, record)
+    starting = Phase(_start_told(run))
+    callbacks = between_steps(run, meeting, record, starting)
     loggers = make_loggers(folder, module.step, ownership.require)
     trainer = build_trainer(training, [meeting, record, watchdog, *callbacks], loggers)
     run.datamodule.meeting = meeting
@@ -152,10 +142,11 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             with _storage_to_blame(folder), memory_told(run):
                 trainer.fit(module, datamodule=run.datamodule)
         if module.step < stop_step:
-            say(f"stopped after step {module.step}; the same command goes on from there")
-            return record.end(f"signal {signal.Signals(meeting.signal).name}", errors.REQUEUE)
-        _hand_off(run, trainer, record)
-        return record.end("finished", 0)
+            why = f"signal {signal.Signals(meeting.signal).name}"
+            record.end(why, errors.REQUEUE)
+            tell_stopped(run, why)
+            return errors.REQUEUE
+        return _hand_off(run, trainer, record)
     except StartAgain as error:
         say(f"stopped before the first step: {error}")
         return record.end("ranks read different checkpoints", errors.REQUEUE)
@@ -170,14 +161,28 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         record.end(reason_of(error), errors.exit_status(error))
         raise
     finally:
+        starting.stop()
         watchdog.stop()
 
 
-def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> None:
-    """Leave what a finished run leaves beside its last checkpoint; all ranks call this.
+def _was_finished(run: Run) -> bool:
+    """Whether an earlier life has finished the run; if so, complete it and tell of it once more."""
+    folder = run.start.folder
+    summary = read_summary(folder) if run.module.step >= run.sizes.stop_step else None
+    if summary is None:
+        return False
+    for line in complete(run) if is_rank_0() else ():
+        say(line)
+    tell_finished(run, summary, f"{folder.root} is finished: {folder.summary}")
+    return True
 
-    The encoder goes with that checkpoint, unless the life that wrote it ended before.
+
+def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> int:
+    """Leave what a finished run leaves beside its last checkpoint, and tell; all ranks call this.
+
+    The encoder goes with that checkpoint, unless the life that wrote it ended before. Returns 0.
     """
+    summary: Summary | None = None
     folder, ownership = run.start.folder, record.ownership
     memory = largest_peak(trainer) if record.has_begun else None
     if trainer.is_global_zero:
@@ -185,8 +190,19 @@ def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> None:
         if not record.has_begun:
             export_all(run, None, run.module.state_dict())
             ownership.require()
-        write_summary(folder, summarise(run, record.life, record.seconds, memory))
+        summary = summarise(run, record.life, record.seconds, memory)
+        write_summary(folder, summary)
     trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
+    record.end("finished", 0)
+    if summary is not None:
+        tell_finished(run, summary)
+    return 0
+
+
+def _start_told(run: Run) -> str:
+    """Say what is done from here to the first step; the others may be waited for."""
+    num = run.config.training.devices * run.config.training.num_nodes
+    return "setting up" if num == 1 else f"setting up {num} processes, which wait for each other"
 
 
 def _is_gone(ownership: Ownership) -> bool:
@@ -200,44 +216,39 @@ def _is_gone(ownership: Ownership) -> bool:
     return False
 
 
-def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callback]:
+def between_steps(
+    run: Run, meeting: Meeting, record: LifeRecord, starting: Phase | None = None
+) -> list[Callback]:
     """Return what happens between two steps, in this order.
 
     `Checkpoints` comes after all that belongs to the step. `train` puts the meeting first, so that
-    nothing is written unless all ranks begin at the same step.
+    nothing is written unless all ranks begin at the same step. `starting` is over after the first.
     """
     training, data, folder = run.config.training, run.config.data, run.start.folder
     per_epoch, stop_step, clock = run.order.steps_per_epoch, run.sizes.stop_step, Clock()
     validate_every = training.validate_every_epochs * per_epoch
     keep_every = training.keep_every_epochs * per_epoch
+    points_every = steps_between_points(run.config, run.sizes)
     # wherever a checkpoint may be due, so that it holds all counts
     count_every = (
-        training.log_every_steps,
+        points_every,
         training.checkpoint_every_steps,
         validate_every,
         keep_every,
     )
-    facts = {
-        "kind": run.kind,
-        "version": __version__,
-        "config": flatten(run.config),
-        "shards": run.stream.shards.describe(),
-        "num_lanes": run.order.num_lanes,
-        **run.start.remembered,
-    }
     checkpoints = Checkpoints(
         CheckpointWriter(folder, record.ownership.require, training.async_checkpoint),
         meeting,
         training.checkpoint_every_steps,
         keep_every,
-        facts,
+        _facts(run),
         partial(export_all, run),
     )
     callbacks: list[Callback] = [Ledger(record)] if training.ledger else []
     callbacks += [
         BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
         BadSteps(training.max_bad_steps, count_every, meeting),
-        Scalars(training.log_every_steps, clock),
+        Scalars(points_every, clock),
         Measurement(validate_every, stop_step, checkpoints.save_early),
     ]
     if run.kind == "pretrain":
@@ -245,7 +256,19 @@ def between_steps(run: Run, meeting: Meeting, record: LifeRecord) -> list[Callba
     return [
         *callbacks,
         checkpoints,
-        ProgressBar(run.module.step, stop_step),
+        ProgressBar(run.module.step, stop_step, starting, lambda: record.seconds),
         DataWait(data.num_workers),
         clock,
     ]
+
+
+def _facts(run: Run) -> State:
+    """Return what a checkpoint says of its run."""
+    return {
+        "kind": run.kind,
+        "version": __version__,
+        "config": flatten(run.config),
+        "shards": run.stream.shards.describe(),
+        "num_lanes": run.order.num_lanes,
+        **run.start.remembered,
+    }

@@ -8,12 +8,12 @@ import torch
 from rich.progress import Progress
 from rich.table import Table
 
-from ssl_swin.data.batches.batch import Batch
-from ssl_swin.data.order.lanes import Share
 from ssl_swin.errors import UserError
 from ssl_swin.machine import as_text
+from ssl_swin.phases import without_bar
 from ssl_swin.record.report import show
 from ssl_swin.runs.build import Run, build_trainer
+from ssl_swin.runs.few_images import batch_of
 from ssl_swin.runs.out_of_memory import advice
 from ssl_swin.training.clock import StepTimer
 from ssl_swin.training.memory import (
@@ -28,7 +28,6 @@ from ssl_swin.training.trainer import limit_threads
 
 MARGIN = 0.1  # of the device's memory that stays free: exchanges, other kernels, pieces too small
 STEPS_S = 1.0  # about how long steps of each size are timed
-_NUM_READ = 64  # images that are read; larger batches repeat them
 
 
 class Try(NamedTuple):
@@ -53,7 +52,8 @@ def try_micro_batches(run: Run) -> int:
     """
     limit_threads(run.config.training.num_threads, 1)
     tries: list[Try] = []
-    with Progress(transient=True) as progress:
+    lines = without_bar("trying micro-batches", lambda: f"{len(tries)} sizes are done")
+    with Progress(transient=True) as progress, lines:
         for size in progress.track(sizes(max(run.sizes.shares)), description="micro-batches"):
             tries.append(_try(run, size, tries))
             if tries[-1].note:
@@ -106,7 +106,7 @@ def _try(run: Run, size: int, before: list[Try]) -> Try:
 def _images_per_s(run: Run, size: int) -> float:
     """Time steps with micro-batches of this size; return 0 if memory is too small for them."""
     module, first = run.module, run.module.step
-    batch = _batch(run, min(2 * size, max(run.sizes.shares)))
+    batch = batch_of(run, min(2 * size, max(run.sizes.shares)))
     num = len(batch["index"])
     schedule = module.schedule
     module.schedule = replace(schedule, num_micro_batches=-(-num // size))
@@ -122,16 +122,6 @@ def _images_per_s(run: Run, size: int) -> float:
     finally:
         module.schedule, module.step, run.datamodule.fixed = schedule, first, None
     return num / timer.step_s
-
-
-def _batch(run: Run, num: int) -> Batch:
-    """Return so many images of the first share; what they show makes no difference."""
-    share = run.order.share(run.module.step, 0, len(run.sizes.shares))
-    index = share.index[:_NUM_READ]
-    epoch = share.epoch if isinstance(share.epoch, int) else share.epoch[:_NUM_READ]
-    place = torch.arange(num) % len(index)
-    read = run.stream.read(Share(epoch, index))
-    return {name: value[place] for name, value in read.items()}
 
 
 def _free(run: Run) -> None:

@@ -20,6 +20,8 @@ from ssl_swin.machine import FACTS_BYTES, LoaderNeeds
 from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
 
+FEWEST_POINTS = 10  # of a run's curves, where it has so many steps
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -105,6 +107,11 @@ def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:
         steps_per_epoch=order.steps_per_epoch,
         stop_step=config.optim.epochs * order.steps_per_epoch,
     )
+
+
+def steps_between_points(config: RunConfig, sizes: Sizes) -> int:
+    """Return after how many steps a point is logged: as asked, but `FEWEST_POINTS` in all."""
+    return min(config.training.log_every_steps, max(1, sizes.stop_step // FEWEST_POINTS))
 
 
 def machine_needs(config: RunConfig, share_size: int, processes: int) -> LoaderNeeds:

@@ -25,6 +25,7 @@ from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.machine import FACTS_BYTES, LoaderNeeds, raise_file_limit, shortages
+from ssl_swin.phases import without_bar
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
 
 SLOW_STORAGE = 0.25  # part of the time; a run that reads for longer needs faster storage
@@ -113,7 +114,8 @@ def doctor(settings: DoctorSettings) -> None:
     reading = Reading(settings.decoder, settings.max_pixels)
     stream = ImageStream(shards, transform, img_size, in_chans=3, reading=reading)
     torch.set_num_threads(1)
-    with Progress(transient=True) as progress:
+    lines = without_bar("timing this machine", lambda: progress.tasks[0].description)
+    with Progress(transient=True) as progress, lines:
         task = progress.add_task("fetching shards", total=None)
         shares = all_shares(shards, shards.storage.bring(REMOTE_SAMPLES), settings.num_lanes)
         progress.update(task, description="one core")

@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin.errors import UserError
+from ssl_swin.phases import Phase
 from ssl_swin.training.checkpoint_file import FORMAT, State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.fsdp import is_sharded
@@ -106,18 +107,20 @@ class Checkpoints(Callback):
 
     def _save_on_rank_0(self, trainer: Trainer, module: Learner, reasons: list[str]) -> None:
         beat()
-        state = self._state(trainer, module)
-        if trainer.is_global_zero:
-            self._save(trainer, module, state, reasons)
+        with Phase(f"saving step {module.step:,}"):
+            state = self._state(trainer, module)
+            if trainer.is_global_zero:
+                self._save(trainer, module, state, reasons)
         self._best, self._saved_step = module.metrics.get("best_top1"), module.step
         self.meeting.saved()
         beat()
 
     def _wait_for_all(self, trainer: Trainer) -> None:
         """Wait for the disk: when one process leaves, SLURM may kill the others."""
-        if trainer.is_global_zero:
-            self.writer.finish()
-        trainer.strategy.barrier()
+        with Phase("waiting until all is saved"):
+            if trainer.is_global_zero:
+                self.writer.finish()
+            trainer.strategy.barrier()
         beat()
 
     def _reasons(self, module: Learner) -> list[str]:

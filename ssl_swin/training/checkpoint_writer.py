@@ -1,18 +1,24 @@
 """Writes checkpoints into a run folder, in the background if asked to."""
 
+import math
 import os
 import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ssl_swin.machine import as_text
+from ssl_swin.phases import duration
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.checkpoint_file import State, write_checkpoint
+
+TELL_EVERY_S = 60.0  # at most so often is a line said of a checkpoint
 
 
 class CheckpointWriter:
@@ -29,6 +35,7 @@ class CheckpointWriter:
         self.folder, self.require_owner, self.background = folder, require_owner, background
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
+        self._told_at = -math.inf
 
     def write(self, state: State, copies: list[Path], reasons: list[str]) -> None:
         """Write `copies` of a checkpoint, then the last checkpoint; note `reasons` and seconds.
@@ -68,6 +75,16 @@ class CheckpointWriter:
         write_checkpoint(self.folder.last, state, self._make_room)
         line["write_s"] = _seconds_since(began)
         append_line(self.folder.checkpoints, line, make_folder=False)
+        self._tell(state["step"], line["write_s"])
+
+    def _tell(self, step: int, seconds: float) -> None:
+        """Say what was saved, now and then."""
+        if time.monotonic() - self._told_at < TELL_EVERY_S:
+            return
+        self._told_at, path = time.monotonic(), self.folder.last
+        with suppress(OSError):  # who reads it may have gone; the checkpoint is there
+            size = as_text(path.stat().st_size)
+            print(f"saved {path}: step {step:,}, {size}, {duration(seconds)}", flush=True)
 
     def _make_room(self) -> None:
         self.require_owner()

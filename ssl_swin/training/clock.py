@@ -70,12 +70,12 @@ class StepTimer(Callback):
         warm_up = WARM_UP.get(pl_module.device.type, 1)
         for _ in range(warm_up - 1):
             take()
-        one_s = _timed(trainer, take, 1)
+        one_s = timed_step(trainer, take, 1)
         self.num_steps = max(_FEWEST, min(_MOST, int(self.seconds / one_s)))
-        self.step_s = _timed(trainer, take, self.num_steps)
+        self.step_s = timed_step(trainer, take, self.num_steps)
 
 
-def _timed(trainer: Trainer, take: Callable[[], Any], num_steps: int) -> float:
+def timed_step(trainer: Trainer, take: Callable[[], Any], num_steps: int) -> float:
     """Return the seconds of a step, the same on every rank."""
     device = trainer.strategy.root_device
     synchronize(device)

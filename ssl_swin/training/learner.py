@@ -70,7 +70,7 @@ class Learner(LightningModule, ABC):
 
     @abstractmethod
     def measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Return sums over held-out images, float64 scalars by name."""
+        """Return sums over held-out images, as `evaluation.heldout.measure` takes them."""
 
     def micro_batch(self, share: Batch, start: int, stop: int) -> Batch:
         """Cut images [start, stop) out of a rank's share, as `loss` takes them: on the device."""

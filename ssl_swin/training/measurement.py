@@ -1,7 +1,7 @@
 """Measures held-out images between two steps, each rank its share of them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from ssl_swin import signals
 from ssl_swin.evaluation.heldout import HeldoutSums, measure
+from ssl_swin.phases import Phase, duration
 from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.loggers import log
@@ -17,7 +18,8 @@ from ssl_swin.training.trainer import say
 from ssl_swin.training.waiting import patiently
 from ssl_swin.training.watchdog import beat
 
-DUE = "heldout_due"  # in metrics: what was to be measured at this step was not
+# in metrics: what was to be measured at this step was not; the lowest loss of all measurements
+DUE, LOWEST = "heldout_due", "best_heldout_loss"
 
 
 class Measurement(Callback):
@@ -60,13 +62,21 @@ class Measurement(Callback):
                 self.save(trainer, pl_module)
                 del pl_module.metrics[DUE]
 
-        with trainer.precision_plugin.val_step_context():
-            mine = _of_this_rank(trainer, pl_module, loader, look)
+        phase = Phase("measuring held-out images")
+        with phase, trainer.precision_plugin.val_step_context():
+            mine = _of_this_rank(trainer, pl_module, loader, look, phase)
             found = _over_all_ranks(trainer, mine)
         means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}
+        metrics = pl_module.metrics
         if "top1" in means:
-            means["best_top1"] = max(means["top1"], pl_module.metrics.get("best_top1", 0.0))
-        pl_module.metrics.update(means)
+            means["best_top1"] = max(means["top1"], metrics.get("best_top1", 0.0))
+        if "heldout_loss" in means:
+            before = metrics.get(LOWEST, metrics.get("heldout_loss", math.inf))
+            metrics[LOWEST] = min(means["heldout_loss"], before)
+        metrics.update(means)
+        epoch = pl_module.step / pl_module.schedule.steps_per_epoch
+        found_now = heldout_told(means | {LOWEST: metrics.get(LOWEST)})
+        say(f"held-out, epoch {epoch:.4g}: {found_now}, {duration(phase.seconds)}")
         points: dict[str, float] = {f"heldout/{name}": value for name, value in means.items()}
         if found.num_left_out:
             points["heldout/bad_samples"] = found.num_left_out
@@ -80,14 +90,22 @@ class Measurement(Callback):
 
 
 def _of_this_rank(
-    trainer: Trainer, module: Learner, loader: DataLoader, look: Callable[[], None]
+    trainer: Trainer, module: Learner, loader: DataLoader, look: Callable[[], None], phase: Phase
 ) -> HeldoutSums:
     """Measure this rank's share; use the network as often as the others, if its weights are shared.
 
     Rank 0 has the most batches. What is used beyond the share is one image, which does not count.
     """
     most = trainer.strategy.broadcast(len(loader)) if is_sharded(trainer) else 0
-    found = measure(module, patiently(loader, look), on_batch=beat)
+    num_done = 0
+
+    def on_batch() -> None:
+        nonlocal num_done
+        num_done += 1
+        beat()
+
+    phase.far = lambda: f"{num_done} of {len(loader)} batches"
+    found = measure(module, patiently(loader, look), on_batch)
     if lacking := max(0, most - len(loader)):
         measure(module, [trainer.datamodule.fixed_images(1)] * lacking, on_batch=beat)
     return found
@@ -95,11 +113,32 @@ def _of_this_rank(
 
 def _over_all_ranks(trainer: Trainer, found: HeldoutSums) -> HeldoutSums:
     """Add up over the ranks; a rank without images knows no names, so rank 0 tells them."""
-    names = trainer.strategy.broadcast(list(found.sums))
+    shapes = trainer.strategy.broadcast({name: sums.shape for name, sums in found.sums.items()})
     device = trainer.lightning_module.device
     counts = torch.tensor([found.num_measured, found.num_left_out], device=device).double()
-    mine = [found.sums.get(name, torch.zeros_like(counts[0])) for name in names]
-    # (2 + names,): both counts, then the sums
-    total = trainer.strategy.reduce(torch.stack([*counts, *mine]), reduce_op="sum")
-    sums = dict(zip(names, total[2:], strict=True))
+    none = {name: counts.new_zeros(shape) for name, shape in shapes.items()}
+    mine = [found.sums.get(name, zero).flatten() for name, zero in none.items()]
+    # one row: both counts, then the sums
+    total = trainer.strategy.reduce(torch.cat([counts, *mine]), reduce_op="sum")
+    parts = total[2:].split([zero.numel() for zero in none.values()])
+    sums = {name: part.view(shapes[name]) for name, part in zip(none, parts, strict=True)}
     return HeldoutSums(sums, int(total[0]), int(total[1]))
+
+
+def heldout_told(found: Mapping[str, float | None]) -> str:
+    """Say what was measured, and the best of it so far, by the names of a module's `metrics`."""
+
+    def told(name: str, value: str, form: str, best: str, word: str) -> str:
+        """As "loss 0.4512 (lowest 0.4498)"; the best goes unsaid where it is this one."""
+        now, ever = found.get(value), found.get(best)
+        if now is None:
+            return ""
+        is_best = ever is None or form.format(ever) == form.format(now)
+        return f"{name} {form.format(now)}" + ("" if is_best else f" ({word} {form.format(ever)})")
+
+    parts = (
+        told("top-1", "top1", "{:.2f} %", "best_top1", "best"),
+        told("balanced", "balanced_top1", "{:.2f} %", "", ""),
+        told("loss", "heldout_loss", "{:.4f}", LOWEST, "lowest"),
+    )
+    return ", ".join(filter(None, parts)) or "nothing finite"

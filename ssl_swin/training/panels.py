@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_swin.models.masking import to_pixels
+from ssl_swin.phases import Phase
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.pretrain import PretrainModule
@@ -39,7 +40,8 @@ class Panels(Callback):
         fixed = trainer.datamodule.fixed_images(self.num_images)
         images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
         pl_module.eval()
-        with torch.no_grad(), trainer.precision_plugin.val_step_context():
+        told = Phase("making pictures")
+        with told, torch.no_grad(), trainer.precision_plugin.val_step_context():
             reconstruction, mask = pl_module.reconstruct(images, index)
         pl_module.train()
         if not trainer.is_global_zero:

@@ -10,6 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -53,7 +54,7 @@ _SYNC_BUFFERS = (
     else "broadcast_buffers"
 )
 
-say = rank_zero_only(print)
+say = rank_zero_only(partial(print, flush=True))  # a log is read while it is written
 
 
 def is_rank_0() -> bool:

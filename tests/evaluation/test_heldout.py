@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.order.shares import EvaluationShares
-from ssl_swin.evaluation.heldout import measure
+from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF, measure
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
 from tests.training.launch import finetune_config, pretrain_config, train
@@ -60,6 +60,26 @@ def test_the_sums_of_parts_are_those_of_the_whole():
     assert sum(part.sums["brightness"] for part in parts) == whole.sums["brightness"]
 
 
+class Guesses(nn.Module):
+    """Guesses class 0 for every image; their classes are 0, 0, 0, 2 of three."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def measure(self, batch):
+        of_class = nn.functional.one_hot(torch.tensor([0, 0, 0, 2])[batch["index"]], 3).double()
+        right = of_class * torch.tensor([1.0, 0.0, 0.0])
+        return {NUM_OF: of_class.sum(0), RIGHT_OF: right.sum(0)}
+
+
+def test_a_balanced_top1_counts_each_class_that_has_images_alike():
+    found = measure(Guesses(), [batch([0, 1]), batch([2, 3])])
+    assert found.means() == {"balanced_top1": 50.0}  # 100 % and 0 %; the third has no image
+    nothing = measure(Guesses(), [batch([0], bad=[0])])
+    assert np.isnan(nothing.means()["balanced_top1"])
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_module_is_left_in_the_mode_it_was_in(training):
     module, calls = Brightness().train(training), []
@@ -88,4 +108,5 @@ def test_without_a_trainer_the_numbers_are_those_of_the_run_s_summary(
     assert (found.num_measured, found.num_left_out) == (59, 2)
     means = found.means()
     assert means["heldout_loss"] == summary.heldout_loss
-    assert (means.get("top1"), means.get("top5")) == (summary.top1, summary.top5)
+    for name in ("top1", "top5", "balanced_top1"):
+        assert means.get(name) == getattr(summary, name)

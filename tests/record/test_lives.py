@@ -8,10 +8,25 @@ from ssl_swin.record.lives import (
     nearest_place,
     require_record,
     require_same_shards,
+    spent,
 )
 from ssl_swin.record.run_folder import RunFolder
 
 SHARDS = {"num_shards": 2, "num_samples": 9, "fingerprint": "abc"}
+
+
+def test_what_lives_took_is_added_up_of_those_that_told(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert spent(folder) == (0, 0, 0, 0, 0)
+    assert spent(folder).steps_per_s() is None
+    for life, step in ((1, 0), (2, 0), (3, 10)):
+        append_line(folder.lives, {"life": life, "step": step, "world_size": 4})
+    append_line(folder.ends, {"life": None, "reason": "a failed start", "status": 1})
+    append_line(folder.ends, {"life": 2, "step": 12, "seconds": 6.0})
+    append_line(folder.ends, {"life": 2, "step": 11, "seconds": 7.0})  # of another rank
+    append_line(folder.ends, {"life": 3, "step": 40, "seconds": 15.0})
+    assert spent(folder) == (3, 1, 21.0, 84.0, 42)
+    assert spent(folder).steps_per_s() == 2.0
 
 
 def test_a_new_folder_had_no_life_and_is_at_the_beginning(tmp_path):

@@ -183,7 +183,7 @@ def effects(shards, other):
         **training("reduce_precision", "bf16", "hardware.reduce_precision"),
         **training("checkpoint_every_steps", 7, "calls.Checkpoints.every_steps"),
         **training("async_checkpoint", True, "calls.Checkpoints.writer.background"),
-        **training("log_every_steps", 9, "calls.Scalars.every_steps"),
+        **training("log_every_steps", 2, "calls.Scalars.every_steps"),
         **training("step_timeout_s", 77.0, "calls.Watchdog.timeout_s"),
         **training("max_bad_steps", 4, "calls.BadSteps.most_in_a_row"),
         "training.checkpoint_every_min": Effect(2.0, at("calls.Meeting.save_every_s"), 120.0),

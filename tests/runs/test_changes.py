@@ -88,6 +88,7 @@ def seen(monkeypatch, tmp_path):
         return found
 
     monkeypatch.setattr(sizes, "open_shards", opened)
+    monkeypatch.setattr(sizes, "FEWEST_POINTS", 1)
     monkeypatch.setattr("ssl_swin.runs.build.make_trainer", see)
     return start
 

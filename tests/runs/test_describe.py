@@ -23,17 +23,25 @@ def test_a_description_takes_a_few_steps_and_writes_nothing(
 ):
     config = pretrain_config(tmp_path / "run", tiny_shards([30, 20]))
     taken, take = [], Learner.training_step
-    monkeypatch.setattr(Learner, "training_step", lambda *args: taken.append(0) or take(*args))
+
+    def counted(self, batch, *given):
+        taken.append(len(batch["index"]))
+        return take(self, batch, *given)
+
+    monkeypatch.setattr(Learner, "training_step", counted)
     assert describe(built(config)) == 0
     told = capsys.readouterr().out
     assert "data: 50 images in 2 shards" in told
     assert "steps: 0 done, 10 left of 10 (5 epochs of 2, global batch 24: 1 process x up" in told
     for line in (
         r"resident at the peak, of [\d.]+ GB \(main memory\)\n",
-        rf"s a step here, as {len(taken) - 2} took that had their images; about 0\.\d\d h",
+        r"s a step here, foretold from steps of 1 and \d+ images of the 24 of a process; about 0\.",
+        r"memory: foretold from \d+ images for micro-batches of 24\n",
         r"the device takes \d+ images/s, the loader gives \d+ with 0 worker",
     ):
         assert re.search(line, told), line
+    assert taken[0] == 1
+    assert len(taken) < 5
     assert not RunFolder(Path(config.run_dir)).root.exists()
 
 

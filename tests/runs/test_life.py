@@ -1,8 +1,10 @@
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,41 @@ def test_a_checkpoint_comes_after_all_that_belongs_to_the_step(
         names = [type(one).__name__ for one in between_steps(run, meeting, record)]
         left = left_out | (set() if ledger else {"Ledger"})
         assert names == [name for name in ALL if name not in left] + AFTER
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("phase", "dry_run"),
+    [
+        ("opening shards", True),
+        ("looking at labels", False),
+        ("building the network", True),
+        ("building the network", False),
+        ("a few small steps", True),
+        ("timing the loader", True),
+        ("setting up", False),
+    ],
+)
+def test_a_signal_is_heard_at_once_in_every_phase_before_the_first_step(
+    tmp_path, tiny_shards, phase, dry_run, how
+):
+    config = finetune_config(tmp_path / "run", tiny_shards([30, 20], mode="RGB"))
+    marker = tmp_path / "here"
+    (process,) = start(config, prepare=partial(stops.stall_in_phase, phase, marker, dry_run))
+    while not marker.exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    os.kill(process.pid, how)
+    assert finish([process]) == {75}
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_has_ten_points_however_short_it_is(config):
+    config = replace(config, optim=replace(config.optim, epochs=6))  # of two steps
+    config = replace(config, training=replace(config.training, log_every_steps=1000))
+    train(built(config))
+    points = read_lines(RunFolder(Path(config.run_dir)).metrics)
+    assert [point["step"] for point in points if "train/loss" in point] == [*range(1, 13)]
 
 
 def test_a_run_is_trained_once(config, capsys):

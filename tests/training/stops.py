@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.phases import Phase
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training import checkpoint_file, loss_scale, watchdog
@@ -182,6 +183,24 @@ def stall_in_the_third_read(marker: Path, rank: int) -> None:
             return read(self, share)
 
         ImageStream.__getitems__ = stalled  # type: ignore[method-assign]
+
+
+def stall_in_phase(phase: str, marker: Path, dry_run: bool, _rank: int) -> None:
+    """Stand still where this phase begins, as in a library that waits."""
+    begin = Phase.__init__
+
+    def stalled(self: Phase, doing: str, *given: Any) -> None:
+        begin(self, doing, *given)
+        if doing == phase and not marker.exists():
+            marker.touch()
+            time.sleep(600)
+
+    Phase.__init__ = stalled  # type: ignore[method-assign]
+    if dry_run:
+        from ssl_swin.runs import describe, life
+
+        describe.STEPS_S = describe.LOADER_S = 0.01
+        life.run = partial(life.run, dry_run=True)
 
 
 def never_begin(rank: int) -> None:

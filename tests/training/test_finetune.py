@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.swin import SwinEncoder
@@ -89,6 +90,10 @@ def test_measurements_are_sums_over_the_images(module, batch):
     for name, num in (("top1", 1), ("top5", 5)):
         right = sum(one in row[:num] for one, row in zip(label, ranked, strict=True))
         assert found[name] == 100 * right
+    assert found[NUM_OF].tolist() == [2, 1, 1, 1, 1, 1, 1]
+    rights = [row[0] * (one == row[0]) for one, row in zip(label, ranked, strict=True)]
+    assert found[RIGHT_OF].sum() == found["top1"] / 100
+    assert all(found[RIGHT_OF][one] for one in set(rights) - {0})
     loss = functional.cross_entropy(logits, batch["label"]) * BATCH
     assert float(found["heldout_loss"]) == pytest.approx(float(loss), rel=1e-12)
     assert {value.dtype for value in found.values()} == {torch.float64}

@@ -5,7 +5,7 @@ import pytest
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.loggers import make_loggers
-from ssl_swin.training.measurement import Measurement
+from ssl_swin.training.measurement import Measurement, heldout_told
 from ssl_swin.training.trainer import Hardware, make_trainer
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
@@ -38,9 +38,35 @@ def test_it_measures_when_due_and_at_the_end_and_warns_once(measured, capsys):
     for point in points:
         assert point["heldout/bad_samples"] == 2
         assert 0 <= point["heldout/top1"] <= point["heldout/top5"] <= 100
-    for name in ("heldout_loss", "top1", "top5", "best_top1"):
+    for name in ("heldout_loss", "top1", "top5", "balanced_top1", "best_top1"):
         assert module.metrics[name] == points[-1][f"heldout/{name}"]
+    lowest = min(point["heldout/heldout_loss"] for point in points)
+    assert module.metrics["best_heldout_loss"] == lowest
     assert module.training
+
+
+def test_each_measurement_is_a_line_with_the_best_so_far(measured, capsys):
+    _, points = measured()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("held-out,")]
+    assert len(lines) == len(points)
+    for line, point in zip(lines, points, strict=True):
+        assert f"top-1 {point['heldout/top1']:.2f} %" in line
+        assert f"balanced {point['heldout/balanced_top1']:.2f} %" in line
+        assert f"loss {point['heldout/heldout_loss']:.4f}" in line
+
+
+def test_what_is_not_the_best_is_told_with_the_best():
+    found = {"top1": 81.0, "best_top1": 83.0, "balanced_top1": 80.0, "heldout_loss": 0.5}
+    assert heldout_told(found) == "top-1 81.00 % (best 83.00 %), balanced 80.00 %, loss 0.5000"
+    found = {"heldout_loss": 0.5, "best_heldout_loss": 0.4}
+    assert heldout_told(found) == "loss 0.5000 (lowest 0.4000)"
+    assert heldout_told({"heldout_loss": 0.5, "best_heldout_loss": 0.5}) == "loss 0.5000"
+    assert heldout_told({}) == "nothing finite"
+
+
+def test_the_lowest_loss_is_of_all_lives_also_of_those_that_did_not_keep_it(measured):
+    module, _ = measured(pretrain_config, metrics={"heldout_loss": 1e-3})
+    assert module.metrics["best_heldout_loss"] == 1e-3
 
 
 def test_the_best_top1_is_of_all_lives(measured):

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ssl_swin.config.run import RunConfig
-from ssl_swin.runs import build, life
+from ssl_swin.runs import build, life, sizes
 from ssl_swin.training.datamodule import StreamModule
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.trainer import make_trainer
@@ -164,6 +164,7 @@ def live(config: RunConfig, watched: Watched, monkeypatch: pytest.MonkeyPatch) -
         return make_trainer(hardware, [*callbacks, watched], *others)
 
     monkeypatch.setattr(build, "make_trainer", with_it)
+    monkeypatch.setattr(sizes, "FEWEST_POINTS", 1)  # points wait
     threads = torch.get_num_threads()
     try:
         assert life.run(config) == 0

@@ -42,6 +42,7 @@ from ssl_swin.data.shards.manifest import Entry, known_entries, load_manifest, w
 from ssl_swin.data.shards.tar import Member, read_samples
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import sha256_of
+from ssl_swin.phases import without_bar
 
 _NO_LABEL_MEMBER = Member("", "", 0, 0, 0)
 
@@ -108,7 +109,8 @@ def index_shards(
     found: dict[Path, IndexedShard] = {}
     damaged: list[ShardError] = []
     bar = Progress(transient=True, disable=not sys.stdout.isatty())
-    with bar as progress, ThreadPoolExecutor(num_workers) as pool:
+    lines = without_bar("indexing shards", lambda: f"{len(found)} of {len(paths)}")
+    with lines, bar as progress, ThreadPoolExecutor(num_workers) as pool:
         task = progress.add_task("indexing shards", total=len(paths))
         jobs = {pool.submit(index_and_hash, path): path for path in paths}
         for job in as_completed(jobs):

@@ -2,16 +2,16 @@
 
 import os
 import secrets
-import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ssl_swin.data.shards.index_file import index_beside, index_path
 from ssl_swin.data.shards.indexing import IndexedShard, index_shard, index_shards
 from ssl_swin.data.shards.label_file import labels_beside
-from ssl_swin.data.shards.one_maker import Teller, one_maker, place_first
+from ssl_swin.data.shards.one_maker import one_maker, place_first
 from ssl_swin.data.shards.user_cache import cached_name, keeps_others, make_cache, may
 
 INDEX_LOCK = ".index.lock"
@@ -35,7 +35,7 @@ def make_indexes(
     """
     with making(folder, missing, cache_dir) as alone:
         left = without_index(missing, cache_dir)
-        index_one = _IndexOne(cache_dir, len(left))
+        index_one = partial(_index_one, cache_dir)
         if alone:
             index_shards(left, num_workers, cache_dir, index_one)
             return
@@ -78,23 +78,13 @@ def making(
     return one_maker(_writable(folder, cache_dir) / INDEX_LOCK, progress)
 
 
-class _IndexOne:
-    """Indexes a tar, beside it or in the cache, and tells how far it is."""
-
-    def __init__(self, cache_dir: Path | None, num_left: int) -> None:
-        self.cache_dir, self.num_left, self.num_done = cache_dir, num_left, 0
-        self._teller, self._lock = Teller(), threading.Lock()
-
-    def __call__(self, tar: Path) -> IndexedShard:
-        path = _place(tar, self.cache_dir)
-        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-        found = index_shard(tar, unfinished, labels_beside(path))
-        place_first(unfinished, path)
-        with self._lock:
-            self.num_done += 1
-            if self._teller.due():
-                self._teller.say(f"indexed {self.num_done} of {self.num_left} shards")
-        return replace(found, path=path)
+def _index_one(cache_dir: Path | None, tar: Path) -> IndexedShard:
+    """Index a tar, beside it or in the cache."""
+    path = _place(tar, cache_dir)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    found = index_shard(tar, unfinished, labels_beside(path))
+    place_first(unfinished, path)
+    return replace(found, path=path)
 
 
 def _place(tar: Path, cache_dir: Path | None) -> Path:
