@@ -20,6 +20,11 @@ from ssl_swin.launcher import end_with_parent, launcher, says_first
 # command -> (module, function, one line of help)
 COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
+    "recipe": (
+        "ssl_swin.recipe.command",
+        "recipe",
+        "write a config for your images and this machine: IMAGES_OR_SHARDS -o FILE",
+    ),
     "pretrain": ("ssl_swin.runs.life", "run", "pretrain an encoder: CONFIG [--key value ...]"),
     "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: CONFIG [--key value ...]"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),

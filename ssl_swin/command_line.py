@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from ssl_swin.config.earlier import renew_content, renew_words
 from ssl_swin.config.flags import with_hyphens, with_underscores
+from ssl_swin.config.folder import instead_of_folder
 from ssl_swin.config.run import KINDS, LifeOptions
 from ssl_swin.errors import UserError
 
@@ -29,6 +30,7 @@ _MISFITS = (
     r"Parser key \"(?P<name>[\w.]+)\": Expected a (?P<kinds><class '\w+'>)\. "
     r"Got value: (?P<value>.*)",
 )
+_SHORT = {"output": "-o"}  # a parameter of any command -> its short flag
 
 
 def call(name: str, function: Callable[..., int | None], words: list[str], **handed: Any) -> int:
@@ -155,8 +157,10 @@ class _Parser:
             how = {"action": "store_true", "default": default}
         elif hint == tuple[str, ...]:
             how, text = {"action": "append", "default": [*default]}, f"{text} May be repeated."
-        self.flags[f"--{name}"] = int(hint is not bool)
-        self._parser.add_argument(f"--{name}", help=text, **how)
+        flags = [f"--{name.rstrip('_')}"]  # `for_` is --for, a word that Python keeps for itself
+        flags += [_SHORT[name]] if name in _SHORT else []
+        self.flags |= dict.fromkeys(flags, int(hint is not bool))
+        self._parser.add_argument(*flags, dest=name, help=text, **how)
 
     def add_fields(self, kind: type, defaults: Any = None) -> None:
         """Know each field of a dataclass as a flag, with the defaults of an instance or its own."""
@@ -212,10 +216,13 @@ def _read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     and `off` where YAML reads a truth value.
 
     Raises:
-        UserError: If it holds a key that no setting has; the nearest is named.
+        UserError: If it holds a key that no setting has, the nearest is named; or is a folder.
     """
     import yaml  # late, for speed
 
+    if Path(path).is_dir():
+        name = next(name for name, its_config in KINDS.items() if its_config is kind)
+        raise UserError(instead_of_folder(name, Path(path)))
     if not Path(path).is_file():
         return path, set(), []  # the parser says so
     try:
