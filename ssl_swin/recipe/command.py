@@ -12,7 +12,7 @@ from ssl_swin.files import replacing
 from ssl_swin.recipe.choose import Choices, Wishes, choose
 from ssl_swin.recipe.images import Images, look_at
 from ssl_swin.recipe.machine import Kind, Machine, look
-from ssl_swin.recipe.measure import Speed, config_of, measure
+from ssl_swin.recipe.measure import Speed, config_of, estimate, measure
 from ssl_swin.recipe.write import Places, as_yaml, commands, described, places_of, time_lines
 
 _STDOUT = "-"
@@ -96,13 +96,15 @@ def _refuse(path: Path, force: bool) -> None:
 
 def _measured(
     images: Images, machine: Machine, places: Places, options: RecipeOptions
-) -> tuple[Choices, Speed | None]:
+) -> tuple[Choices, Speed]:
     """Choose, measure what was chosen, and choose again for the time that is given."""
     wishes = Wishes(places.run_dir, options.budget_h)
     choices = choose(images, machine, places.shards, wishes)
+    config = config_of(choices)
     if machine.kind == "slurm":
-        return choices, None
-    speed = measure(config_of(choices), machine, images.shards is not None)
+        speed = estimate(images, machine, config.training.devices * config.training.num_nodes)
+    else:
+        speed = measure(config, machine, images.shards is not None)
     rate = speed.of_run(machine, choices["data.num_workers"].value)
     return choose(images, machine, places.shards, replace(wishes, images_per_s=rate)), speed
 
@@ -127,7 +129,7 @@ def warnings_of(images: Images) -> list[str]:
     return said
 
 
-def _table(images: Images, machine: Machine, choices: Choices, speed: Speed | None) -> Table:
+def _table(images: Images, machine: Machine, choices: Choices, speed: Speed) -> Table:
     table = Table("what", "found and chosen", show_header=False)
     model = choices["model.name"].value
     if choices.get("model.embed_dim"):

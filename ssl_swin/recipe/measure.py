@@ -22,12 +22,15 @@ from ssl_swin.models.masking import count_hidden, grid, random_mask
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.recipe.choose import Choices
+from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import Machine
+from ssl_swin.recipe.network import choose_network
 from ssl_swin.runs.network import build_simmim
 from ssl_swin.shard_tools.doctor import REMOTE_SAMPLES, all_shares
 from ssl_swin.shard_tools.timing import time_stages
 
 STEPS_S, LOADER_S = 4.0, 1.0  # about how long steps and one core's loading are timed
+H100_RATE = 1400.0  # images/s of a Swin-B, 192 pixels, bf16: the estimate of docs/scaling.md
 _FEWEST_STEPS = 3
 _BUSY = 0.7  # processes per core that want it; above, threads wait for one another, and clocks lie
 _SHARED_OUT = 0.5  # power of the cores that steps of a small network gain by; 2 gave 1.43 here
@@ -39,10 +42,11 @@ class Speed:
     """What was measured, images/s of the whole machine."""
 
     takes: float
-    """Of the network's steps."""
+    """Of the network's steps; on a SLURM, of all GPUs of the run."""
     gives: float | None
     """That one core loads; None while the images are not packed."""
     num_steps: int
+    """0 if nothing was measured, and `takes` is an estimate."""
     load: float
     """Processes that wanted a core in the minute before."""
     is_alone: bool
@@ -66,6 +70,13 @@ def config_of(choices: Choices) -> PretrainConfig:
     }
     shards = str(values["data.shards"])
     return with_values(PretrainConfig(str(values["run_dir"]), DataConfig(shards)), values)
+
+
+def estimate(images: Images, machine: Machine, num_gpus: int) -> Speed:
+    """Guess the speed of GPUs that are elsewhere, by what they and the network compute."""
+    network, _ = choose_network(images, machine)
+    takes = num_gpus * H100_RATE * machine.gpus[0].of_h100 / network.of_base
+    return Speed(takes, None, 0, 0.0, True, 0)
 
 
 def measure(config: PretrainConfig, machine: Machine, is_packed: bool) -> Speed:

@@ -15,6 +15,8 @@ class Network:
     mask_patch_size: int
     gigabytes: float
     """Of a GPU that one image of a micro-batch takes, in half precision; an estimate."""
+    of_base: float
+    """What a step computes beside a Swin-B at 192 pixels."""
     patch_size: int | None = None
     window_size: int | None = None
     embed_dim: int | None = None
@@ -26,15 +28,16 @@ class Network:
 
 _TINY = "swin_tiny_patch4_window7_224"  # whose sizes the small ones replace
 # For photographs on a CPU: 12 x 12 tokens, then 6 x 6. See benchmarks/results/recipe_cpu.md.
-_AT_96 = Network(_TINY, 96, 16, 0.01, 8, 6, 96, (2, 4), (3, 6), 60.0)
-_AT_64 = Network(_TINY, 64, 8, 0.01, 4, 8, 48, (2, 4), (3, 6), 60.0)
-_AT_32 = Network(_TINY, 32, 8, 0.005, 4, 8, 48, (2, 2), (3, 6), 200.0)  # that of `make demo`
+_AT_96 = Network(_TINY, 96, 16, 0.01, 0.03, 8, 6, 96, (2, 4), (3, 6), 60.0)
+_AT_64 = Network(_TINY, 64, 8, 0.01, 0.03, 4, 8, 48, (2, 4), (3, 6), 60.0)
+_AT_32 = Network(_TINY, 32, 8, 0.005, 0.01, 4, 8, 48, (2, 2), (3, 6), 200.0)  # that of `make demo`
 SMALLEST_96, SMALLEST_64, SMALLEST_192 = 88, 52, 144  # short sides from which a size pays, pixels
-# least images, least gigabytes of a GPU -> timm's name, gigabytes of an image at 192 pixels
+# least images, least gigabytes of a GPU -> timm's name, gigabytes of an image at 192 pixels, and
+# its multiplications beside Swin-B's
 _LARGE = (
-    (300_000, 30, "swin_base_patch4_window7_224", 0.18),
-    (100_000, 15, "swin_small_patch4_window7_224", 0.13),
-    (0, 0, _TINY, 0.08),
+    (300_000, 30, "swin_base_patch4_window7_224", 0.18, 1.0),
+    (100_000, 15, "swin_small_patch4_window7_224", 0.13, 0.57),
+    (0, 0, _TINY, 0.08, 0.29),
 )
 
 
@@ -46,15 +49,15 @@ def choose_network(images: Images, machine: Machine) -> tuple[Network, str]:
         return _small(side), f"with the sizes below in place of its own: {why}"
     img_size, mask_patch, share = (192, 32, 1.0) if side >= SMALLEST_192 else (96, 16, 0.25)
     memory = min(gpu.memory_bytes for gpu in machine.gpus) / GB
-    name, each = next(
-        (name, each)
-        for least, gigabytes, name, each in _LARGE
+    name, each, cost = next(
+        (name, each, cost)
+        for least, gigabytes, name, each, cost in _LARGE
         if images.num >= least and memory >= gigabytes
     )
     why = f"{images.num:,} images and {memory:.0f} GB: more of both would carry a larger one"
     if name == _LARGE[0][2]:
         why = f"{images.num:,} images and {memory:.0f} GB carry it"
-    return Network(name, img_size, mask_patch, each * share, window_size=6), why
+    return Network(name, img_size, mask_patch, each * share, cost * share, window_size=6), why
 
 
 def _small(side: int) -> Network:

@@ -12,7 +12,7 @@ from ssl_swin.data.shards.names import is_remote, printable
 from ssl_swin.recipe.choose import Choices, expected_hours, told_time
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import Machine
-from ssl_swin.recipe.measure import Speed
+from ssl_swin.recipe.measure import H100_RATE, Speed
 
 _NAMES_OF_SETS = (TRAIN, VAL, "test")  # a set's own name says more
 _ENOUGH = 8 / 3  # short side of packed images over img_size: 4/3, twice for fine-tuning's crops
@@ -75,7 +75,7 @@ def commands(images: Images, img_size: int, places: Places) -> list[str]:
 
 
 def as_yaml(
-    choices: Choices, images: Images, machine: Machine, places: Places, speed: Speed | None
+    choices: Choices, images: Images, machine: Machine, places: Places, speed: Speed
 ) -> str:
     """Return the whole file."""
     header = _header(choices, images, machine, places, speed)
@@ -83,7 +83,7 @@ def as_yaml(
 
 
 def _header(
-    choices: Choices, images: Images, machine: Machine, places: Places, speed: Speed | None
+    choices: Choices, images: Images, machine: Machine, places: Places, speed: Speed
 ) -> list[str]:
     typed = commands(images, choices["model.img_size"].value, places)
     named = {
@@ -99,8 +99,8 @@ def _header(
     return [*lines, "", "Learning rates are per 512 images and follow the batch."]
 
 
-def _about(images: Images, speed: Speed | None) -> list[str]:
-    size = f" of {speed.num_parameters / 1e6:.1f} M parameters" if speed else ""
+def _about(images: Images, speed: Speed) -> list[str]:
+    size = f" of {speed.num_parameters / 1e6:.1f} M parameters" if speed.num_parameters else ""
     lines = [
         f"Pretrains a Swin{size} on {described(images)},",
         f"as ssl-swin recipe {printable(shlex.quote(images.source))} found them.",
@@ -119,17 +119,17 @@ def described(images: Images) -> str:
     return f"{images.num:,} {colours} images{classes} (short side {sides} pixels)"
 
 
-def time_lines(
-    choices: Choices, images: Images, machine: Machine, speed: Speed | None
-) -> list[str]:
+def time_lines(choices: Choices, images: Images, machine: Machine, speed: Speed) -> list[str]:
     """Say how long the run takes, and how that is known."""
-    if speed is None:
-        return [
-            "not measured: this machine is not where it will run. There,",
-            "--dry-run takes a few steps and says how long it takes.",
-        ]
     rate = speed.of_run(machine, choices["data.num_workers"].value)
     told = told_time(expected_hours(choices, images, rate))
+    if not speed.num_steps:
+        return [
+            f"about {told}, at {rate:,.0f} images/s: an estimate, and perhaps off by two or three;",
+            f"from {H100_RATE:,.0f} images/s of Swin-B on an H100, itself an estimate "
+            "(docs/scaling.md),",
+            "scaled by what this network and these GPUs compute. --dry-run in a job measures",
+        ]
     loading = f", one core loads {speed.gives:,.0f}" if speed.gives else ", without loading"
     steps = f"measured here in {speed.num_steps} steps: {speed.takes:,.0f} images/s{loading}"
     if speed.is_alone:

@@ -27,6 +27,12 @@ def test_what_a_cluster_calls_a_gpu_tells_its_memory(kind, gigabytes, has_bf16, 
     assert gpu_of(kind) == Gpu(kind or "GPU", gigabytes * GB, has_bf16, is_guessed)
 
 
+def test_gpus_are_compared_by_their_names():
+    names = ("h100", "a100_40gb", "l40s", "marvel", "t4")
+    speeds = [gpu_of(name).of_h100 for name in names]
+    assert speeds == sorted(speeds, reverse=True)
+
+
 def test_the_default_partition_comes_first_then_the_one_with_most_gpus():
     few = "few|gpu:t4:2|1:00:00|2|16|64000"
     many = "many|gpu:a100:4(S:0-1),gpu:t4:1|2-00:00:00|10|64+|515000+"

@@ -3,7 +3,7 @@ import yaml
 
 from ssl_swin.config.settings import flatten
 from ssl_swin.recipe.choose import Wishes, choose
-from ssl_swin.recipe.measure import Speed, config_of
+from ssl_swin.recipe.measure import Speed, config_of, estimate
 from ssl_swin.recipe.write import as_yaml, commands, name_of, places_of, plain
 from tests.recipe.machines import CLUSTER, LAPTOP, MACHINES, images
 
@@ -38,8 +38,8 @@ def test_the_header_says_what_to_type_on_what_for_how_long_and_what_to_expect():
     assert max(map(len, header)) <= 100
     for words in ("2.2 M parameters", "2 classes", "2 cores", "images/s", "no number is measured"):
         assert any(words in line for line in header), words
-    _, text = written(images(), CLUSTER, None)
-    assert "not measured" in text
+    _, text = written(images(), CLUSTER, estimate(images(), CLUSTER, 8))
+    assert "an estimate" in text
 
 
 def test_a_busy_machine_is_said_to_be_busy():
