@@ -41,6 +41,8 @@ class Wishes:
     """The run's length; None leaves it to the choices."""
     images_per_s: float | None = None
     """That a run gets through here, measured; None if nothing was."""
+    fits: int | None = None
+    """Images at once that fit the GPU, tried; None if nothing was."""
 
 
 def choose(images: Images, machine: Machine, shards: str, wishes: Wishes) -> Choices:
@@ -198,6 +200,8 @@ def _training(
     images: Images, machine: Machine, network: Network, batch: Choice, epochs: int, wishes: Wishes
 ) -> Choices:
     micro, reason = _micro(machine, network, batch.value, _nodes(images, machine))
+    if wishes.fits is not None and wishes.fits < micro:
+        micro, reason = wishes.fits, "the most that was free for it; --find-micro-batch tries more"
     steps = epochs * max(1, images.num // batch.value)
     brief = not machine.gpus if wishes.hours is None else wishes.hours < _OFTEN_H
     chosen = {

@@ -12,7 +12,7 @@ from ssl_swin.files import replacing
 from ssl_swin.recipe.choose import Choices, Wishes, choose
 from ssl_swin.recipe.images import Images, look_at
 from ssl_swin.recipe.machine import Kind, Machine, look
-from ssl_swin.recipe.measure import Speed, config_of, estimate, measure
+from ssl_swin.recipe.measure import Speed, config_of, estimate, measure_what_fits
 from ssl_swin.recipe.write import Places, as_yaml, commands, described, places_of, time_lines
 
 _STDOUT = "-"
@@ -102,11 +102,14 @@ def _measured(
     choices = choose(images, machine, places.shards, wishes)
     config = config_of(choices)
     if machine.kind == "slurm":
-        speed = estimate(images, machine, config.training.devices * config.training.num_nodes)
+        gpus = config.training.devices * config.training.num_nodes
+        speed, fits = estimate(images, machine, gpus), None
     else:
-        speed = measure(config, machine, images.shards is not None)
+        speed, fits = measure_what_fits(config, machine, images.shards is not None)
     rate = speed.of_run(machine, choices["data.num_workers"].value)
-    return choose(images, machine, places.shards, replace(wishes, images_per_s=rate)), speed
+    return choose(
+        images, machine, places.shards, replace(wishes, images_per_s=rate, fits=fits)
+    ), speed
 
 
 def warnings_of(images: Images) -> list[str]:

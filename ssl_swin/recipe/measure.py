@@ -18,6 +18,7 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import TrainTransform
+from ssl_swin.errors import MachineError
 from ssl_swin.models.masking import count_hidden, grid, random_mask
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
@@ -77,6 +78,29 @@ def estimate(images: Images, machine: Machine, num_gpus: int) -> Speed:
     network, _ = choose_network(images, machine)
     takes = num_gpus * H100_RATE * machine.gpus[0].of_h100 / network.of_base
     return Speed(takes, None, 0, 0.0, True, 0)
+
+
+def measure_what_fits(
+    config: PretrainConfig, machine: Machine, is_packed: bool
+) -> tuple[Speed, int]:
+    """As `measure`, with half the micro-batch again and again until it fits; return that, too.
+
+    Raises:
+        MachineError: If not even one image fits the GPU.
+    """
+    micro = config.training.micro_batch_size
+    while True:
+        try:
+            one = with_values(config, {"training.micro_batch_size": micro})
+            return measure(one, machine, is_packed), micro
+        except torch.OutOfMemoryError as error:
+            if micro == 1:
+                how = "end what else runs there, or take --for cpu"
+                raise MachineError(
+                    f"not even one image fits {machine.gpus[0].name}: {how}"
+                ) from error
+        torch.cuda.empty_cache()
+        micro //= 2
 
 
 def measure(config: PretrainConfig, machine: Machine, is_packed: bool) -> Speed:

@@ -58,6 +58,15 @@ def test_the_paper_is_followed_where_its_images_are():
     assert (config.optim.base_lr, config.optim.epochs) == (2e-4, 100)
 
 
+def test_no_more_is_put_through_a_gpu_at_once_than_fits():
+    def micro(machine, **wishes):
+        choices = choose(images(10**6), machine, "x", Wishes("runs", **wishes))
+        return choices["training.micro_batch_size"].value
+
+    assert micro(LARGE_GPU, fits=8) == 8
+    assert micro(LARGE_GPU, fits=4096) == micro(LARGE_GPU) > 8
+
+
 def test_precision_is_what_the_gpus_have():
     def precision(machine):
         return choose(images(), machine, "x", PLAIN)["training.precision"].value
