@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from ssl_swin.config.folder import VAL
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import GB, Machine
 from ssl_swin.recipe.network import Network, choose_network
@@ -18,6 +20,7 @@ _USABLE = 0.8  # of a GPU's memory
 _FEW_IMAGES = 20_000
 _MOST_WORKERS = 8
 _POINTS, _PANELS, _MEASUREMENTS = 200, 8, 10  # of a run
+_NONE_HELD_OUT = "none: shards create --split val=0.1 makes some"
 _OFTEN_H = 1.0  # a run shorter than so many hours saves every few minutes
 
 
@@ -79,14 +82,14 @@ def expected_hours(choices: Choices, images: Images, images_per_s: float) -> flo
 def _data(images: Images, machine: Machine, shards: str) -> Choices:
     few = images.num < _FEW_IMAGES
     held_out = "images held out, to see that the loss falls there, too"
+    val = images.val_shards
+    if images.shards is None:  # packing them holds some out
+        val = str(PurePath(shards).with_name(VAL))
     crop = [0.4, 1.0] if few else [0.67, 1.0]
     of = "few images: smaller crops show each in more ways" if few else "as in the paper"
     chosen = {
         "data.shards": Choice(shards, f"{images.num:,} images"),
-        "data.val_shards": Choice(
-            images.val_shards,
-            held_out if images.val_shards else "none: shards create --split val=0.1 makes some",
-        ),
+        "data.val_shards": Choice(val, held_out if val else _NONE_HELD_OUT),
         "data.mean": Choice([*images.mean], _colours(images)),
         "data.std": Choice([*images.std], "of the same images"),
         "data.crop_scale": Choice(crop, of),

@@ -69,6 +69,8 @@ def look_at(source: str) -> Images:
         ShardError: If the shards are damaged, or the folder holds neither shards nor images.
     """
     place = Path(source).expanduser()
+    if not (place.exists() or is_remote(source) or set(source) & set("*?[{")):
+        raise UserError(f"{source} is not there; give a folder of images, or shards")
     if is_remote(source) or not place.is_dir() or has_tars(place):
         return _of_shards(source, source, None)
     if has_tars(place / TRAIN):

@@ -64,8 +64,7 @@ def commands(images: Images, img_size: int, places: Places) -> list[str]:
         enough = round(img_size * _ENOUGH)
         if images.short_sides[1] > _LARGER * enough:
             create += ["--short-side", str(enough)]
-        again = ["recipe", packed, "-o", places.config, "--force"]
-        first = [_typed(*create), _typed(*again)]
+        first = [_typed(*create)]
         words += ["--data.val-shards", str(train.with_name(VAL))]
     else:
         first = []
@@ -92,7 +91,7 @@ def _header(
         "expected": expected(machine, choices),
         "change first": change_first(machine, images),
     }
-    lines = [*typed[: 3 if images.shards is None else 1], "", *_about(images, speed), ""]
+    lines = [*typed[: 2 if images.shards is None else 1], "", *_about(images, speed), ""]
     for name, texts in named.items():
         heads = [name] + [""] * (len(texts) - 1)
         lines += [f"{head:<{_WIDTH}}{text}" for head, text in zip(heads, texts, strict=True)]
@@ -106,7 +105,7 @@ def _about(images: Images, speed: Speed) -> list[str]:
         f"as ssl-swin recipe {printable(shlex.quote(images.source))} found them.",
     ]
     if images.shards is None:
-        lines += ["They are not packed yet: type the first line above, then the others."]
+        lines += ["They are not packed yet: type the first line above, then the second."]
     return lines
 
 

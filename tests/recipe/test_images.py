@@ -85,5 +85,7 @@ def test_unreadable_images_are_counted_and_not_all_may_be(tiny_shards):
 def test_nothing_to_look_at_is_an_error(tmp_path):
     with pytest.raises(ShardError, match="holds no image"):
         look_at(str(tmp_path))
-    with pytest.raises(ShardError, match="nowhere"):
+    with pytest.raises(UserError, match="nowhere is not there"):
         look_at(str(tmp_path / "nowhere"))
+    with pytest.raises(ShardError, match="matches no tar"):
+        look_at(str(tmp_path / "*.tar"))

@@ -55,12 +55,12 @@ def test_images_that_are_not_packed_are_packed_first():
     assert lines[0] == (
         "ssl-swin shards create 'my photos' 'shards/my photos' --split val=0.1 --short-side 256"
     )
-    assert lines[1] == "ssl-swin recipe 'shards/my photos' -o my.yaml --force"
-    assert lines[2] == "ssl-swin pretrain my.yaml"
-    assert "--data.val-shards 'shards/my photos/val'" in lines[3]
+    assert lines[1] == "ssl-swin pretrain my.yaml"
+    assert "--data.val-shards 'shards/my photos/val'" in lines[2]
     _, text = written(large, LAPTOP)
     assert text.startswith(f"# {lines[0]}\n")
-    assert "shards: shards/my photos/train" in text
+    assert "  shards: shards/my photos/train" in text
+    assert "  val_shards: shards/my photos/val" in text
 
 
 def test_without_labels_there_is_nothing_to_fine_tune():
