@@ -22,6 +22,11 @@ from ssl_swin.phases import Phase
 # command -> (module, function, one line of help)
 COMMANDS = {
     "demo": ("ssl_swin.demo", "demo", "pretrain and fine-tune on the shipped images, in minutes"),
+    "recipe": (
+        "ssl_swin.recipe.command",
+        "recipe",
+        "write a config for your images and this machine: IMAGES_OR_SHARDS -o FILE",
+    ),
     "pretrain": ("ssl_swin.runs.life", "run", "pretrain an encoder: CONFIG [--key value ...]"),
     "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: CONFIG [--key value ...]"),
     "predict": (
@@ -117,7 +122,7 @@ def run(arguments: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         return _fail(
-            f"unknown command {name!r}{command_line.nearest(name, COMMANDS)}; see ssl-swin --help"
+            f"unknown command {name!r}{errors.nearest(name, COMMANDS)}; see ssl-swin --help"
         )
     words = arguments[len(name.split()) :]
     try:

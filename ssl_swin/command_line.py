@@ -3,23 +3,22 @@
 Docstrings are the help.
 """
 
-import difflib
 import inspect
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from itertools import islice
-from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from ssl_swin.config.earlier import renew_content, renew_words
+from ssl_swin.config.earlier import renew_words
+from ssl_swin.config.file import read_file, setting_names
 from ssl_swin.config.flags import with_hyphens, with_underscores
 from ssl_swin.config.named import find_config
 from ssl_swin.config.run import KINDS, LifeOptions
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, nearest
 
 T = TypeVar("T")
 # what jsonargparse says of a value of none of several types, of no known word, of another type
@@ -112,7 +111,7 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         if word == "--config" and place + 1 < len(words):
             path = find_config(kind, named := words[place + 1])
             told += [] if path == named else [f"{named} is the shipped {path}"]
-            words[place + 1], keys, lines = _read_file(path, config)
+            words[place + 1], keys, lines = read_file(path, config)
             given, told = given | keys, told + lines
     values = parser.parse([*_warmup(words, given), *words])
     settings = config(**{one.name: values[one.name] for one in fields(config)})
@@ -131,15 +130,6 @@ def _warmup(words: Sequence[str], given: set[str]) -> list[str]:
     with suppress(ValueError):
         return [f"--optim.warmup_epochs={float(flat[flat.index('--optim.epochs') + 1]) / 10}"]
     return []  # the parser says what is wrong
-
-
-def nearest(name: str, known: Iterable[str], before: str = "") -> str:
-    """Return a hint: what goes before a name, and the known one most like this; or nothing."""
-    by_end = {candidate.rpartition(".")[2]: candidate for candidate in known}
-    close = difflib.get_close_matches(name, known, 1) or [
-        by_end[end] for end in difflib.get_close_matches(name.rpartition(".")[2], by_end, 1)
-    ]
-    return f"; did you mean {before}{close[0]}?" if close else ""
 
 
 class _Parser:
@@ -173,9 +163,10 @@ class _Parser:
             how = {"action": "store_true", "default": default}
         elif hint == tuple[str, ...]:
             how, text = {"action": "append", "default": [*default]}, f"{text} May be repeated."
-        flags = [f"--{name}", *([_SHORT[name]] if name in _SHORT else [])]
+        flags = [f"--{name.rstrip('_')}"]  # `for_` is --for, a word that Python keeps for itself
+        flags += [_SHORT[name]] if name in _SHORT else []
         self.flags |= dict.fromkeys(flags, int(hint is not bool))
-        self._parser.add_argument(*flags, help=text, **how)
+        self._parser.add_argument(*flags, dest=name, help=text, **how)
 
     def add_fields(self, kind: type, defaults: Any = None) -> None:
         """Know each field of a dataclass as a flag, with the defaults of an instance or its own."""
@@ -188,7 +179,7 @@ class _Parser:
         """Know every setting of a run's config, and the file that holds them."""
         self._parser.add_argument("--config", action="config", help="The run's YAML file.")
         self._parser.add_class_arguments(kind)
-        self.flags |= {f"--{name}": 1 for name in ("config", *_setting_names(kind))}
+        self.flags |= {f"--{name}": 1 for name in ("config", *setting_names(kind))}
 
     def apart(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return the known flags with their values, and all other words, each in their order."""
@@ -236,68 +227,6 @@ def _plainly(message: str) -> str:
             kinds = " or ".join(kinds.replace("'", "").rsplit(", ", 1))
             return f"{found['name']}={found['value']} does not fit; give {kinds}"
     return _with_hyphens(message)
-
-
-def _read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
-    """Read a config file; return what the parser is to read, the file's keys, and lines to tell.
-
-    The parser reads the file itself, or, where names are of an earlier release, what it is today;
-    and `off` where YAML reads a truth value.
-
-    Raises:
-        UserError: If it holds a key that no setting has; the nearest is named.
-    """
-    import yaml  # late, for speed
-
-    if not Path(path).is_file():
-        return path, set(), []  # the parser says so
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a config: it holds no `key: value` lines")
-    told, known = renew_content(content, path), [*_setting_names(kind)]
-    for section in {name.partition(".")[0] for name in known if "." in name}:
-        if not isinstance(content.get(section, {}), dict):
-            raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
-    keys = [*_keys(content)]
-    for name in keys:
-        if name not in known:
-            raise UserError(f"{path}: unknown key {name}{nearest(name, known)}")
-    changed = _name_switches(content, kind) or told
-    return yaml.safe_dump(content) if changed else path, {*keys}, told
-
-
-def _name_switches(content: dict[str, Any], kind: Any) -> bool:
-    """Put `on` or `off` where these are a setting's words and YAML took them for truth values."""
-    hints, changed = get_type_hints(kind), False
-    for name, value in content.items():
-        hint = hints.get(name)  # None of a section that is gone
-        if is_dataclass(hint):
-            changed = _name_switches(value, hint) or changed
-        elif isinstance(value, bool) and "off" in get_args(hint):
-            content[name], changed = "on" if value else "off", True
-    return changed
-
-
-def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in content.items():
-        inner = value if isinstance(value, list) else [value]
-        if inner and all(isinstance(one, dict) and one for one in inner):
-            for one in inner:
-                yield from _keys(one, f"{prefix}{key}.")
-        elif value != {}:
-            yield f"{prefix}{key}"
-
-
-def _setting_names(kind: Any, prefix: str = "") -> Iterator[str]:
-    hints = get_type_hints(kind)
-    for one in fields(kind):
-        yield f"{prefix}{one.name}"
-        for inner in (hints[one.name], *get_args(hints[one.name])):
-            if is_dataclass(inner):
-                yield from _setting_names(inner, f"{prefix}{one.name}.")
 
 
 @cache

@@ -5,7 +5,8 @@ again may help: what a machine, a disk or a network did is a `MachineError` wher
 it; whatever is neither, of a library or a bug of ours, keeps its traceback.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 # Exit statuses of a training, beside 0.
@@ -62,3 +63,12 @@ def exit_status(error: BaseException) -> int:
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return error.code
     return USER_ERROR if isinstance(error, UserError) else FAILED
+
+
+def nearest(name: str, known: Iterable[str], before: str = "") -> str:
+    """Return a hint: what goes before a name, and the known one most like this; or nothing."""
+    by_end = {candidate.rpartition(".")[2]: candidate for candidate in known}
+    close = difflib.get_close_matches(name, known, 1) or [
+        by_end[end] for end in difflib.get_close_matches(name.rpartition(".")[2], by_end, 1)
+    ]
+    return f"; did you mean {before}{close[0]}?" if close else ""

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from ssl_swin.command_line import call, nearest, read_config, take
+from ssl_swin.command_line import call, read_config, take
 from ssl_swin.config.flags import with_hyphens, with_underscores
 from ssl_swin.errors import UserError
 
@@ -163,11 +163,6 @@ def test_settings_are_flags_with_hyphens_or_underscores(spelled, capsys):
     assert shown.startswith("usage: ssl-swin pretrain CONFIG [--key value ...]\n")
     assert "--data.val-shards VAL_SHARDS" in shown
     assert re.findall(r"--[\w.-]*_\w*", shown) == []
-
-
-def test_the_nearest_name_is_told_by_its_end_too():
-    assert nearest("epoch", ["optim.epochs", "seed"]) == "; did you mean optim.epochs?"
-    assert nearest("xyz", ["seed"]) == ""
 
 
 def test_a_decoder_that_is_gone_is_refused_with_those_there_are():

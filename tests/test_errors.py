@@ -6,6 +6,7 @@ from ssl_swin.errors import (
     ShardError,
     UserError,
     exit_status,
+    nearest,
     one_line,
     usable,
 )
@@ -60,3 +61,8 @@ def test_an_error_is_one_line_and_a_loader_workers_its_own_words():
     assert one_line(RuntimeError()) == ""
     wrapped = "Caught ShardError in DataLoader worker process 0.\nOriginal Traceback\nX: why: so"
     assert one_line(RuntimeError(wrapped)) == "why: so"
+
+
+def test_the_nearest_name_is_told_by_its_end_too():
+    assert nearest("epoch", ["optim.epochs", "seed"]) == "; did you mean optim.epochs?"
+    assert nearest("xyz", ["seed"]) == ""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from ssl_swin.command_line import nearest, take
+from ssl_swin.command_line import take
 from ssl_swin.config.run import KINDS
-from ssl_swin.errors import UserError, usable
+from ssl_swin.errors import UserError, nearest, usable
 
 CLUSTER_FILE = Path("~/.config/ssl-swin/slurm.yaml")
 _COMMAND_LINE_ONLY = ("array", "cluster", "dry_run")

@@ -68,6 +68,14 @@ def without_nodes(job: str, node: str | None, forgiven: frozenset[str] = frozens
     return ",".join(sorted(out)) if len({*there.split()} - out) >= needed else None
 
 
+def list_partitions() -> str:
+    """Return a line `NAME|GRES|TIME|NODES|CPUS|MEGABYTES` for each kind of node of each partition.
+
+    The name of the default partition ends with a star. Nothing if SLURM is not here.
+    """
+    return _ask("sinfo", "--noheader", "--format=%P|%G|%l|%D|%c|%m")
+
+
 def _ask(*command: str) -> str:
     """Return what a command prints; nothing if it fails, hangs or is not here."""
     try:

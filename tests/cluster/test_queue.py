@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from ssl_swin.cluster.queue import JobState, look_up, without_nodes
+from ssl_swin.cluster.queue import JobState, list_partitions, look_up, without_nodes
 from tests.cluster.bin import write_programs
 
 
@@ -41,3 +41,11 @@ def test_a_job_does_without_a_node_if_enough_are_left(monkeypatch, tmp_path):
     assert without_nodes("18", "n1") is None  # it needs all four
     monkeypatch.setenv("PATH", str(tmp_path))
     assert without_nodes("16", "n1") is None  # no SLURM here
+
+
+def test_partitions_are_listed_a_line_each(monkeypatch, tmp_path):
+    first, second = list_partitions().splitlines()
+    assert first.split("|")[0] == "cpus*"
+    assert second.split("|")[1].startswith("gpu:a100")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list_partitions() == ""  # no SLURM here

@@ -10,7 +10,13 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image
 
-from ssl_swin.data.pixels.decode import Reading, UnreadableImage, is_deep, naming_what_is_broken
+from ssl_swin.data.pixels.decode import (
+    DEFAULT_WHITE,
+    Reading,
+    UnreadableImage,
+    is_deep,
+    naming_what_is_broken,
+)
 from ssl_swin.data.pixels.formats import open_image
 
 _DARK = 1 / 4  # of the way to white; if nothing is brighter, 64 of 256 levels are left
@@ -60,7 +66,25 @@ def _was_deep(image: Image.Image) -> bool:
     return any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
-def _remedy(low: float, high: float) -> str:
+def deep_range(files: Iterable[bytes]) -> tuple[float, float] | None:
+    """Return the least and the largest number in the grey files of more than 8 bits among some."""
+    found = np.empty((0, 2))
+    for data in files:
+        with suppress(UnreadableImage), naming_what_is_broken():
+            image = open_image(data)
+            if is_deep(image):
+                found = np.append(found, _range(image), axis=0)
+    return (float(found[:, 0].min()), float(found[:, 1].max())) if len(found) else None
+
+
+def black_and_white(low: float, high: float) -> tuple[float, float | None]:
+    """Return the black and the white that fit numbers from `low` to `high`; None is 65535."""
     whole = low >= 0 and float(high).is_integer()
     white = max(1, 2 ** int(high).bit_length() - 1) if whole else high
-    return f"white={white:g}" if low >= 0 else f"black={low:g} and white={white:g}"
+    return min(low, 0.0), None if white == DEFAULT_WHITE else float(white)
+
+
+def _remedy(low: float, high: float) -> str:
+    black, white = black_and_white(low, high)
+    told = f"white={DEFAULT_WHITE if white is None else white:g}"
+    return told if low >= 0 else f"black={black:g} and {told}"

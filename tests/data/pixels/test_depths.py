@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from ssl_swin.data.pixels.decode import Reading, UnreadableImage
-from ssl_swin.data.pixels.depths import depth_warning
+from ssl_swin.data.pixels.depths import black_and_white, deep_range, depth_warning
 from ssl_swin.data.pixels.formats import decode
 from tests.data.pixels.pictures import encoded, noise, png
 
@@ -93,3 +93,23 @@ def test_what_is_not_finite_hides_no_range():
     assert said is not None
     assert "2 of 3 images looked at hold numbers from 0 to 1023" in said
     assert depth_warning([nothing], Reading()) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "fitting"),
+    [
+        ((0, 1023), (0, 1023)),
+        ((3, 700), (0, 1023)),
+        ((0, 65535), (0, None)),
+        ((-1000, 2000), (-1000, 2000)),
+        ((0, 0.5), (0, 0.5)),
+    ],
+)
+def test_black_and_white_are_made_to_fit_the_numbers(numbers, fitting):
+    assert black_and_white(*map(float, numbers)) == fitting
+
+
+def test_the_range_of_deep_grey_files_is_that_of_all_of_them():
+    files = [grey([5, 700]), grey([3, 90], "PNG"), encoded(noise("RGB")), b"no image"]
+    assert deep_range(files) == (3, 700)
+    assert deep_range(files[2:]) is None

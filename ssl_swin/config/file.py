@@ -1,0 +1,77 @@
+"""The YAML file of a run's config: what it says, under the names that settings have today."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from ssl_swin.config.earlier import renew_content
+from ssl_swin.config.folder import instead_of_folder
+from ssl_swin.config.run import KINDS
+from ssl_swin.errors import UserError, nearest
+
+
+def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
+    """Read a config file; return what the parser is to read, the file's keys, and lines to tell.
+
+    The parser reads the file itself, or, where names are of an earlier release, what it is today;
+    and `off` where YAML reads a truth value.
+
+    Raises:
+        UserError: If it holds a key that no setting has, the nearest is named; or is a folder.
+    """
+    import yaml  # late, for speed
+
+    if Path(path).is_dir():
+        name = next(name for name, its_config in KINDS.items() if its_config is kind)
+        raise UserError(instead_of_folder(name, Path(path)))
+    if not Path(path).is_file():
+        return path, set(), []  # the parser says so
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a config: it holds no `key: value` lines")
+    told, known = renew_content(content, path), [*setting_names(kind)]
+    for section in {name.partition(".")[0] for name in known if "." in name}:
+        if not isinstance(content.get(section, {}), dict):
+            raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
+    keys = [*_keys(content)]
+    for name in keys:
+        if name not in known:
+            raise UserError(f"{path}: unknown key {name}{nearest(name, known)}")
+    changed = _name_switches(content, kind) or told
+    return yaml.safe_dump(content) if changed else path, {*keys}, told
+
+
+def _name_switches(content: dict[str, Any], kind: Any) -> bool:
+    """Put `on` or `off` where these are a setting's words and YAML took them for truth values."""
+    hints, changed = get_type_hints(kind), False
+    for name, value in content.items():
+        hint = hints.get(name)  # None of a section that is gone
+        if is_dataclass(hint):
+            changed = _name_switches(value, hint) or changed
+        elif isinstance(value, bool) and "off" in get_args(hint):
+            content[name], changed = "on" if value else "off", True
+    return changed
+
+
+def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        inner = value if isinstance(value, list) else [value]
+        if inner and all(isinstance(one, dict) and one for one in inner):
+            for one in inner:
+                yield from _keys(one, f"{prefix}{key}.")
+        elif value != {}:
+            yield f"{prefix}{key}"
+
+
+def setting_names(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all settings and sections of a config."""
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        yield f"{prefix}{one.name}"
+        for inner in (hints[one.name], *get_args(hints[one.name])):
+            if is_dataclass(inner):
+                yield from setting_names(inner, f"{prefix}{one.name}.")

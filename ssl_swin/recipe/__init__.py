@@ -1,0 +1,1 @@
+"""A config for somebody's own images on somebody's own machine."""

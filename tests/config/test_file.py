@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from ssl_swin.config.file import read_file, setting_names
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.errors import UserError
+
+PRETRAIN = "configs/pretrain/demo.yaml"
+
+
+def test_a_file_is_read_as_it_is_where_its_names_are_todays():
+    path, keys, told = read_file(PRETRAIN, PretrainConfig)
+    assert (path, told) == (PRETRAIN, [])
+    assert {"run_dir", "data.shards", "optim.epochs"} <= keys
+    assert not {"data", "optim.betas"} & keys
+
+
+def test_switches_that_yaml_takes_for_truth_values_are_words(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        Path(PRETRAIN).read_text("utf-8").replace("training:", "training:\n  compile: off")
+    )
+    read, keys, _ = read_file(str(path), PretrainConfig)
+    assert "compile: 'off'" in read
+    assert "training.compile" in keys
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: [", "is not YAML"),
+        ("- a\n", "is not a config"),
+        ("data: 3\n", "data must hold"),
+        ("data:\n  shard: x\n", "unknown key data.shard; did you mean data.shards"),
+    ],
+)
+def test_what_is_no_config_is_one_line(content, said, tmp_path):
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(UserError, match=said) as info:
+        read_file(str(tmp_path / "a.yaml"), PretrainConfig)
+    assert "\n" not in str(info.value)
+
+
+def test_a_folder_is_told_what_to_type_instead(tmp_path):
+    with pytest.raises(UserError, match="type: ssl-swin shards create"):
+        read_file(str(tmp_path), FinetuneConfig)
+
+
+def test_settings_are_named_with_the_sections_they_are_in():
+    names = {*setting_names(FinetuneConfig)}
+    assert {"encoder", "data", "data.label_field", "data.sets.weight"} <= names
