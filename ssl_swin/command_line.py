@@ -141,6 +141,7 @@ class _Parser:
         jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
         self.flags = {"-h": 0, "--help": 0}
         self._takes_rest = False
+        self._see = f"; see ssl-swin {' '.join(name.split()[:2])} --help"
         self._parser = jsonargparse.ArgumentParser(
             prog=f"ssl-swin {name}",
             usage=usage,
@@ -200,7 +201,8 @@ class _Parser:
             flag = word.partition("=")[0]
             if flag.startswith("--") and with_underscores(flag) not in self.flags:
                 known = [with_hyphens(known)[2:] for known in self.flags if known[:2] == "--"]
-                raise UserError(f"unknown option {flag}{nearest(flag[2:], known, '--')}")
+                hint = nearest(flag[2:], known, "--") or self._see
+                raise UserError(f"unknown option {flag}{hint}")
         words = [with_underscores(word) for word in words]
         if not {"-h", "--help"}.isdisjoint(words):
             print(_with_hyphens(self._parser.format_help()), end="")
@@ -211,7 +213,8 @@ class _Parser:
         try:
             values = self._parser.instantiate(self._parser.parse_args(words)).as_dict()
         except jsonargparse.ArgumentError as error:
-            raise UserError(_plainly(" ".join(str(error).split()))) from error
+            said = _plainly(" ".join(str(error).split()))
+            raise UserError(said + ("" if "; give " in said else self._see)) from error
         return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 

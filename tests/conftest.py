@@ -15,6 +15,8 @@ import webdataset
 from PIL import Image
 
 from ssl_swin import signals
+from ssl_swin.errors import MachineError, UserError
+from tests.messages import faults
 
 TINY_MODEL = [
     "--model.embed-dim=16",
@@ -23,6 +25,23 @@ TINY_MODEL = [
     "--training.num-threads=1",
     "--data.num-workers=0",
 ]
+
+
+@pytest.fixture(autouse=True)
+def provoked(monkeypatch):
+    """Looks at each message that a test provokes in this process, and lists misfits."""
+    wrong = []
+    for kind in (UserError, MachineError):
+        parent = kind.__bases__[0]
+
+        def look(self, *args, parent=parent):
+            parent.__init__(self, *args)
+            if faults(str(self)):
+                wrong.append(f"{type(self).__name__}: {self}")
+
+        monkeypatch.setattr(kind, "__init__", look)
+    yield wrong
+    assert wrong == []
 
 
 def png(seed, size=(28, 28), mode="L"):

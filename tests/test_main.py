@@ -161,7 +161,7 @@ def test_what_a_loader_worker_has_to_say_is_one_line(tiny_shards, tmp_path, caps
     arguments = [*two_step_run[0], f"--data.shards={shards}", f"--run-dir={tmp_path / 'run'}"]
     assert run([*arguments, "--data.num-workers=2"]) == 2
     error = capsys.readouterr().err
-    assert error.endswith("none of its 16 images can be decoded\n")
+    assert error.endswith("of its 16 images can be decoded; ssl-swin shards verify says why\n")
     assert error.count("\n") == 1
 
 

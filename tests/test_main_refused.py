@@ -59,7 +59,7 @@ def test_an_unknown_option_is_told_the_nearest(refused, wrong, right):
     [
         ("data:\n  shard: x\n", "unknown key data.shard; did you mean data.shards?"),
         ("epochs: 3\n", "unknown key epochs; did you mean optim.epochs?"),
-        ("- a\n- b\n", "is not a config: it holds no `key: value` lines"),
+        ("- a\n- b\n", "is not a config: it must hold `key: value` lines; see `configs`"),
         ("", "is not a config"),
         ("a: [\n", "is not YAML"),
         ("a: \x00", "is not YAML"),

@@ -207,7 +207,13 @@ def check_encoder(encoder: str | None, before: str | None) -> str | None:
         return f"{encoder}, which the step before makes"
     place = Path(encoder)
     if place.is_dir() and not encoder_file(place).is_file():
-        raise UserError(f"--encoder {encoder}: the run has written no {ENCODER_FILE} yet")
+        raise UserError(
+            f"--encoder {encoder}: the run has written no {ENCODER_FILE} yet; wait for its end, or "
+            "chain both with --then"
+        )
     if not place.exists():
-        raise UserError(f"--encoder {encoder}: there is no such run folder or file")
+        raise UserError(
+            f"--encoder {encoder}: there is no such run folder or file (looked at "
+            f"{place.absolute()}); give another"
+        )
     return encoder

@@ -173,9 +173,9 @@ def _from_file(file: str | None) -> Options:
         with usable(f"--cluster {place}"):
             content = yaml.load(place.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{place} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{place} is not YAML, mend it: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{place} holds no `key: value` lines")
+        raise UserError(f"{place} must hold `key: value` lines, such as partition: gpu")
     allowed = [one.name for one in fields(Options) if one.name not in _COMMAND_LINE_ONLY]
     words = []
     for key, value in content.items():

@@ -212,7 +212,9 @@ def _per_node(config: RunConfig, options: Options) -> tuple[int, int]:
         gpus = 0 if config.training.accelerator == "cpu" else devices
     tasks = options.tasks_per_node or gpus or devices
     if gpus and tasks != gpus:
-        raise UserError(f"--tasks-per-node {tasks} and --gpus-per-node {gpus}: one task each")
+        raise UserError(
+            f"--tasks-per-node {tasks} and --gpus-per-node {gpus}: one task each, leave one out"
+        )
     return gpus, tasks
 
 

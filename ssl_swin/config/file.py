@@ -30,9 +30,9 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not YAML, mend it: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a config: it holds no `key: value` lines")
+        raise UserError(f"{path} is not a config: it must hold `key: value` lines; see `configs`")
     told, known = renew_content(content, path), [*setting_names(kind)]
     for section in {name.partition(".")[0] for name in known if "." in name}:
         if not isinstance(content.get(section, {}), dict):
@@ -40,7 +40,7 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     keys = [*_keys(content)]
     for name in keys:
         if name not in known:
-            raise UserError(f"{path}: unknown key {name}{nearest(name, known)}")
+            raise UserError(f"{path}: unknown key {name}{nearest(name, known) or '; see --help'}")
     changed = _name_switches(content, kind) or told
     return yaml.safe_dump(content) if changed else path, {*keys}, told
 

@@ -215,7 +215,7 @@ def _timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
 def _check_given(given: dict[str, Any]) -> None:
     if unknown := given.keys() - SwinSizes.__annotations__.keys():
         raise UserError(
-            f"a Swin has no {', '.join(sorted(unknown))}; its sizes are "
+            f"a Swin has no {', '.join(sorted(unknown))}; it takes only "
             f"{', '.join(SwinSizes.__annotations__)}"
         )
     stages = {key: value for key, value in given.items() if not isinstance(value, int)}

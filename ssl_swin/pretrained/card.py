@@ -81,7 +81,7 @@ class EncoderCard:
         try:
             return cls(**values)
         except TypeError as error:
-            raise PretrainedMismatch(f"the card is not complete: {error}") from error
+            raise PretrainedMismatch(f"the card is not complete, copy it again: {error}") from error
 
 
 def write_encoder(path: Path, weights: Mapping[str, Tensor], card: EncoderCard) -> None:

@@ -64,7 +64,9 @@ class ClassifierCard:
         try:
             return cls(**values)
         except TypeError as error:
-            raise PretrainedMismatch(f"the classifier's card is not complete: {error}") from error
+            raise PretrainedMismatch(
+                f"the classifier's card is not complete, copy it again: {error}"
+            ) from error
 
     def of_encoder(self) -> EncoderCard:
         """Return the card of the encoder alone."""

@@ -85,7 +85,9 @@ def find_swin(names: Iterable[str]) -> FoundSwin | None:
         if bare[name].startswith(root) and rest.split(".")[0] in _BODY and not _BUFFER.search(rest)
     }
     if len(set(taken.values())) < len(taken):
-        raise PretrainedMismatch(f"two tensors of the file are one of a Swin's: {some(taken)}")
+        raise PretrainedMismatch(
+            f"two tensors of the file are one of a Swin's, leave one out: {some(taken)}"
+        )
     stem = next(name for name, rest in taken.items() if rest == _STEM)
     tokens = [name for name, plain in bare.items() if plain == token]
     left = [name for name in bare if name not in taken and not _BUFFER.search(name)]

@@ -109,7 +109,7 @@ def _open_archive(archive: zipfile.ZipFile, path: Path) -> TensorFile:
     names = {name.partition("/")[2]: name for name in archive.namelist()}
     if "data.pkl" not in names:
         raise PretrainedMismatch(
-            f"{path} is a zip file without data.pkl: not written by torch.save"
+            f"{path} is a zip file without data.pkl: it must be one that torch.save wrote"
         )
     if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
         raise PretrainedMismatch(f"{path} was written on a big-endian machine; save it again")
@@ -117,7 +117,9 @@ def _open_archive(archive: zipfile.ZipFile, path: Path) -> TensorFile:
         content = _TensorUnpickler(io.BytesIO(archive.read(names["data.pkl"]))).load()
         recipes = dict(_named(content, _Recipe))
     except _UNREADABLE as error:
-        raise PretrainedMismatch(f"{path} has an unreadable data.pkl: {error}") from error
+        raise PretrainedMismatch(
+            f"{path} has an unreadable data.pkl, fetch it again: {error}"
+        ) from error
     _require_tensors(recipes, content, path)
 
     def storage(key: str, dtype: torch.dtype) -> Tensor:
@@ -128,7 +130,9 @@ def _open_archive(archive: zipfile.ZipFile, path: Path) -> TensorFile:
         try:
             return recipes[name].build(storage)
         except _UNREADABLE as error:
-            raise PretrainedMismatch(f"{path} has an unreadable tensor {name}: {error}") from error
+            raise PretrainedMismatch(
+                f"{path} has an unreadable tensor {name}, fetch it again: {error}"
+            ) from error
 
     return TensorFile(path, tuple(recipes), {}, read)
 

@@ -142,7 +142,10 @@ def require_same_shards(known: dict[str, Any], shards: dict[str, Any]) -> None:
     """
     here, before = shards.get("num_shards", 0), known.get("num_shards", 0)
     if here < before:
-        raise ShardError(f"{before - here} of the {before} training shards are missing")
+        raise ShardError(
+            f"{before - here} of the {before} training shards are missing; put them back, or go on "
+            "without them on purpose with --resume-from"
+        )
     for name, before in known.items():
         if shards[name] != before:
             raise UserError(

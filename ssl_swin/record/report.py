@@ -192,14 +192,16 @@ def _progress(folder: RunFolder) -> str:
         step = max(life["step"], point["step"])
         return f"unfinished, step {step:,d} or later, life {life['life']}"
     except (KeyError, TypeError) as error:
-        raise UserError(f"{folder.lives} or {folder.metrics} is damaged: {error!r}") from error
+        raise UserError(
+            f"{folder.lives} or {folder.metrics} is damaged ({error!r}); name other runs"
+        ) from error
 
 
 def _last_line(path: Path) -> dict[str, Any]:
     """Return the last JSON line that is not cut off."""
     lines = read_lines(path)
     if not lines:
-        raise UserError(f"{path} is damaged: no line of it can be read")
+        raise UserError(f"{path} is damaged, no line of it can be read; name other runs")
     return lines[-1]
 
 

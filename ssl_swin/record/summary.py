@@ -52,4 +52,6 @@ def read_summary(folder: RunFolder) -> Summary | None:
     try:
         return Summary(**json.loads(folder.summary.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise UserError(f"{folder.summary} is not a summary of this version: {error}") from error
+        raise UserError(
+            f"{folder.summary} is not a summary of this version ({error}); use that which wrote it"
+        ) from error

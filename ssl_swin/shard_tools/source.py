@@ -99,7 +99,10 @@ def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
 def given_classes(classes: Sequence[str], folders: Sequence[str], source: Path) -> list[str]:
     """Return the classes that were given, if each folder is one of them."""
     if not folders:
-        raise ShardError(f"source={source} has no class folders, and classes were given")
+        raise ShardError(
+            f"source={source} has no class folders, and classes were given; leave classes out, or "
+            "make a folder for each"
+        )
     unknown = [name for name in folders if name not in classes]
     if unknown:
         raise ShardError(

@@ -53,7 +53,7 @@ def test_the_command_line_goes_before_the_clusters_file(cluster):
         ("nodes: {min: 2}\n", "nodes is {'min': '2'}; give one value"),
         ("sbatch: {mem: 2G}\n", "give one value or a list of values"),
         ("gpus_per_node: -1\n", "--gpus-per-node -1: give a whole number, 0 or more"),
-        ("- a\n", "holds no `key: value` lines"),
+        ("- a\n", "must hold `key: value` lines, such as"),
         ("a: [\n", "is not YAML"),
     ],
 )

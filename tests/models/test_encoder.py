@@ -39,7 +39,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known(name, told):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("swin_tiny_patch4_window7_224", "a Swin has no depth; its sizes are patch_size, window"),
+        ("swin_tiny_patch4_window7_224", "a Swin has no depth; it takes only patch_size, window"),
         ("toy", "the encoder toy got an unexpected keyword argument 'depth'; leave it out"),
     ],
 )

@@ -199,7 +199,10 @@ class ImageStream(Dataset):
             self._unreadable.add(place)
             num += count
         where = self.shards.storage.where(shard)
-        raise ShardError(f"{where} and its set: none of its {num} images can be decoded")
+        raise ShardError(
+            f"{where} and its set: none of its {num} images can be decoded; ssl-swin shards verify "
+            "says why"
+        )
 
     def _write(self, candidates: Iterator[tuple[Found, EncodedSample]], slot: np.ndarray) -> Found:
         """Write the pixels of the first readable sample, and return where it is."""

@@ -43,7 +43,7 @@ class SetOrder(Order):
             fits = f"the largest that fits {self.num_lanes} lanes is {largest}, " if largest else ""
             raise UserError(
                 f"global_batch_size={self.global_batch_size} is larger than the data: "
-                f"{self.num_samples} samples; {fits}without regard to data.num_lanes "
+                f"{self.num_samples} samples; set it lower: {fits}without regard to data.num_lanes "
                 f"{self.num_samples}"
             )
 

@@ -47,7 +47,7 @@ def filesystem(url: str, retry: Retry) -> tuple[Any, str]:
         text = f"{error}; or install ssl-swin[s3], ssl-swin[gs] or ssl-swin[hf]"
         raise ShardError(f"{shown(url)} needs a package that is not here: {text}") from error
     except ValueError as error:
-        raise ShardError(f"{shown(url)}: {error}") from error
+        raise ShardError(f"{shown(url)}: {error}; give a URL that fsspec reads") from error
     _kept[id(system)] = system
     return system, path
 

@@ -18,7 +18,7 @@ def name_of(url: str) -> str:
     name = path_of(url).rpartition("/")[2]
     name = unquote(name) if is_http(url) else name
     if not name.endswith(".tar") or name.startswith(".") or "/" in name or "\0" in name:
-        raise ShardError(f"{shown(url)} does not end in the plain name of a tar, like x.tar")
+        raise ShardError(f"{shown(url)} must end in the plain name of a tar, like x.tar")
     return name
 
 

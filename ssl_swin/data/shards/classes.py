@@ -51,7 +51,7 @@ def parse_names(content: bytes, where: str) -> Names:
         raise ShardError(f"{where} is no list of class names; write it as JSON, or move it away")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ShardError(f"{where} names the class {twice!r} twice; a number has one name")
+        raise ShardError(f"{where} names the class {twice!r} twice; rename one of them")
     return tuple(names)
 
 

@@ -142,7 +142,9 @@ def index_opened(
         if odd is not None and not label.extension:
             leave_out(left_out, ODD_LABEL, odd.name)
         if label.size >= 2**31:
-            raise ShardError(f"{name}: {label.name!r} has {label.size} bytes, which is no label")
+            raise ShardError(
+                f"{name}: {label.name!r} has {label.size} bytes, which is no label; pack it again"
+            )
         image = _choose_image(members, left_out)
         kind = LABEL_KINDS[label.extension]
         if image is None:

@@ -22,7 +22,10 @@ def find_local_tars(pattern: str) -> tuple[tuple[Path, ...], LeftOut]:
     for path in set(found) - set(tars):
         leave_out(left_out, HIDDEN, path.name)
     if not tars:
-        raise ShardError(f"shards={pattern} holds nothing but what a Mac adds to tars (._x.tar)")
+        raise ShardError(
+            f"shards={pattern} holds nothing but what a Mac adds to tars (._x.tar); copy the tars "
+            "themselves there"
+        )
     twice = {path for same in _same_files(tars) for path in same[1:]}
     for path in sorted(twice):
         leave_out(left_out, AGAIN, path.name)

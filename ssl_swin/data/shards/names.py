@@ -59,7 +59,8 @@ def expand(pattern: str) -> list[Path]:
     if missing and len(pieces) > 1:
         raise ShardError(
             f"{len(missing)} of the {len(pieces)} shards in {pattern} do not exist, "
-            f"the first is {Path(missing[0]).absolute()}"
+            f"the first is {Path(missing[0]).absolute()}; copy them there, or leave them out of "
+            "the pattern"
         )
     if not found:
         raise ShardError(

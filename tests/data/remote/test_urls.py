@@ -16,7 +16,7 @@ from ssl_swin.errors import ShardError
     ],
 )
 def test_names_that_could_lead_out_of_the_cache_are_refused(url):
-    with pytest.raises(ShardError, match="does not end in the plain name of a tar"):
+    with pytest.raises(ShardError, match="must end in the plain name of a tar"):
         name_of(url)
 
 
