@@ -25,6 +25,7 @@ class Summary:
     top5: float | None = None
     balanced_top1: float | None = None  # mean over the classes that have held-out images
     best_top1: float | None = None
+    num_classes: int | None = None
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere
     bad_samples: int = 0  # images that could not be decoded, over all epochs; others replaced them

@@ -116,6 +116,7 @@ def summarise(
         top5=metrics.get("top5"),
         balanced_top1=metrics.get("balanced_top1"),
         best_top1=metrics.get("best_top1"),
+        num_classes=config.num_classes,
         num_labels=run.order.num_samples,
         start=config.encoder or "scratch",
     )

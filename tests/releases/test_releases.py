@@ -10,6 +10,7 @@ import torch
 
 from ssl_swin.__main__ import run
 from ssl_swin.command_line import read_config
+from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_lines
 from tests.releases.going_on import encode, here, remaining, weights
 from tests.training import launch
@@ -57,6 +58,9 @@ def test_a_run_of_an_earlier_release_goes_on_to_the_weights_it_would_have_had(ke
     for place, step_ids in enumerate(left["ids"].tolist()):
         lines = [line for lines in ranks for line in lines if line["step"] == began + place]
         assert [i for line in lines for i in line["ids"]] == step_ids
+    if kind == "finetune":
+        card = open_classifier(tmp_path / "run").card
+        assert card.classes == tuple(json.loads((tmp_path / "run" / "classes.json").read_text()))
     known = {name.removeprefix("weights/"): value for name, value in known.items()}
     require_same(weights(tmp_path / "run"), known, kept.parent)
 

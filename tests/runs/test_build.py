@@ -20,6 +20,8 @@ from ssl_swin.errors import UserError
 from ssl_swin.models.masking import MASKS
 from ssl_swin.pretrained.open import find_weights
 from ssl_swin.pretrained.timm import to_timm
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs import life
 from ssl_swin.runs.build import build
 from ssl_swin.runs.describe import describe
 from tests.data.pixels.pictures import encoded
@@ -192,3 +194,29 @@ def test_held_out_classes_in_another_order_are_mapped_by_name(finetune, tiny_sha
     found = run.datamodule.heldout.stream.__getitems__(share)["label"]
     assert found.tolist() == list(range(10))[::-1]
     assert run.stream.__getitems__(share)["label"].tolist() == list(range(10))
+
+
+def test_a_run_goes_on_with_other_shards_by_the_names_of_its_classes(
+    finetune, tiny_shards, tmp_path
+):
+    names = [f"class {number}" for number in range(10)]
+    (Path(finetune.data.shards) / "classes.json").write_text(json.dumps(names))
+    begun = replace(finetune, optim=replace(finetune.optim, epochs=1, warmup_epochs=0))
+    assert life.run(begun) == 0
+    folder = RunFolder(Path(begun.run_dir))
+    assert json.loads(folder.classes.read_text()) == names
+    other = tiny_shards([38])
+    (other / "classes.json").write_text(json.dumps([*names[1:], names[0]]))
+    data = replace(finetune.data, shards=str(other), val_shards=str(other))
+    config = replace(begun, run_dir=str(tmp_path / "other"), data=data)
+    run = build(config, folder.last)
+    assert run.start.classes == tuple(names)
+    for stream in (run.stream, run.datamodule.heldout.stream):
+        assert stream.labels.renumber == (*range(1, 10), 0)
+    (other / "classes.json").write_text(json.dumps([*names[1:], "owl"]))
+    with pytest.raises(UserError, match=r"'class 0' only in .* and 'owl' only in"):
+        build(config, folder.last)
+    Path(finetune.data.shards, "classes.json").write_text(json.dumps(names[::-1]))
+    with pytest.raises(UserError, match="beside the same shards; put back that of"):
+        build(begun)
+    Path(finetune.data.shards, "classes.json").unlink()

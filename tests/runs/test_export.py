@@ -98,4 +98,5 @@ def test_a_fine_tuning_tells_its_labels_and_where_it_started(run_of):
     run.module.metrics = {"top1": 50.0, "top5": 90.0, "best_top1": 60.0}
     summary = summarise(run, lives=1, seconds=1.0)
     assert (summary.kind, summary.num_labels, summary.start) == ("finetune", 50, "scratch")
+    assert summary.num_classes == 10
     assert (summary.top1, summary.top5, summary.best_top1) == (50.0, 90.0, 60.0)

@@ -1,18 +1,29 @@
 import os
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import yaml
 
 from ssl_swin.__main__ import run
+from ssl_swin.command_line import read_config
 from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD, LabelledDataConfig
+from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.errors import UserError
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_colours
+from ssl_swin.runs.from_encoder import (
+    fingerprint,
+    require_same_encoder,
+    with_its_colours,
+    with_its_model,
+)
+from ssl_swin.runs.network import build_classifier
 from ssl_swin.training.checkpoint_file import read_checkpoint, write_checkpoint
 from tests.cluster.bin import write_programs
 from tests.conftest import TINY_MODEL
@@ -163,3 +174,86 @@ def test_a_run_of_an_earlier_release_learns_the_sum_of_its_encoder(tuned, encode
     stop(folder, encoder=None)
     assert run(arguments) == 0
     assert read_checkpoint(folder.last)["encoder"] == fingerprint(config(encoder))
+
+
+def model_of(encoder, **model):
+    return replace(config(encoder, mean=(0.286,), std=(0.353,)), model=ModelConfig(**model))
+
+
+def test_what_the_user_does_not_give_is_the_encoder_s(encoder):
+    found, (line,) = with_its_model(model_of(encoder, drop_path_rate=0.1), ())
+    model = found.model
+    assert (model.name, model.img_size) == ("swin_tiny_patch4_window7_224", 32)
+    assert (model.patch_size, model.window_size, model.embed_dim) == (4, 8, 16)
+    assert (model.depths, model.num_heads, model.drop_path_rate) == ((1, 1), (1, 2), 0.1)
+    assert line.startswith("model: name=swin_tiny_patch4_window7_224, img_size=32, ")
+    assert line.endswith("num_heads=(1, 2), as the encoder")
+    assert with_its_model(found, ()) == (found, ())
+
+
+def test_another_size_than_the_encoder_s_is_refused_in_a_line(encoder):
+    for size in ({"embed_dim": 24}, {"depths": (1, 2)}, {"patch_size": 2}, {"num_heads": (2, 4)}):
+        ((name, value),) = size.items()
+        said = rf"model\.{name}={re.escape(str(value))}, but the encoder has .*: leave it out; only"
+        with pytest.raises(UserError, match=said):
+            with_its_model(model_of(encoder, **size), ())
+    rgb = replace(config(encoder), model=ModelConfig())
+    with pytest.raises(UserError, match="has 3 values, but the encoder takes images of 1 channels"):
+        with_its_model(rgb, ())
+
+
+@pytest.mark.parametrize(
+    ("img_size", "window_size", "said"),
+    [
+        (64, 16, "; window_size=16 for 64 px, as it has 8 for 32 px"),
+        (24, 6, "; window_size=6 for 24 px, as it has 8 for 32 px"),
+        (36, 9, "; window_size=9 for 36 px"),
+        (30, 8, "; window_size=8 as for its 32 px"),
+    ],
+)
+def test_the_window_follows_the_size_of_images_where_it_comes_out_even(
+    encoder, img_size, window_size, said
+):
+    found, (line,) = with_its_model(model_of(encoder, img_size=img_size), ())
+    assert found.model.window_size == window_size
+    assert said in line
+    own, _ = with_its_model(model_of(encoder, img_size=img_size, window_size=5), ())
+    assert own.model.window_size == 5
+
+
+def test_files_without_a_card_say_their_sizes_themselves(tmp_path):
+    sizes = {"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
+    swin = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3, img_size=32, **sizes)
+    torch.save(swin.state_dict(), tmp_path / "swin.pth")
+    asked = replace(config(tmp_path / "swin.pth"), model=ModelConfig(drop_path_rate=0.1))
+    asked = replace(asked, data=LabelledDataConfig("shards"))
+    found, _ = with_its_model(asked, ())
+    assert (found.model.embed_dim, found.model.depths, found.model.img_size) == (16, (1, 1), 32)
+
+
+def test_another_name_stands_for_its_own_sizes(encoder):
+    found, _ = with_its_model(model_of(encoder, name="swin_small_patch4_window7_224"), ())
+    assert (found.model.name, found.model.depths) == ("swin_small_patch4_window7_224", None)
+
+
+PUBLISHED = {
+    "swin_base_simmim": ("swin_base_simmim_100ep", "swin_base_patch4_window7_224", 7, 0.1),
+    "swin_base_simmim_800ep": ("swin_base_simmim_800ep", "swin_base_patch4_window7_224", 7, 0.1),
+    "swin_large_simmim": ("swin_large_simmim_800ep", "swin_large_patch4_window7_224", 14, 0.2),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_recipes_get_the_whole_model_from_the_pretraining(name):
+    before, model_name, window_size, drop_path_rate = PUBLISHED[name]
+    pretrain, _ = read_config("pretrain", [f"configs/pretrain/{before}.yaml"])
+    asked, life = read_config("finetune", [f"configs/finetune/{name}.yaml"])
+    found, _ = with_its_model(asked, life["given"], pretrain.model)
+    whole = ModelConfig(model_name, 224, window_size=window_size, drop_path_rate=drop_path_rate)
+    with torch.device("meta"):
+        networks = [
+            build_classifier(replace(asked, num_classes=1000, model=model))
+            for model in (found.model, whole)
+        ]
+    assert networks[0].encoder.architecture() == networks[1].encoder.architecture()
+    assert found.model.drop_path_rate == drop_path_rate
