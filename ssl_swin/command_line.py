@@ -30,7 +30,6 @@ _MISFITS = (
     r"Parser key \"(?P<name>[\w.]+)\": Expected a (?P<kinds><class '\w+'>)\. "
     r"Got value: (?P<value>.*)",
 )
-_BY_NAME = inspect.Parameter.KEYWORD_ONLY
 _SHORT = {"output": "-o"}  # a parameter of any command -> its short flag
 
 
@@ -58,14 +57,14 @@ def call(name: str, function: Callable[..., int | None], words: list[str], **han
         if is_dataclass(hints[key]):
             kinds[key] = hints[key]
             parser.add_fields(kinds[key])
-        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            parser.add_positional(key, hints[key], texts[key], nargs="*")
-        elif parameter.default is inspect.Parameter.empty and parameter.kind is _BY_NAME:
-            parser.add_flag(key, hints[key], MISSING, texts[key])
-        elif parameter.default is inspect.Parameter.empty:
-            parser.add_positional(key, hints[key], texts[key])
-        else:
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            parser.add_rest(key, hints[key], texts[key])
+        elif parameter.default is not parameter.empty:
             parser.add_flag(key, hints[key], parameter.default, texts[key])
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            parser.add_flag(key, hints[key], MISSING, texts[key])
+        else:
+            parser.add_positional(key, hints[key], texts[key])
     values = parser.parse(words)
     for key, kind in kinds.items():
         values[key] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
@@ -139,8 +138,8 @@ class _Parser:
         import jsonargparse  # late, for speed: `ssl-swin --help` does without it
 
         jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-        self.flags = {"-h": 0, "--help": 0}
-        self._takes_rest = False
+        self.flags, self._num_placed = {"-h": 0, "--help": 0}, 0
+        self._rest: dict[str, Any] = {}
         self._see = f"; see ssl-swin {' '.join(name.split()[:2])} --help"
         self._parser = jsonargparse.ArgumentParser(
             prog=f"ssl-swin {name}",
@@ -150,10 +149,15 @@ class _Parser:
             allow_abbrev=False,
         )
 
-    def add_positional(self, name: str, hint: Any, text: str, **how: Any) -> None:
+    def add_positional(self, name: str, hint: Any, text: str) -> None:
         """Know an argument by its place."""
-        self._takes_rest |= "nargs" in how
-        self._parser.add_argument(name, type=hint, help=text, **how)
+        self._num_placed += 1
+        self._parser.add_argument(name, type=hint, help=text)
+
+    def add_rest(self, name: str, hint: Any, text: str) -> None:
+        """Know the list of arguments that are left."""
+        self._rest[name] = hint
+        self._parser.add_argument(name, type=hint, help=text, nargs="*")
 
     def add_flag(self, name: str, hint: Any, default: Any, text: str) -> None:
         """Know a flag; MISSING as a default means that it must be given."""
@@ -207,15 +211,17 @@ class _Parser:
         if not {"-h", "--help"}.isdisjoint(words):
             print(_with_hyphens(self._parser.format_help()), end="")
             raise SystemExit(0)
-        if self._takes_rest:  # argparse ends the list at the first flag
+        rest: dict[str, Any] = {}
+        for name, kind in self._rest.items():  # argparse ends them at a flag, and is slow with many
             flags, others = self.apart(words)
-            words = others + flags
+            rest[name] = [kind(word) for word in others[self._num_placed :]]
+            words = others[: self._num_placed] + flags
         try:
             values = self._parser.instantiate(self._parser.parse_args(words)).as_dict()
         except jsonargparse.ArgumentError as error:
             said = _plainly(" ".join(str(error).split()))
             raise UserError(said + ("" if "; give " in said else self._see)) from error
-        return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in (values | rest).items()}
 
 
 def _with_hyphens(text: str) -> str:

@@ -57,6 +57,15 @@ def test_flags_may_stand_before_between_and_after_the_arguments_that_are_left():
         assert call("toy", toy, words) == expected
 
 
+def test_arguments_that_are_left_are_taken_as_they_stand():
+    def show(first: str, *images: str) -> tuple:
+        """Do nothing."""
+        return first, images
+
+    words = ["a", "1e3", "null", "[x]", "a: b", "ünï.jpg", "x" * 5000]
+    assert call("show", show, words) == ("a", tuple(words[1:]))
+
+
 def test_an_output_has_a_short_flag_and_a_flag_by_name_alone_must_be_given():
     def pack(source: Path, *, data: str, output: str = "-") -> tuple:
         """Do nothing."""

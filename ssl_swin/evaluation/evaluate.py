@@ -1,6 +1,7 @@
 """`ssl-swin evaluate`: how often a fine-tuned classifier is right, and where it is not."""
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -137,7 +138,8 @@ def _check_folder(folder: Path, subject: Subject) -> None:
 
 def _ending(findings: Findings, folder: Path, run: Path, rate: float) -> Iterator[str]:
     if num := len(findings.broken):
-        yield f"warning: {num} images cannot be decoded, and do not count: see predictions.csv"
+        yield f"warning: broken images, which do not count: {num:,}; see predictions.csv"
     yield f"{len(findings.label):,} images, {rate:.0f} images/s"
     yield f"confusion.png, mistakes.png and tables are in {folder}"
-    yield f"next, the classes of new images:\n  ssl-swin predict {run} IMAGES -o predictions.csv"
+    where = shlex.quote(str(run))
+    yield f"next, the classes of new images:\n  ssl-swin predict {where} IMAGES -o predictions.csv"

@@ -1,5 +1,6 @@
 """`ssl-swin predict`: the classes of new images, by a fine-tuned classifier."""
 
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -101,10 +102,10 @@ def describe(sink: Output, run: Path, rate: float | None) -> Iterator[str]:
     yield from describe_counts(tally.classes.most_common())
     if tally.num_broken:
         first = f"; the first is {tally.first_broken}" if tally.first_broken else ""
-        yield f"warning: {tally.num_broken} images are broken: see the column error{first}"
+        yield f"warning: broken images: {tally.num_broken:,}; see the column error{first}"
     yield (
         "next, with labelled images in SHARDS: how often is it right?\n"
-        f"  ssl-swin evaluate {run} --data SHARDS"
+        f"  ssl-swin evaluate {shlex.quote(str(run))} --data SHARDS"
     )
 
 
@@ -118,7 +119,7 @@ def describe_counts(counts: Iterable[tuple[str, int]]) -> Iterator[str]:
         cut = name if len(name) <= width else f"{name[: width - 1]}…"
         yield f"  {cut:<{width}}  {count:>9,}  {100 * count / total:5.1f} %"
     if rest := counts[_MOST_SHOWN:]:
-        yield f"  and {len(rest)} more classes, {sum(count for _, count in rest):,} images"
+        yield f"  {sum(count for _, count in rest):,} of other classes ({len(rest)})"
 
 
 def _describe_stop(opened: list[Output]) -> str:

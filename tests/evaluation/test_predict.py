@@ -34,7 +34,7 @@ def test_images_get_names_probabilities_and_reasons(classifier_run, photos, tmp_
         assert 1 >= float(row["probability"]) >= float(row["probability_2"]) >= 0
     told = capsys.readouterr().out
     assert f"{output}: 6 images, 1 of them broken" in told
-    assert f"warning: 1 images are broken: see the column error; the first is {folder}" in told
+    assert f"warning: broken images: 1; see the column error; the first is {folder}" in told
     assert f"ssl-swin evaluate {where} --data SHARDS" in told
     for name in {row["label"] for row in rows} - {""}:
         assert f"  {name}" in told
@@ -157,6 +157,6 @@ def test_a_place_without_a_classifier_says_so(photos, tmp_path, capsys):
 def test_of_many_classes_the_most_frequent_are_shown():
     lines = list(describe_counts([(f"class {n}" * (1 + 20 * (n == 3)), 30 - n) for n in range(13)]))
     assert len(lines) == 11
-    assert lines[-1] == "  and 3 more classes, 57 images"
+    assert lines[-1] == "  57 of other classes (3)"
     assert all(len(line) <= 80 for line in lines)
     assert list(describe_counts([])) == []

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.evaluation.conftest import classifier_run  # noqa: F401
 from tests.golden.conftest import (  # noqa: F401
     expected,
     golden_encoder,
