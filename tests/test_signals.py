@@ -100,3 +100,24 @@ os.kill(child, signal.SIGKILL)
         [sys.executable, "-c", code], timeout=60, capture_output=True, check=True, text=True
     )
     assert found.stdout == "left\n"
+
+
+def test_sigterm_interrupts_work_that_is_taken_up_again_and_nothing_after_it():
+    signals.watch()
+    with pytest.raises(KeyboardInterrupt), signals.as_interrupt():
+        send(signal.SIGTERM)
+    send(signal.SIGTERM)
+    assert signals.received() == signal.SIGTERM
+
+
+def test_in_another_thread_signals_stay_as_they_are():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with signals.as_interrupt():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]

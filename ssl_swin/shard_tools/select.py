@@ -1,6 +1,6 @@
 """Selects what is packed: which images of a source, as which classes, in which sets."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,8 @@ class Selection:
     """File of the classes' names, one a line, in the order of their numbers."""
     classes_from: str | None = None
     """Shards whose classes these are, too: those to train on, for held-out images."""
+    unlabelled: bool = False
+    """Pack without labels, as for pretraining alone: folders are no classes."""
     split: str | None = None
     """Shares to hold out, val=0.1 or val=0.1,test=0.1, by the seed and of every class alike; or
     `folders`, if the source has the folders train and val or test; or the column of the list that
@@ -46,6 +48,9 @@ class Selection:
     def __post_init__(self) -> None:
         if self.classes is not None and self.classes_from is not None:
             raise UserError("classes and classes_from both name the classes; give one of the two")
+        named = (self.classes, self.classes_from, self.label_column)
+        if self.unlabelled and any(one is not None for one in named):
+            raise UserError("unlabelled packs no classes; leave it out, or what names them")
         if self.csv is None:
             for one in fields(self):
                 value = getattr(self, one.name)
@@ -82,8 +87,12 @@ def select(source: Path, selection: Selection, seed: int) -> tuple[Source, Sets]
         asked = {what: getattr(selection, f"{what}_column") for what in ("path", "label", "group")}
         asked["split"] = None if selection.deals else selection.split
         found = list_rows(source, selection.csv, asked, names)
+        if selection.unlabelled:
+            files = [replace(file, label=None) for file in found.files]
+            found = replace(found, files=files, classes=[])
     else:
-        found = (list_sets if selection.by_folder else list_images)(source, names)
+        list_all = list_sets if selection.by_folder else list_images
+        found = list_all(source, names, selection.unlabelled)
     files = found.files if selection.dedup is None else without_duplicates(source, found)
     if selection.split is None:
         return found, {"": files}

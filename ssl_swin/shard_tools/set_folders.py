@@ -12,7 +12,9 @@ from ssl_swin.shard_tools.source import Source, given_classes, list_images
 from ssl_swin.shard_tools.split import TRAIN, set_of
 
 
-def list_sets(source: Path, classes: Sequence[str] | None = None) -> Source:
+def list_sets(
+    source: Path, classes: Sequence[str] | None = None, unlabelled: bool = False
+) -> Source:
     """Find the images of all sets of a source; the folders in the sets are the classes of all.
 
     Raises:
@@ -36,7 +38,9 @@ def list_sets(source: Path, classes: Sequence[str] | None = None) -> Source:
             f"source={source} has no folders train and val (or test) for split=folders; it has "
             f"{', '.join(map(repr, names[:5])) or 'nothing'}: give split=val=0.1, or rename them"
         )
-    parts = {name: list_images(source / folder) for name, folder in folders.items()}
+    parts = {
+        name: list_images(source / folder, None, unlabelled) for name, folder in folders.items()
+    }
     known = sorted({name for part in parts.values() for name in part.classes})
     known = known if classes is None else given_classes(classes, known, source)
     left_out = add_up(part.left_out for part in parts.values())

@@ -4,10 +4,13 @@ import errno
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ssl_swin.data.pixels.formats import by_extension
+from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.formats import by_extension, open_image
+from ssl_swin.data.shards.instead import table_of
 from ssl_swin.data.shards.left_out import (
     AGAIN,
     DANGLING,
@@ -19,6 +22,7 @@ from ssl_swin.data.shards.left_out import (
 )
 from ssl_swin.data.shards.names import is_hidden
 from ssl_swin.errors import ShardError, UserError
+from ssl_swin.shard_tools.progress import counting
 
 _MAY_NOT_BE_LISTED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
 _NAMES_OF_SETS = ("train", "training", "val", "valid", "validation", "test", "testing")
@@ -55,11 +59,13 @@ class Source:
     """Lines to say of it."""
 
 
-def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
+def list_images(
+    source: Path, classes: Sequence[str] | None = None, unlabelled: bool = False
+) -> Source:
     """Find the images of a folder and their classes, which are its folders, empty ones too.
 
     What is hidden is left out, links are followed, and a folder counts once. The names in `classes`
-    are the classes, in their order, if they are given.
+    are the classes, in their order, if they are given. If `unlabelled`, there are none.
 
     Raises:
         ShardError: If there are no images, some stand beside the class folders, or are in a folder
@@ -74,16 +80,17 @@ def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
         else:
             found.append((name, num_bytes))
     if not found:
-        kinds = ", ".join(sorted(by_extension()))
-        raise ShardError(f"source={source} holds no image; give a folder with {kinds} files")
+        raise _no_images(source)
     found.sort()
+    if unlabelled:
+        return Source([ImageFile(*each, None) for each in found], [], left_out, [])
     inside = [name.partition("/")[0] if "/" in name else None for name, _ in found]
     named = [] if set(inside) == {None} else sorted(name for name in folders if "/" not in name)
     if named and None in inside:
         raise ShardError(
             f"{inside.count(None)} images of source={source} stand beside class folders "
             f"({named[0]!r}), the first is {found[inside.index(None)][0]!r}; move them into a "
-            "class, or all images into one folder"
+            "class, or all images into one folder, or pack them without labels: --unlabelled"
         )
     names = named if classes is None else given_classes(classes, named, source)
     number = {None: None} | {name: place for place, name in enumerate(names)}
@@ -94,6 +101,28 @@ def list_images(source: Path, classes: Sequence[str] | None = None) -> Source:
         if name.lower() in _NAMES_OF_SETS and any(f.startswith(f"{name}/") for f in folders)
     ]
     return Source(files, names, left_out, nested)
+
+
+def _no_images(source: Path) -> ShardError:
+    kinds = ", ".join(sorted(by_extension()))
+    names = [name for _, _, inside in os.walk(source) for name in inside]
+    table = table_of(names) or "none"
+    hint = ""
+    if any(name.endswith(".tar") for name in names):
+        hint = f"; tars are shards already: ssl-swin recipe {source} -o my.yaml"
+    elif kind := kind_of(next((p for p in source.rglob("*") if p.is_file()), source)):
+        hint = f"; some files are {kind} all the same: give them its extension"
+    return ShardError(
+        f"source={source} holds no image; give a folder with {kinds} files (extensions found: "
+        f"{table}){hint}"
+    )
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the format of an image file that has not its extension; None if it is no image."""
+    with suppress(OSError, UnreadableImage):
+        return open_image(path.read_bytes()).format
+    return None
 
 
 def given_classes(classes: Sequence[str], folders: Sequence[str], source: Path) -> list[str]:
@@ -118,19 +147,20 @@ def walk(source: Path, left_out: LeftOut) -> Iterator[tuple[str, int | None]]:
     Links to folders come last, so that what they lead to is under its own name.
     """
     folders, links, seen = deque([source]), deque[Path](), set()
-    while folders or links:
-        folder = folders.popleft() if folders else links.popleft()
-        name = folder.relative_to(source).as_posix()
-        place = os.path.realpath(folder)
-        if place in seen:
-            leave_out(left_out, AGAIN, name)
-            continue
-        seen.add(place)
-        hidden = is_hidden(name)
-        if folder != source and not hidden:
-            yield name, None
-        try:
-            for entry in _listed(folder):
+    with counting("finding images", None) as count:
+        while folders or links:
+            folder = folders.popleft() if folders else links.popleft()
+            name = folder.relative_to(source).as_posix()
+            place = os.path.realpath(folder)
+            if place in seen:
+                leave_out(left_out, AGAIN, name)
+                continue
+            seen.add(place)
+            if folder != source and not is_hidden(name):
+                yield name, None
+            listed = _listed(folder, name, left_out)
+            count(len(listed))
+            for entry in listed:
                 path = Path(entry.path)
                 name = path.relative_to(source).as_posix()
                 if os.path.isdir(path):
@@ -139,15 +169,6 @@ def walk(source: Path, left_out: LeftOut) -> Iterator[tuple[str, int | None]]:
                     leave_out(left_out, why, name)
                 else:
                     yield name, path.stat().st_size
-        except OSError as error:
-            if error.errno not in _MAY_NOT_BE_LISTED:
-                raise
-            if not hidden:
-                raise UserError(
-                    f"{folder} cannot be listed ({error.strerror}), its images would be missing; "
-                    "let it be read, or move it out of the source"
-                ) from error
-            leave_out(left_out, HIDDEN, name)
 
 
 def _why_no_image(path: Path, name: str) -> str | None:
@@ -158,6 +179,18 @@ def _why_no_image(path: Path, name: str) -> str | None:
     return None if name.rpartition(".")[2].lower() in by_extension() else NOT_AN_IMAGE
 
 
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+def _listed(folder: Path, name: str, left_out: LeftOut) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, by name; a hidden one that may not be listed is left out."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        if error.errno not in _MAY_NOT_BE_LISTED:
+            raise
+        if not is_hidden(name):
+            raise UserError(
+                f"{folder} cannot be listed ({error.strerror}), its images would be missing; "
+                "let it be read, or move it out of the source"
+            ) from error
+        leave_out(left_out, HIDDEN, name)
+        return []

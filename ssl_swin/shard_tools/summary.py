@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.classes import alike
-from ssl_swin.data.shards.left_out import add_up
+from ssl_swin.data.shards.left_out import NOT_AN_IMAGE, add_up
 from ssl_swin.data.shards.manifest import Entry
 from ssl_swin.data.shards.names import printable
 from ssl_swin.machine import as_text
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.pack import reading_of
-from ssl_swin.shard_tools.source import ImageFile, Source
+from ssl_swin.shard_tools.source import ImageFile, Source, kind_of
 from ssl_swin.shard_tools.sources_list import SOURCES_NAME
 
 _NUM_LOOKED_AT = 250  # files whose range of numbers is looked at
@@ -34,6 +34,19 @@ def warnings_of(found: Source, source: Path, out: Path, options: PackOptions) ->
         said.append(
             f"warning: {', '.join(found.nested)} hold folders, and are packed as classes; if they "
             f"are sets, with classes in them, empty {out} and type: {shlex.join(map(str, command))}"
+        )
+    inside = {file.name.rpartition("/")[0] for file in found.files}
+    if len(found.classes) == 1 and len(inside) > 1 and not any(f.listed for f in found.files):
+        folder = shlex.quote(str(source / found.classes[0]))
+        said.append(
+            f"warning: the only class, {found.classes[0]!r}, holds folders; if these are the "
+            f"classes, give {folder} as the source"
+        )
+    num, example = found.left_out.get(NOT_AN_IMAGE, (0, ""))
+    if kind := kind_of(source / example) if num else None:
+        said.append(
+            f"warning: {num:,} files have no image's extension and are left out, but {example!r} "
+            f"is {kind} all the same; give such files its extension"
         )
     depths = depth_warning(_some_files(source, found.files), reading_of(options))
     return said if depths is None else [*said, depths]
@@ -77,7 +90,9 @@ def summary(
         for reason, (num, example) in left_out.items():
             lines.append(f"  {num:>{width},} {reason}, as {example!r}")
     for name, each in entries.items():
+        groups = {file.group for file in sets[name]} - {None}
         share = f" ({num_images[name] / max(1, total):.1%})" if name else ""
+        share += f" of {_num(len(groups), 'group')}" if name and groups else ""
         size = as_text(sum(entry.num_bytes for entry in each))
         shards = _num(len(each), "shard")
         lines.append(f"{out / name}: {num_images[name]:,} images{share} in {shards}, {size}")
@@ -116,7 +131,8 @@ def _table(
         if empty:
             where = "" if head == "images" else f" in {head}"
             more = f" and {len(empty) - _MOST_NAMED} more" if len(empty) > _MOST_NAMED else ""
-            lines.append(f"  without an image{where}: {', '.join(empty[:_MOST_NAMED])}{more}")
+            named = ", ".join(empty[:_MOST_NAMED])
+            lines.append(f"  without an image{where}: {printable(named)}{more}")
     return lines
 
 

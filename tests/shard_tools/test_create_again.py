@@ -70,6 +70,23 @@ def test_a_run_killed_at_work_goes_on_and_ends_with_the_same_bytes(many, tmp_pat
     assert content(out) == content(tmp_path / "straight")
 
 
+def test_a_run_that_is_asked_to_stop_says_how_to_go_on(many, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "ssl_swin", "shards", "create", many, out]
+    options = ["--samples-per-shard=1", "--num-workers=1"]
+    run = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and not list(out.glob("*.tar")):
+        time.sleep(0.001)
+    run.send_signal(signal.SIGTERM)
+    _, said = run.communicate()
+    num = len(list(out.glob("*.tar")))
+    assert said.endswith(
+        f"error: stopped: {num} of 120 shards are packed; the same command goes on from there\n"
+    )
+    assert run.returncode == 130
+    assert not (out / ".create.lock").exists()
+
+
 @pytest.mark.slow  # each worker imports torch, by way of webdataset
 def test_any_number_of_workers_writes_the_same_bytes(many, tmp_path):
     for num_workers in (1, 3):

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from ssl_swin.errors import UserError
-from ssl_swin.shard_tools.parallel import each
+from ssl_swin.shard_tools.parallel import count_image, each
 
 
 def square_and_process(number):
@@ -12,6 +12,33 @@ def square_and_process(number):
 
 def fail(number):
     raise OSError(f"disk {number}")
+
+
+def count_to(number):
+    for _ in range(number):
+        count_image()
+
+
+def count_on_and_on(place):
+    if place.exists():
+        raise OSError("the second one")
+    place.touch()
+    while True:
+        count_image()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_what_jobs_count_is_told(num_workers):
+    told = []
+    list(each(count_to, [3, 0, 4], num_workers, told.append))
+    assert sum(told) == 7
+    count_image()  # of no job: nobody is told
+    assert sum(told) == 7
+
+
+def test_after_an_error_other_jobs_end_soon(tmp_path):
+    with pytest.raises(OSError, match="the second one"):
+        list(each(count_on_and_on, [tmp_path / "begun"] * 2, 2))
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 9])

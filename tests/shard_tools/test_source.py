@@ -127,3 +127,17 @@ def test_what_the_storage_does_is_not_the_users_mistake(tmp_path, monkeypatch):
 def test_classes_that_look_like_sets_are_told(tmp_path, folders, nested):
     write(tmp_path, *(f"{folder}/1.png" for folder in folders))
     assert list_images(tmp_path).nested == nested
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path):
+    for name in ("a.mp", "b.mp", "c.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(ShardError, match=r"holds no image.*extensions found: mp 2, txt 1\)$"):
+        list_images(tmp_path)
+    (tmp_path / "d.tar").touch()
+    with pytest.raises(ShardError, match="tars are shards already: ssl-swin recipe"):
+        list_images(tmp_path)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "plain").write_bytes(image_bytes(0))
+    with pytest.raises(ShardError, match=r"none\) 1\); some files are PNG all the same"):
+        list_images(tmp_path / "e")

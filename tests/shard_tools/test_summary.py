@@ -2,6 +2,7 @@
 
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.create import create
+from ssl_swin.shard_tools.select import Selection
 from tests.data.shards.tars import image_bytes
 
 
@@ -53,8 +54,35 @@ def test_images_without_classes_need_no_table(tmp_path, capsys):
 
 def test_the_table_of_many_long_names_fits_a_narrow_terminal(tmp_path, capsys):
     names = [f"{number:02d} {'of a long name' * 8}/1.png" for number in range(30)]
-    create(write(tmp_path, *names, *(f"in\n{n}" for n in ())), tmp_path / "o", PackOptions(), 1)
+    create(write(tmp_path, *names), tmp_path / "o", PackOptions(), 1)
     printed = capsys.readouterr().out
     table = printed.partition("class ")[2].partition("\n\n")[0].splitlines()
     assert max(map(len, table)) <= 80
     assert table[-1] == "  and 10 more, of 1 to 1 images"
+
+
+def test_what_looks_like_a_mistake_is_told(tmp_path, capsys):
+    source = write(tmp_path / "in", "images/ant/1.png", "images/bee/2.png", "images/bee/noname")
+    create(source, tmp_path / "out", PackOptions(), 1)
+    printed = capsys.readouterr().out
+    assert (
+        "warning: the only class, 'images', holds folders; if these are the classes, give "
+        f"{source}/images as the source\n"
+    ) in printed
+    assert "left out, but 'images/bee/noname' is PNG all the same; give such files its" in printed
+    create(source / "images", tmp_path / "other", PackOptions(), 1)
+    assert "the only class" not in capsys.readouterr().out
+
+
+def test_a_split_says_its_shares_and_groups(tmp_path, capsys):
+    names = [f"{place}.png" for place in range(8)]
+    source = write(tmp_path / "in", *names)
+    rows = [f"{name},{'ab'[place % 2]},camera {place // 2}" for place, name in enumerate(names)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows]))
+    selection = Selection(csv=tmp_path / "list.csv", split="val=0.25")
+    create(source, tmp_path / "out", PackOptions(), 1, selection=selection)
+    printed = capsys.readouterr().out
+    assert f"{tmp_path}/out/train: 6 images (75.0%) of 3 groups in 1 shard, " in printed
+    assert f"{tmp_path}/out/val: 2 images (25.0%) of 1 group in 1 shard, " in printed
+    with (tmp_path / "out" / "sources.csv").open() as file:
+        assert file.read().count(",camera ") == 8
