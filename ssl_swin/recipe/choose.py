@@ -12,6 +12,7 @@ from ssl_swin.recipe.network import Network, choose_network
 
 CPU_MINUTES = 12.0  # that a pretraining on a CPU takes if nobody says how long
 _MOST_EPOCHS, _FEWEST_EPOCHS = 400, 5  # on a CPU
+_MOST_OF_ALL = 1600  # however long it may take
 # images up to -> epochs on GPUs; the paper has 100 to 800 on 1.28 million
 _EPOCHS = ((10_000, 800), (100_000, 400), (500_000, 200), (math.inf, 100))
 _BATCHES = ((500_000, 2048), (100_000, 1024), (20_000, 512), (0, 256))  # images from -> batch
@@ -168,6 +169,8 @@ def _epochs(images: Images, machine: Machine, network: Network, wishes: Wishes) 
     rate = wishes.images_per_s
     if wishes.hours is not None and rate:
         num = max(1, int(wishes.hours * 3600 * rate / images.num))
+        if num > _MOST_OF_ALL:
+            return Choice(_MOST_OF_ALL, "twice the paper's most; the time would do for more")
         return Choice(num, f"what {rate:.0f} images/s get through in {told_time(wishes.hours)}")
     if machine.gpus:
         num = next(epochs for most, epochs in _EPOCHS if images.num <= most)
@@ -211,6 +214,9 @@ def _training(
         "training.global_batch_size": batch,
         "training.micro_batch_size": Choice(micro, reason),
         "training.precision": Choice(*_precision(machine)),
+        "training.accelerator": Choice(
+            "gpu" if machine.gpus else "cpu", "of what it is chosen for"
+        ),
         "training.checkpoint_every_min": Choice(
             3.0 if brief else 15.0, "minutes lost at most if the machine dies"
         ),

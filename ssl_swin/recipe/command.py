@@ -84,7 +84,8 @@ def recipe(source: str, options: RecipeOptions) -> None:
     for line in warnings_of(images):
         console.print(line, markup=False)
     console.print(_table(images, machine, choices, speed))
-    console.print("next:", *(f"  {line}" for line in _next(images, choices, places)), sep="\n")
+    typed = commands(images, machine, choices, places)
+    console.print("next:", *(f"  {line}" for line in typed), sep="\n")
 
 
 def _refuse(path: Path, force: bool) -> None:
@@ -158,7 +159,3 @@ def _listed(classes: tuple[str, ...]) -> str:
         return "none are named"
     more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
     return f"{', '.join(classes[:10])}{more}"
-
-
-def _next(images: Images, choices: Choices, places: Places) -> list[str]:
-    return commands(images, choices["model.img_size"].value, places)

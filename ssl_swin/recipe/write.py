@@ -1,5 +1,6 @@
 """The config as text: a header that says what to expect, then each setting with its reason."""
 
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -53,9 +54,9 @@ def name_of(source: str) -> str:
     return parts[-1].removesuffix(".tar") if parts else "mine"
 
 
-def commands(images: Images, img_size: int, places: Places) -> list[str]:
+def commands(images: Images, machine: Machine, choices: Choices, places: Places) -> list[str]:
     """Return what to type next, in order."""
-    pretrain = _typed("pretrain", places.config)
+    img_size, pretrain = choices["model.img_size"].value, _pretrain(machine, choices, places)
     train, words = PurePath(places.shards), [*("finetune", "--encoder", places.run_dir)]
     words += ["--data.shards", places.shards]
     if images.shards is None:
@@ -73,6 +74,17 @@ def commands(images: Images, img_size: int, places: Places) -> list[str]:
     return [*first, pretrain, *(finetune if images.labelled_share or images.classes else [])]
 
 
+def _pretrain(machine: Machine, choices: Choices, places: Places) -> str:
+    if machine.kind != "slurm":
+        return _typed("pretrain", places.config)
+    words = ["submit", "pretrain", places.config, "--partition", machine.partition]
+    words += ["--nodes", str(choices["training.num_nodes"].value)]
+    words += ["--gpus-per-node", str(choices["training.devices"].value)]
+    if re.match(r"\d", machine.time_limit):  # else it has none
+        words += ["--time", machine.time_limit]
+    return _typed(*words)
+
+
 def as_yaml(
     choices: Choices, images: Images, machine: Machine, places: Places, speed: Speed
 ) -> str:
@@ -84,7 +96,7 @@ def as_yaml(
 def _header(
     choices: Choices, images: Images, machine: Machine, places: Places, speed: Speed
 ) -> list[str]:
-    typed = commands(images, choices["model.img_size"].value, places)
+    typed = commands(images, machine, choices, places)
     named = {
         "hardware": [machine.described()],
         "time": time_lines(choices, images, machine, speed),

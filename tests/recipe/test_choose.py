@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ssl_swin.command_line import read_config
 from ssl_swin.data.order.lanes import Dealing
 from ssl_swin.data.order.open import open_order
 from ssl_swin.recipe.choose import Wishes, choose, expected_hours, steps_of, told_time
+from ssl_swin.recipe.machine import GB, Machine, gpu_of
 from ssl_swin.recipe.measure import config_of
-from tests.recipe.machines import CLUSTER, LAPTOP, LARGE_GPU, MACHINES, OLD_GPUS, images
+from tests.recipe.machines import CLUSTER, LAPTOP, LARGE_GPU, MACHINES, OLD_GPUS, SMALL_GPU, images
 
 PLAIN = Wishes("runs/mine/pretrain")
 
@@ -33,11 +37,13 @@ def test_what_was_measured_changes_nothing_where_no_time_is_given(machine):
     assert choose(images(), machine, "x", PLAIN) == choose(images(), machine, "x", fast)
 
 
-@pytest.mark.parametrize("hours", [0.1, 1.0, 24.0])
+@pytest.mark.parametrize("hours", [0.1, 1.0, 6.0])
 def test_a_time_that_is_given_is_kept(hours):
     wishes = Wishes("runs/mine/pretrain", hours, images_per_s=200.0)
     choices = choose(images(), LAPTOP, "x", wishes)
     assert 0.75 * hours < expected_hours(choices, images(), 200.0) <= hours
+    endless = choose(images(), LAPTOP, "x", replace(wishes, hours=1e4))
+    assert endless["optim.epochs"].value == 1600
 
 
 def test_a_cpu_gets_about_a_quarter_of_an_hour_and_not_fewer_than_five_epochs():
@@ -80,6 +86,24 @@ def test_black_and_white_are_set_where_the_usual_ones_do_not_fit():
     config = config_of(choose(deep, LAPTOP, "x", PLAIN))
     assert (config.data.black, config.data.white) == (-1000, 2000)
     assert len(config.data.mean) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "num", "machine"),
+    [
+        ("photographs_cpu", 3_000, LAPTOP),
+        ("swin_tiny_1gpu", 50_000, SMALL_GPU),
+        ("swin_base_1gpu", 300_000, Machine("gpu", 16, 128 * GB, (gpu_of("a100_40gb"),))),
+    ],
+)
+def test_the_ready_configs_are_what_would_be_chosen(name, num, machine):
+    ready, _ = read_config("pretrain", [f"configs/pretrain/{name}.yaml"])
+    chosen = config_of(choose(images(num), machine, "shards/mine/train", PLAIN))
+    assert (ready.model, ready.mask, ready.optim) == (chosen.model, chosen.mask, chosen.optim)
+    for own in ("global_batch_size", "micro_batch_size", "precision", "validate_every_epochs"):
+        assert getattr(ready.training, own) == getattr(chosen.training, own), own
+    assert ready.training.panel_every_epochs == chosen.training.panel_every_epochs
+    assert ready.data.crop_scale == chosen.data.crop_scale
 
 
 @pytest.mark.parametrize(

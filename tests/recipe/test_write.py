@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -14,6 +16,11 @@ def written(found, machine, speed=SPEED):
     places = places_of(found, "my.yaml", None)
     choices = choose(found, machine, places.shards, Wishes(places.run_dir))
     return choices, as_yaml(choices, found, machine, places, speed)
+
+
+def typed(found, machine):
+    places = places_of(found, "my.yaml", None)
+    return commands(found, machine, written(found, machine)[0], places)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -50,8 +57,8 @@ def test_a_busy_machine_is_said_to_be_busy():
 
 def test_images_that_are_not_packed_are_packed_first():
     large = images(side=1200, classes=("a", "b"))
-    large = large.__class__(**{**vars(large), "shards": None, "source": "my photos"})
-    lines = commands(large, 96, places_of(large, "my.yaml", None))
+    large = replace(large, shards=None, source="my photos")
+    lines = typed(large, LAPTOP)
     assert lines[0] == (
         "ssl-swin shards create 'my photos' 'shards/my photos' --split val=0.1 --short-side 256"
     )
@@ -63,10 +70,19 @@ def test_images_that_are_not_packed_are_packed_first():
     assert "  val_shards: shards/my photos/val" in text
 
 
+def test_on_a_slurm_the_run_is_queued():
+    (line,) = typed(images(), CLUSTER)
+    assert line == (
+        "ssl-swin submit pretrain my.yaml --partition gpus --nodes 1 --gpus-per-node 8 "
+        "--time 1-00:00:00"
+    )
+    assert "--time" not in typed(images(), replace(CLUSTER, time_limit="infinite"))[0]
+
+
 def test_without_labels_there_is_nothing_to_fine_tune():
-    assert len(commands(images(), 96, places_of(images(), "my.yaml", None))) == 1
+    assert len(typed(images(), LAPTOP)) == 1
     labelled = images(labelled_share=1.0)
-    assert len(commands(labelled, 96, places_of(labelled, "my.yaml", None))) == 2
+    assert len(typed(labelled, LAPTOP)) == 2
 
 
 @pytest.mark.parametrize(
