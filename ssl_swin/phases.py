@@ -32,7 +32,7 @@ class Phase:
     """Says what a run does if that takes long: after a few seconds, and then now and then.
 
     Only rank 0 speaks, on stderr, from a thread: the work may keep the main thread in a library.
-    It is over at the end of a `with`, or when `end` is called.
+    It lasts as long as a `with`, or from `begin` to `end`.
 
     Args:
         doing: What is done, as "opening shards"; it may be changed meanwhile.
@@ -43,6 +43,10 @@ class Phase:
         self.doing, self.far = doing, far
         self._began, self._over = time.monotonic(), threading.Event()
         self._told = 0
+
+    def begin(self) -> None:
+        """Begin; only once."""
+        self._began = time.monotonic()
         if is_rank_0():
             threading.Thread(target=self._tell, name="phase", daemon=True).start()
 
@@ -62,6 +66,7 @@ class Phase:
         self._over.set()
 
     def __enter__(self) -> "Phase":
+        self.begin()
         return self
 
     def __exit__(

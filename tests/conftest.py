@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
@@ -14,9 +15,11 @@ import pytest
 import webdataset
 from PIL import Image
 
-from ssl_swin import signals
+from ssl_swin import phases, signals
 from ssl_swin.errors import MachineError, UserError
 from tests.messages import faults
+
+phases.FIRST_S = threading.TIMEOUT_MAX  # else a busy machine says more than an idle one
 
 TINY_MODEL = [
     "--model.embed-dim=16",

@@ -8,7 +8,7 @@ from pytorch_lightning import Trainer
 
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.reader import some_images
-from ssl_swin.phases import Phase
+from ssl_swin.phases import Phase, duration
 from ssl_swin.runs.build import Run, build_trainer
 from ssl_swin.runs.few_images import FewImages
 from ssl_swin.runs.out_of_memory import advice, memory_told
@@ -48,11 +48,12 @@ def describe(run: Run) -> int:
     say(
         f"{_memory(run, steps)}\n"
         f"time: {step_s:.3g} s a step here, {_tried(steps)}; "
-        f"about {left_s / 3600:.2f} h for those that are left\n"
+        f"about {duration(left_s)} for those that are left\n"
         f"data: {feeding(takes, gives, workers, trainer.world_size)}"
     )
     if trainer.is_global_zero:
         _tell_depths(run)
+    say("nothing was written; to train, type the same command without --dry-run")
     return 0
 
 

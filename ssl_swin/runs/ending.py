@@ -30,7 +30,8 @@ def tell_finished(run: Run, summary: Summary, before: str = "finished") -> None:
     """Say what a finished run has found, where it lies, and what to type next; on rank 0."""
 
     def lines() -> Iterator[str]:
-        seen = f"{summary.epochs:g} epochs, {summary.step:,} steps, {summary.samples_seen:,} images"
+        epochs = f"{summary.epochs:g} epoch{'' if summary.epochs == 1 else 's'}"
+        seen = f"{epochs}, {summary.step:,} steps, {summary.samples_seen:,} images"
         yield f"{before}: {seen}" if before == "finished" else before
         yield from _table([*_found(run, asdict(summary)), *_time(run), *_places(run)])
         yield "next:"

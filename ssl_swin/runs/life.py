@@ -137,6 +137,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
     trainer = build_trainer(training, [meeting, record, watchdog, *callbacks], loggers)
     run.datamodule.meeting = meeting
     watchdog.start()
+    starting.begin()
     try:
         if module.step < stop_step:
             with _storage_to_blame(folder), memory_told(run):

@@ -35,7 +35,8 @@ def test_a_description_takes_a_few_steps_and_writes_nothing(
     assert "steps: 0 done, 10 left of 10 (5 epochs of 2, global batch 24: 1 process x up" in told
     for line in (
         r"resident at the peak, of [\d.]+ GB \(main memory\)\n",
-        r"s a step here, foretold from steps of 1 and \d+ images of the 24 of a process; about 0\.",
+        r"s a step here, foretold from steps of 1 and \d+ images of the 24 of a process",
+        r"same command without --dry-run\n$",
         r"memory: foretold from \d+ images for micro-batches of 24\n",
         r"the device takes \d+ images/s, the loader gives \d+ with 0 worker",
     ):

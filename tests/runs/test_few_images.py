@@ -1,9 +1,10 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ssl_swin.runs.build import build_trainer
+from ssl_swin.runs.build import Run, build_trainer
 from ssl_swin.runs.few_images import FewImages, Tried, batch_of
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
@@ -73,6 +74,18 @@ def test_a_run_takes_one_image_and_then_more(tmp_path, tiny_shards, configure, s
     assert steps.step_s() > 0
     assert steps.peak()["resident"] >= first.peak["resident"]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_on_a_gpu_one_micro_batch_and_two_are_timed(tmp_path, tiny_shards, monkeypatch, precision):
+    monkeypatch.setattr(Run, "on_gpu", property(lambda _: True))
+    config = pretrain_config(tmp_path / "run", tiny_shards([30, 20]), micro_batch_size=8)
+    run = built(replace(config, training=replace(config.training, precision=precision)))
+    steps = FewImages(run, 0.0)
+    run.datamodule.fixed = steps.first()
+    build_trainer(run.config.training, [steps]).fit(run.module, datamodule=run.datamodule)
+    assert [(one.num_images, one.micro_batch) for one in steps.tried] == [(8, 8), (16, 8)]
+    assert steps.peak() == steps.tried[-1].peak
 
 
 def test_images_are_repeated_where_there_are_too_few(tmp_path, tiny_shards):
