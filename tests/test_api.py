@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import pydoc
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ssl_swin import signals
 from ssl_swin.__main__ import run
 from ssl_swin.command_line import read_config
 from ssl_swin.data.order.lanes import Share
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.build import build
 from tests.data.pixels.pictures import encoded, photograph
 from tests.data.shards.tars import write_tar
@@ -120,6 +122,20 @@ def test_what_is_loaded_sees_and_says_what_the_run_measured(place, monkeypatch, 
             assert torch.equal(classifier.preprocess(paths), seen)
             assert torch.equal(classifier(pixels), network(seen))
             assert classifier.classes == (*CLASSES,)
+
+
+def test_a_run_that_has_not_ended_has_its_weights_in_its_checkpoint(place, tmp_path):
+    folder = RunFolder(place / "runs/mine/pretrain")
+    running = RunFolder(tmp_path)
+    running.last.parent.mkdir()
+    shutil.copy(folder.last, running.last)
+    with pytest.raises(FileNotFoundError, match=r"has not ended; .*last.ckpt holds its weights"):
+        ssl_swin.load_encoder(tmp_path)
+    card = ssl_swin.load_encoder(folder.root).card
+    sizes = {"img_size": 64, "mean": card.mean, "std": card.std}
+    there, here = ssl_swin.load_encoder(running.last, **sizes), ssl_swin.load_encoder(folder.root)
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), np.uint8))
+    assert torch.equal(there(pixels), here(pixels))
 
 
 # A small network, where the page has one that somebody would train.

@@ -1,5 +1,6 @@
 """The hand-off in Python: a source -> a module with its card and its preprocessing, in one line."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.errors import UserError
-from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.encoder import ENCODERS, Encoder
 from ssl_swin.pretrained.card import READING, EncoderCard, Weights, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard, open_classifier
 from ssl_swin.pretrained.image_modules import ImageClassifier, ImageEncoder, require_safetensors
@@ -50,8 +51,7 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
     """
     reading = {name: changes.pop(name) for name in READING if name in changes}
     colours = changes.pop("mean", None), changes.pop("std", None)
-    named = None if Path(source).exists() else read_named(str(source))
-    weights = _with_colours(named or find_weights(Path(source)), str(source), *colours)
+    weights = _with_colours(_find(source), str(source), *colours)
     encoder = open_weights(weights, **changes).encoder
     card = weights.card or EncoderCard.of(encoder, weights.mean or (), weights.std or ())
     card = replace(card, architecture=encoder.architecture(), **reading)
@@ -105,6 +105,20 @@ def save_encoder(
     """
     card = EncoderCard.of(encoder, tuple(mean), tuple(std), **training)
     write_encoder(require_safetensors(path), encoder.state_dict(), card)
+
+
+def _find(source: str | Path) -> Weights:
+    """Find weights by path or, where there is none, by a name of timm's."""
+    if Path(source).exists():
+        return find_weights(Path(source))
+    if (named := read_named(str(source))) is not None:
+        return named
+    nearest = difflib.get_close_matches(str(source), ENCODERS, n=2)
+    hint = f"; or a name of timm's weights: nearest {', '.join(nearest)}" if nearest else ""
+    try:
+        return find_weights(Path(source))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}{hint}") from error
 
 
 def _with_colours(weights: Weights, source: str, mean: Any, std: Any) -> Weights:

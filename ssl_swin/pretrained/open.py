@@ -18,7 +18,7 @@ from ssl_swin.pretrained.official import read_official
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
 from ssl_swin.pretrained.timm import read_timm
 from ssl_swin.pretrained.window import resize_tables
-from ssl_swin.record.run_folder import ENCODER_FILE, encoder_file
+from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 
 WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "ours": read_encoder,
@@ -90,7 +90,7 @@ def find_weights(source: Path) -> Weights:
     """
     path = encoder_file(Path(source))
     if not path.is_file():
-        raise FileNotFoundError(f"no encoder weights at {path}; {_ALLOWED}")
+        raise FileNotFoundError(f"no encoder weights at {path}{_so_far(Path(source))}; {_ALLOWED}")
     for read in WEIGHT_FORMATS.values():
         if (weights := read(path)) is not None:
             return weights
@@ -134,6 +134,11 @@ def load_into(
     missing = check_state(resized, own, encoder.mask_parameters())
     encoder.load_state_dict(resized | {key: own[key] for key in missing})
     return missing
+
+
+def _so_far(source: Path) -> str:
+    last = RunFolder(source).last
+    return f": the run has not ended; {last} holds its weights so far" if last.is_file() else ""
 
 
 def _holds(path: Path) -> str:

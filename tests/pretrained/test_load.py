@@ -83,6 +83,12 @@ def test_weights_without_a_card_need_somebody_who_says_mean_and_deviation(run, t
             FileNotFoundError,
             "no encoder weights at no/such/run; give",
         ),
+        (
+            "swin_tiny_224",
+            {},
+            FileNotFoundError,
+            "or a name of timm's weights: nearest .*swin_tiny_p",
+        ),
         ("swin_tiny_patch4_window7_224.nobody", {}, UserError, "timm has no weights of swin_tiny"),
         (None, {"nothing": 1}, UserError, "a Swin has no nothing; its sizes are"),
         (None, {"crop_pct": 0.0}, UserError, "crop_pct=0.0 must be above 0 and at most 1"),
