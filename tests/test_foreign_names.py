@@ -105,7 +105,7 @@ OVERRIDDEN = {
         *("lightning_module_state_dict", "optimizer_state"),
     },
     "LightningDataModule": {"train_dataloader", "teardown", "transfer_batch_to_device"},
-    "Logger": {"name", "version", "log_hyperparams", "log_metrics"},
+    "Logger": {"name", "version", "log_hyperparams", "log_metrics", "finalize"},
     "Module": {"forward", "load_state_dict"},
     "Dataset": {"__getitem__"},
 }
