@@ -104,6 +104,9 @@ CHARTS = {
 }
 """The tab Custom Scalars: group -> chart -> patterns of its tags."""
 
+NOT_SHOWN = ("heldout/best_heldout_loss",)
+"""Points that a curve beside them tells already."""
+
 HPARAMS = (
     *("seed", "encoder", "num_classes", "model.name", "model.img_size", "model.drop_path_rate"),
     *("mask.mask_patch_size", "mask.mask_ratio", "target.kind", "loss", "data.num_labels"),
@@ -119,7 +122,11 @@ def shown(points: Mapping[str, float]) -> list[tuple[Tag, float]]:
     Each layer has its learning rate, a fixed share of the head's: the highest and lowest are shown.
     """
     rates = [value for name, value in points.items() if name.startswith("lr/")]
-    found = {name: value for name, value in points.items() if not name.startswith("lr/")}
+    found = {
+        name: value
+        for name, value in points.items()
+        if not name.startswith("lr/") and name not in NOT_SHOWN
+    }
     if rates:
         found["lr"] = max(rates)
         if min(rates) < max(rates):

@@ -7,8 +7,10 @@ import yaml
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.plugins.image import metadata as images
+from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 from torch.utils.tensorboard import FileWriter, summary
 
@@ -54,7 +56,7 @@ class Board(Logger):
             width=size[0], height=size[1], colorspace=3, encoded_image_string=png
         )
         value = Summary.Value(
-            tag=name, image=picture, metadata=SummaryMetadata(summary_description=about)
+            tag=name, image=picture, metadata=images.create_summary_metadata(name, about)
         )
         self._writer(TRAIN).add_summary(Summary(value=[value]), step)
 
@@ -107,7 +109,7 @@ _Short.add_representer(
 
 
 def _scalar(tag: Tag, value: float) -> Summary.Value:
-    about = SummaryMetadata(display_name=tag.name, summary_description=tag.description)
+    about = scalars.create_summary_metadata(tag.name, tag.description)
     return Summary.Value(tag=tag.name, simple_value=value, metadata=about)
 
 

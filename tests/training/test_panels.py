@@ -105,5 +105,6 @@ def test_a_panel_is_a_file_and_in_tensorboard(tmp_path):
     assert path.name == "step-0000002.png"
     (shown,) = events(folder.train).Images("reconstruction")
     assert shown.encoded_image_string == path.read_bytes()
-    assert (shown.width, shown.height) == Image.open(path).size
+    with Image.open(path) as panel:
+        assert (shown.width, shown.height) == panel.size
     assert shown.step == 2
