@@ -29,7 +29,7 @@ _WORDS = ("name", "start", "ended", "seeds")  # columns of words, which are set 
 _COLUMNS: dict[str, dict[str, Callable[[Summary], str | None]]] = {
     "finetune": {
         "top-1": lambda run: _number(run.top1, ".2f"),
-        "balanced": lambda run: _number(run.balanced_top1, ".2f"),
+        "balanced": lambda run: _number(getattr(run, "balanced_top1", None), ".2f"),
         "best": lambda run: _number(run.best_top1, ".2f"),
         "top-5": lambda run: _number(run.top5, ".2f"),
         "loss": lambda run: _number(run.heldout_loss, ".4f"),
@@ -273,7 +273,9 @@ def _word(path: Path) -> str:
 
 def _table(title: str, rows: list[Cells]) -> Table:
     """Return a table with the columns that a row fills; only words are broken into lines."""
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold"
+    )
     table.padding = (0, 2, 0, 0)
     used = [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
     used = list(dict.fromkeys([*used, *(name for row in rows for name in row if row[name])]))
