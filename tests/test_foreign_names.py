@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from rich.console import Console
 from timm.data.auto_augment import rand_augment_transform
 from torch.distributed.fsdp import FSDPModule
 
@@ -42,7 +41,6 @@ def theirs():
         "policy": rand_augment_transform("rand-m9-mstd0.5-inc1", {}),
         "operation": rand_augment_transform("rand-m9-mstd0.5-inc1", {}).ops[0],
         "Image": Image,
-        "console": Console(),
         "optimizer": torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True),
         "sys": sys,
         "threading": threading,
@@ -67,7 +65,6 @@ SET = {
     "operation.aug_fn",
     "torch.backends.cudnn.allow_tf32",
     "Image.MAX_IMAGE_PIXELS",
-    "console.width",
     "sys.excepthook",
     "threading.excepthook",
     "tempfile.tempdir",
@@ -105,7 +102,7 @@ OVERRIDDEN = {
         *("lightning_module_state_dict", "optimizer_state"),
     },
     "LightningDataModule": {"train_dataloader", "teardown", "transfer_batch_to_device"},
-    "Logger": {"name", "version", "log_hyperparams", "log_metrics"},
+    "Logger": {"name", "version", "log_hyperparams", "log_metrics", "finalize"},
     "Module": {"forward", "load_state_dict"},
     "Dataset": {"__getitem__"},
 }

@@ -37,7 +37,12 @@ def put_in_order(folder: RunFolder) -> None:
     TensorBoard reads files by the seconds in their names. A file of this life that came before one
     of an earlier life would be hidden by it from that life's first step on.
     """
-    here, paths = f".{socket.gethostname()}.{os.getpid()}.", folder.tensorboard.glob("events.out.*")
+    for place in (folder.train, folder.heldout, folder.tensorboard):
+        _put_in_order(place)
+
+
+def _put_in_order(place: Path) -> None:
+    here, paths = f".{socket.gethostname()}.{os.getpid()}.", place.glob("events.out.*")
     files = sorted((*_time_and_rest(path), path) for path in paths)
     latest = min([file[0] for file in files if here in file[1]], default=int(time.time())) - 1
     for seconds, rest, path in reversed([file for file in files if here not in file[1]]):

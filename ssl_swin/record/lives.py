@@ -51,6 +51,23 @@ def spent(folder: RunFolder) -> Spent:
     )
 
 
+def lives_as_table(folder: RunFolder) -> str:
+    """Return when each life began and why it ended, in Markdown; the last one goes on."""
+    ends = {end["life"]: end for end in read_lines(folder.ends) if "life" in end}
+    rows = [
+        "| life | began at step | processes | SLURM job | ended at step | why |",
+        "|---" * 6 + "|",
+    ]
+    for life in read_lines(folder.lives):
+        end = ends.get(life.get("life"), {})
+        why = str(end.get("reason", "it did not say")).replace("|", "/")
+        cells = [life.get("life"), life.get("step"), life.get("world_size"), life.get("job") or "-"]
+        rows.append(f"| {' | '.join(map(str, [*cells, end.get('step', '-'), why]))} |")
+    if len(rows) > 2:
+        rows[-1] = rows[-1].replace("it did not say", "going on when this was written")
+    return "\n".join(rows)
+
+
 def is_known(folder: RunFolder) -> bool:
     """Whether it holds the record of a job or a life; without one, no run was ever here."""
     return folder.jobs.is_file() or folder.lives.is_file()

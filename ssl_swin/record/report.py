@@ -1,40 +1,31 @@
-"""Last stop of the route: run folders -> one table, from their summaries."""
+"""Last stop of the route: run folders -> what they found, compared, and what to type next."""
 
 import os
+import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ssl_swin.errors import UserError, usable
-from ssl_swin.record.lines import read_lines
+from ssl_swin.record.lines import write_text
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.record.summary import Summary, read_summary
+from ssl_swin.record.summary import Summary
+from ssl_swin.record.tables import (
+    NOT_SHOWN,
+    Cells,
+    as_csv,
+    as_markdown,
+    best_first,
+    results,
+    show,
+    table,
+)
 
-_WIDE = 1000  # characters; without a terminal, lines are as long as the table needs
-
-# header -> the cell of a finished run; None if it has nothing to show
-_COLUMNS: dict[str, Callable[[Summary], str | None]] = {
-    "kind": lambda run: run.kind,
-    "start": lambda run: run.start,
-    "labels": lambda run: _number(run.num_labels, ",d"),
-    "seed": lambda run: str(run.seed),
-    "epochs": lambda run: f"{run.epochs:g}",
-    "samples seen": lambda run: _number(run.samples_seen, ",d"),
-    "held-out loss": lambda run: _number(run.heldout_loss, ".4f"),
-    "top-1": lambda run: _number(run.top1, ".2f"),
-    "best top-1": lambda run: _number(run.best_top1, ".2f"),
-    "top-5": lambda run: _number(run.top5, ".2f"),
-    "lives": lambda run: str(run.lives),
-    "minutes (last life)": lambda run: f"{run.seconds / 60:.1f}",
-}
+WIDTH = 80  # columns of a terminal or a log
 
 
 @dataclass(frozen=True)
@@ -57,16 +48,28 @@ class Group:
         return stdev(self.top1) if len(self.top1) > 1 else None
 
 
-def report(*runs: Path) -> None:
-    """Print one table of all runs; of unfinished ones, how far they got.
+def report(*runs: Path, output: Path | None = None) -> None:
+    """Print finished runs, how far the others got, and what to type next.
 
     Args:
         runs: Run folders, or folders that hold run folders at any depth.
+        output: A file for the same tables: .md for Markdown, .csv for all fields of each summary.
 
     Raises:
         UserError: If there is no run, or a summary cannot be read.
     """
-    show(results(find_runs(runs)))
+    if output is not None and output.suffix not in (".md", ".csv"):
+        raise UserError(f"--output {output} must end in .md or .csv")
+    folders = find_runs(runs)
+    tables = results(folders)
+    for one in tables:
+        show(one)
+        print()
+    for line in next_commands(folders):
+        print(line)
+    if output is not None:
+        write_text(output, as_csv(folders) if output.suffix == ".csv" else as_markdown(tables))
+        print(f"written: {output}")
 
 
 def find_runs(places: Iterable[Path]) -> list[RunFolder]:
@@ -92,29 +95,28 @@ def find_runs(places: Iterable[Path]) -> list[RunFolder]:
     return list(found.values())
 
 
-def results(folders: list[RunFolder]) -> Table:
-    """Put runs into a table; a column that no run fills is left out.
-
-    Each is named by its path below the deepest folder they share.
-
-    Raises:
-        UserError: If a summary, or the record of lives, cannot be read.
-    """
-    above = os.path.commonpath([folder.root.resolve().parent for folder in folders])
-    summaries = [read_summary(folder) for folder in folders]
-    rows = [
-        {"kind": _progress(folder)}
-        if summary is None
-        else {name: cell(summary) for name, cell in _COLUMNS.items()}
-        for folder, summary in zip(folders, summaries, strict=True)
-    ]
-    used = [name for name in _COLUMNS if any(row.get(name) is not None for row in rows)]
-    table = _table("name", *used)
-    for folder, row in zip(folders, rows, strict=True):
-        name = str(folder.root.resolve().relative_to(above))
-        # Text, not str: a name in brackets is no markup
-        table.add_row(Text(name), *(Text(row.get(column) or "-") for column in used))
-    return table
+def next_commands(folders: list[RunFolder]) -> Iterator[str]:
+    """Yield, in lines, what to type next: with the best classifier, or the newest encoder."""
+    known = best_first(folders)
+    unfinished = [folder for folder, summary in known if summary is None]
+    tuned = [folder for folder, summary in known if summary and summary.kind == "finetune"]
+    pretrained = [folder for folder, summary in known if summary and summary.kind == "pretrain"]
+    yield "next:"
+    if tuned:
+        yield from _command(
+            "ssl-swin predict", _word(tuned[0].root), "NEW_IMAGES -o predictions.csv"
+        )
+    elif pretrained:
+        root = max(pretrained, key=lambda folder: folder.summary.stat().st_mtime).root
+        yield from _command(
+            f"ssl-swin finetune --encoder {_word(root)}",
+            "--data.shards LABELLED/train --data.val-shards LABELLED/val",
+            f"--run-dir {_word(root.parent / 'finetune')}",
+        )
+    for folder in unfinished[:1]:
+        yield from _command("ssl-swin status", _word(folder.root))
+    shared = os.path.commonpath([folder.root.absolute() for folder in folders])
+    yield from _command("tensorboard --logdir", _word(Path(os.path.relpath(shared))))
 
 
 def groups(summaries: Iterable[Summary]) -> list[Group]:
@@ -146,26 +148,18 @@ def groups(summaries: Iterable[Summary]) -> list[Group]:
 
 def compare(summaries: Iterable[Summary]) -> Table:
     """Compare fine-tuning with and without pretraining, over seeds; refuses what `groups` does."""
-    table = _table("labels used", "start", "seeds", "top-1 of each", "mean ± sd", "min to max")
-    for group in groups(summaries):
-        table.add_row(
-            f"{group.num_labels:,d}",
-            "pretrained" if group.pretrained else "scratch",
-            " ".join(map(str, group.seeds)),
-            " ".join(f"{top1:.2f}" for top1 in group.top1),
-            f"{group.mean:.2f} ± " + ("-" if group.sd is None else f"{group.sd:.2f}"),
-            f"{min(group.top1):.2f} to {max(group.top1):.2f}",
-        )
-    return table
-
-
-def show(table: Table) -> None:
-    """Print a table; without a terminal, its lines are not wrapped."""
-    console = Console()
-    if not console.is_terminal:
-        wide = console.options.update(width=_WIDE)
-        console.width = max(console.width, console.measure(table, options=wide).maximum)
-    console.print(table)
+    rows: list[Cells] = [
+        {
+            "labels used": f"{group.num_labels:,d}",
+            "start": "pretrained" if group.pretrained else "scratch",
+            "top-1, mean ± sd": f"{group.mean:.2f} ± "
+            + (NOT_SHOWN if group.sd is None else f"{group.sd:.2f}"),
+            "seeds": " ".join(map(str, group.seeds)),
+            "top-1 of each": " ".join(f"{top1:.2f}" for top1 in group.top1),
+        }
+        for group in groups(summaries)
+    ]
+    return table("", rows)
 
 
 def _is_run(path: Path) -> bool:
@@ -182,35 +176,11 @@ def _runs_below(place: Path) -> list[Path]:
     return sorted(found)
 
 
-def _progress(folder: RunFolder) -> str:
-    """Say how far an unfinished run got: its last point, or where its last life began."""
-    if not folder.lives.is_file():
-        return "unfinished, not started"
-    life = _last_line(folder.lives)
-    point = _last_line(folder.metrics) if folder.metrics.is_file() else life
-    try:
-        step = max(life["step"], point["step"])
-        return f"unfinished, step {step:,d} or later, life {life['life']}"
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder.lives} or {folder.metrics} is damaged ({error!r}); name other runs"
-        ) from error
+def _command(*parts: str) -> Iterator[str]:
+    """Yield a command; one that is longer than a line is broken between its parts."""
+    line = f"  {' '.join(parts)}"
+    yield line if len(line) <= WIDTH else "  " + " \\\n      ".join(parts)
 
 
-def _last_line(path: Path) -> dict[str, Any]:
-    """Return the last JSON line that is not cut off."""
-    lines = read_lines(path)
-    if not lines:
-        raise UserError(f"{path} is damaged, no line of it can be read; name other runs")
-    return lines[-1]
-
-
-def _number(value: float | None, form: str) -> str | None:
-    return None if value is None else format(value, form)
-
-
-def _table(*headers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in headers:
-        table.add_column(name, justify="left" if name in ("name", "kind", "start") else "right")
-    return table
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))

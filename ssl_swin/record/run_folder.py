@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssl_swin.record.tags import HELDOUT, TRAIN
+
 ENCODER_FILE = "encoder.safetensors"
 CLASSIFIER_FILE = "classifier.safetensors"
 
@@ -31,7 +33,9 @@ class RunFolder:
     encoder = File(ENCODER_FILE)  # weights for others; encoder.json is their card
     classifier = File(CLASSIFIER_FILE)  # fine-tuning's encoder and head; classifier.json: the card
     classes = File("classes.json")  # fine-tuning's: the name of each class, in their order
-    tensorboard = File("tensorboard")  # TensorBoard's event files
+    train = File(TRAIN)  # TensorBoard's event files: of training, pictures, config
+    heldout = File(HELDOUT)  # and of held-out images, a curve beside that of training
+    tensorboard = File("tensorboard")  # all of them, in runs that release 0.1 began
     owner = File("owner.json")  # which life may write here: the one that started last
     shards = File("shards.json")  # the training shards: number, samples, fingerprint
     differences = File("resumed_from.json")  # settings that --resume-from changed: old, new value

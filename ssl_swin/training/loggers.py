@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.board import Board
 from ssl_swin.training.clock import Clock
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.life_record import LifeRecord
@@ -40,11 +41,7 @@ def make_loggers(
     folder: RunFolder, start_step: int, require_owner: Callable[[], None] = lambda: None
 ) -> list[Logger]:
     """Return TensorBoard, which hides older points after `start_step`, and a file."""
-    place, first = folder.tensorboard, start_step + 1
-    tensorboard = TensorBoardLogger(
-        place.parent, name="", version=place.name, default_hp_metric=False, purge_step=first
-    )
-    return [tensorboard, MetricsFile(folder, require_owner)]
+    return [Board(folder, start_step), MetricsFile(folder, require_owner)]
 
 
 def log(trainer: Trainer, points: dict[str, Any]) -> None:

@@ -1,24 +1,35 @@
 """Pictures of what the network sees and what it reconstructs, as PNG files and in TensorBoard."""
 
+import io
+import textwrap
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont, features
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_swin.models.masking import to_pixels
 from ssl_swin.phases import Phase
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.board import Board
 from ssl_swin.training.fsdp import is_sharded
-from ssl_swin.training.pretrain import PretrainModule
+from ssl_swin.training.pretrain import PretrainModule, Reconstruction
 
-TITLES = ("input", "masked", "reconstruction", "pasted")
-HIDDEN = 127  # grey of hidden patches
-MIN_SIDE_PX = 96  # smaller images are enlarged, without smoothing
-GAP_PX = 4
-TITLE_PX = 16
+HIDDEN = (126, 133, 148)  # colour of hidden patches; no grey, for images may be
+DIMMED = 0.8  # how much of a visible patch of the reconstruction is the paper's white
+MIN_SIDE_PX = 128  # smaller images are enlarged, without smoothing
+ABREAST = 2  # images in a row
+GAP_PX = 6
+MARGIN_PX = 16
+TITLE_PX, HEADING_PX, SMALL_PX = 20, 16, 13  # sizes of letters
+INK, FAINT = (25, 25, 30), (105, 105, 115)
+ABOUT = (
+    "The loss is taken over hidden patches alone. What the network makes of visible ones is never "
+    "trained, so it means nothing: it is dimmed."
+)
+ANOTHER = " The target is not the image: it is shown as if its numbers were those of pixels."
 
 
 class Panels(Callback):
@@ -42,41 +53,82 @@ class Panels(Callback):
         pl_module.eval()
         told = Phase("making pictures")
         with told, torch.no_grad(), trainer.precision_plugin.val_step_context():
-            reconstruction, mask = pl_module.reconstruct(images, index)
+            found = pl_module.reconstruct(images, index)
         pl_module.train()
         if not trainer.is_global_zero:
             return
-        panel = make_panel(images, reconstruction, mask, pl_module.masking.mask_patch_size)
+        epoch, loss = step / pl_module.schedule.steps_per_epoch, found.loss.double().mean()
+        title = f"step {step:,d}    epoch {epoch:.4g}    loss of these images {loss:.4f}"
+        panel = make_panel(images, found, pl_module.masking.mask_patch_size, title)
         path = self.folder.panel(step)
         path.parent.mkdir(exist_ok=True)
-        panel.save(path)
-        if trainer.logger is not None:
-            writer = trainer.logger.experiment
-            writer.add_image("reconstruction", np.asarray(panel), step, dataformats="HWC")
+        file = io.BytesIO()
+        panel.save(file, "PNG")
+        path.write_bytes(file.getvalue())
+        for logger in trainer.loggers:
+            if isinstance(logger, Board):
+                logger.show("reconstruction", file.getvalue(), panel.size, step, ABOUT)
 
 
 def make_panel(
-    images: Tensor, reconstruction: Tensor, mask: Tensor, mask_patch_size: int
+    images: Tensor, found: Reconstruction, mask_patch_size: int, title: str
 ) -> Image.Image:
-    """Put an image in each row: input, masked input, reconstruction, hidden patches pasted back.
+    """Show of each image what is hidden, what is predicted, and that in place of what is hidden.
 
-    Images and reconstruction are uint8 (batch, chans, height, width); the mask is bool (batch,
-    rows, cols) and True where hidden; the side of a mask patch is in pixels.
+    Images are uint8 (batch, chans, height, width); the side of a mask patch is in pixels. A target
+    that is not the image has a column of its own.
     """
-    hidden = to_pixels(mask, mask_patch_size)[:, None]  # (batch, 1, height, width)
-    grey = torch.full_like(images, HIDDEN)
-    masked, pasted = (torch.where(hidden, over, images) for over in (grey, reconstruction))
-    columns = [images, masked, reconstruction, pasted]
+    columns = _columns(images, found, mask_patch_size)
     zoom = -(-MIN_SIDE_PX // images.shape[-1])  # rounded up
-    side = images.shape[-1] * zoom + GAP_PX
-    size = len(columns) * side + GAP_PX, len(images) * side + GAP_PX + TITLE_PX
-    panel = Image.new("RGB", size, "white")
-    for place, (title, column) in enumerate(zip(TITLES, columns, strict=True)):
-        left = GAP_PX + place * side
-        ImageDraw.Draw(panel).text((left, 2), title, fill="black")
-        for row, pixels in enumerate(column.cpu().numpy()):
-            # (chans, height, width) -> (height, width, 3), enlarged
-            tile = np.repeat(np.repeat(pixels.transpose(1, 2, 0), zoom, 0), zoom, 1)
-            tile = np.broadcast_to(tile, (*tile.shape[:2], 3))
-            panel.paste(Image.fromarray(np.ascontiguousarray(tile)), (left, TITLE_PX + row * side))
+    height, width = (length * zoom for length in images.shape[-2:])
+    abreast = min(ABREAST, len(images))
+    block = len(columns) * (width + GAP_PX) + MARGIN_PX  # an image in all its columns
+    row = height + SMALL_PX + 2 * GAP_PX
+    top = MARGIN_PX + TITLE_PX + MARGIN_PX + HEADING_PX + GAP_PX
+    wide = abreast * block + MARGIN_PX - GAP_PX
+    said = ABOUT if found.target is images else ABOUT + ANOTHER
+    about = textwrap.wrap(said, int(wide / (0.52 * SMALL_PX)))
+    below = top + -(-len(images) // abreast) * row + GAP_PX
+    tall = below + len(about) * (SMALL_PX + GAP_PX) + MARGIN_PX - GAP_PX
+    panel = Image.new("RGB", (wide, tall), "white")
+    draw = ImageDraw.Draw(panel)
+    draw.text((MARGIN_PX, MARGIN_PX), title, INK, _font(TITLE_PX))
+    for number, loss in enumerate(found.loss.tolist()):
+        left, upper = MARGIN_PX + number % abreast * block, top + number // abreast * row
+        for place, (heading, pictures) in enumerate(columns.items()):
+            here = left + place * (width + GAP_PX)
+            if number < abreast:
+                draw.text((here, upper - HEADING_PX - GAP_PX), heading, INK, _font(HEADING_PX))
+            panel.paste(_tile(pictures[number], zoom), (here, upper))
+            if pictures is columns["reconstruction"]:
+                draw.text((here, upper + height + 2), f"loss {loss:.4f}", FAINT, _font(SMALL_PX))
+    for line, text in enumerate(about):
+        draw.text((MARGIN_PX, below + line * (SMALL_PX + GAP_PX)), text, FAINT, _font(SMALL_PX))
     return panel
+
+
+def _columns(images: Tensor, found: Reconstruction, mask_patch_size: int) -> dict[str, np.ndarray]:
+    """Return the pictures under each heading, uint8 (batch, height, width, 3)."""
+    hidden = to_pixels(found.mask, mask_patch_size)[..., None].cpu().numpy()
+    image, target, rebuilt = map(_as_rgb, (images, found.target, found.pixels))
+    faint = (rebuilt * (1 - DIMMED) + 255 * DIMMED).astype(np.uint8)
+    columns = {"image": image, "masked": np.where(hidden, np.array(HIDDEN, np.uint8), image)}
+    if found.target is not images:
+        columns["target"] = target
+    columns["reconstruction"] = np.where(hidden, rebuilt, faint)
+    return columns | {"filled in": np.where(hidden, rebuilt, target)}
+
+
+def _as_rgb(images: Tensor) -> np.ndarray:
+    """Bring (batch, 1 or 3, height, width) to (batch, height, width, 3)."""
+    pixels = images.cpu().numpy().transpose(0, 2, 3, 1)
+    return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+
+
+def _tile(pixels: np.ndarray, zoom: int) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels.repeat(zoom, 0).repeat(zoom, 1)))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, which has no sizes where Pillow was built without FreeType."""
+    return ImageFont.load_default(size if features.check("freetype2") else None)

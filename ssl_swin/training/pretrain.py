@@ -1,13 +1,13 @@
 """Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ssl_swin.data.batches.batch import Batch
-from ssl_swin.models.losses import masked_mean
-from ssl_swin.models.masking import Mask, count_hidden, random_mask
+from ssl_swin.models.losses import masked_error_per_image, masked_mean
+from ssl_swin.models.masking import Mask, count_hidden, random_mask, to_pixels
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.training.learner import Learner, Schedule
@@ -42,6 +42,15 @@ class Masking:
         return self.num_hidden * self.mask_patch_size**2
 
 
+class Reconstruction(NamedTuple):
+    """What a network makes of uint8 images (batch, chans, height, width), on its device."""
+
+    pixels: Tensor  # uint8, as the images; where another target is predicted, that, scaled likewise
+    target: Tensor  # uint8; the images themselves, unless the target is another
+    mask: Tensor  # bool (batch, rows, cols), True where hidden
+    loss: Tensor  # (batch,) of each image, over its hidden pixels
+
+
 class PretrainModule(Learner):
     """SimMIM; its loss is divided by the hidden pixels of the whole global batch."""
 
@@ -71,8 +80,20 @@ class PretrainModule(Learner):
         error = self.network.error_per_image(self.normalise(batch["image"]), mask)
         return {"heldout_loss": error.double().sum()}
 
-    def reconstruct(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the reconstruction as uint8 pixels and the masks of epoch 0, for pictures."""
+    def reconstruct(self, images: Tensor, index: Tensor) -> Reconstruction:
+        """Return what is made of uint8 images with the masks of epoch 0, for pictures."""
+        network, normalised = self.network, self.normalise(images)
         mask = self.masking.draw(index, epoch=0)
-        reconstruction = self.network.reconstruct(self.normalise(images), mask)
-        return self.normalise.undo(reconstruction.to(self.normalise.mean.dtype)), mask
+        rebuilt, target = network.reconstruct(normalised, mask), network.target(normalised)
+        hidden = to_pixels(mask, self.masking.mask_patch_size)
+        sums = masked_error_per_image(target, rebuilt, hidden, network.loss)
+
+        def pixels(numbers: Tensor) -> Tensor:
+            return self.normalise.undo(numbers.to(self.normalise.mean.dtype))
+
+        return Reconstruction(
+            pixels(rebuilt),
+            images if target is normalised else pixels(target),
+            mask,
+            masked_mean(sums, self.masking.hidden_px, images.shape[1]),
+        )

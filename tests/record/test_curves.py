@@ -37,18 +37,22 @@ def test_the_last_point_of_a_curve_is_found(tmp_path):
     assert last_point(folder, "speed") == 2.0
 
 
-@pytest.mark.parametrize("mine", [None, 0, -5])
-def test_files_from_the_future_are_older_than_this_life_s(tmp_path, monkeypatch, mine):
+@pytest.mark.parametrize(
+    ("mine", "kind"),
+    [(None, "train"), (0, "held-out"), (-5, "train"), (0, "tensorboard")],  # the last: release 0.1
+)
+def test_files_from_the_future_are_older_than_this_life_s(tmp_path, monkeypatch, mine, kind):
     folder, now = RunFolder(tmp_path), int(time.time())
     monkeypatch.setattr("socket.gethostname", lambda: "n1")
-    folder.tensorboard.mkdir()
+    place = tmp_path / kind
+    place.mkdir()
     names = [(-90, "a.1.0"), (-60, "n1.1.0"), (3 * 86400, "n1.2.0"), (4 * 86400, "a.3.0")]
     if mine is not None:
         names.append((mine, f"n1.{os.getpid()}.0"))
     for seconds, rest in names:
-        (folder.tensorboard / f"events.out.tfevents.{now + seconds}.{rest}").write_text(rest)
+        (place / f"events.out.tfevents.{now + seconds}.{rest}").write_text(rest)
     put_in_order(folder)
-    found = sorted(folder.tensorboard.iterdir())
+    found = sorted(place.iterdir())
     assert [path.read_text() for path in found] == [rest for _, rest in names]
     assert [path.name.split(".", 4)[4] for path in found] == [rest for _, rest in names]
     latest = max(int(path.name.split(".")[3]) for path in found)

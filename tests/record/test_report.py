@@ -1,5 +1,6 @@
 """The report against a kept text. If a change of the table is meant, copy the new text in here."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -26,20 +27,27 @@ PRETRAIN = Summary(
 )
 
 REPORT = """
-  name               kind                                      start                         labels   seed   epochs   samples seen   held-out loss   top-1   best top-1   top-5   lives   minutes (last life)
- ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-  demo/finetune-s0   finetune                                  runs/demo/pretrain [seed 0]      200      0      100         19,200          0.9000   77.25        78.00   98.50       1                   2.0
-  demo/pretrain      pretrain                                  -                                  -      0       15        149,760          0.3123       -            -       -       3                   1.5
-  demo/stopped       unfinished, step 1,340 or later, life 2   -                                  -      -        -              -               -       -            -       -       -                     -
-  other/[bold]x      pretrain                                  -                                  -      0       15        149,760          0.3123       -            -       -       3                   1.5
-"""  # noqa: E501
+Fine-tuned, best first; top-1 in per cent of the held-out images
+name              top-1  balanced   best  top-5  labels       start  seed  min
+───────────────────────────────────────────────────────────────────────────────
+demo/finetune-s0  77.25     76.50  78.00  98.50     200  pretrained     0  2.0
+Pretrained; loss on held-out images, and of the last steps
+name              held-out    loss  epochs  images  seed  min  lives
+─────────────────────────────────────────────────────────────────────
+demo/pretrain       0.3123  0.3100      15   150 k     0  1.5      3
+other/[bold]x       0.3123  0.3100      15   150 k     0  1.5      3
+Not finished
+name               step    loss  life  ended
+──────────────────────────────────────────────────────────────
+demo/stopped      1,340  0.3000     2  goes on, or was killed
+"""
 
 COMPARISON = """
-  labels used   start        seeds       top-1 of each      mean ± sd       min to max
- ──────────────────────────────────────────────────────────────────────────────────────
-          200   scratch      0 1 2   60.00 62.00 64.00   62.00 ± 2.00   60.00 to 64.00
-          200   pretrained   0 1 2   70.00 71.00 72.00   71.00 ± 1.00   70.00 to 72.00
-        1,000   scratch          0               81.00      81.00 ± -   81.00 to 81.00
+labels used       start  top-1, mean ± sd  seeds      top-1 of each
+────────────────────────────────────────────────────────────────────
+        200     scratch      62.00 ± 2.00  0 1 2  60.00 62.00 64.00
+        200  pretrained      71.00 ± 1.00  0 1 2  70.00 71.00 72.00
+      1,000     scratch         81.00 ± -  0                  81.00
 """
 
 
@@ -56,6 +64,7 @@ def finetuned(seed, top1, num_labels=200, start="scratch"):
         top1=top1,
         top5=98.5,
         best_top1=78.0,
+        balanced_top1=76.5,
         num_labels=num_labels,
         start=start,
         seconds=120.0,
@@ -88,9 +97,14 @@ def lines(text):
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
+def words(text):
+    """The words, whatever is between them."""
+    return " ".join(text.replace("\\", "").split())
+
+
 def test_the_table_is_the_kept_one(runs, capsys):
     assert run(["report", str(runs)]) == 0
-    assert lines(capsys.readouterr().out) == lines(REPORT)
+    assert lines(capsys.readouterr().out.partition("next:")[0]) == lines(REPORT)
 
 
 def test_the_comparison_is_the_kept_one(capsys):
@@ -107,16 +121,16 @@ def test_a_run_named_twice_is_shown_once(runs):
 def test_a_run_that_only_waits_in_the_queue_is_found(runs, capsys):
     append_line(runs / "queued" / "seed=0" / "jobs.jsonl", {"job": "14"})
     assert run(["report", str(runs / "queued")]) == 0
-    assert "seed=0   unfinished, not started" in capsys.readouterr().out
+    assert "seed=0 not started" in words(capsys.readouterr().out)
     with pytest.raises(ValueError, match="no runs are named"):
         find_runs([])
 
 
 def test_a_column_that_no_run_fills_is_left_out(runs):
-    table = results([RunFolder(runs / "demo" / "pretrain")])
+    write_summary(RunFolder(runs / "x"), finetuned(0, 77.25, num_labels=None))
+    (table,) = results([RunFolder(runs / "x")])
     headers = [column.header for column in table.columns]
-    assert "held-out loss" in headers
-    assert not {"top-1", "best top-1", "top-5", "labels", "start"} & set(headers)
+    assert headers == ["name", "top-1", "balanced", "best", "top-5", "start", "seed", "min"]
 
 
 def test_a_place_without_runs_is_refused_with_what_to_do(tmp_path, capsys):
@@ -138,13 +152,13 @@ def test_a_line_that_was_cut_off_is_passed_over(runs, capsys):
         with (runs / "demo" / "stopped" / name).open("a") as file:
             file.write('{"step": 1')
     assert run(["report", str(runs)]) == 0
-    assert lines(capsys.readouterr().out) == lines(REPORT)
+    assert lines(capsys.readouterr().out.partition("next:")[0]) == lines(REPORT)
 
 
 def test_an_unfinished_run_without_points_tells_where_its_life_began(runs, capsys):
     (runs / "demo" / "stopped" / "metrics.jsonl").unlink()
     assert run(["report", str(runs / "demo" / "stopped")]) == 0
-    assert "unfinished, step 1,200 or later, life 2" in capsys.readouterr().out
+    assert "stopped 1,200 2 goes on, or was killed" in words(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("text", ["", "{\n", "[]\n", '{"step": 1}\n'])
@@ -152,6 +166,52 @@ def test_a_damaged_record_of_lives_is_refused_by_name(runs, text):
     (runs / "demo" / "stopped" / "lives.jsonl").write_text(text)
     with pytest.raises(ValueError, match=r"lives\.jsonl.* is damaged"):
         results(find_runs([runs]))
+
+
+def test_the_report_fits_80_columns_and_names_stay_whole(runs, capsys):
+    name = "a-very-long-name-of-a-sweep-" * 3
+    write_summary(RunFolder(runs / "other" / name), finetuned(11, 100.0))
+    append_line(runs / "queued" / name / "jobs.jsonl", {"job": "14"})
+    assert run(["report", str(runs)]) == 0
+    shown, _, commands = capsys.readouterr().out.partition("next:")
+    assert max(map(len, shown.splitlines())) == 80
+    assert name in commands
+    cells = [line.split()[0] for line in shown.splitlines() if line.strip()]
+    assert f"other/{name}" in "".join(cells)
+
+
+def test_of_an_unfinished_run_the_last_points_and_its_end_are_told(runs, capsys):
+    stopped = RunFolder(runs / "demo" / "stopped")
+    append_line(stopped.metrics, {"step": 1350, "heldout/top1": 61.0})
+    append_line(stopped.ends, {"life": 2, "step": 1360, "reason": "signal SIGTERM", "status": 75})
+    assert run(["report", str(stopped.root)]) == 0
+    shown = words(capsys.readouterr().out)
+    assert "stopped 1,350 0.3000 61.00 2 signal SIGTERM" in shown
+    assert f"ssl-swin status {stopped.root}" in shown
+
+
+def test_what_to_type_next_begins_with_the_best_classifier_or_the_encoder(runs, capsys):
+    write_summary(RunFolder(runs / "demo" / "finetune-s1"), finetuned(1, 80.0))
+    for place, command in (
+        ("demo", f"ssl-swin predict {runs}/demo/finetune-s1 NEW_IMAGES -o predictions.csv"),
+        ("demo/pretrain", f"ssl-swin finetune --encoder {runs}/demo/pretrain --data.shards "),
+    ):
+        assert run(["report", str(runs / place)]) == 0
+        shown = capsys.readouterr().out.partition("next:")[2]
+        assert words(shown).startswith(command)
+
+
+def test_the_tables_are_written_as_markdown_and_all_fields_as_csv(runs, tmp_path, capsys):
+    assert run(["report", str(runs / "demo"), "-o", str(tmp_path / "r.md")]) == 0
+    assert "| demo/pretrain |" not in (text := (tmp_path / "r.md").read_text())
+    assert "| pretrain | 0.3123 | 0.3100 | 15 | 150 k | 0 | 1.5 | 3 |" in text
+    assert run(["report", str(runs / "demo"), "--output", str(tmp_path / "r.csv")]) == 0
+    with (tmp_path / "r.csv").open(newline="") as file:
+        finished, _, unfinished = csv.DictReader(file)
+    assert (finished["kind"], float(finished["top1"])) == ("finetune", 77.25)
+    assert (unfinished["run"], unfinished["top1"]) == (str(runs / "demo" / "stopped"), "")
+    assert run(["report", str(runs), "-o", str(tmp_path / "r.txt")]) == 2
+    assert "must end in .md or .csv" in capsys.readouterr().err
 
 
 def test_groups_pair_each_seed_with_its_top1():

@@ -66,8 +66,8 @@ def losses(run: Path) -> dict[int, float]:
 
 
 def drawn_losses(run: Path) -> list[ScalarEvent]:
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
-    return events.Reload().Scalars("train/loss")
+    events = EventAccumulator(str(run / "train"), size_guidance={"scalars": 0})
+    return events.Reload().Scalars("loss")
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

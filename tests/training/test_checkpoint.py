@@ -194,7 +194,7 @@ def test_a_run_passes_over_a_damaged_checkpoint_and_logs_no_point_twice(longer, 
     assert (folder / "checkpoints" / "damaged.ckpt").is_file() == (damage is truncate)
     assert_equal(again["model"], straight["model"])
     assert read_checkpoint(folder / "checkpoints" / "previous.ckpt")["step"] == 4
-    events = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("train/loss")
+    events = EventAccumulator(str(folder / "train")).Reload().Scalars("loss")
     assert [event.step for event in events] == [3, 4, 5, 6]
 
 

@@ -105,11 +105,15 @@ def test_a_step_run_in_two_lives_shows_the_same_images_and_counts_once(straight,
 def test_tensorboard_shows_one_unbroken_curve(straight, killed):
     curves = []
     for run in (straight[1], killed):
-        events = EventAccumulator(str(run / "tensorboard")).Reload()
-        names = [n for n in events.Tags()["scalars"] if not n.startswith(("speed/", "memory/"))]
-        curves.append({n: [(e.step, e.value) for e in events.Scalars(n)] for n in names})
+        of_run = {}
+        for part in ("train", "held-out"):
+            events = EventAccumulator(str(run / part)).Reload()
+            for name in (n for n in events.Tags()["scalars"] if not n.startswith("speed/")):
+                of_run[part, name] = [(e.step, e.value) for e in events.Scalars(name)]
+        curves.append(of_run)
     assert curves[0] == curves[1]
-    steps = [step for step, _ in curves[1]["train/loss"]]
+    steps = [step for step, _ in curves[1]["train", "loss"]]
+    assert curves[1]["held-out", "loss"]
     assert steps == list(range(1, len(steps) + 1))
 
 

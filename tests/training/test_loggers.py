@@ -27,7 +27,7 @@ def test_points_that_come_again_stand_once_in_tensorboard(tmp_path):
     log(folder, 0, [1, 2, 3, 4], 0.1)
     time.sleep(1.1)  # TensorBoard reads files in the order of the seconds in their names
     log(folder, 2, [3, 4, 5], 0.2)  # saved after step 2, killed after step 4
-    events = EventAccumulator(str(folder.tensorboard)).Reload().Scalars("loss")
+    events = EventAccumulator(str(folder.train)).Reload().Scalars("loss")
     assert [event.step for event in events] == [1, 2, 3, 4, 5]
     assert [round(event.value, 6) for event in events] == [0.1, 0.1, 0.2, 0.2, 0.2]
 
@@ -41,7 +41,7 @@ def test_a_clock_that_was_ahead_hides_no_later_step(tmp_path, monkeypatch):
         monkeypatch.setattr("socket.gethostname", lambda host=host: host)
         put_in_order(folder)
         log(folder, start, [start + 1, start + 2, start + 3], start / 10)
-    events = EventAccumulator(str(folder.tensorboard)).Reload().Scalars("loss")
+    events = EventAccumulator(str(folder.train)).Reload().Scalars("loss")
     assert [event.step for event in events] == [1, 2, 3, 4, 5, 6, 7]
     assert [round(event.value, 6) for event in events] == [0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.4]
 

@@ -173,7 +173,7 @@ def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_one_before(
 
 def content(run: Path) -> dict[Path, bytes]:
     """All files of a run but for TensorBoard's, which opens one for each life."""
-    files = (path for path in run.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
+    files = (path for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name)
     return {path: path.read_bytes() for path in files}
 
 

@@ -57,6 +57,19 @@ def test_held_out_images_are_measured_with_the_masks_of_epoch_0():
 def test_a_reconstruction_is_pixels_and_the_masks_that_were_used():
     module, (batch,) = learner(), batches(1)
     with torch.no_grad():
-        pixels, mask = module.reconstruct(batch["image"], batch["index"])
-    assert (pixels.dtype, pixels.shape) == (torch.uint8, batch["image"].shape)
-    assert torch.equal(mask, module.masking.draw(batch["index"], 0))
+        found = module.reconstruct(batch["image"], batch["index"])
+        mask = module.masking.draw(batch["index"], 0)
+        error = module.network.error_per_image(module.normalise(batch["image"]), mask)
+    assert (found.pixels.dtype, found.pixels.shape) == (torch.uint8, batch["image"].shape)
+    assert torch.equal(found.mask, mask)
+    assert found.target is batch["image"]
+    torch.testing.assert_close(found.loss, error)
+
+
+def test_another_target_is_shown_as_pixels_too():
+    module, (batch,) = learner(), batches(1)
+    module.network.target = lambda images: images - 1  # half of what there is from black to white
+    with torch.no_grad():
+        target = module.reconstruct(batch["image"], batch["index"]).target
+    expected = (batch["image"].double() - 127.5).clamp(min=0)
+    assert (target.double() - expected).abs().max() <= 0.5
