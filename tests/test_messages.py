@@ -25,6 +25,8 @@ EXCEPTIONS = {
     "sbatch refused": "SLURM says it",
     "{cannot}: it is damaged": "what is done instead is said by who reads the checkpoint",
     "{path} cannot be read as a checkpoint: {error": "as before",
+    "shards={pattern} matches no tar: {told}": "`what_is_there` says what to type",
+    "images[{place}]{name}: {error}": "the inner message says it",
 }
 
 

@@ -173,7 +173,8 @@ def open_images(sources: Sequence[str], cache_dir: Path | None = None) -> tuple[
     said += describe(left_out, "these images")
     found = parts[0] if len(parts) == 1 else Joined(parts)
     if not len(found):
-        raise UserError(f"{sources[0]} holds no image{''.join(f' ({line})' for line in said)}")
+        why = "".join(f" ({line})" for line in said)
+        raise UserError(f"{sources[0]} holds no image{why}; give others")
     return found, said
 
 
