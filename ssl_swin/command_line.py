@@ -191,7 +191,9 @@ class _Parser:
         own, others, left = [], [], iter(words)
         for word in left:
             flag, equals, _ = with_underscores(word).partition("=")
-            if flag not in self.flags:
+            if word[:2] in self.flags and len(word) > 2:  # a short flag with its value, -ox
+                own.append(word)
+            elif flag not in self.flags:
                 others.append(word)
             else:
                 own += [word, *islice(left, 0 if equals else self.flags[flag])]

@@ -73,6 +73,12 @@ def test_an_output_has_a_short_flag_and_a_flag_by_name_alone_must_be_given():
 
     assert call("pack", pack, ["-o", "x", "a", "--data=d"]) == (Path("a"), "d", "x")
     assert call("pack", pack, ["a", "--data=d", "-ox"]) == (Path("a"), "d", "x")
+
+    def some(*sources: str, output: str = "-") -> tuple:
+        """Do nothing."""
+        return sources, output
+
+    assert call("some", some, ["-ox", "a", "b"]) == call("some", some, ["a", "b", "-o", "x"])
     assert call("pack", pack, ["a", "--data=d", "-o", "-"]) == (Path("a"), "d", "-")
     with pytest.raises(UserError, match="data"):
         call("pack", pack, ["a"])

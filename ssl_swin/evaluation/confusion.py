@@ -75,10 +75,12 @@ def _matrix(confusion: np.ndarray, cell: int) -> Image.Image:
     num = len(confusion)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)  # (classes, classes)
     colours = np.full((num, num, 3), [int(EMPTY[at : at + 2], 16) for at in (1, 3, 5)], np.uint8)
-    colours[np.arange(num), np.arange(num)] = blend(RIGHT, 0.12)
-    for row, column in np.argwhere(confusion):
-        colour = RIGHT if row == column else WRONG
-        colours[row, column] = blend(colour, 0.08 + 0.92 * share[row, column] ** _CURVE)
+    weight = (0.08 + 0.92 * share**_CURVE)[..., None]  # (classes, classes, 1)
+    right = np.eye(num, dtype=bool)[..., None]
+    drawn = np.round(255 + (np.where(right, RIGHT, WRONG) - 255) * weight)
+    colours = np.where(confusion[..., None] > 0, drawn, colours).astype(np.uint8)
+    empty = np.flatnonzero(confusion.diagonal() == 0)
+    colours[empty, empty] = blend(RIGHT, 0.12)
     pixels = colours.repeat(cell, axis=0).repeat(cell, axis=1)
     image = Image.fromarray(pixels)
     if cell >= 8:

@@ -82,7 +82,9 @@ def test_what_is_whole_is_not_done_again(classifier_run, photos, tmp_path, capsy
 PREDICT = "import sys; from ssl_swin.__main__ import main; main()"
 
 
-@pytest.mark.parametrize(("how", "status"), [("SIGKILL", -9), ("SIGTERM", 75), ("SIGINT", 75)])
+@pytest.mark.parametrize(
+    ("how", "status"), [("SIGKILL", -9), pytest.param("SIGINT", 75, marks=pytest.mark.slow)]
+)
 def test_a_stopped_one_goes_on_and_ends_with_the_same_file(
     classifier_run, photos, tmp_path, how, status
 ):
