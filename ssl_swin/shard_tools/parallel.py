@@ -49,8 +49,11 @@ def each(
     if min(num_workers, len(jobs)) <= 1:
         for job in jobs:
             _count = count
-            yield job, function(job)
-        _count = _ignored
+            try:
+                result = function(job)
+            finally:
+                _count = _ignored
+            yield job, result
         return
     # Spawned, not forked: torch and the progress bar have threads.
     context = get_context("spawn")

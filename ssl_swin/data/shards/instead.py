@@ -12,7 +12,8 @@ from ssl_swin.data.shards.names import is_hidden, printable
 
 _MOST_LOOKED_AT = 20_000  # files of a folder
 _MOST_LISTED = 6
-_SETS = ["train", "training", "val", "valid", "validation", "test", "testing"]
+_TO_TRAIN = ("train", "training")
+_SETS = (*_TO_TRAIN, "val", "valid", "validation", "test", "testing")
 
 # How packed files are named and begin, what they are, and what makes a tar of one.
 _PACKED = {
@@ -29,7 +30,9 @@ def pack_commands(images: Path) -> str:
     """Return the two commands that lead from a folder of images to the config of a run."""
     name = images.resolve().name or "mine"
     shards = f"shards/{name}"
-    create = ["ssl-swin", "shards", "create", str(images), shards, "--split", "val=0.1"]
+    inside = {one.name.lower() for one in images.glob("*/")} & {*_SETS}
+    split = "folders" if inside & {*_TO_TRAIN} and inside - {*_TO_TRAIN} else "val=0.1"
+    create = ["ssl-swin", "shards", "create", str(images), shards, "--split", split]
     recipe = ["ssl-swin", "recipe", shards, "-o", "my.yaml"]
     return f"{shlex.join(create)}; then: {shlex.join(recipe)}"
 

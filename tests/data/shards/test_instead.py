@@ -35,6 +35,15 @@ def test_a_folder_of_images_is_told_the_two_commands(tmp_path, name):
     )
 
 
+def test_folders_of_images_that_are_sets_are_packed_as_sets(tmp_path):
+    for name in ("Train/ant/1.png", "valid/ant/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(image_bytes(0))
+    assert f"shards create {tmp_path} shards/{tmp_path.name} --split folders; then" in (
+        refused(tmp_path)
+    )
+
+
 def test_a_folder_of_sets_is_told_to_give_the_one_to_train_on(tmp_path):
     for name in ("test", "other", "val", "train"):
         (tmp_path / name).mkdir()
