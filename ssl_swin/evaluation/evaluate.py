@@ -72,7 +72,9 @@ def evaluate(
             answers = classify(opened, stream, computing)
             findings = find(progress.over(answers), label, len(opened.card.classes))
         if not len(findings.label):
-            raise UserError(f"data={data}: none of the {len(label)} images can be decoded")
+            raise UserError(
+                f"data={data}: none of the {len(label)} images can be decoded; give others"
+            )
         write_evaluation(folder, subject, findings, stream, opened.card.classes)
     show_findings(findings, opened.card.classes)
     for line in _ending(findings, folder, run, progress.rate):

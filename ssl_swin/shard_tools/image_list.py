@@ -106,7 +106,7 @@ def _read_csv(file: Path) -> tuple[list[str], Iterable[Row]]:
         names = [name.strip() for name in next(rows, [])]
         return names, [dict(zip(names, row, strict=False)) for row in rows if row]
     except csv.Error as error:
-        raise UserError(f"csv={file} is no CSV at line {rows.line_num}: {error}") from error
+        raise UserError(f"csv={file}: mend line {rows.line_num}, {error}") from error
 
 
 def _read_json(file: Path) -> tuple[list[str], Iterable[Row]]:
@@ -183,7 +183,7 @@ def _named(
             files[found.name] = replace(found, group=group or None, split=split, listed=True)
     if not files:
         where = f"; {missed!r} is neither in {finder.source} nor beside the list" if missed else ""
-        raise UserError(f"csv={finder.list} names no image that is there{where}")
+        raise UserError(f"csv={finder.list} names no image that is there, and must{where}")
     return files
 
 

@@ -39,7 +39,13 @@ def test_a_header_is_read_by_its_fields():
         "hardware": "1 GPU; with less memory, more steps",
         "expected": "83.5",
     }
-    assert header("run_dir: x\n") == {"purpose": ""}
+    assert header("# ssl-swin pretrain x.yaml\n#" + HEADER.partition("\n#")[2]) == {
+        "purpose": "small kind.",
+        "command": "ssl-swin pretrain x.yaml",
+        "hardware": "1 GPU; with less memory, more steps",
+        "expected": "83.5",
+    }
+    assert header("run_dir: x\n") == {}
 
 
 def test_all_are_listed_from_any_folder(capsys, monkeypatch, tmp_path):
