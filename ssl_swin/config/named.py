@@ -9,9 +9,9 @@ from ssl_swin.config.run import KINDS
 from ssl_swin.errors import UserError
 from ssl_swin.shipped import or_shipped, shipped
 
-_FIELDS = "command|hardware|minutes|hours|expected|source|change first"
+_FIELDS = "command|hardware|minutes|hours|time|expected|source|change first"
 _FIELD = re.compile(rf"# ({_FIELDS}|precision)(?:  +|(?<=precision) )(.*)")
-_SHOWN = ("hardware", "minutes", "hours", "expected")
+_SHOWN = ("hardware", "minutes", "hours", "time", "expected")
 _WIDTH = max(map(len, _SHOWN))
 _HOW = (
     "run one:     ssl-swin pretrain NAME [--key value ...]",

@@ -28,7 +28,7 @@ run_dir: x
 def test_the_header_of_every_config_says_what_the_list_shows(path):
     said = header(path.read_text("utf-8"))
     assert {"purpose", "command", "hardware", "expected"} <= set(said)
-    assert {"minutes", "hours"} & set(said)
+    assert {"minutes", "hours", "time"} & set(said)
     assert 20 < len(said["purpose"]) < 200
 
 
