@@ -9,7 +9,8 @@ from tests.messages import RECORD, as_text, collected, faults
 
 # What is allowed, or what to do: in a word that says so, or in what is put in at that place.
 ADVICE = re.compile(
-    r"\b(?:give|set|use|choose|write|wrote|leave|make|move|rename|mend|run|start|put|try|take|wait|"
+    r"\b(?:it has|it knows|has one|hand over|yourself|"
+    r"give|set|use|choose|write|wrote|leave|make|move|rename|mend|run|start|put|try|take|wait|"
     r"fetch|submit|raise|lower|needs|compare|save|must|only|may differ|allow(?:ed|s)|or more|queue|"
     r"once|same command|one of|see|nearest|let|load|bring|repeat|build|copy|say|says|install|pack|"
     r"can be resized|name other|go before|end|belongs|ends|end it|earlier)\b"
@@ -18,15 +19,15 @@ ADVICE = re.compile(
 HANDED_ON = re.compile(r"\{[^{}]*(?:\{[^{}]*\})?[^{}]*\}")  # made elsewhere, and looked at there
 # beginning of a message -> why it says no more
 EXCEPTIONS = {
-    "stopped": "Ctrl-C, pressed by who reads it",
+    "shards={pattern} matches no tar: {told}": "what is there says what to type",
+    "shards={name}: {told}": "as before",
+    "images[{place}]{name}: {error}": "the inner message says it",
     "{stopped.partition('. ')[0]}: its own words": "the process that ended itself has said it",
     "{root} is finished": "`submit` says what to give instead",
     "{place}: {error}": "the inner message says it",
     "sbatch refused": "SLURM says it",
     "{cannot}: it is damaged": "what is done instead is said by who reads the checkpoint",
     "{path} cannot be read as a checkpoint: {error": "as before",
-    "shards={pattern} matches no tar: {told}": "`what_is_there` says what to type",
-    "images[{place}]{name}: {error}": "the inner message says it",
 }
 
 

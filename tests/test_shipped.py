@@ -89,11 +89,12 @@ def alone(installed, monkeypatch, tmp_path):
     return alone
 
 
+IN_WHEEL = "ssl_swin/_shipped"
 FEW = [f"--data.shards={SAMPLE}/train-000000.tar", "--optim.epochs=1", "--optim.warmup-epochs=0"]
 FEW += ["--training.num-threads=1"]
 
 
-@pytest.mark.slow
+@pytest.mark.commands
 def test_a_wheel_alone_holds_configs_scripts_and_images(alone, installed):
     assert "swin_base_simmim_100ep" in alone("configs")
     Path("my.yaml").write_text(alone("configs", "pretrain/demo"), "utf-8")
@@ -101,11 +102,18 @@ def test_a_wheel_alone_holds_configs_scripts_and_images(alone, installed):
     assert f"demo is the shipped {installed}" in alone("pretrain", "demo", "--dry-run")
     assert "10,000 images" in alone("submit", "pretrain", "my.yaml", "--dry-run")
     assert "samples" in alone("shards", "info", SAMPLE)
+    alone("recipe", installed / IN_WHEEL / SAMPLE / "train-000000.tar", "-o", "own.yaml")
+    assert "run_dir" in Path("own.yaml").read_text("utf-8")
 
 
-@pytest.mark.slow
-def test_a_wheel_alone_pretrains_fine_tunes_and_reports(alone, tmp_path):
+@pytest.mark.commands
+def test_a_wheel_alone_pretrains_fine_tunes_and_predicts(alone, installed, tmp_path):
     alone("pretrain", "demo", *FEW)
     alone("finetune", "demo", *FEW, "--encoder=runs/demo/pretrain")
     assert "finetune" in alone("report", "runs")
-    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "home"}
+    images = installed / IN_WHEEL / SAMPLE / "test-000000.tar"
+    alone("predict", "runs/demo/finetune", images, "-o", "predictions.csv")
+    assert len(Path("predictions.csv").read_text("utf-8").splitlines()) > 1000
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} <= {
+        *("runs", "home", "predictions")
+    }

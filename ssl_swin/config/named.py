@@ -9,9 +9,9 @@ from ssl_swin.config.run import KINDS
 from ssl_swin.errors import UserError
 from ssl_swin.shipped import or_shipped, shipped
 
-_FIELDS = ("command", "hardware", "precision", "minutes", "hours", "expected", "source")
-_COLUMN = 12  # where what they say begins
-_SHOWN = ("hardware", "minutes", "hours", "expected")
+_FIELDS = "command|hardware|minutes|hours|time|expected|source|change first"
+_FIELD = re.compile(rf"# ({_FIELDS}|precision)(?:  +|(?<=precision) )(.*)")
+_SHOWN = ("hardware", "minutes", "hours", "time", "expected")
 _WIDTH = max(map(len, _SHOWN))
 _HOW = (
     "run one:     ssl-swin pretrain NAME [--key value ...]",
@@ -55,19 +55,25 @@ def configs(*names: str) -> None:
 
 
 def header(text: str) -> dict[str, str]:
-    """Read the comment that a config begins with: its first paragraph is `purpose`; its fields."""
-    found, name = {"purpose": ""}, "purpose"
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        field = re.fullmatch(rf"# ({'|'.join(_FIELDS)}) +(.*)", line)
-        if field and field.start(2) == _COLUMN:
+    """Read the comment that a config begins with: `purpose`, its first paragraph, and its fields.
+
+    A first line that is a command is its field `command`.
+    """
+    comment = re.match(r"(?:#.*\n)*", text)
+    lines = comment[0].splitlines() if comment else []
+    found: dict[str, str] = {}
+    if lines and (command := re.fullmatch(r"# (ssl-swin .*)", lines[0])):
+        found, lines = {"command": command[1]}, lines[1:]
+    name = "purpose"
+    for line in lines:
+        if field := _FIELD.fullmatch(line):
             name, line = field[1], field[2]
-        elif name != "purpose" and not line.startswith("#     "):
-            name = ""  # a paragraph after the fields
-        elif line == "#":
-            name = name if found["purpose"] == "" else ""
+            found.pop(name, None)
+        elif line == "#" or (name != "purpose" and not line.startswith("#      ")):
+            name = name if "purpose" not in found else ""  # a paragraph ends
         found[name] = f"{found.get(name, '')} {line.removeprefix('#').strip()}".strip()
+        if found[name] == "":
+            del found[name]
     found.pop("", None)
     return found
 
@@ -78,7 +84,7 @@ def _list() -> Iterator[str]:
         for name in _names(kind):
             said = header(_path(kind, name).read_text("utf-8"))
             yield f"  {name}"
-            yield from _wrapped(said["purpose"])
+            yield from _wrapped(said.get("purpose", ""))
             for field in _SHOWN:
                 if field in said:
                     first = re.split(r"[.;] ", said[field])[0]

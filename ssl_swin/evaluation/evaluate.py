@@ -73,8 +73,7 @@ def evaluate(
             findings = find(progress.over(answers), label, len(opened.card.classes))
         if not len(findings.label):
             raise UserError(
-                f"data={data}: none of the {len(label)} images can be decoded; ssl-swin shards "
-                f"verify {data} says why"
+                f"data={data}: none of the {len(label)} images can be decoded; give others"
             )
         write_evaluation(folder, subject, findings, stream, opened.card.classes)
     show_findings(findings, opened.card.classes)

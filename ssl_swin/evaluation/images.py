@@ -173,8 +173,10 @@ def open_images(sources: Sequence[str], cache_dir: Path | None = None) -> tuple[
     said += describe(left_out, "these images")
     found = parts[0] if len(parts) == 1 else Joined(parts)
     if not len(found):
-        why = "".join(f" ({line})" for line in said)
-        raise UserError(f"{sources[0]} holds no image{why}; give others")
+        left = "".join(f" ({line})" for line in said)
+        raise UserError(
+            f"{sources[0]} holds no image{left}; give images, a folder of them or shards"
+        )
     return found, said
 
 

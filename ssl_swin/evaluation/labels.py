@@ -48,8 +48,8 @@ def labels_by_name(
         pairs = [pair for pair in alike([*unknown, *classes]) if set(pair) & set(unknown)]
         spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
         raise UserError(
-            f"{where} has classes that the classifier does not know: {_listed(unknown)}; give a "
-            f"set of {_listed(classes)}{spelled}"
+            f"{where} has classes that the classifier does not know: {_listed(unknown)}; it knows "
+            f"{_listed(classes)}{spelled}"
         )
     number = {name: place for place, name in enumerate(classes)}
     return np.array([number.get(name, -1) for name in names])[label]

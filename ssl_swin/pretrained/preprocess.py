@@ -103,7 +103,7 @@ class Preprocess:
         rows, cols = self.img_size
         if rows != cols:
             raise UserError(
-                f"img_size={self.img_size} is no square, and evaluation cuts only squares; resize "
+                f"img_size={self.img_size} is no square, and evaluation cuts squares; resize "
                 "images yourself, and call the encoder with them, uint8 (batch, channels, height, "
                 "width)"
             )

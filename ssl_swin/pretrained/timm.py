@@ -53,7 +53,7 @@ def read_named(name: str) -> Weights | None:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
     except RuntimeError as error:
-        raise UserError(f"timm has no weights of {name}, give others: {error}") from error
+        raise UserError(f"timm has no weights of {name}, give another: {error}") from error
     except OSError as error:
         raise MachineError(
             f"the weights of timm's {name} are not in its cache and cannot be fetched: get them "
@@ -76,7 +76,9 @@ def timm_model(encoder: Encoder) -> nn.Module:
     """
     sizes = encoder.architecture()
     if not timm.is_model(sizes["name"]):
-        raise UserError(f"{sizes['name']} is no model of timm; only those can leave for timm")
+        raise UserError(
+            f"{sizes['name']} is no model of timm, which only takes those of timm.list_models()"
+        )
     backbone = getattr(encoder, _PREFIX.rstrip("."))
     return copy.deepcopy(backbone)
 

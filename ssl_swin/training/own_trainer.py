@@ -194,8 +194,8 @@ class OwnPretrainModule(LightningModule):
         if given.is_floating_point() and low >= 0:
             told = f"float images from {low:.3g} to {high:.3g} are not normalised"
             if high > _SURELY_PIXELS:
-                raise UserError(f"{told}: give uint8, or (image / 255 - mean) / std")
-            say(f"warning: {told}: give uint8, or (image - mean) / std")
+                raise UserError(f"{told}: hand over uint8, or (image / 255 - mean) / std")
+            say(f"warning: {told}: hand over uint8, or (image - mean) / std")
 
     def _images(self, batch: Any) -> Tensor:
         """Return the images of a batch, normalised."""

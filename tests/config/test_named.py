@@ -28,7 +28,7 @@ run_dir: x
 def test_the_header_of_every_config_says_what_the_list_shows(path):
     said = header(path.read_text("utf-8"))
     assert {"purpose", "command", "hardware", "expected"} <= set(said)
-    assert {"minutes", "hours"} & set(said)
+    assert {"minutes", "hours", "time"} & set(said)
     assert 20 < len(said["purpose"]) < 200
 
 
@@ -39,7 +39,13 @@ def test_a_header_is_read_by_its_fields():
         "hardware": "1 GPU; with less memory, more steps",
         "expected": "83.5",
     }
-    assert header("run_dir: x\n") == {"purpose": ""}
+    assert header("# ssl-swin pretrain x.yaml\n#" + HEADER.partition("\n#")[2]) == {
+        "purpose": "small kind.",
+        "command": "ssl-swin pretrain x.yaml",
+        "hardware": "1 GPU; with less memory, more steps",
+        "expected": "83.5",
+    }
+    assert header("run_dir: x\n") == {}
 
 
 def test_all_are_listed_from_any_folder(capsys, monkeypatch, tmp_path):
