@@ -51,11 +51,8 @@ class Recipe:
     def by_machine(self) -> list[Choice]:
         """Choose what changes no number."""
         cores, devices = len(os.sched_getaffinity(0)), self.config.training.devices
-        every, batch = max(1, self.epochs // 10), self.batch
-        choices = [
-            Choice({"training.validate_every_epochs": every}, "ten times in all"),
-            Choice({"training.micro_batch_size": min(batch, 128)}, "fewer take less memory"),
-        ]
+        every = max(1, self.epochs // 10)
+        choices = [Choice({"training.validate_every_epochs": every}, "ten times in all")]
         if self.gpu:
             workers = max(1, min(16, cores // devices - 1))
             why = f"{cores} cores, training processes: {devices}"
@@ -129,7 +126,7 @@ class Recipe:
         # if rates go with the root of the batch.
         rate = min(4e-3, 4e-3 * (48 / width) ** 1.5) * max(1.0, (self.batch / 64) ** 0.5)
         names = ("optim.base_lr", "optim.warmup_lr", "optim.min_lr")
-        values = (round(rate * _REFERENCE_BATCH / self.batch, 6), 0.0, 0.0)
+        values = (float(f"{rate * _REFERENCE_BATCH / self.batch:.3g}"), 0.0, 0.0)
         why = f"{rate:.1e} at this batch, as the first stage has {width} channels; try half first"
         rates = Choice(dict(zip(names, values, strict=True)), why)
         if self.config.encoder is None:
