@@ -37,7 +37,6 @@ def test_any_number_of_labels_gives_steps(num_labels, on_gpu, model):
     batch = found["training.global_batch_size"]
     assert batch <= num_labels
     assert num_labels // batch * found["optim.epochs"] >= 50
-    assert found["training.micro_batch_size"] <= batch
     assert found["training.validate_every_epochs"] <= found["optim.epochs"]
 
 
@@ -53,6 +52,20 @@ def test_larger_encoders_learn_more_slowly_with_drop_path():
     small, base = chosen(config(), 2000), chosen(config(BASE), 2000)
     assert small["optim.base_lr"] > base["optim.base_lr"]
     assert (small["model.drop_path_rate"], base["model.drop_path_rate"]) == (0.0, 0.1)
+
+
+def test_images_are_mixed_where_each_is_seen_often():
+    assert [chosen(config(), n)["optim.mixup"] for n in (200, 2000)] == [0.8, 0.0]
+    assert [chosen(config(), n, on_gpu=True)["optim.cutmix"] for n in (2000, 50_000)] == [0.0, 1.0]
+
+
+def test_rates_meet_those_that_were_measured():
+    rates = {}
+    for model, num_labels in ((SMALL, 200), (BASE, 1_300_000)):
+        found = chosen(config(model), num_labels, on_gpu=True)
+        rates[num_labels] = found["optim.base_lr"] * found["training.global_batch_size"] / 512
+    assert rates[200] == pytest.approx(4e-3)  # the demo's
+    assert rates[1_300_000] == pytest.approx(5e-3 * (1024 / 2048) ** 0.5, rel=0.1)  # SimMIM's
 
 
 def test_from_scratch_layers_learn_alike():

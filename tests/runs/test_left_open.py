@@ -48,7 +48,7 @@ def test_what_is_given_is_kept_and_what_hangs_on_it_follows(config):
     assert (found.optim.epochs, found.optim.warmup_epochs) == (7, 0)
     assert found.training.global_batch_size == 50
     other, _ = LeftOpen(RunSets([], None, []), GIVEN, on_gpu=False).begin(config)
-    assert found.optim.base_lr * 50 == pytest.approx(other.optim.base_lr * 16)
+    assert found.optim.base_lr * 50 == pytest.approx(other.optim.base_lr * 16, rel=1e-2)
 
 
 def test_a_run_that_goes_on_keeps_what_was_chosen_and_not_its_layout(config):
