@@ -157,7 +157,10 @@ def expected(machine: Machine, choices: Choices) -> list[str]:
     """Say which number to expect; none is known of somebody's own images."""
     lines = ["no number is measured on these images"]
     if not machine.gpus and choices["model.img_size"].value == 96:
-        lines += ["For photographs of clothes see benchmarks/results/recipe_cpu.md"]
+        lines += [
+            "(3,000 labelled photographs of clothes of 14 classes, after a third of such a",
+            "pretraining: 45.8 top-1, from scratch 37.9; benchmarks/results/recipe_cpu.md)",
+        ]
     return lines
 
 
