@@ -132,7 +132,7 @@ def _next(run: Run) -> Iterator[Command]:
             f"--run-dir {_word(_finetune_dir(root))}",
         )
     yield "ssl-swin report", _word(root)
-    yield "tensorboard", f"--logdir {_word(run.start.folder.tensorboard)}"
+    yield "tensorboard", f"--logdir {_word(root)}"
 
 
 def _is_labelled(run: Run) -> bool:

@@ -68,7 +68,7 @@ def test_a_finished_pretraining_tells_what_it_found_and_what_to_type(run_of, cap
         *("--data.val-shards", data.val_shards, "--run-dir", str(folder.root.parent / "finetune")),
     ]
     assert report == ["ssl-swin", "report", str(folder.root)]
-    assert tensorboard == ["tensorboard", "--logdir", str(folder.tensorboard)]
+    assert tensorboard == ["tensorboard", "--logdir", str(folder.root)]
 
 
 def test_a_finished_fine_tuning_tells_its_top1_and_how_to_predict(run_of, capsys):
