@@ -22,7 +22,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TABS = ("timeseries", "scalars", "custom_scalars", "images", "text", "hparams")
 SIZE = "1500,1100"
 START_S = 120
-LOAD_MS = 20_000  # of a tab's own clock, which runs ahead while nothing is under way
+LOAD_MS = 60_000  # of a tab's own clock, which runs ahead while nothing is under way
 
 
 def main() -> None:
@@ -78,7 +78,11 @@ def photograph(browser: str, address: str, path: Path) -> None:
     with tempfile.TemporaryDirectory() as profile:
         options = [
             *("--headless=new", "--no-sandbox", "--hide-scrollbars", "--enable-unsafe-swiftshader"),
-            *("--force-prefers-reduced-motion", f"--user-data-dir={profile}"),
+            *(
+                "--force-prefers-reduced-motion",
+                "--run-all-compositor-stages-before-draw",
+                f"--user-data-dir={profile}",
+            ),
             *(f"--window-size={SIZE}", f"--virtual-time-budget={LOAD_MS}"),
         ]
         words = [browser, *options, f"--screenshot={path}", address]

@@ -18,7 +18,7 @@ from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.pretrain import PretrainModule, Reconstruction
 
 HIDDEN = (126, 133, 148)  # colour of hidden patches; no grey, for images may be
-DIMMED = 0.8  # how much of a visible patch of the reconstruction is the paper's white
+DIMMED = 0.75  # how much of a visible patch of the reconstruction is that colour
 MIN_SIDE_PX = 128  # smaller images are enlarged, without smoothing
 ABREAST = 2  # images in a row
 GAP_PX = 6
@@ -111,7 +111,7 @@ def _columns(images: Tensor, found: Reconstruction, mask_patch_size: int) -> dic
     """Return the pictures under each heading, uint8 (batch, height, width, 3)."""
     hidden = to_pixels(found.mask, mask_patch_size)[..., None].cpu().numpy()
     image, target, rebuilt = map(_as_rgb, (images, found.target, found.pixels))
-    faint = (rebuilt * (1 - DIMMED) + 255 * DIMMED).astype(np.uint8)
+    faint = (rebuilt * (1 - DIMMED) + np.array(HIDDEN) * DIMMED).astype(np.uint8)
     columns = {"image": image, "masked": np.where(hidden, np.array(HIDDEN, np.uint8), image)}
     if found.target is not images:
         columns["target"] = target

@@ -57,7 +57,7 @@ def test_of_each_image_are_shown_its_visible_part_and_what_is_made_of_it(chans):
         image, masked, rebuilt, filled_in = tiles(panel, MIN_SIDE_PX, place)
         assert (image == value).all()
         assert (masked == np.where(hidden, HIDDEN, value)).all()
-        faint = int(200 * (1 - DIMMED) + 255 * DIMMED)
+        faint = (200 * (1 - DIMMED) + np.array(HIDDEN) * DIMMED).astype(np.uint8)
         assert (rebuilt == np.where(hidden, 200, faint)).all()
         assert (filled_in == np.where(hidden, 200, value)).all()
 
