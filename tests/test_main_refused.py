@@ -139,7 +139,10 @@ def test_sets_that_cannot_be_mixed_are_refused(refused, tmp_path, one, message):
         ("--num-classes=5", "have no class of the model, which knows 0 to 4"),
         ("--data.num-labels=5000", "needs 500 images of class 0"),
         ("--data.rand-augment=rand-m9", "needs RGB images"),
-        (f"--data.shards={SAMPLE}/pretrain-000004.tar", "without a label in"),
+        (
+            f"--data.shards={SAMPLE}/pretrain-000004.tar",
+            "none of the 1000 training images has a label",
+        ),
         ("--encoder=nowhere", "nowhere"),
     ],
 )

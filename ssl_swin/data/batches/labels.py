@@ -91,9 +91,10 @@ class Labels:
             label[named] = number[label[named]]
         if len(label) and (label == MISSING).all():
             raise UserError(
-                f"none of the {len(label)} {name} images has a label: each needs a class, a whole "
-                "number in .cls or in data.label_field of .json; ssl-swin shards create makes "
-                f"classes of folders{_hint(shards)}"
+                f"none of the {len(label)} {name} images has a label, the first is in "
+                f"{shards.storage.where(0)}: each needs a class, a whole number in .cls or in "
+                "data.label_field of .json; ssl-swin shards create makes classes of folders"
+                f"{_hint(shards)}"
             )
         wrong = np.flatnonzero((label < 0) | (label >= self.num_classes))
         if len(wrong):

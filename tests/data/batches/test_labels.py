@@ -48,7 +48,7 @@ def test_a_subset_that_is_not_there_is_refused(tiny_shards):
         ([1, 2, 3], r"1 of 3 .*run from 1 to 3, so they seem to be numbered from 1: number them f"),
         ([0, None, 2], "1 of 3 .*'s1' without a label in .*; give each of them a label"),
         ([0, "cat", 2], "1 of 3 .*'s1' whose label is no number in"),
-        ([None], "none of the 1 x images has a label: .* a whole number in .cls"),
+        ([None], "none of the 1 x images has a label, .* a whole number in .cls"),
         ([7] * 5, "5 of 5 .*'s0' .*'s1' .*'s2' of class 7 in [^']*, ...; set"),
     ],
 )
