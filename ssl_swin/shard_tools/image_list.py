@@ -106,7 +106,7 @@ def _read_csv(file: Path) -> tuple[list[str], Iterable[Row]]:
         names = [name.strip() for name in next(rows, [])]
         return names, [dict(zip(names, row, strict=False)) for row in rows if row]
     except csv.Error as error:
-        raise UserError(f"csv={file}: mend line {rows.line_num}, {error}") from error
+        raise UserError(f"csv={file} is no CSV, mend line {rows.line_num}: {error}") from error
 
 
 def _read_json(file: Path) -> tuple[list[str], Iterable[Row]]:
@@ -131,7 +131,7 @@ def _choose(names: Sequence[str], asked: Mapping[str, str | None], file: Path) -
     for what, name in asked.items():
         if name is not None and name not in names:
             flag = "--split" if what == "split" else f"--{what}-column"
-            raise UserError(f"csv={file} has no column {name!r} ({flag}); it has {_quoted(names)}")
+            raise UserError(f"csv={file} has no column {name!r} ({flag}); give {_quoted(names)}")
     lower = {name.lower(): name for name in reversed(names)}
     path, label = (
         asked.get(what) or next((lower[name] for name in usual.split() if name in lower), None)
@@ -175,7 +175,7 @@ def _named(
         elif texts.setdefault(found.name, label) != label:
             raise ShardError(
                 f"{finder.list}: {found.name!r} has two labels, {texts[found.name]!r} and "
-                f"{label!r}; an image has one class"
+                f"{label!r}; an image has one class: leave one of the rows"
             )
         elif found.name in files:
             leave_out(left_out, TWICE, path)
@@ -183,7 +183,10 @@ def _named(
             files[found.name] = replace(found, group=group or None, split=split, listed=True)
     if not files:
         where = f"; {missed!r} is neither in {finder.source} nor beside the list" if missed else ""
-        raise UserError(f"csv={finder.list} names no image that is there, and must{where}")
+        raise UserError(
+            f"csv={finder.list} names no image that is there{where}; give the folder of the images "
+            "as the source, or another --path-column"
+        )
     return files
 
 

@@ -98,14 +98,9 @@ def test_classes_that_are_given_are_those_of_the_labels(images):
     [
         ("a,b\n1.png,x\n", {}, UserError, "has the columns 'a', 'b', and none .* --path-column"),
         ("", {}, UserError, "has the columns no columns"),
-        ("path\n1.png\n", {"label": "dx"}, UserError, r"no column 'dx' \(--label-column\); it has"),
-        ("path\n1.png\n", {"split": "fold"}, UserError, r"no column 'fold' \(--split\); it has"),
-        (
-            "path\nno.png\n",
-            {},
-            UserError,
-            "names no image that is there, and must; 'no.png' is neither in",
-        ),
+        ("path\n1.png\n", {"label": "dx"}, UserError, r"no column 'dx' \(--label-column\); give"),
+        ("path\n1.png\n", {"split": "fold"}, UserError, r"no column 'fold' \(--split\); give"),
+        ("path\nno.png\n", {}, UserError, "names no image that is there; 'no.png' is neither in"),
         ("path,label\n1.png,a\n1.png,b\n", {}, ShardError, "'1.png' has two labels, 'a' and 'b'"),
     ],
 )

@@ -37,10 +37,10 @@ def _expanded(pattern: str) -> list[Path]:
     try:
         return expand(pattern)
     except ShardError as error:
-        told = what_is_there(Path(os.path.expanduser(pattern)))
-        if told is None:
+        remedy = what_is_there(Path(os.path.expanduser(pattern)))
+        if remedy is None:
             raise
-        raise ShardError(f"shards={pattern} matches no tar: {told}") from error
+        raise ShardError(f"shards={pattern} matches no tar: {remedy}") from error
 
 
 def _same_files(paths: Iterable[Path]) -> list[list[Path]]:

@@ -94,9 +94,9 @@ def read_samples(file: BinaryIO, name: str, left_out: LeftOut) -> Iterator[list[
             group.append(member)
     except DAMAGED as error:
         file.seek(0)
-        told = what_it_is(posixpath.basename(name), file.read(tarfile.BLOCKSIZE), _local(name))
-        if told is not None and not num_whole:
-            raise ShardError(f"shards={name}: {told}; a shard is an uncompressed tar") from error
+        remedy = what_it_is(posixpath.basename(name), file.read(tarfile.BLOCKSIZE), _local(name))
+        if remedy is not None and not num_whole:
+            raise ShardError(f"shards={name}: {remedy}; a shard is an uncompressed tar") from error
         raise ShardError(
             f"{name} is cut off or damaged after {num_whole} whole samples ({error}); "
             "a shard is an uncompressed tar with its end mark: write or copy it again"
