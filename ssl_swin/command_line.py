@@ -127,7 +127,7 @@ def _warmup(words: Sequence[str], given: set[str]) -> list[str]:
     if {"config", "optim.warmup_epochs"} & given or "--optim.epochs" not in flat[:-1]:
         return []
     with suppress(ValueError):
-        return [f"--optim.warmup_epochs={float(flat[flat.index('--optim.epochs') + 1]) / 10}"]
+        return [f"--optim.warmup-epochs={float(flat[flat.index('--optim.epochs') + 1]) / 10}"]
     return []  # the parser says what is wrong
 
 

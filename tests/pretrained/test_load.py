@@ -90,7 +90,7 @@ def test_weights_without_a_card_need_somebody_who_says_mean_and_deviation(run, t
             "or a name of timm's weights: nearest .*swin_tiny_p",
         ),
         ("swin_tiny_patch4_window7_224.nobody", {}, UserError, "timm has no weights of swin_tiny"),
-        (None, {"nothing": 1}, UserError, "a Swin has no nothing; it"),
+        (None, {"nothing": 1}, UserError, "a Swin has no nothing; it takes only"),
         (None, {"crop_pct": 0.0}, UserError, "crop_pct=0.0 must be above 0 and at most 1"),
         (None, {"decoder": "gpu"}, UserError, "decoder='gpu' 'fast' or 'pil'"),
     ],
