@@ -87,6 +87,7 @@ class Board(Logger):
             charts = {
                 group: {title: ["Multiline", tags] for title, tags in of_group.items()}
                 for group, of_group in CHARTS.items()
+                if group != "Metrics" or "num_classes" in config  # pretraining has none
             }
             writer.add_summary(summary.custom_scalars(charts), 0)
             text = yaml.dump(config, Dumper=_Short, sort_keys=False)

@@ -82,10 +82,14 @@ def test_runs_are_compared_by_their_settings_where_they_are_measured(folder, mea
     assert SESSION_START_INFO_TAG not in events(other).Tags()["tensors"]
 
 
-def test_charts_of_several_curves_are_laid_out(folder):
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_charts_of_several_curves_are_laid_out(folder, kind):
+    if kind == "finetune":
+        folder.config.write_text(folder.config.read_text() + "num_classes: 10\n")
     log(folder, 0, 1)
     (value,) = events(folder.train).Tensors("custom_scalars__config__")[0].tensor_proto.string_val
-    first = Layout.FromString(value).category[0]
+    first, second, *_ = Layout.FromString(value).category
+    assert second.title == {"pretrain": "Optimiser", "finetune": "Metrics"}[kind]
     assert (first.title, first.chart[0].multiline.tag[0]) == ("Loss", "^loss$")
 
 
