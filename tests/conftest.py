@@ -39,7 +39,8 @@ def provoked(monkeypatch):
 
         def look(self, *args, parent=parent):
             parent.__init__(self, *args)
-            if faults(str(self)):
+            # torch makes an error anew for the main process, with a worker's traceback in it
+            if faults(str(self)) and not str(self).startswith("Caught "):
                 wrong.append(f"{type(self).__name__}: {self}")
 
         monkeypatch.setattr(kind, "__init__", look)

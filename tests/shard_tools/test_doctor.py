@@ -82,7 +82,7 @@ def test_what_was_left_out_is_said(photographs, tmp_path, capsys):
     shutil.copy(photographs / "a.tar", tmp_path)
     write_tar(tmp_path / "b.tar", [("x.txt", b"")])
     doctor(DoctorSettings(str(tmp_path), img_size=32, seconds=0.05, num_workers=1, batch=4))
-    assert f"left out of {tmp_path}: 1 keys without an image, as 'x'" in capsys.readouterr().out
+    assert f"left out of {tmp_path}: 1 keys without an image, as 'x.txt'" in capsys.readouterr().out
 
 
 def test_the_least_cache_of_remote_shards_is_told_and_a_smaller_one_refused(
