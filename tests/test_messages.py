@@ -19,8 +19,6 @@ ADVICE = re.compile(
 HANDED_ON = re.compile(r"\{[^{}]*(?:\{[^{}]*\})?[^{}]*\}")  # made elsewhere, and looked at there
 # beginning of a message -> why it says no more
 EXCEPTIONS = {
-    "shards={pattern} matches no tar: {told}": "what is there says what to type",
-    "shards={name}: {told}": "as before",
     "images[{place}]{name}: {error}": "the inner message says it",
     "{stopped.partition('. ')[0]}: its own words": "the process that ended itself has said it",
     "{root} is finished": "`submit` says what to give instead",
