@@ -47,7 +47,7 @@ TRAINING = TrainingConfig(
 KEPT = (
     *("config.yaml", "shards.json", "owner.json", "lives.jsonl", "ends.jsonl"),
     *("checkpoints.jsonl", "metrics.jsonl", "summary.json", "ledger"),
-    *("encoder.safetensors", "encoder.json", "checkpoints/last.ckpt"),
+    *("encoder.safetensors", "encoder.json", "classes.json", "checkpoints/last.ckpt"),
 )
 
 
