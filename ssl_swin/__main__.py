@@ -28,7 +28,7 @@ COMMANDS = {
         "write a config for your images and this machine: IMAGES_OR_SHARDS -o FILE",
     ),
     "pretrain": ("ssl_swin.runs.life", "run", "pretrain an encoder: CONFIG [--key value ...]"),
-    "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: CONFIG [--key value ...]"),
+    "finetune": ("ssl_swin.runs.life", "run", "fine-tune a classifier: [CONFIG] [--key value ...]"),
     "predict": (
         "ssl_swin.evaluation.predict",
         "predict",

@@ -97,7 +97,8 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         UserError: If a setting is unknown or does not fit.
     """
     config, about = KINDS[kind], str(KINDS[kind].__doc__)
-    parser = _Parser(kind, about, usage=f"ssl-swin {kind} CONFIG [--key value ...]")
+    named = "[CONFIG]" if kind == "finetune" else "CONFIG"  # without one it chooses by itself
+    parser = _Parser(kind, about, usage=f"ssl-swin {kind} {named} [--key value ...]")
     parser.add_config(config)
     parser.add_fields(LifeOptions)
     words, told = renew_words(words)

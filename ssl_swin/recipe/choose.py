@@ -179,7 +179,7 @@ def _epochs(images: Images, machine: Machine, network: Network, wishes: Wishes) 
     num = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, int(seen / images.num)))
     if num == _FEWEST_EPOCHS:
         return Choice(num, "fewer teach little; a GPU is the better machine for so many images")
-    return Choice(num, f"about {CPU_MINUTES:.0f} minutes on these cores; more is better")
+    return Choice(num, "about a quarter of an hour on a usual CPU; more is better")
 
 
 def _optim(machine: Machine, network: Network, epochs: Choice) -> Choices:
