@@ -250,6 +250,8 @@ def _is_image(name: str) -> bool:
 
 
 def _refuse(error: OSError) -> None:
+    if not isinstance(error, _GONE):
+        raise error
     raise UserError(
         f"{error.filename} cannot be listed ({error.strerror}), its images would be missing; let "
         "it be read, or name others"
