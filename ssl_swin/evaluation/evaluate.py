@@ -1,7 +1,6 @@
 """`ssl-swin evaluate`: how often a fine-tuned classifier is right, and where it is not."""
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_json
 from ssl_swin.record.report import show
 from ssl_swin.record.run_folder import RunFolder, classifier_file
+from ssl_swin.typed import typed
 
 _MOST_CLASSES = 30  # in the table that is printed
 _MOST_PAIRS = 5
@@ -143,5 +143,5 @@ def _ending(findings: Findings, folder: Path, run: Path, rate: float) -> Iterato
         yield f"warning: broken images, which do not count: {num:,}; see predictions.csv"
     yield f"{len(findings.label):,} images, {rate:.0f} images/s"
     yield f"confusion.png, mistakes.png and tables are in {folder}"
-    where = shlex.quote(str(run))
-    yield f"next, the classes of new images:\n  ssl-swin predict {where} IMAGES -o predictions.csv"
+    command = typed("predict", run, "NEW_IMAGES", "-o", "predictions.csv")
+    yield f"next, the classes of new images:\n  {command}"

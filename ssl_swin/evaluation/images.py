@@ -15,7 +15,7 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.data.shards.left_out import AGAIN, HIDDEN, NOT_AN_IMAGE, LeftOut, describe, leave_out
-from ssl_swin.data.shards.names import expand_braces, is_hidden, is_remote
+from ssl_swin.data.shards.names import expand_braces, has_tars, is_hidden, is_remote
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -186,8 +186,7 @@ def _are_shards(source: str) -> bool:
         ending = source.partition("?")[0].rpartition(".")[2].lower()
         return ending not in by_extension()
     if os.path.isdir(source):
-        with os.scandir(source) as entries:
-            return any(entry.name.endswith(".tar") for entry in entries)
+        return has_tars(Path(source))
     return source.endswith(_SHARDS)
 
 

@@ -1,6 +1,5 @@
 """`ssl-swin predict`: the classes of new images, by a fine-tuned classifier."""
 
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -16,6 +15,7 @@ from ssl_swin.evaluation.progress import ImageProgress
 from ssl_swin.evaluation.rows import Row, columns, row_of
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.pretrained.classifier import OpenClassifier, open_classifier
+from ssl_swin.typed import typed
 
 USUAL_TOP_K = 5
 _MOST_SHOWN = 10  # classes
@@ -106,7 +106,7 @@ def describe(sink: Output, run: Path, rate: float | None) -> Iterator[str]:
         yield f"warning: broken images: {tally.num_broken:,}; see the column error{first}"
     yield (
         "next, with labelled images in SHARDS: how often is it right?\n"
-        f"  ssl-swin evaluate {shlex.quote(str(run))} --data SHARDS"
+        f"  {typed('evaluate', run, '--data', 'SHARDS')}"
     )
 
 

@@ -20,12 +20,12 @@ from ssl_swin.data.shards.left_out import (
     LeftOut,
     leave_out,
 )
-from ssl_swin.data.shards.names import is_hidden
+from ssl_swin.data.shards.names import is_hidden, set_of
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.progress import counting
+from ssl_swin.typed import typed
 
 _MAY_NOT_BE_LISTED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
-_NAMES_OF_SETS = ("train", "training", "val", "valid", "validation", "test", "testing")
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,7 @@ def list_images(
     number = {None: None} | {name: place for place, name in enumerate(names)}
     files = [ImageFile(*each, number[kind]) for each, kind in zip(found, inside, strict=True)]
     nested = [
-        name
-        for name in named
-        if name.lower() in _NAMES_OF_SETS and any(f.startswith(f"{name}/") for f in folders)
+        name for name in named if set_of(name) and any(f.startswith(f"{name}/") for f in folders)
     ]
     return Source(files, names, left_out, nested)
 
@@ -109,7 +107,7 @@ def _no_images(source: Path) -> ShardError:
     table = table_of(names) or "none"
     hint = ""
     if any(name.endswith(".tar") for name in names):
-        hint = f"; tars are shards already: ssl-swin recipe {source} -o my.yaml"
+        hint = f"; tars are shards already: {typed('recipe', source, '-o', 'my.yaml')}"
     elif kind := kind_of(next((p for p in source.rglob("*") if p.is_file()), source)):
         hint = f"; some files are {kind} all the same: give them its extension"
     return ShardError(
