@@ -14,6 +14,7 @@ import numpy as np
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension
+from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.left_out import AGAIN, HIDDEN, NOT_AN_IMAGE, LeftOut, describe, leave_out
 from ssl_swin.data.shards.names import expand_braces, has_tars, is_hidden, is_remote
 from ssl_swin.data.shards.reader import ShardReader
@@ -57,12 +58,7 @@ class Files:
 
     def name(self, place: int) -> str:
         """Return the path as it was given, or the URL without what is secret in it."""
-        path = self.paths[place]
-        if not is_remote(path):
-            return path
-        from ssl_swin.data.remote.urls import shown  # late, for speed: only URLs need it
-
-        return shown(path)
+        return shown(self.paths[place])
 
     def read(self, place: int) -> bytes:
         """Return the bytes of a file."""
@@ -77,8 +73,8 @@ class Files:
             raise UnreadableImage(f"cannot be read: {error.strerror}") from error
 
     def fingerprint(self) -> str:
-        """Hash the paths."""
-        return _hash(map(os.fsencode, self.paths))
+        """Hash the paths, of URLs without signatures, which may be others when it goes on."""
+        return _hash(os.fsencode(shown(path)) for path in self.paths)
 
 
 class Samples:
@@ -162,12 +158,12 @@ def open_images(sources: Sequence[str], cache_dir: Path | None = None) -> tuple[
             parts += [Files(tuple(paths))] if paths else []
             paths = {}
             shards = open_shards(source, cache_dir=cache_dir)
-            said += describe(shards.left_out, source)
+            said += describe(shards.left_out, shown(source))
             parts.append(Samples(shards))
             continue
         for path in _files_of(source, left_out):
             if path in paths:
-                leave_out(left_out, AGAIN, path)
+                leave_out(left_out, AGAIN, shown(path))
             paths[path] = None
     parts += [Files(tuple(paths))] if paths else []
     said += describe(left_out, "these images")
@@ -175,7 +171,7 @@ def open_images(sources: Sequence[str], cache_dir: Path | None = None) -> tuple[
     if not len(found):
         left = "".join(f" ({line})" for line in said)
         raise UserError(
-            f"{sources[0]} holds no image{left}; give images, a folder of them or shards"
+            f"{shown(sources[0])} holds no image{left}; give images, a folder of them or shards"
         )
     return found, said
 

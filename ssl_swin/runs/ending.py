@@ -138,7 +138,7 @@ def _is_labelled(run: Run) -> bool:
     shards = run.stream.shards
     try:
         return bool(names_of(shards)) or bool(shards.storage.rows(0)["label_kind"].any())
-    except ShardError:
+    except (ShardError, OSError):  # the run is over, whatever storage does
         return False
 
 
