@@ -1,4 +1,3 @@
-import errno
 import os
 import pickle
 
@@ -6,7 +5,7 @@ import pytest
 
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.errors import RemoteError, ShardError, UserError
-from ssl_swin.evaluation.images import _refuse, open_images
+from ssl_swin.evaluation.images import open_images
 from tests.conftest import png
 from tests.data.remote.faulty import QUICK, serving
 
@@ -141,11 +140,6 @@ def test_a_folder_that_may_not_be_listed_is_named(photos):
     (folder / "closed").mkdir(mode=0)
     with pytest.raises(UserError, match="cannot be listed"):
         names(folder)
-
-
-def test_a_folder_that_fails_to_be_listed_is_the_storages():
-    with pytest.raises(OSError, match="Input/output"):
-        _refuse(OSError(errno.EIO, os.strerror(errno.EIO), "photos"))
 
 
 def test_a_glob_that_the_shell_has_expanded_may_be_long(photos):

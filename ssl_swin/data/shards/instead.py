@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from ssl_swin.data.pixels.formats import by_extension
+from ssl_swin.data.shards.folders import is_image
 from ssl_swin.data.shards.names import SETS, has_tars, is_hidden, printable, usual_split
 from ssl_swin.typed import typed
 
@@ -49,7 +49,7 @@ def what_is_there(place: Path) -> str | None:
         return f"its tars are in folders ({named}), which are sets; give {place / sets[0]}"
     names = [*islice(_files_in(place), _MOST_LOOKED_AT)]
     packed = next((name for name in names if _packed_kind(name, b"") or _is_zip(name, b"")), None)
-    image = next((name for name in names if _is_image(name)), None)
+    image = next((name for name in names if is_image(name)), None)
     if image is not None:
         return (
             f"it is a folder of images, such as {printable(image)!r}; pack them into shards: "
@@ -88,7 +88,7 @@ def what_it_is(name: str, head: bytes, place: Path | None = None) -> str | None:
             f"{printable(name)!r} is a zip archive: unpack it (unzip {file} -d {folder}), and if "
             f"it holds images, type: {pack_commands(Path(folder))}"
         )
-    if _is_image(name):
+    if is_image(name):
         where = Path(".") if place is None else place.parent
         return f"{printable(name)!r} is an image; shards of its folder: {pack_commands(where)}"
     return None
@@ -110,10 +110,6 @@ def _packed_kind(name: str, head: bytes) -> tuple[tuple[str, ...], str, str] | N
 
 def _is_zip(name: str, head: bytes) -> bool:
     return head.startswith(_ZIP) or (not head and name.lower().endswith(".zip"))
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1][1:].lower() in by_extension()
 
 
 def _files_in(folder: Path) -> Iterable[str]:
