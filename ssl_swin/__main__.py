@@ -69,7 +69,9 @@ HELP = (
 EXIT_S = 10.0  # after an error, a process that has not left by then is ended, with status 1
 CLEAN_EXIT_S = 120.0  # the same without an error; a busy machine may take a while
 _STDERR = 2
+_WITH_LOADERS = (*KINDS, "predict", "evaluate")  # commands that have loader processes
 _HINT = "Was memory short? The same command goes on from the last save."
+_HINT_ELSE = "Was memory short? Start again, and give fewer --num-workers."
 
 
 def main() -> None:
@@ -138,13 +140,15 @@ def run(arguments: list[str]) -> int:
     except (ConnectionError, EOFError, MemoryError, RuntimeError) as error:
         if told := machine.cause(error):
             return _fail(told, errors.FAILED)
-        if not (stopped := _stopped_worker(error)) or name not in KINDS:
+        if not (stopped := _stopped_worker(error)) or name not in _WITH_LOADERS:
             raise
         if "exit code" in stopped:  # it ended itself, and has said why
             return _fail(f"{stopped.partition('. ')[0]}: its own words are above", errors.FAILED)
         if not isinstance(error, RuntimeError):  # it may tell of something else
             traceback.print_exception(error)
-        return _fail(f"{stopped}. {_HINT}", errors.FAILED)
+        if name in KINDS:
+            return _fail(f"{stopped}. {_HINT}", errors.FAILED)
+        return _fail(f"{stopped}. {_HINT_ELSE}", errors.FAILED)
     except OSError as error:
         if told := machine.cause(error):
             return _fail(told, errors.FAILED)

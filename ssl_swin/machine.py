@@ -18,6 +18,7 @@ from ssl_swin import main_memory
 from ssl_swin.errors import MachineError
 
 SHARED_MEMORY = Path("/dev/shm")
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # until something is deleted
 FULL = (*NO_ROOM, errno.EFBIG)
 IN_FLIGHT_EACH = 2  # batches that each loader process makes ahead
@@ -55,6 +56,16 @@ class LoaderNeeds(NamedTuple):
     def open_files(self) -> int:
         """Files that one process has open at once."""
         return _OTHER_FILES + _KEPT_FILES + _FILES_EACH * self.num_workers
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use: of its affinity, and of its group's quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = _CPU_MAX.read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def speaks() -> bool:

@@ -87,9 +87,10 @@ def leave_at_once(number: int) -> None:
         name = signal.Signals(number).name
         print(f"stopped before the first step: {name}; the same command starts again", flush=True)
     for children in Path("/proc/self/task").glob("*/children"):
-        for child in children.read_text().split():  # also ranks that this one started
-            with suppress(ProcessLookupError):
-                os.kill(int(child), number)
+        with suppress(OSError):  # that thread may have ended
+            for child in children.read_text().split():  # also ranks that this one started
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), number)
     for process in multiprocessing.active_children():
         process.kill()
     os._exit(errors.REQUEUE)

@@ -20,6 +20,7 @@ from ssl_swin.machine import (
     disk_shortage,
     raise_file_limit,
     shortages,
+    usable_cores,
 )
 from ssl_swin.training.checkpoint_file import write_checkpoint
 
@@ -241,3 +242,11 @@ def test_what_is_short_is_told_before_the_first_step(two_step_run, tmp_path, cap
     told = capsys.readouterr().err
     assert f"warning: the disk of {tmp_path} has 1.0 kB free, the checkpoints of this run" in told
     assert "/dev/shm" not in told  # there are no loader processes
+
+
+def test_a_quota_counts_as_fewer_cores(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_CPU_MAX", tmp_path / "cpu.max")
+    cores = usable_cores()  # there is no such file
+    for text, expected in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert usable_cores() == expected

@@ -8,6 +8,7 @@ import yaml
 
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.verdict import Line, first_end
+from ssl_swin.phases import duration
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step
 from ssl_swin.record.report import find_runs
@@ -130,7 +131,7 @@ def _progress(folder: RunFolder) -> list[str]:
         stop_step = round(step / epoch * epochs)
         of, total = f" of {stop_step:,d}", f" of {epochs}"
         if speed and batch and not folder.summary.is_file():
-            left = f"about {_duration((stop_step - step) * batch / speed)} of training left"
+            left = f"about {duration((stop_step - step) * batch / speed)} of training left"
     words = [
         f"step {step:,d}{of}",
         f"epoch {epoch:.2f}{total}" if epoch is not None else "",
@@ -144,12 +145,5 @@ def _progress(folder: RunFolder) -> list[str]:
 def _saved(folder: RunFolder) -> list[str]:
     if not folder.last.is_file():
         return []
-    age = _duration(time.time() - folder.last.stat().st_mtime)
+    age = duration(time.time() - folder.last.stat().st_mtime)
     return [f"last checkpoint: step {last_step(folder):,d}, {age} ago"]
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{max(seconds, 0):.0f} s"

@@ -1,7 +1,6 @@
 """Images -> the probability of each class, in their order, on any device."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.order.shares import EvaluationShares
 from ssl_swin.errors import MachineError, UserError
 from ssl_swin.evaluation.pixels import PixelStream
+from ssl_swin.machine import usable_cores
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.classifier import OpenClassifier
@@ -44,8 +44,7 @@ class Computing:
         """Return how many loader processes read so many images."""
         if self.num_workers is not None:
             return self.num_workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        return 0 if num_images <= _FEW else min(cores, _MOST_WORKERS)
+        return 0 if num_images <= _FEW else min(usable_cores(), _MOST_WORKERS)
 
 
 @dataclass(frozen=True)

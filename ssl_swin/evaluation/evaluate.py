@@ -1,7 +1,6 @@
 """`ssl-swin evaluate`: how often a fine-tuned classifier is right, and where it is not."""
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError, usable
@@ -27,6 +27,7 @@ from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_json
 from ssl_swin.record.report import show
 from ssl_swin.record.run_folder import RunFolder, classifier_file
+from ssl_swin.typed import typed
 
 _MOST_CLASSES = 30  # in the table that is printed
 _MOST_PAIRS = 5
@@ -58,22 +59,21 @@ def evaluate(
     """
     told = "the evaluation is not written yet; the same command starts again"
     with stops_at_once(lambda: told):
-        opened = open_classifier(run)
-        shards = _open(data, cache_dir)
-        label = labels_by_name(shards, data, opened.card.classes, label_field)
+        opened, shards, where = open_classifier(run), _open(data, cache_dir), shown(data)
+        label = labels_by_name(shards, where, opened.card.classes, label_field)
         known, flip = fingerprint(opened), computing.flip
-        subject = Subject(str(run), known, data, shards.fingerprint(), flip)
+        subject = Subject(str(run), known, where, shards.fingerprint(), flip)
         folder = output or usual_folder(run, data)
         _check_folder(folder, subject)
-        where = find_device(computing.device)
-        print(f"{len(label):,} images, {len(opened.card.classes)} classes, on {where}", flush=True)
+        device = find_device(computing.device)
+        print(f"{len(label):,} images, {len(opened.card.classes)} classes, on {device}", flush=True)
         stream = PixelStream(Samples(shards), opened.card)
         with ImageProgress(len(label)) as progress:
             answers = classify(opened, stream, computing)
             findings = find(progress.over(answers), label, len(opened.card.classes))
         if not len(findings.label):
             raise UserError(
-                f"data={data}: none of the {len(label)} images can be decoded; give others"
+                f"data={where}: none of the {len(label)} images can be decoded; give others"
             )
         write_evaluation(folder, subject, findings, stream, opened.card.classes)
     show_findings(findings, opened.card.classes)
@@ -117,12 +117,13 @@ def show_findings(findings: Findings, classes: Sequence[str]) -> None:
 
 def _open(data: str, cache_dir: Path | None) -> ShardSet:
     """Open the shards, and say what they leave out."""
-    with usable(f"data={data}"):
+    where = shown(data)
+    with usable(f"data={where}"):
         shards = open_shards(data, cache_dir=cache_dir)
-    for line in describe(shards.left_out, data):
+    for line in describe(shards.left_out, where):
         print(line)
     if not shards.num_samples:
-        raise UserError(f"data={data} holds no image; give other shards")
+        raise UserError(f"data={where} holds no image; give other shards")
     return shards
 
 
@@ -143,5 +144,5 @@ def _ending(findings: Findings, folder: Path, run: Path, rate: float) -> Iterato
         yield f"warning: broken images, which do not count: {num:,}; see predictions.csv"
     yield f"{len(findings.label):,} images, {rate:.0f} images/s"
     yield f"confusion.png, mistakes.png and tables are in {folder}"
-    where = shlex.quote(str(run))
-    yield f"next, the classes of new images:\n  ssl-swin predict {where} IMAGES -o predictions.csv"
+    command = typed("predict", run, "NEW_IMAGES", "-o", "predictions.csv")
+    yield f"next, the classes of new images:\n  {command}"

@@ -14,8 +14,10 @@ import numpy as np
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension
-from ssl_swin.data.shards.left_out import AGAIN, HIDDEN, NOT_AN_IMAGE, LeftOut, describe, leave_out
-from ssl_swin.data.shards.names import expand_braces, is_hidden, is_remote
+from ssl_swin.data.remote.urls import shown
+from ssl_swin.data.shards.folders import is_image, walk
+from ssl_swin.data.shards.left_out import AGAIN, NOT_AN_IMAGE, LeftOut, describe, leave_out
+from ssl_swin.data.shards.names import expand_braces, has_tars, is_remote
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -57,12 +59,7 @@ class Files:
 
     def name(self, place: int) -> str:
         """Return the path as it was given, or the URL without what is secret in it."""
-        path = self.paths[place]
-        if not is_remote(path):
-            return path
-        from ssl_swin.data.remote.urls import shown  # late, for speed: only URLs need it
-
-        return shown(path)
+        return shown(self.paths[place])
 
     def read(self, place: int) -> bytes:
         """Return the bytes of a file."""
@@ -77,8 +74,8 @@ class Files:
             raise UnreadableImage(f"cannot be read: {error.strerror}") from error
 
     def fingerprint(self) -> str:
-        """Hash the paths."""
-        return _hash(map(os.fsencode, self.paths))
+        """Hash the paths, of URLs without signatures, which may be others when it goes on."""
+        return _hash(os.fsencode(shown(path)) for path in self.paths)
 
 
 class Samples:
@@ -162,12 +159,12 @@ def open_images(sources: Sequence[str], cache_dir: Path | None = None) -> tuple[
             parts += [Files(tuple(paths))] if paths else []
             paths = {}
             shards = open_shards(source, cache_dir=cache_dir)
-            said += describe(shards.left_out, source)
+            said += describe(shards.left_out, shown(source))
             parts.append(Samples(shards))
             continue
         for path in _files_of(source, left_out):
             if path in paths:
-                leave_out(left_out, AGAIN, path)
+                leave_out(left_out, AGAIN, shown(path))
             paths[path] = None
     parts += [Files(tuple(paths))] if paths else []
     said += describe(left_out, "these images")
@@ -175,7 +172,7 @@ def open_images(sources: Sequence[str], cache_dir: Path | None = None) -> tuple[
     if not len(found):
         left = "".join(f" ({line})" for line in said)
         raise UserError(
-            f"{sources[0]} holds no image{left}; give images, a folder of them or shards"
+            f"{shown(sources[0])} holds no image{left}; give images, a folder of them or shards"
         )
     return found, said
 
@@ -186,8 +183,7 @@ def _are_shards(source: str) -> bool:
         ending = source.partition("?")[0].rpartition(".")[2].lower()
         return ending not in by_extension()
     if os.path.isdir(source):
-        with os.scandir(source) as entries:
-            return any(entry.name.endswith(".tar") for entry in entries)
+        return has_tars(Path(source))
     return source.endswith(_SHARDS)
 
 
@@ -211,49 +207,21 @@ def _files_of(source: str, left_out: LeftOut) -> Iterator[str]:
         for match in found:
             if os.path.isdir(match):
                 yield from _folder(match, left_out)
-            elif _is_image(match):
+            elif is_image(match):
                 yield match
             else:
                 leave_out(left_out, NOT_AN_IMAGE, match)
 
 
-def _folder(folder: str, left_out: LeftOut) -> Iterator[str]:
-    """Yield the images below a folder, sorted; links are followed, and a folder counts once."""
-    seen: set[str] = set()
-    with_tars, num = "", 0
-    for here, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            leave_out(left_out, AGAIN, here)
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in filter(is_hidden, folders):
-            leave_out(left_out, HIDDEN, os.path.join(here, name))
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in sorted(names):
-            path = os.path.join(here, name)
-            if is_hidden(name) or not _is_image(name):
-                leave_out(left_out, HIDDEN if is_hidden(name) else NOT_AN_IMAGE, path)
-                with_tars = with_tars or (here if name.endswith(".tar") else "")
-            else:
-                num += 1
-                yield path
-    if not num:
-        remedy = f"there are shards in {with_tars}: give that" if with_tars else "give another"
+def _folder(folder: str, left_out: LeftOut) -> list[str]:
+    """Return the images below a folder, sorted; links are followed, and a folder counts once."""
+    found = sorted(name for name, size in walk(Path(folder), left_out) if size is not None)
+    if not found:
+        tars = next(filter(has_tars, sorted(Path(folder).iterdir())), None)
+        remedy = "give another" if tars is None else f"there are shards in {tars}: give that"
         kinds = ", ".join(sorted(by_extension()))
         raise UserError(f"{folder} holds no image ({kinds}); {remedy}")
-
-
-def _is_image(name: str) -> bool:
-    return name.rpartition(".")[2].lower() in by_extension()
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(
-        f"{error.filename} cannot be listed ({error.strerror}), its images would be missing; let "
-        "it be read, or name others"
-    ) from error
+    return [os.path.join(folder, name) for name in found]
 
 
 def _fetched(url: str) -> bytes:

@@ -3,12 +3,10 @@
 import numpy as np
 
 from ssl_swin.data.batches.labels import Labels, all_labels
-from ssl_swin.data.shards.classes import CLASSES_NAME, alike, names_of
+from ssl_swin.data.shards.classes import CLASSES_NAME, alike, listed, names_of
 from ssl_swin.data.shards.label_file import MISSING
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
-
-_MOST_LISTED = 5
 
 
 def labels_by_name(
@@ -37,7 +35,7 @@ def labels_by_name(
         if classes != tuple(map(str, range(len(classes)))):
             raise UserError(
                 f"{where} has no {CLASSES_NAME} beside its tars, so its labels are numbers, while "
-                f"the classifier knows names ({_listed(classes)}): write it, as a JSON list of "
+                f"the classifier knows names ({listed(classes)}): write it, as a JSON list of "
                 "names in the order of the numbers"
             )
         names = classes
@@ -48,13 +46,8 @@ def labels_by_name(
         pairs = [pair for pair in alike([*unknown, *classes]) if set(pair) & set(unknown)]
         spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
         raise UserError(
-            f"{where} has classes that the classifier does not know: {_listed(unknown)}; it knows "
-            f"{_listed(classes)}{spelled}"
+            f"{where} has classes that the classifier does not know: {listed(unknown)}; it knows "
+            f"{listed(classes)}{spelled}"
         )
     number = {name: place for place, name in enumerate(classes)}
     return np.array([number.get(name, -1) for name in names])[label]
-
-
-def _listed(names: list[str] | tuple[str, ...]) -> str:
-    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return ", ".join(map(repr, names[:_MOST_LISTED])) + more

@@ -1,6 +1,5 @@
 """`ssl-swin predict`: the classes of new images, by a fine-tuned classifier."""
 
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -16,9 +15,11 @@ from ssl_swin.evaluation.progress import ImageProgress
 from ssl_swin.evaluation.rows import Row, columns, row_of
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.pretrained.classifier import OpenClassifier, open_classifier
+from ssl_swin.typed import typed
 
 USUAL_TOP_K = 5
 _MOST_SHOWN = 10  # classes
+_LONGEST_S = 10.0  # that a stop waits for rows on their way: who reads them may have stopped
 Output = Predictions | StandardOutput
 
 
@@ -55,8 +56,8 @@ def predict(
     say = partial(print, file=sys.stderr if path is None else sys.stdout, flush=True)
     sinks: list[Output] = []  # the one, once it is there
     with stops_at_once(partial(_describe_stop, sinks)):
-        found, said = open_images(images, cache_dir)
         opened, device = open_classifier(run), find_device(computing.device)
+        found, said = open_images(images, cache_dir)
         k = _top_k(top_k, len(opened.card.classes))
         whose, names = fingerprint(opened), found.fingerprint()
         origin = Origin(str(run), whose, names, len(found), k, computing.flip)
@@ -105,7 +106,7 @@ def describe(sink: Output, run: Path, rate: float | None) -> Iterator[str]:
         yield f"warning: broken images: {tally.num_broken:,}; see the column error{first}"
     yield (
         "next, with labelled images in SHARDS: how often is it right?\n"
-        f"  ssl-swin evaluate {shlex.quote(str(run))} --data SHARDS"
+        f"  {typed('evaluate', run, '--data', 'SHARDS')}"
     )
 
 
@@ -127,7 +128,7 @@ def _describe_stop(opened: list[Output]) -> str:
     if not opened:
         return "nothing is classified yet; the same command starts again"
     sink = opened[0]
-    sink.lock.acquire()  # for ever: this process leaves
+    sink.lock.acquire(timeout=_LONGEST_S)  # and keep it: this process leaves
     num = f"{sink.tally.num_images:,}"
     if isinstance(sink, StandardOutput):
         return f"{num} images are printed; with a file, -o, the same command would go on"

@@ -9,6 +9,7 @@ from rich import progress
 from rich.console import Console
 
 from ssl_swin.evaluation.classify import Answers
+from ssl_swin.phases import duration
 
 PLAIN_EVERY_S = 30.0  # between lines where there is no terminal
 
@@ -18,16 +19,16 @@ class ImageProgress:
 
     def __init__(self, total: int, done: int = 0) -> None:
         self.total, self.done, self._first = total, done, done
-        self._began = self._plain_at = time.monotonic()
+        self._began = self._last = self._plain_at = time.monotonic()
         self._bar: progress.Progress | None = None
 
     @property
     def rate(self) -> float:
-        """Images per second."""
-        return (self.done - self._first) / max(time.monotonic() - self._began, 1e-9)
+        """Images per second, until the last of them."""
+        return (self.done - self._first) / max(self._last - self._began, 1e-9)
 
     def __enter__(self) -> "ImageProgress":
-        self._began = self._plain_at = time.monotonic()
+        self._began = self._last = self._plain_at = time.monotonic()
         console = Console(stderr=True)
         if console.is_terminal:
             self._bar = progress.Progress(
@@ -59,12 +60,12 @@ class ImageProgress:
             self._advance(len(one.index))
 
     def _advance(self, num: int) -> None:
-        self.done += num
+        self.done, self._last = self.done + num, time.monotonic()
         text = f"{self.rate:.0f} images/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, text=text)
-        elif time.monotonic() - self._plain_at >= PLAIN_EVERY_S:
-            self._plain_at = time.monotonic()
-            left = (self.total - self.done) / self.rate / 60
-            line = f"{self.done:,} of {self.total:,} images  {text}  {left:.1f} min left"
+        elif self._last - self._plain_at >= PLAIN_EVERY_S:
+            self._plain_at = self._last
+            left = duration((self.total - self.done) / self.rate)
+            line = f"{self.done:,} of {self.total:,} images  {text}  {left} left"
             print(line, file=sys.stderr, flush=True)

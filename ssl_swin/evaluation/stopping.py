@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from ssl_swin import signals
@@ -29,7 +29,9 @@ def stops_at_once(describe: Callable[[], str]) -> Iterator[None]:
 
 
 def _leave(describe: Callable[[], str], number: int) -> None:
-    print(f"stopped by {signal.Signals(number).name}: {describe()}", file=sys.stderr, flush=True)
+    line = f"stopped by {signal.Signals(number).name}: {describe()}"
+    with suppress(OSError):  # who reads it may have gone
+        print(line, file=sys.stderr, flush=True)
     for process in multiprocessing.active_children():
         process.kill()
     os._exit(REQUEUE)

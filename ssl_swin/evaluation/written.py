@@ -28,7 +28,7 @@ class Subject:
 
     run: str  # as it was given; it may move
     classifier: str  # its `classify.fingerprint`
-    data: str  # as it was given
+    data: str  # as it was given, less what is secret in a URL
     fingerprint: str  # of the shards
     flip: bool  # whether the mirror image counted, too
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import safetensors.torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.tensors import opened
 
+Card = TypeVar("Card")
 FORMAT_VERSION = 2
 _METADATA_KEY = "ssl_swin_card"
 READING = ("crop_pct", "decoder", "max_pixels", "black", "white")  # how images are read and cut
@@ -66,22 +67,35 @@ class EncoderCard:
         Raises:
             PretrainedMismatch: If the card is of another format version or lacks a field.
         """
+
+        def made(**values: Any) -> "EncoderCard":
+            if values["format_version"] == 1:
+                values = {key: value for key, value in values.items() if key not in _ONLY_IN_1}
+            return cls(**(values | {"format_version": FORMAT_VERSION}))
+
+        return parse_card(made, text, (1, FORMAT_VERSION), "the card")
+
+
+def parse_card(kind: Callable[..., Card], text: str, versions: tuple[int, ...], what: str) -> Card:
+    """Make a card of its JSON text; errors call it `what`.
+
+    Raises:
+        PretrainedMismatch: If the card is of none of these format versions, or lacks a field.
+    """
+    try:
         values = json.loads(text)
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version not in (1, FORMAT_VERSION):
-            raise PretrainedMismatch(
-                f"format_version={version} of the card, but this version of ssl_swin reads 1 and "
-                f"{FORMAT_VERSION}; use the version that wrote the file"
-            )
-        if version == 1:
-            kept = {key: value for key, value in values.items() if key not in _ONLY_IN_1}
-            values = kept | {"format_version": FORMAT_VERSION}
-        for key, value in values.items():
-            values[key] = tuple(value) if isinstance(value, list) else value
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise PretrainedMismatch(f"the card is not complete, copy it again: {error}") from error
+    except ValueError:
+        values = None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version not in versions:
+        raise PretrainedMismatch(
+            f"format_version={version} of {what}, but this version of ssl_swin reads "
+            f"{' and '.join(map(str, versions))}; use the version that wrote the file"
+        )
+    try:
+        return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    except TypeError as error:
+        raise PretrainedMismatch(f"{what} is not complete, copy it again: {error}") from error
 
 
 def write_encoder(path: Path, weights: Mapping[str, Tensor], card: EncoderCard) -> None:

@@ -12,7 +12,14 @@ from torch import Tensor
 from ssl_swin.errors import usable
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import build_encoder
-from ssl_swin.pretrained.card import READING, EncoderCard, Weights, read_card, write_with_card
+from ssl_swin.pretrained.card import (
+    READING,
+    EncoderCard,
+    Weights,
+    parse_card,
+    read_card,
+    write_with_card,
+)
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
 from ssl_swin.pretrained.tensors import opened
 from ssl_swin.record.run_folder import CLASSIFIER_FILE, classifier_file, encoder_file
@@ -53,20 +60,7 @@ class ClassifierCard:
         Raises:
             PretrainedMismatch: If the card is of another format version or lacks a field.
         """
-        values = json.loads(text)
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
-            raise PretrainedMismatch(
-                f"format_version={version} of the classifier's card, but this version of ssl_swin "
-                f"reads {FORMAT_VERSION}; use the version that wrote the file"
-            )
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise PretrainedMismatch(
-                f"the classifier's card is not complete, copy it again: {error}"
-            ) from error
+        return parse_card(cls, text, (FORMAT_VERSION,), "the classifier's card")
 
     def of_encoder(self) -> EncoderCard:
         """Return the card of the encoder alone."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from ssl_swin.config.folder import VAL
+from ssl_swin.data.shards.names import VAL
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import GB, Machine
 from ssl_swin.recipe.network import Network, choose_network

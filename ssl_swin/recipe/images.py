@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssl_swin.config.folder import TRAIN, VAL, has_tars
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import black_and_white, deep_range
 from ssl_swin.data.pixels.formats import decode, open_image
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.index_file import NO_LABEL
-from ssl_swin.data.shards.names import is_remote
+from ssl_swin.data.shards.names import BY_FOLDER, TRAIN, VAL, has_tars, is_remote, usual_split
 from ssl_swin.data.shards.reader import some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
+from ssl_swin.shard_tools.set_folders import list_sets
 from ssl_swin.shard_tools.source import list_images
 
 NUM_LOOKED_AT = 256  # images that are decoded for sizes, colours and statistics, spread evenly
@@ -76,7 +76,7 @@ def look_at(source: str) -> Images:
     if has_tars(place / TRAIN):
         val = place / VAL
         return _of_shards(source, str(place / TRAIN), str(val) if has_tars(val) else None)
-    found = list_images(place)
+    found = (list_sets if usual_split(place) == BY_FOLDER else list_images)(place)
     step = ceil(len(found.files) / NUM_LOOKED_AT)
     seen = _seen(source, [*_files(place, [file.name for file in found.files[::step]])])
     labelled = sum(file.label is not None for file in found.files) / len(found.files)

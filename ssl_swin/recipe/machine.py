@@ -1,15 +1,14 @@
 """What the machine is: GPUs and their memory, the partitions of a SLURM, or only a CPU."""
 
-import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ssl_swin import main_memory
 from ssl_swin.cluster.queue import list_partitions
 from ssl_swin.errors import UserError
+from ssl_swin.machine import usable_cores
 
 Kind = Literal["auto", "cpu", "gpu", "slurm"]
 GB = 10**9
@@ -28,7 +27,6 @@ _OF_H100 = (
 _UNKNOWN_OF_H100 = 0.2
 _WITHOUT_BF16 = ("v100", "p100", "t4", "2080", "1080", "rtx6000")
 _UNKNOWN_GB = 16
-_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def look(wanted: Kind = "auto") -> Machine:
     Raises:
         UserError: If what is wanted is not here.
     """
-    here = Machine("cpu", num_cores(), main_memory.total_bytes())
+    here = Machine("cpu", usable_cores(), main_memory.total_bytes())
     if wanted in ("auto", "gpu"):
         if gpus := _gpus():
             return Machine("gpu", here.cores, here.memory_bytes, gpus)
@@ -107,16 +105,6 @@ def look(wanted: Kind = "auto") -> Machine:
                 f"--for slurm: sinfo says {heard}; type it on a login node, or take --for cpu"
             )
     return here
-
-
-def num_cores() -> int:
-    """Return the cores that this process may use: of its affinity, and of its group's quota."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = _CPU_MAX.read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def best_partition(text: str) -> Machine | None:

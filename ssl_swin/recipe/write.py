@@ -1,21 +1,19 @@
 """The config as text: a header that says what to expect, then each setting with its reason."""
 
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
-from ssl_swin.config.folder import TRAIN, VAL
-from ssl_swin.data.shards.names import is_remote, printable
+from ssl_swin.data.shards.names import TRAIN, VAL, is_remote, printable, set_of, usual_split
 from ssl_swin.recipe.choose import Choices, expected_hours, told_time
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import Machine
 from ssl_swin.recipe.measure import H100_RATE, Speed
+from ssl_swin.typed import quoted, typed
 
-_NAMES_OF_SETS = (TRAIN, VAL, "test")  # a set's own name says more
 _ENOUGH = 8 / 3  # short side of packed images over img_size: 4/3, twice for fine-tuning's crops
 _LARGER = 1.25  # times as large as that, and smaller copies pay
 _WIDTH = 14  # of the header's words
@@ -49,7 +47,7 @@ def name_of(source: str) -> str:
     """Return a short name of some images: that of their folder, or of the one above `train`."""
     place = PurePath(source.partition("://")[2] if is_remote(source) else Path(source).absolute())
     parts = [part for part in place.parts if not set(part) & set("*?{}[]") and part != "/"]
-    while len(parts) > 1 and (parts[-1].endswith(".tar") or parts[-1] in _NAMES_OF_SETS):
+    while len(parts) > 1 and (parts[-1].endswith(".tar") or set_of(parts[-1])):
         parts.pop()
     return parts[-1].removesuffix(".tar") if parts else "mine"
 
@@ -61,7 +59,8 @@ def commands(images: Images, machine: Machine, choices: Choices, places: Places)
     words += ["--data.shards", places.shards]
     if images.shards is None:
         packed = str(train.parent)
-        create = ["shards", "create", images.source, packed, "--split", "val=0.1"]
+        create = ["shards", "create", images.source, packed]
+        create += ["--split", usual_split(Path(images.source))]
         enough = round(img_size * _ENOUGH)
         if images.short_sides[1] > _LARGER * enough:
             create += ["--short-side", str(enough)]
@@ -114,7 +113,7 @@ def _about(images: Images, speed: Speed) -> list[str]:
     size = f" of {speed.num_parameters / 1e6:.1f} M parameters" if speed.num_parameters else ""
     lines = [
         f"Pretrains a Swin{size} on {described(images)},",
-        f"as ssl-swin recipe {printable(shlex.quote(images.source))} found them.",
+        f"as ssl-swin recipe {printable(quoted(images.source))} found them.",
     ]
     if images.shards is None:
         lines += ["They are not packed yet: type the first line above, then the second."]
@@ -196,4 +195,4 @@ def plain(value: Any) -> str:
 
 
 def _typed(*words: str) -> str:
-    return printable(shlex.join(["ssl-swin", *words]))
+    return printable(typed(*words))

@@ -1,7 +1,6 @@
 """Last stop of the route: run folders -> what they found, compared, and what to type next."""
 
 import os
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,8 +23,7 @@ from ssl_swin.record.tables import (
     show,
     table,
 )
-
-WIDTH = 80  # columns of a terminal or a log
+from ssl_swin.typed import quoted, wrapped
 
 
 @dataclass(frozen=True)
@@ -103,20 +101,20 @@ def next_commands(folders: list[RunFolder]) -> Iterator[str]:
     pretrained = [folder for folder, summary in known if summary and summary.kind == "pretrain"]
     yield "next:"
     if tuned:
-        yield from _command(
-            "ssl-swin predict", _word(tuned[0].root), "NEW_IMAGES -o predictions.csv"
+        yield from wrapped(
+            "ssl-swin predict", quoted(tuned[0].root), "NEW_IMAGES -o predictions.csv"
         )
     elif pretrained:
-        root = max(pretrained, key=lambda folder: folder.summary.stat().st_mtime).root
-        yield from _command(
-            f"ssl-swin finetune --encoder {_word(root)}",
+        newest = max(pretrained, key=lambda folder: folder.summary.stat().st_mtime)
+        yield from wrapped(
+            f"ssl-swin finetune --encoder {quoted(newest.root)}",
             "--data.shards LABELLED/train --data.val-shards LABELLED/val",
-            f"--run-dir {_word(root.parent / 'finetune')}",
+            f"--run-dir {quoted(newest.finetuning)}",
         )
     for folder in unfinished[:1]:
-        yield from _command("ssl-swin status", _word(folder.root))
+        yield from wrapped("ssl-swin status", quoted(folder.root))
     shared = os.path.commonpath([folder.root.absolute() for folder in folders])
-    yield from _command("tensorboard --logdir", _word(Path(os.path.relpath(shared))))
+    yield from wrapped("tensorboard --logdir", quoted(Path(os.path.relpath(shared))))
 
 
 def groups(summaries: Iterable[Summary]) -> list[Group]:
@@ -174,13 +172,3 @@ def _runs_below(place: Path) -> list[Path]:
             found.append(Path(name))
             folders.clear()  # a run holds no runs
     return sorted(found)
-
-
-def _command(*parts: str) -> Iterator[str]:
-    """Yield a command; one that is longer than a line is broken between its parts."""
-    line = f"  {' '.join(parts)}"
-    yield line if len(line) <= WIDTH else "  " + " \\\n      ".join(parts)
-
-
-def _word(path: Path) -> str:
-    return shlex.quote(str(path))

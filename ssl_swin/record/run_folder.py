@@ -49,6 +49,12 @@ class RunFolder:
     jobs = File("jobs.jsonl")  # job that `ssl-swin submit` queued for this run
     verdicts = File("verdicts.jsonl")  # job that ended: whether it was queued again, and why
 
+    @property
+    def finetuning(self) -> Path:
+        """A folder beside it, for a fine-tuning of what it pretrains."""
+        name = self.root.name
+        return self.root.with_name("finetune" if name == "pretrain" else f"{name}-finetune")
+
     def kept(self, epoch: int) -> Path:
         """Return the checkpoint kept after `epoch` epochs."""
         return self.root / "checkpoints" / f"epoch-{epoch:04d}.ckpt"

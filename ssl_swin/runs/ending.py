@@ -1,12 +1,10 @@
 """What a run says when it ends or stops: what it found, where it lies, and what to type next."""
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ssl_swin.config.run import FinetuneConfig
@@ -19,8 +17,8 @@ from ssl_swin.runs.build import Run
 from ssl_swin.training.measurement import heldout_told
 from ssl_swin.training.progress import images_per_s
 from ssl_swin.training.trainer import is_rank_0
+from ssl_swin.typed import quoted, wrapped
 
-WIDTH = 80  # columns of a terminal or a log, where paths allow
 _NAMES = 12  # columns of the names on the left
 Line = tuple[str, str]  # what it is, and what is said of it
 Command = tuple[str, ...]  # words that stay together on a line
@@ -36,7 +34,7 @@ def tell_finished(run: Run, summary: Summary, before: str = "finished") -> None:
         yield from _table([*_found(run, asdict(summary)), *_time(run), *_places(run)])
         yield "next:"
         for command in _next(run):
-            yield from _wrapped(command)
+            yield from wrapped(*command)
 
     _tell(lines)
 
@@ -118,21 +116,21 @@ def _next(run: Run) -> Iterator[Command]:
     root, data = run.start.folder.root, run.config.data
     if isinstance(run.config, FinetuneConfig):
         held = data.val_shards or "LABELLED_SHARDS"
-        yield "ssl-swin predict", _word(root), "NEW_IMAGES", "-o predictions.csv"
-        yield "ssl-swin evaluate", _word(root), f"--data {_word(held)}"
+        yield "ssl-swin predict", quoted(root), "NEW_IMAGES", "-o predictions.csv"
+        yield "ssl-swin evaluate", quoted(root), f"--data {quoted(held)}"
     else:
         shards, val_shards = "LABELLED_SHARDS", "OTHER_LABELLED_SHARDS"
         if data.shards is not None and _is_labelled(run):
             shards, val_shards = data.shards, data.val_shards or val_shards
         yield (
             "ssl-swin finetune",
-            f"--encoder {_word(root)}",
-            f"--data.shards {_word(shards)}",
-            f"--data.val-shards {_word(val_shards)}",
-            f"--run-dir {_word(_finetune_dir(root))}",
+            f"--encoder {quoted(root)}",
+            f"--data.shards {quoted(shards)}",
+            f"--data.val-shards {quoted(val_shards)}",
+            f"--run-dir {quoted(run.start.folder.finetuning)}",
         )
-    yield "ssl-swin report", _word(root)
-    yield "tensorboard", f"--logdir {_word(root)}"
+    yield "ssl-swin report", quoted(root)
+    yield "tensorboard", f"--logdir {quoted(root)}"
 
 
 def _is_labelled(run: Run) -> bool:
@@ -140,31 +138,10 @@ def _is_labelled(run: Run) -> bool:
     shards = run.stream.shards
     try:
         return bool(names_of(shards)) or bool(shards.storage.rows(0)["label_kind"].any())
-    except ShardError:
+    except (ShardError, OSError):  # the run is over, whatever storage does
         return False
-
-
-def _finetune_dir(root: Path) -> Path:
-    """Return a folder for the fine-tuning of a pretraining: beside it."""
-    return root.with_name("finetune" if root.name == "pretrain" else f"{root.name}-finetune")
-
-
-def _word(value: object) -> str:
-    return shlex.quote(str(value))
 
 
 def _table(lines: list[Line]) -> Iterator[str]:
     for name, said in lines:
         yield f"  {name:<{_NAMES}}{said}"
-
-
-def _wrapped(command: Command) -> Iterator[str]:
-    """Break a command between its parts as a shell allows it, so that it can be copied."""
-    line = f"  {command[0]}"
-    for part in command[1:]:
-        if len(line) + len(part) + 3 > WIDTH:
-            yield f"{line} \\"
-            line = f"     {part}"
-        else:
-            line += f" {part}"
-    yield line

@@ -66,8 +66,11 @@ def complete(run: Run) -> list[str]:
     folder = run.start.folder
     if not isinstance(run.config, FinetuneConfig) or folder.classifier.is_file():
         return []
-    write_classes(run.start)
-    export_classifier(run, folder.classifier, run.module.state_dict())
+    try:
+        write_classes(run.start)
+        export_classifier(run, folder.classifier, run.module.state_dict())
+    except OSError as error:  # as of a run that was put away; it is finished all the same
+        return [f"warning: {folder.classifier}, which is new, cannot be written: {error}"]
     return [f"{folder.classifier} is new: an earlier release, which had none, finished this run"]
 
 

@@ -3,7 +3,6 @@
 What was tried: benchmarks/results/finetune_recipe.md.
 """
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.machine import usable_cores
 from ssl_swin.record.run_folder import RunFolder
 
 _REFERENCE_BATCH = 512  # the global batch that rates are given for
@@ -50,7 +50,7 @@ class Recipe:
 
     def by_machine(self) -> list[Choice]:
         """Choose what changes no number."""
-        cores, devices = len(os.sched_getaffinity(0)), self.config.training.devices
+        cores, devices = usable_cores(), self.config.training.devices
         every = max(1, self.epochs // 10)
         choices = [Choice({"training.validate_every_epochs": every}, "ten times in all")]
         if self.gpu:

@@ -19,7 +19,7 @@ from ssl_swin.data.shards.left_out import (
 )
 from ssl_swin.errors import ShardError, UserError, usable
 from ssl_swin.shard_tools.labels import classes_of
-from ssl_swin.shard_tools.source import ImageFile, Source, walk
+from ssl_swin.shard_tools.source import ImageFile, Source, files_and_folders
 
 # What such columns are often called, the first of which is taken; in any case of letters.
 _PATHS = "path file file_name filename filepath file_path image image_path img_path img"
@@ -69,7 +69,7 @@ def list_rows(
     left_out: LeftOut = {}
     found = {
         name: ImageFile(name, size, None)
-        for name, size in walk(source, left_out)
+        for name, size in files_and_folders(source, left_out)
         if size is not None
     }
     texts: dict[str, str] = {}

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from ssl_swin.data.shards.classes import listed
 from ssl_swin.errors import ShardError
-
-_MOST_LISTED = 5
 
 
 def classes_of(
@@ -32,10 +31,9 @@ def classes_of(
             numbers = {name: place for place, name in enumerate(given)}
         wrong = [text for text in texts if not 0 <= numbers.get(text, -1) < len(given)]
         if wrong:
-            more = f" and {len(wrong) - _MOST_LISTED} more" if len(wrong) > _MOST_LISTED else ""
             raise ShardError(
                 f"{where} has labels that are none of the {len(given)} given classes: "
-                f"{', '.join(map(repr, wrong[:_MOST_LISTED]))}{more}; mend them, or name them all"
+                f"{listed(wrong)}; mend them, or name them all"
             )
         return list(given), {text: numbers[text] for text in texts}, []
     if numbers is None:

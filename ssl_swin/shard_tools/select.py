@@ -6,14 +6,13 @@ from typing import Literal
 
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.classes import CLASSES_NAME, Names, names_of
+from ssl_swin.data.shards.names import BY_FOLDER
 from ssl_swin.errors import UserError, usable
 from ssl_swin.shard_tools.duplicates import without_duplicates
 from ssl_swin.shard_tools.image_list import list_rows
 from ssl_swin.shard_tools.set_folders import list_sets
 from ssl_swin.shard_tools.source import Source, list_images
 from ssl_swin.shard_tools.split import Sets, by_name, deal, parse_shares
-
-_BY_FOLDER = "folders"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Selection:
             parse_shares(str(self.split))
         if self.by_folder and self.csv is not None:
             raise UserError(
-                f"split={_BY_FOLDER} takes sets and classes from folders, and csv from a list; "
+                f"split={BY_FOLDER} takes sets and classes from folders, and csv from a list; "
                 "name the column of the sets as split, or leave csv out"
             )
 
@@ -72,7 +71,7 @@ class Selection:
     @property
     def by_folder(self) -> bool:
         """Whether folders are sets."""
-        return self.split == _BY_FOLDER
+        return self.split == BY_FOLDER
 
 
 def select(source: Path, selection: Selection, seed: int) -> tuple[Source, Sets]:

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssl_swin.data.shards.left_out import NO_SET, add_up, leave_out
-from ssl_swin.data.shards.names import is_hidden
+from ssl_swin.data.shards.names import TRAIN, is_hidden, set_of
 from ssl_swin.errors import UserError, usable
 from ssl_swin.shard_tools.source import Source, given_classes, list_images
-from ssl_swin.shard_tools.split import TRAIN, set_of
 
 
 def list_sets(

@@ -1,8 +1,6 @@
 """The images in a folder, their classes, and all that is left out of it."""
 
-import errno
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,22 +8,13 @@ from pathlib import Path
 
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension, open_image
+from ssl_swin.data.shards.folders import walk
 from ssl_swin.data.shards.instead import table_of
-from ssl_swin.data.shards.left_out import (
-    AGAIN,
-    DANGLING,
-    HIDDEN,
-    NO_FILE,
-    NOT_AN_IMAGE,
-    LeftOut,
-    leave_out,
-)
-from ssl_swin.data.shards.names import is_hidden
-from ssl_swin.errors import ShardError, UserError
+from ssl_swin.data.shards.left_out import LeftOut
+from ssl_swin.data.shards.names import set_of
+from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.progress import counting
-
-_MAY_NOT_BE_LISTED = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)
-_NAMES_OF_SETS = ("train", "training", "val", "valid", "validation", "test", "testing")
+from ssl_swin.typed import typed
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ def list_images(
     """
     left_out: LeftOut = {}
     found, folders = [], set()
-    for name, num_bytes in walk(source, left_out):
+    for name, num_bytes in files_and_folders(source, left_out):
         if num_bytes is None:
             folders.add(name)
         else:
@@ -96,11 +85,15 @@ def list_images(
     number = {None: None} | {name: place for place, name in enumerate(names)}
     files = [ImageFile(*each, number[kind]) for each, kind in zip(found, inside, strict=True)]
     nested = [
-        name
-        for name in named
-        if name.lower() in _NAMES_OF_SETS and any(f.startswith(f"{name}/") for f in folders)
+        name for name in named if set_of(name) and any(f.startswith(f"{name}/") for f in folders)
     ]
     return Source(files, names, left_out, nested)
+
+
+def files_and_folders(source: Path, left_out: LeftOut) -> Iterator[tuple[str, int | None]]:
+    """Do what `walk` does, and show how far it is."""
+    with counting("finding images", None) as count:
+        yield from walk(source, left_out, count)
 
 
 def _no_images(source: Path) -> ShardError:
@@ -109,7 +102,7 @@ def _no_images(source: Path) -> ShardError:
     table = table_of(names) or "none"
     hint = ""
     if any(name.endswith(".tar") for name in names):
-        hint = f"; tars are shards already: ssl-swin recipe {source} -o my.yaml"
+        hint = f"; tars are shards already: {typed('recipe', source, '-o', 'my.yaml')}"
     elif kind := kind_of(next((p for p in source.rglob("*") if p.is_file()), source)):
         hint = f"; some files are {kind} all the same: give them its extension"
     return ShardError(
@@ -139,58 +132,3 @@ def given_classes(classes: Sequence[str], folders: Sequence[str], source: Path) 
             f"{list(classes)}: rename the folders, or name them all"
         )
     return list(classes)
-
-
-def walk(source: Path, left_out: LeftOut) -> Iterator[tuple[str, int | None]]:
-    """Yield name and size of every image, and every folder, whose size is None; count all else.
-
-    Links to folders come last, so that what they lead to is under its own name.
-    """
-    folders, links, seen = deque([source]), deque[Path](), set()
-    with counting("finding images", None) as count:
-        while folders or links:
-            folder = folders.popleft() if folders else links.popleft()
-            name = folder.relative_to(source).as_posix()
-            place = os.path.realpath(folder)
-            if place in seen:
-                leave_out(left_out, AGAIN, name)
-                continue
-            seen.add(place)
-            if folder != source and not is_hidden(name):
-                yield name, None
-            listed = _listed(folder, name, left_out)
-            count(len(listed))
-            for entry in listed:
-                path = Path(entry.path)
-                name = path.relative_to(source).as_posix()
-                if os.path.isdir(path):
-                    (links if entry.is_symlink() else folders).append(path)
-                elif why := _why_no_image(path, name):
-                    leave_out(left_out, why, name)
-                else:
-                    yield name, path.stat().st_size
-
-
-def _why_no_image(path: Path, name: str) -> str | None:
-    if is_hidden(name):
-        return HIDDEN
-    if not os.path.isfile(path):
-        return NO_FILE if os.path.exists(path) else DANGLING
-    return None if name.rpartition(".")[2].lower() in by_extension() else NOT_AN_IMAGE
-
-
-def _listed(folder: Path, name: str, left_out: LeftOut) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, by name; a hidden one that may not be listed is left out."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        if error.errno not in _MAY_NOT_BE_LISTED:
-            raise
-        if not is_hidden(name):
-            raise UserError(
-                f"{folder} cannot be listed ({error.strerror}), its images would be missing; "
-                "let it be read, or move it out of the source"
-            ) from error
-        leave_out(left_out, HIDDEN, name)
-        return []

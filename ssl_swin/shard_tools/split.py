@@ -13,19 +13,16 @@ from fractions import Fraction
 from math import floor
 
 from ssl_swin.data.shards.left_out import NO_SET, LeftOut, leave_out
+from ssl_swin.data.shards.names import SETS as SPELLED
+from ssl_swin.data.shards.names import TEST, TRAIN, VAL, set_of
 from ssl_swin.errors import UserError
 from ssl_swin.shard_tools.source import ImageFile
 
-TRAIN, HELD_OUT = "train", ("val", "test")
+HELD_OUT = (VAL, TEST)
 SETS = (TRAIN, *HELD_OUT)
 _MOST_TRIES, _MOST_DEALT = 16, 100_000  # orders of the groups; groups of all orders together
 _HALF = Fraction(1, 2)
 _ALL = object()  # in place of a class: all images of a set
-_SPELLED = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 Sets = dict[str, list[ImageFile]]
 """The images of each set, sorted by name."""
 
@@ -102,16 +99,11 @@ def by_name(files: Sequence[ImageFile], left_out: LeftOut) -> Sets:
         else:
             raise UserError(
                 f"{file.name!r} is said to be in the set {file.split!r}; sets are called "
-                f"{', '.join(_SPELLED)}"
+                f"{', '.join(SPELLED)}"
             )
     if not sets[TRAIN]:
         raise UserError("there is no image in the set train; nothing would be left to train on")
     return {name: found for name, found in sets.items() if found}
-
-
-def set_of(name: str) -> str | None:
-    """Return train, val or test for the name of a set as people write it, else None."""
-    return _SPELLED.get(name.strip().lower())
 
 
 def group_of(file: ImageFile) -> tuple[str, bool]:

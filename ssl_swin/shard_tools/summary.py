@@ -1,6 +1,5 @@
 """What `shards create` warns of, and what it says at the end: what was packed, where, what next."""
 
-import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,12 +10,13 @@ from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.classes import alike
 from ssl_swin.data.shards.left_out import NOT_AN_IMAGE, add_up
 from ssl_swin.data.shards.manifest import Entry
-from ssl_swin.data.shards.names import printable
+from ssl_swin.data.shards.names import BY_FOLDER, printable
 from ssl_swin.machine import as_text
 from ssl_swin.shard_tools.assign import PackOptions
 from ssl_swin.shard_tools.pack import reading_of
 from ssl_swin.shard_tools.source import ImageFile, Source, kind_of
 from ssl_swin.shard_tools.sources_list import SOURCES_NAME
+from ssl_swin.typed import quoted, typed
 
 _NUM_LOOKED_AT = 250  # files whose range of numbers is looked at
 _MOST_NAMED = 20  # classes of the table
@@ -30,14 +30,14 @@ def warnings_of(found: Source, source: Path, out: Path, options: PackOptions) ->
         for one, other in alike(found.classes)
     ]
     if found.nested:
-        command = ["ssl-swin", "shards", "create", source, out, "--split", "folders"]
+        command = typed("shards", "create", source, out, "--split", BY_FOLDER)
         said.append(
             f"warning: {', '.join(found.nested)} hold folders, and are packed as classes; if they "
-            f"are sets, with classes in them, empty {out} and type: {shlex.join(map(str, command))}"
+            f"are sets, with classes in them, empty {out} and type: {command}"
         )
     inside = {file.name.rpartition("/")[0] for file in found.files}
     if len(found.classes) == 1 and len(inside) > 1 and not any(f.listed for f in found.files):
-        folder = shlex.quote(str(source / found.classes[0]))
+        folder = quoted(source / found.classes[0])
         said.append(
             f"warning: the only class, {found.classes[0]!r}, holds folders; if these are the "
             f"classes, give {folder} as the source"
@@ -97,8 +97,7 @@ def summary(
         shards = _num(len(each), "shard")
         lines.append(f"{out / name}: {num_images[name]:,} images{share} in {shards}, {size}")
     lines.append(f"{out / SOURCES_NAME}: which image is which file")
-    recipe = shlex.join(["ssl-swin", "recipe", str(out), "-o", "my.yaml"])
-    return [*lines, f"next: {recipe}"]
+    return [*lines, f"next: {typed('recipe', out, '-o', 'my.yaml')}"]
 
 
 def _num(num: int, what: str, more: str = "s") -> str:

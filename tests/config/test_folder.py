@@ -1,7 +1,7 @@
 import pytest
 
 from ssl_swin.__main__ import run
-from ssl_swin.config.folder import has_tars, instead_of_folder
+from ssl_swin.config.folder import instead_of_folder
 
 
 @pytest.fixture
@@ -13,12 +13,6 @@ def sets(tmp_path):
     return tmp_path / "mine"
 
 
-def test_a_folder_has_tars_or_not(sets, tmp_path):
-    assert has_tars(sets / "train")
-    assert not has_tars(sets)
-    assert not has_tars(tmp_path / "nowhere")
-
-
 def test_pretraining_a_folder_of_images_says_what_to_type(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     assert run(["pretrain", str(tmp_path / "photos")]) == 2
@@ -27,6 +21,14 @@ def test_pretraining_a_folder_of_images_says_what_to_type(tmp_path, capsys):
     assert line.endswith(
         f"type: {create}, then: ssl-swin recipe shards/photos -o photos.yaml, "
         "then: ssl-swin pretrain photos.yaml"
+    )
+
+
+def test_folders_that_are_sets_are_packed_as_sets(tmp_path):
+    for name in ("train", "Val"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    assert "shards/photos --split folders, then" in instead_of_folder(
+        "pretrain", tmp_path / "photos"
     )
 
 

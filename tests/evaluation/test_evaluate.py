@@ -40,7 +40,7 @@ def test_it_says_what_the_run_said_of_its_held_out_images(tmp_path, shards, caps
     told = capsys.readouterr().out
     assert f"top-1 {summary.top1:.2f} %, top-5 {summary.top5:.2f} %" in told
     assert all(len(line) <= 80 for line in told.splitlines() if str(tmp_path) not in line)
-    assert f"ssl-swin predict {folder} IMAGES -o predictions.csv" in told
+    assert f"ssl-swin predict {folder} NEW_IMAGES -o predictions.csv" in told
     assert "warning: broken images, which do not count: 2" in told
 
 

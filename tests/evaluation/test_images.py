@@ -83,6 +83,11 @@ def test_an_image_and_shards_may_be_urls(photos, tiny_shards, tmp_path):
         found, _ = open_images([f"{url}?secret=1", str(folder)])
         assert found.name(0) == url
         assert found.read(0) == found.read(1) == png(0, (40, 33), "RGB")
+        later, _ = open_images([f"{url}?secret=2", str(folder)])
+        assert later.fingerprint() == found.fingerprint()
+        _, said = open_images([f"{url}?secret=1"] * 2)
+        assert url in said[0]
+        assert "secret" not in said[0]
         missing, _ = open_images([f"{server.url}/none.png"])
         with pytest.raises(UnreadableImage, match="nothing is there"):
             missing.read(0)

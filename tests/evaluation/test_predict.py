@@ -1,9 +1,11 @@
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +114,35 @@ def test_a_stopped_one_goes_on_and_ends_with_the_same_file(
         server.faults["000.png"] = [None]
         assert run([*common, "-o", str(output)]) == 0
     assert output.read_bytes() == straight.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_loader_process_that_is_killed_is_one_line(classifier_run, photos):
+    far = photos(1, folder="far")
+    with serving(far) as server:
+        server.faults["000.png"] = [("stall", 10)]
+        words = ["predict", str(classifier_run()), f"{server.url}/000.png", "--num-workers=1"]
+        command = [sys.executable, "-m", "ssl_swin", *words]
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        own = Path(f"/proc/{process.pid}/cmdline")
+        children: list[str] = []
+        while not children:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+            found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            children = [
+                one
+                for one in found
+                if Path(f"/proc/{one}/cmdline").read_bytes() == own.read_bytes()
+            ]
+        os.kill(int(children[0]), signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert "error: DataLoader worker" in said
+    assert said.endswith("Start again, and give fewer --num-workers.\n")
 
 
 @pytest.mark.parametrize(

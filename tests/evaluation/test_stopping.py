@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,15 @@ def test_a_signal_ends_it_at_once_with_a_word(name):
     left = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert left.returncode == 75
     assert left.stderr == f"stopped by {name}: 3 of 5 are saved\n"
+
+
+def test_it_ends_if_nobody_reads_the_word():
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-c", WAITS.format(name="SIGTERM")]
+    left = subprocess.run(command, stderr=writes, timeout=120, check=False)
+    os.close(writes)
+    assert left.returncode == 75
 
 
 def test_afterwards_signals_do_what_they_did_before():

@@ -30,6 +30,13 @@ def test_a_folder_of_files_is_not_packed_and_has_classes(photos):
     assert look_at(str(photos)) == images
 
 
+def test_folders_that_are_sets_are_no_classes(photos, tmp_path):
+    for name in ("train", "val"):
+        shutil.copytree(photos, tmp_path / "sets" / name)
+    images = look_at(str(tmp_path / "sets"))
+    assert (images.num, images.classes) == (12, ("cat", "dog"))
+
+
 def test_statistics_are_those_of_the_pixels(photos):
     images = look_at(str(photos))
     files = sorted(photos.rglob("*.png"))

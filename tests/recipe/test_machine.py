@@ -4,7 +4,7 @@ import pytest
 
 from ssl_swin.errors import UserError
 from ssl_swin.recipe import machine
-from ssl_swin.recipe.machine import GB, Gpu, Machine, best_partition, gpu_of, look, num_cores
+from ssl_swin.recipe.machine import GB, Gpu, Machine, best_partition, gpu_of, look
 from tests.cluster.bin import write_programs
 
 
@@ -70,14 +70,6 @@ def test_what_is_wanted_and_not_here_is_refused(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="no GPU is seen here"):
         look("gpu")
     assert look("auto") == look("cpu")
-
-
-def test_a_quota_counts_as_fewer_cores(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "_CPU_MAX", tmp_path / "cpu.max")
-    cores = num_cores()  # there is no such file
-    for text, expected in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1)):
-        (tmp_path / "cpu.max").write_text(text)
-        assert num_cores() == expected
 
 
 def test_a_machine_is_described_in_a_few_words():

@@ -1,5 +1,6 @@
 import inspect
 import os
+from pathlib import Path
 
 from ssl_swin.record.run_folder import File, RunFolder, classifier_file, encoder_file
 
@@ -30,3 +31,8 @@ def test_an_encoder_is_given_as_its_file_or_as_its_run(tmp_path):
 def test_a_classifier_is_given_as_its_file_or_as_its_run(tmp_path):
     file = RunFolder(tmp_path).classifier
     assert classifier_file(tmp_path) == classifier_file(file) == file
+
+
+def test_a_fine_tuning_lies_beside_its_pretraining():
+    assert RunFolder(Path("runs/a/pretrain")).finetuning == Path("runs/a/finetune")
+    assert RunFolder(Path("runs/b")).finetuning == Path("runs/b-finetune")

@@ -9,9 +9,10 @@ import pytest
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs import ending
-from ssl_swin.runs.ending import WIDTH, tell_finished, tell_stopped
+from ssl_swin.runs.ending import tell_finished, tell_stopped
 from ssl_swin.runs.export import summarise
 from ssl_swin.runs.life import train
+from ssl_swin.typed import WIDTH
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
 

@@ -6,7 +6,13 @@ import torch
 
 from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.pretrained.open import find_weights
-from ssl_swin.runs.export import export_all, export_classifier, export_encoder, summarise
+from ssl_swin.runs.export import (
+    complete,
+    export_all,
+    export_classifier,
+    export_encoder,
+    summarise,
+)
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
 
@@ -100,3 +106,18 @@ def test_a_fine_tuning_tells_its_labels_and_where_it_started(run_of):
     assert (summary.kind, summary.num_labels, summary.start) == ("finetune", 50, "scratch")
     assert summary.num_classes == 10
     assert (summary.top1, summary.top5, summary.best_top1) == (50.0, 90.0, 60.0)
+
+
+def test_a_finished_run_that_lacks_its_classifier_gets_it_where_that_can_be(run_of):
+    run = run_of(finetune_config)
+    folder = run.start.folder
+    folder.classifier.mkdir(parents=True)
+    (line,) = complete(run)
+    assert line.startswith(f"warning: {folder.classifier}, which is new, cannot be written")
+    folder.classifier.rmdir()
+    (line,) = complete(run)
+    assert line.startswith(f"{folder.classifier} is new")
+    assert open_classifier(folder.root).card.classes == run.start.classes
+    assert json.loads(folder.classes.read_text()) == [*run.start.classes]
+    assert complete(run) == []
+    assert complete(run_of(pretrain_config)) == []

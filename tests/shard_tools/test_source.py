@@ -107,15 +107,6 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, locked):
         list_images(tmp_path)
 
 
-def test_what_the_storage_does_is_not_the_users_mistake(tmp_path, monkeypatch):
-    def failing(path):
-        raise OSError(5, "Input/output error", str(path))
-
-    monkeypatch.setattr(os, "scandir", failing)
-    with pytest.raises(OSError, match="Input/output error"):
-        list_images(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("folders", "nested"),
     [

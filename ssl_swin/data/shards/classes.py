@@ -65,8 +65,8 @@ def renumber(names: Names, known: Names, where: str, known_where: str) -> tuple[
         return None
     extra, missing = sorted(set(names) - set(known)), sorted(set(known) - set(names))
     if extra or missing:
-        parts = [f"{_listed(missing)} only in {known_where}"] if missing else []
-        parts += [f"{_listed(extra)} only in {where}"] if extra else []
+        parts = [f"{listed(missing)} only in {known_where}"] if missing else []
+        parts += [f"{listed(extra)} only in {where}"] if extra else []
         pairs = alike([*extra, *missing])
         spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
         raise ShardError(
@@ -76,7 +76,8 @@ def renumber(names: Names, known: Names, where: str, known_where: str) -> tuple[
     return tuple(known.index(name) for name in names)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """List the first of some names."""
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
     return ", ".join(map(repr, names[:_MOST_LISTED])) + more
 

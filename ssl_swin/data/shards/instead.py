@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from ssl_swin.data.pixels.formats import by_extension
-from ssl_swin.data.shards.names import is_hidden, printable
+from ssl_swin.data.shards.folders import is_image
+from ssl_swin.data.shards.names import SETS, has_tars, is_hidden, printable, usual_split
+from ssl_swin.typed import typed
 
 _MOST_LOOKED_AT = 20_000  # files of a folder
 _MOST_LISTED = 6
-_TO_TRAIN = ("train", "training")
-_SETS = (*_TO_TRAIN, "val", "valid", "validation", "test", "testing")
 
 # How packed files are named and begin, what they are, and what makes a tar of one.
 _PACKED = {
@@ -30,11 +29,8 @@ def pack_commands(images: Path) -> str:
     """Return the two commands that lead from a folder of images to the config of a run."""
     name = images.resolve().name or "mine"
     shards = f"shards/{name}"
-    inside = {one.name.lower() for one in images.glob("*/")} & {*_SETS}
-    split = "folders" if inside & {*_TO_TRAIN} and inside - {*_TO_TRAIN} else "val=0.1"
-    create = ["ssl-swin", "shards", "create", str(images), shards, "--split", split]
-    recipe = ["ssl-swin", "recipe", shards, "-o", "my.yaml"]
-    return f"{shlex.join(create)}; then: {shlex.join(recipe)}"
+    create = typed("shards", "create", images, shards, "--split", usual_split(images))
+    return f"{create}; then: {typed('recipe', shards, '-o', 'my.yaml')}"
 
 
 def what_is_there(place: Path) -> str | None:
@@ -53,7 +49,7 @@ def what_is_there(place: Path) -> str | None:
         return f"its tars are in folders ({named}), which are sets; give {place / sets[0]}"
     names = [*islice(_files_in(place), _MOST_LOOKED_AT)]
     packed = next((name for name in names if _packed_kind(name, b"") or _is_zip(name, b"")), None)
-    image = next((name for name in names if _is_image(name)), None)
+    image = next((name for name in names if is_image(name)), None)
     if image is not None:
         return (
             f"it is a folder of images, such as {printable(image)!r}; pack them into shards: "
@@ -92,7 +88,7 @@ def what_it_is(name: str, head: bytes, place: Path | None = None) -> str | None:
             f"{printable(name)!r} is a zip archive: unpack it (unzip {file} -d {folder}), and if "
             f"it holds images, type: {pack_commands(Path(folder))}"
         )
-    if _is_image(name):
+    if is_image(name):
         where = Path(".") if place is None else place.parent
         return f"{printable(name)!r} is an image; shards of its folder: {pack_commands(where)}"
     return None
@@ -116,10 +112,6 @@ def _is_zip(name: str, head: bytes) -> bool:
     return head.startswith(_ZIP) or (not head and name.lower().endswith(".zip"))
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1][1:].lower() in by_extension()
-
-
 def _files_in(folder: Path) -> Iterable[str]:
     """Yield the files of a folder and those below it, as paths from there."""
     for place, inside, names in os.walk(folder):
@@ -131,9 +123,6 @@ def _files_in(folder: Path) -> Iterable[str]:
 
 def _folders_of_tars(folder: Path) -> list[str]:
     """Return the folders in a folder that hold tars, those to train on first."""
-    found = []
-    for inside in sorted(folder.iterdir()):
-        if inside.is_dir() and any(name.endswith(".tar") for name in os.listdir(inside)):
-            found.append(inside.name)
-    order = {name: place for place, name in enumerate(_SETS)}
+    found = [inside.name for inside in folder.iterdir() if has_tars(inside)]
+    order = {name: place for place, name in enumerate(SETS)}
     return sorted(found, key=lambda name: (order.get(name.lower(), len(order)), name))

@@ -1,4 +1,4 @@
-"""Names: the tars that a pattern names, and the keys of samples.
+"""Names: the tars that a pattern names, the keys of samples, and what sets are called.
 
 Standard library only. The contract in words is in the top-level `data/README.md`.
 """
@@ -17,6 +17,15 @@ _PROGRAMS_OWN = {
     *("@eadir", "#recycle", "__macosx", "$recycle.bin", "system volume information"),
     "lost+found",
 }
+
+TRAIN, VAL, TEST = "train", "val", "test"  # sets, and the folders of them that we write
+# how people call a set -> what we call it
+SETS = {
+    **dict.fromkeys((TRAIN, "training"), TRAIN),
+    **dict.fromkeys((VAL, "valid", "validation", "dev"), VAL),
+    **dict.fromkeys((TEST, "testing"), TEST),
+}
+BY_FOLDER = "folders"  # of `shards create --split`: folders are sets
 
 
 def is_remote(pattern: str) -> bool:
@@ -89,6 +98,22 @@ def expand_braces(pattern: str) -> list[str]:
         head, tails = pattern[: group.start()], expand_braces(pattern[group.end() :])
         return [head + choice + tail for choice in choices for tail in tails]
     return [pattern]
+
+
+def has_tars(folder: Path) -> bool:
+    """Whether tars lie in a folder."""
+    return folder.is_dir() and any(name.endswith(".tar") for name in os.listdir(folder))
+
+
+def set_of(name: str) -> str | None:
+    """Return train, val or test for the name of a set as people write it, else None."""
+    return SETS.get(name.strip().lower())
+
+
+def usual_split(images: Path) -> str:
+    """Return how `shards create --split` should part a folder: as its folders do, if they do."""
+    found = {set_of(one.name) for one in images.glob("*/")} - {None}
+    return BY_FOLDER if TRAIN in found and len(found) > 1 else f"{VAL}=0.1"
 
 
 def sample_key(name: str) -> tuple[str, str]:

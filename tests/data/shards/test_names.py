@@ -2,7 +2,15 @@ import os
 
 import pytest
 
-from ssl_swin.data.shards.names import expand, is_hidden, printable, sample_key
+from ssl_swin.data.shards.names import (
+    expand,
+    has_tars,
+    is_hidden,
+    printable,
+    sample_key,
+    set_of,
+    usual_split,
+)
 from ssl_swin.errors import ShardError
 from tests.data.shards.tars import samples, write_tar
 
@@ -92,3 +100,20 @@ def test_any_text_is_one_line_of_utf_8(text, shown):
 )
 def test_what_programs_keep_for_themselves_is_hidden(name, hidden):
     assert is_hidden(name) is hidden
+
+
+def test_a_folder_has_tars_or_not(tmp_path):
+    write_tar(tmp_path / "in.tar", samples(1))
+    assert has_tars(tmp_path)
+    assert not has_tars(tmp_path / "in.tar")
+    assert not has_tars(tmp_path / "nowhere")
+
+
+def test_folders_are_split_as_they_are_sets_or_by_shares(tmp_path):
+    assert [set_of(name) for name in (" Training", "dev", "testing", "cats")] == [
+        *("train", "val", "test", None),
+    ]
+    for name, split in (("cats", "val=0.1"), ("Train", "val=0.1"), ("dev", "folders")):
+        (tmp_path / name).mkdir()
+        assert usual_split(tmp_path) == split
+    assert usual_split(tmp_path / "nowhere") == "val=0.1"
