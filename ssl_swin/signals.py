@@ -8,6 +8,7 @@ leaves at once: it also hears what comes while a library keeps the main thread, 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from ssl_swin import errors
 
 _WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _END = b"\0"  # no signal has this number
+_SHOW_CURSOR = "\x1b[?25h"
 _received: list[int] = []
 
 
@@ -83,6 +85,7 @@ def _listen(reads: int, act: Callable[[int], None]) -> None:
 
 def leave_at_once(number: int) -> None:
     """End this process, which has taken no step, and its children, by which thread ever."""
+    show_cursor()
     with suppress(OSError):  # who reads it may have gone
         name = signal.Signals(number).name
         print(f"stopped before the first step: {name}; the same command starts again", flush=True)
@@ -94,6 +97,14 @@ def leave_at_once(number: int) -> None:
     for process in multiprocessing.active_children():
         process.kill()
     os._exit(errors.REQUEUE)
+
+
+def show_cursor() -> None:
+    """Show the cursor of a terminal again, which a bar hides; for who leaves at once."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):  # it is closed
+            if stream.isatty():
+                print(_SHOW_CURSOR, end="", file=stream, flush=True)
 
 
 def received() -> int:

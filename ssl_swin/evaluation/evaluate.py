@@ -141,7 +141,7 @@ def _check_folder(folder: Path, subject: Subject) -> None:
 
 def _ending(findings: Findings, folder: Path, run: Path, rate: float) -> Iterator[str]:
     if num := len(findings.broken):
-        yield f"warning: broken images, which do not count: {num:,}; see predictions.csv"
+        yield f"warning: broken images, which do not count: {num:,}; see images.csv"
     yield f"{len(findings.label):,} images, {rate:.0f} images/s"
     yield f"confusion.png, mistakes.png and tables are in {folder}"
     command = typed("predict", run, "NEW_IMAGES", "-o", "predictions.csv")

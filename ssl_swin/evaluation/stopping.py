@@ -29,6 +29,7 @@ def stops_at_once(describe: Callable[[], str]) -> Iterator[None]:
 
 
 def _leave(describe: Callable[[], str], number: int) -> None:
+    signals.show_cursor()
     line = f"stopped by {signal.Signals(number).name}: {describe()}"
     with suppress(OSError):  # who reads it may have gone
         print(line, file=sys.stderr, flush=True)

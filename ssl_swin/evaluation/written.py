@@ -20,6 +20,7 @@ from ssl_swin.files import replacing
 from ssl_swin.record.lines import write_text
 
 SUMMARY = "summary.json"
+IMAGES = "images.csv"  # not predictions.csv, which `predict` may have written there
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def write_evaluation(
     predictions = _predictions(findings, stream, classes)
     text = Csv()
     lines = [text.head(names), *(text.line(row, names) for row in predictions)]
-    write_text(folder / "predictions.csv", "".join(lines))
+    write_text(folder / IMAGES, "".join(lines))
     numbers = f"top-1 {measures['top1']:.1f} %, balanced {measures['balanced_accuracy']:.1f} %"
     picture = draw_confusion(findings.confusion, classes, f"{title}: {num:,} images, {numbers}")
     _write_picture(folder / "confusion.png", picture)

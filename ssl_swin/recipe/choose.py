@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from ssl_swin.data.shards.names import VAL
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import GB, Machine
 from ssl_swin.recipe.network import Network, choose_network
@@ -85,7 +84,7 @@ def _data(images: Images, machine: Machine, shards: str) -> Choices:
     held_out = "images held out, to see that the loss falls there, too"
     val = images.val_shards
     if images.shards is None:  # packing them holds some out
-        val = str(PurePath(shards).with_name(VAL))
+        val = str(PurePath(shards).with_name(images.held_out))
     crop = [0.4, 1.0] if few else [0.67, 1.0]
     of = "few images: smaller crops show each in more ways" if few else "as in the paper"
     chosen = {

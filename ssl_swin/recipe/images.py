@@ -52,6 +52,10 @@ class Images:
     """Of the same, as `data.white`; None where the usual one fits."""
     unreadable_share: float = 0.0
     """Share of those looked at that could not be decoded, [0, 1]."""
+    split: str = f"{VAL}=0.1"
+    """How they are to be packed, if they are not yet: as `--split` of `shards create`."""
+    held_out: str = VAL
+    """The set that is held out then."""
 
     @property
     def in_chans(self) -> int:
@@ -76,12 +80,14 @@ def look_at(source: str) -> Images:
     if has_tars(place / TRAIN):
         val = place / VAL
         return _of_shards(source, str(place / TRAIN), str(val) if has_tars(val) else None)
-    found = (list_sets if usual_split(place) == BY_FOLDER else list_images)(place)
+    split = usual_split(place)
+    found = (list_sets if split[0] == BY_FOLDER else list_images)(place)
     step = ceil(len(found.files) / NUM_LOOKED_AT)
     seen = _seen(source, [*_files(place, [file.name for file in found.files[::step]])])
     labelled = sum(file.label is not None for file in found.files) / len(found.files)
     names = tuple(found.classes)
-    return Images(source, None, None, len(found.files), *seen[:3], names, labelled, *seen[3:])
+    num = len(found.files)
+    return Images(source, None, None, num, *seen[:3], names, labelled, *seen[3:], *split)
 
 
 def _of_shards(source: str, shards: str, val_shards: str | None) -> Images:

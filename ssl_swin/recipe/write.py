@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ssl_swin.data.shards.names import TRAIN, VAL, is_remote, printable, set_of, usual_split
+from ssl_swin.data.shards.names import TRAIN, is_remote, printable, set_of
 from ssl_swin.recipe.choose import Choices, expected_hours, told_time
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import Machine
@@ -59,13 +59,12 @@ def commands(images: Images, machine: Machine, choices: Choices, places: Places)
     words += ["--data.shards", places.shards]
     if images.shards is None:
         packed = str(train.parent)
-        create = ["shards", "create", images.source, packed]
-        create += ["--split", usual_split(Path(images.source))]
+        create = ["shards", "create", images.source, packed, "--split", images.split]
         enough = round(img_size * _ENOUGH)
         if images.short_sides[1] > _LARGER * enough:
             create += ["--short-side", str(enough)]
         first = [_typed(*create)]
-        words += ["--data.val-shards", str(train.with_name(VAL))]
+        words += ["--data.val-shards", str(train.with_name(images.held_out))]
     else:
         first = []
         words += ["--data.val-shards", images.val_shards] if images.val_shards else []

@@ -49,14 +49,14 @@ def test_it_leaves_tables_and_pictures_that_agree(classifier_run, shards, tmp_pa
     words = ["evaluate", str(where), f"--data={shards}", "--device=cpu", "--flip"]
     assert run([*words, "-o", str(output)]) == 0
     assert {path.name for path in output.iterdir()} == {
-        *("summary.json", "per_class.csv", "confusion.csv", "predictions.csv"),
+        *("summary.json", "per_class.csv", "confusion.csv", "images.csv"),
         *("confusion.png", "mistakes.png"),
     }
     summary, each = (
         json.loads((output / "summary.json").read_text()),
         table(output / "per_class.csv"),
     )
-    predictions = table(output / "predictions.csv")
+    predictions = table(output / "images.csv")
     assert len(predictions) == 61
     assert [row["image"] for row in predictions if row["error"]] == ["000003", "000060"]
     good = [row for row in predictions if not row["error"]]

@@ -33,6 +33,16 @@ def test_it_ends_if_nobody_reads_the_word():
     assert left.returncode == 75
 
 
+def test_a_terminal_gets_back_the_cursor_that_a_bar_has_hidden():
+    terminal, writes = os.openpty()
+    command = [sys.executable, "-c", WAITS.format(name="SIGINT")]
+    left = subprocess.run(command, stderr=writes, timeout=120, check=False)
+    assert left.returncode == 75
+    assert os.read(terminal, 1000).startswith(b"\x1b[?25hstopped by SIGINT")
+    os.close(writes)
+    os.close(terminal)
+
+
 def test_afterwards_signals_do_what_they_did_before():
     earlier = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:

@@ -30,7 +30,7 @@ def findings(said):
 
 def test_rows_are_in_the_order_of_the_set_and_name_what_is_broken(tmp_path, stream):
     write_evaluation(tmp_path, SUBJECT, findings(1), stream, stream_classes := ("a", "b, c", "d"))
-    with (tmp_path / "predictions.csv").open(newline="") as file:
+    with (tmp_path / "images.csv").open(newline="") as file:
         first, second, third = csv.DictReader(file)
     assert (first["is"], first["label"], first["label_2"]) == ("a", "b, c", "a")
     assert second["error"]

@@ -35,6 +35,7 @@ def test_folders_that_are_sets_are_no_classes(photos, tmp_path):
         shutil.copytree(photos, tmp_path / "sets" / name)
     images = look_at(str(tmp_path / "sets"))
     assert (images.num, images.classes) == (12, ("cat", "dog"))
+    assert (images.split, images.held_out) == ("folders", "val")
 
 
 def test_statistics_are_those_of_the_pixels(photos):

@@ -29,7 +29,8 @@ def pack_commands(images: Path) -> str:
     """Return the two commands that lead from a folder of images to the config of a run."""
     name = images.resolve().name or "mine"
     shards = f"shards/{name}"
-    create = typed("shards", "create", images, shards, "--split", usual_split(images))
+    split, _ = usual_split(images)
+    create = typed("shards", "create", images, shards, "--split", split)
     return f"{create}; then: {typed('recipe', shards, '-o', 'my.yaml')}"
 
 

@@ -110,10 +110,15 @@ def set_of(name: str) -> str | None:
     return SETS.get(name.strip().lower())
 
 
-def usual_split(images: Path) -> str:
-    """Return how `shards create --split` should part a folder: as its folders do, if they do."""
-    found = {set_of(one.name) for one in images.glob("*/")} - {None}
-    return BY_FOLDER if TRAIN in found and len(found) > 1 else f"{VAL}=0.1"
+def usual_split(images: Path) -> tuple[str, str]:
+    """Return how `shards create --split` should part a folder, and which set is held out then.
+
+    It is parted as its folders are, if they are sets.
+    """
+    found = {set_of(one.name) for one in images.glob("*/")}
+    if TRAIN not in found or found.isdisjoint((VAL, TEST)):
+        return f"{VAL}=0.1", VAL
+    return BY_FOLDER, VAL if VAL in found else TEST
 
 
 def sample_key(name: str) -> tuple[str, str]:

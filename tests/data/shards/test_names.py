@@ -113,7 +113,9 @@ def test_folders_are_split_as_they_are_sets_or_by_shares(tmp_path):
     assert [set_of(name) for name in (" Training", "dev", "testing", "cats")] == [
         *("train", "val", "test", None),
     ]
-    for name, split in (("cats", "val=0.1"), ("Train", "val=0.1"), ("dev", "folders")):
+    by_shares = "val=0.1", "val"
+    folders = {"cats": by_shares, "Train": by_shares}
+    for name, split in (folders | {"test": ("folders", "test"), "dev": ("folders", "val")}).items():
         (tmp_path / name).mkdir()
         assert usual_split(tmp_path) == split
-    assert usual_split(tmp_path / "nowhere") == "val=0.1"
+    assert usual_split(tmp_path / "nowhere") == by_shares
