@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from ssl_swin.launcher import is_rank_0
 
@@ -58,7 +58,7 @@ class Phase:
     def end(self) -> None:
         """Be over; say how long it took, if it was said that it takes long."""
         if self._told and not self._over.is_set():
-            _say(f"{self.doing} took {duration(self.seconds)}")
+            tell(f"{self.doing} took {duration(self.seconds)}", sys.stderr)
         self.stop()
 
     def stop(self) -> None:
@@ -83,7 +83,7 @@ class Phase:
         while not self._over.wait(max(0.0, self._next_s() - self.seconds)):
             self._told += 1
             far = self.far()
-            _say(f"{self.doing} ... {duration(self.seconds)}{far and f', {far}'}")
+            tell(f"{self.doing} ... {duration(self.seconds)}{far and f', {far}'}", sys.stderr)
 
     def _next_s(self) -> float:
         return EVERY_S * self._told or FIRST_S
@@ -94,6 +94,10 @@ def without_bar(doing: str, far: Callable[[], str] = lambda: "") -> AbstractCont
     return nullcontext() if sys.stdout.isatty() else Phase(doing, far)
 
 
-def _say(line: str) -> None:
-    with suppress(OSError):  # who reads it has gone
-        print(line, file=sys.stderr, flush=True)
+def tell(line: str, file: TextIO | None = None) -> None:
+    """Print a line at once, for logs are read while they are written; on stdout, if not elsewhere.
+
+    That who reads it has gone, as a `tee` that died, is no reason for work to stop.
+    """
+    with suppress(OSError):
+        print(line, file=file, flush=True)

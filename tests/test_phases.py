@@ -1,10 +1,11 @@
+import os
 import threading
 from contextlib import suppress
 
 import pytest
 
 from ssl_swin import phases
-from ssl_swin.phases import Phase, duration
+from ssl_swin.phases import Phase, duration, tell
 
 
 @pytest.fixture
@@ -19,12 +20,12 @@ def told(monkeypatch):
     """What is said, and an event that is set when so many lines are."""
     lines, enough = [], threading.Event()
 
-    def say(line):
+    def say(line, _file):
         lines.append(line)
         if len(lines) >= 3:
             enough.set()
 
-    monkeypatch.setattr(phases, "_say", say)
+    monkeypatch.setattr(phases, "tell", say)
     return lines, enough
 
 
@@ -89,3 +90,13 @@ def test_only_rank_0_tells(told, monkeypatch):
 )
 def test_a_duration_is_told_in_a_unit_that_fits(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_line_for_a_reader_that_has_gone_stops_nothing(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), open(writer, "w") as gone:
+        tell("into the void", gone)
+    with (tmp_path / "log").open("w") as log:
+        tell("a line", log)
+        assert (tmp_path / "log").read_text() == "a line\n"

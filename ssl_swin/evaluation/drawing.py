@@ -3,7 +3,7 @@
 import unicodedata
 from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 INK, GREY, PAPER, EMPTY = "#1f2933", "#7b8794", "#ffffff", "#f3f4f6"
 RIGHT, WRONG = (27, 98, 165), (200, 55, 70)  # blue and red
@@ -81,7 +81,7 @@ def _drawn(text: str, size: int) -> tuple[str, Font]:
 
 @cache
 def _own_font(size: int) -> Font:
-    return ImageFont.load_default(size)
+    return ImageFont.load_default(size if features.check("freetype2") else None)
 
 
 @cache

@@ -21,7 +21,7 @@ from ssl_swin.data.shards.names import expand_braces, has_tars, is_remote
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.retry import Retry
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError
+from ssl_swin.errors import MachineError, UserError
 
 PATIENCE = Retry()  # with a server of images
 _SHARDS = (".tar", ".tgz", ".tar.gz")  # of the last two the door of shards says what to do
@@ -62,7 +62,11 @@ class Files:
         return shown(self.paths[place])
 
     def read(self, place: int) -> bytes:
-        """Return the bytes of a file."""
+        """Return the bytes of a file.
+
+        Raises:
+            MachineError: If its folder is gone, and with it perhaps all that is left.
+        """
         path = self.paths[place]
         if is_remote(path):
             return _fetched(path)
@@ -71,6 +75,10 @@ class Files:
                 raise UnreadableImage("is no file")
             return Path(path).read_bytes()
         except _GONE as error:
+            if not (folder := Path(path).parent).is_dir():  # a mount, say, and all that is below
+                raise MachineError(
+                    f"{folder} is not there any more; once it is, the same command goes on"
+                ) from error
             raise UnreadableImage(f"cannot be read: {error.strerror}") from error
 
     def fingerprint(self) -> str:

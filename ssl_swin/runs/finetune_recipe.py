@@ -81,8 +81,9 @@ class Recipe:
         """The global batch: the user's, or a power of 2 that grows as the root of the labels."""
         if "training.global_batch_size" not in self.free:
             return self.config.training.global_batch_size
-        batch = 16
-        while batch < 1024 and self.num_labels >= batch * batch:
+        batch, training = 16, self.config.training
+        processes = training.devices * training.num_nodes
+        while batch < processes or (batch < 1024 and self.num_labels >= batch * batch):
             batch *= 2
         return batch
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ssl_swin.machine import as_text
-from ssl_swin.phases import duration
+from ssl_swin.phases import duration, tell
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.checkpoint_file import State, write_checkpoint
@@ -84,7 +84,7 @@ class CheckpointWriter:
         self._told_at, path = time.monotonic(), self.folder.last
         with suppress(OSError):  # who reads it may have gone; the checkpoint is there
             size = as_text(path.stat().st_size)
-            print(f"saved {path}: step {step:,}, {size}, {duration(seconds)}", flush=True)
+            tell(f"saved {path}: step {step:,}, {size}, {duration(seconds)}")
 
     def _make_room(self) -> None:
         self.require_owner()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pytorch_lightning import Callback, Trainer
 
 from ssl_swin import errors
+from ssl_swin.phases import tell
 from ssl_swin.record.lines import append_line, read_json
 from ssl_swin.record.lives import count_lives, is_known
 from ssl_swin.record.owner import Ownership
@@ -56,7 +57,7 @@ def _note(folder: RunFolder, end: dict[str, Any]) -> None:
         node_too = {} if node is None else {"node": node}
         append_line(folder.ends, end | node_too, make_folder=False)
     except OSError as error:
-        print(f"warning: why this life ended cannot be written down: {error}", flush=True)
+        tell(f"warning: why this life ended cannot be written down: {error}")
 
 
 class LifeRecord(Callback):

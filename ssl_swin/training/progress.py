@@ -11,7 +11,7 @@ from rich import progress
 from rich.console import Console
 
 from ssl_swin.data.batches.batch import Batch
-from ssl_swin.phases import Phase, duration
+from ssl_swin.phases import Phase, duration, tell
 from ssl_swin.training.learner import Learner
 
 PLAIN_EVERY_S = 30.0  # between lines of progress where there is no terminal
@@ -145,4 +145,4 @@ class ProgressBar(Callback):
             self._bar.update(self._task, epoch=epoch, text=text)
         else:
             line = f"step {step}/{self.stop_step}  epoch {epoch}  {text}"
-            print(line, file=sys.stderr, flush=True)
+            tell(line, sys.stderr)

@@ -10,7 +10,6 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -30,6 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssl_swin.errors import UserError
 from ssl_swin.launcher import launcher, num_cores
+from ssl_swin.phases import tell
 from ssl_swin.training.fsdp import FullyShardedStrategy
 from ssl_swin.training.restarts import MeetsAnew
 
@@ -54,7 +54,7 @@ _SYNC_BUFFERS = (
     else "broadcast_buffers"
 )
 
-say = rank_zero_only(partial(print, flush=True))  # a log is read while it is written
+say = rank_zero_only(tell)
 
 
 def is_rank_0() -> bool:

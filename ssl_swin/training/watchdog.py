@@ -16,6 +16,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from ssl_swin import errors
+from ssl_swin.phases import tell
 from ssl_swin.training.last_resort import LastResort
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.life_record import LifeRecord
@@ -93,14 +94,12 @@ class Watchdog(Callback):
         while not self._waited():
             self._wind_up(self._limit_s)
             if self.record.ownership.is_lost():
-                print(
-                    f"error: {self.record.ownership.describe_loss()}", file=sys.stderr, flush=True
-                )
+                tell(f"error: {self.record.ownership.describe_loss()}", sys.stderr)
                 self.record.end("lost ownership", errors.LOST)
                 os._exit(errors.LOST)
             if self.record.ownership.is_gone():
                 absence = self.record.ownership.describe_absence()
-                print(f"error: {absence}", file=sys.stderr, flush=True)
+                tell(f"error: {absence}", sys.stderr)
                 os._exit(errors.FAILED)
             idle_s = time.monotonic() - _beaten_at
             if self._limit_s and idle_s > self._limit_s:
@@ -114,10 +113,9 @@ class Watchdog(Callback):
         if overrun_s > self.every_s and not over:
             _shift(overrun_s)
             self.record.suspended_s += overrun_s
-            print(
+            tell(
                 f"rank {self.rank}: stood still for {overrun_s:.0f} s (a suspended job?); goes on",
-                file=sys.stderr,
-                flush=True,
+                sys.stderr,
             )
         return over
 
@@ -130,12 +128,11 @@ class Watchdog(Callback):
         grace_s = 4 * self.every_s
         self._wind_up(2 * grace_s)  # the disk may hang
         path = self.record.folder.stacks(self.rank)
-        print(
+        tell(
             f"error: rank {self.rank}: no step for {idle_s:.0f} s (training.step_timeout_s="
             f"{self.timeout_s:g}); {path} says where it hung; the same command goes on from the "
             "last checkpoint",
-            file=sys.stderr,
-            flush=True,
+            sys.stderr,
         )
         with suppress(OSError):  # the stacks are on stderr, too
             path.parent.mkdir(exist_ok=True)

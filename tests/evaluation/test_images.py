@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from ssl_swin.data.pixels.decode import UnreadableImage
-from ssl_swin.errors import RemoteError, ShardError, UserError
+from ssl_swin.errors import MachineError, RemoteError, ShardError, UserError
 from ssl_swin.evaluation.images import open_images
 from tests.conftest import png
 from tests.data.remote.faulty import QUICK, serving
@@ -73,6 +73,15 @@ def test_a_file_that_is_gone_is_broken_and_no_failure(photos):
         found.read(1)
     os.mkfifo(folder / "001.png")
     with pytest.raises(UnreadableImage, match="is no file"):  # and nothing waits for it
+        found.read(1)
+
+
+def test_a_folder_that_is_gone_is_no_mistake_of_the_images(photos):
+    """As of a file system that is away: the rows to come would all be broken."""
+    folder = photos(2)
+    found, _ = open_images([str(folder)])
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(MachineError, match="is not there any more; once it is, the same command"):
         found.read(1)
 
 

@@ -7,6 +7,7 @@ from ssl_swin.config.data import LabelledDataConfig
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.config.settings import flatten, unsaid, with_values
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.runs.finetune_recipe import Recipe
 
 SMALL = ModelConfig(img_size=32, embed_dim=48, depths=(2, 2), num_heads=(3, 6))
@@ -38,6 +39,11 @@ def test_any_number_of_labels_gives_steps(num_labels, on_gpu, model):
     assert batch <= num_labels
     assert num_labels // batch * found["optim.epochs"] >= 50
     assert found["training.validate_every_epochs"] <= found["optim.epochs"]
+
+
+def test_every_process_has_an_image_of_a_batch():
+    asked = replace(config(), training=TrainingConfig(devices=8, num_nodes=3))
+    assert chosen(asked, 200)["training.global_batch_size"] == 32
 
 
 def test_more_labels_mean_larger_batches_and_fewer_epochs():
