@@ -120,7 +120,7 @@ def run(arguments: list[str]) -> int:
         return 0
     name = " ".join(arguments[:2]) if arguments[:1] == ["shards"] else " ".join(arguments[:1])
     if name in ("", "-h", "--help", "help", "shards", "shards --help", "shards -h"):
-        print(_help())
+        print(_help(of=name.split(" ")[0] if name.startswith("shards") else ""))
         return 0
     if name not in COMMANDS:
         return _fail(
@@ -185,9 +185,14 @@ def _function(name: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def _help() -> str:
+def _help(of: str = "") -> str:
+    """List the commands that begin with a word."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
+    lines = [
+        f"  {name:<{width}}  {text}"
+        for name, (_, _, text) in COMMANDS.items()
+        if name.startswith(of)
+    ]
     return "\n".join([*HELP, *lines])
 
 

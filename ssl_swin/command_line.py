@@ -212,7 +212,7 @@ class _Parser:
                 raise UserError(f"unknown option {flag}{hint}")
         words = [with_underscores(word) for word in words]
         if not {"-h", "--help"}.isdisjoint(words):
-            print(_with_hyphens(self._parser.format_help()), end="")
+            print(_plain_help(self._parser.format_help()), end="")
             raise SystemExit(0)
         rest: dict[str, Any] = {}
         for name, kind in self._rest.items():  # argparse ends them at a flag, and is slow with many
@@ -225,6 +225,13 @@ class _Parser:
             said = _plainly(" ".join(str(error).split()))
             raise UserError(said + ("" if "; give " in said else self._see)) from error
         return {k: tuple(v) if isinstance(v, list) else v for k, v in (values | rest).items()}
+
+
+def _plain_help(text: str) -> str:
+    """Show flags with hyphens, and types in plain words."""
+    for pattern, plain in ((r"<class\s+'(\w+)'>", r"\1"), (r"Literal\[([^\]]*)\]", r"\1")):
+        text = re.sub(pattern, plain, text)
+    return _with_hyphens(re.sub(r"Optional\[([^\]]*)\]", r"\1 | null", text))
 
 
 def _with_hyphens(text: str) -> str:

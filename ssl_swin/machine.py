@@ -28,6 +28,7 @@ FACTS_BYTES = 4 * 8  # of an image in a batch, beside its pixels: index, epoch, 
 # opens some again and again; for each loader process.
 _OTHER_FILES, _KEPT_FILES, _FILES_EACH = 256, 128, 12
 _NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+CROWDED = 1.5  # processes for each core from which on threads mostly wait
 _HOW_SHARED = "docker run --shm-size=..., or mount -o remount,size=..., or fewer data.num_workers"
 _HOW_FILES = "raise `ulimit -n`, or use fewer data.num_workers"
 _HOW_MEMORY = "ask for more, or use fewer data.num_workers or a smaller training.micro_batch_size"
@@ -91,6 +92,21 @@ def allow_open(wanted: int) -> int:
     """
     limit = raise_file_limit(wanted + _OTHER_FILES)
     return int(min(wanted, max(limit - _OTHER_FILES, limit // 2)))
+
+
+def crowd(num_threads: int | None) -> str | None:
+    """Say that others want the cores, too, where a step would take several threads (None: all).
+
+    Threads wait for each other, and for one that has no core all wait.
+    """
+    cores, wanted = usable_cores(), os.getloadavg()[0]
+    if (num_threads or cores) < 2 or wanted < CROWDED * cores:
+        return None
+    return (
+        f"{wanted:.0f} processes want the {cores} cores of this machine, and the threads of a step "
+        "wait for one another: --training.num-threads 1 may be several times as fast now, and a "
+        "run may go on with another number"
+    )
 
 
 def shortages(needs: LoaderNeeds) -> list[str]:

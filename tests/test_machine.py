@@ -250,3 +250,15 @@ def test_a_quota_counts_as_fewer_cores(monkeypatch, tmp_path):
     for text, expected in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1)):
         (tmp_path / "cpu.max").write_text(text)
         assert usable_cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("threads", "load", "is_told"), [(None, 9.0, True), (1, 9.0, False), (2, 0.5, False)]
+)
+def test_threads_that_would_wait_for_one_another_are_told(monkeypatch, threads, load, is_told):
+    monkeypatch.setattr(machine, "CROWDED", 1.5)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    told = machine.crowd(threads)
+    assert (told is not None) == is_told
+    assert told is None or told.startswith("9 processes want the 2 cores of this machine")

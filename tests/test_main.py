@@ -42,7 +42,7 @@ sys.exit(run(["pretrain", {PRETRAIN!r}, "--data.shards={shards}", "--run-dir={tm
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"], ["shards"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
 def test_help_names_every_command(arguments, capsys):
     assert run(arguments) == 0
     shown = capsys.readouterr().out
@@ -267,3 +267,19 @@ def test_so_does_a_command_whose_errors_nobody_reads():
     with os.fdopen(writer) as pipe:
         answer = subprocess.run(command, stdout=pipe, stderr=pipe, check=False)
     assert answer.returncode == 2
+
+
+def test_the_help_of_shards_lists_its_commands(capsys):
+    assert run(["shards", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "shards create" in shown
+    assert "pretrain  " not in shown
+
+
+def test_no_help_shows_types_as_python_writes_them(capsys):
+    for words in (["shards", "create"], ["predict"], ["recipe"], ["finetune"]):
+        with pytest.raises(SystemExit):
+            run([*words, "--help"])
+        shown = capsys.readouterr().out
+        assert "<class" not in shown
+        assert "Literal[" not in shown

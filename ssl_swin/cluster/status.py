@@ -11,6 +11,7 @@ from ssl_swin.cluster.verdict import Line, first_end
 from ssl_swin.phases import duration
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step
+from ssl_swin.record.owner import lives_here
 from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
 
@@ -46,6 +47,7 @@ def describe(folder: RunFolder) -> str:
         standing = "finished"
     lines = [" ".join([f"{folder.root}:", standing, *_place(job, state, lives)])]
     alive = state is not None and state.alive and state.state != "PENDING"
+    alive = alive or lives_here(folder.owner)
     lines += [_life(one, lives, folder, alive) for one in range(len(lives))]
     lines += _verdict(folder, lives)
     return "\n  ".join([*lines, *_progress(folder), *_saved(folder)])

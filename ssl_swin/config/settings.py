@@ -86,6 +86,11 @@ def unsaid(config: Any, given: Collection[str]) -> set[str]:
     }
 
 
+def numbers_of(config: Any) -> set[str]:
+    """Return the settings that are no layout: those that change what a run learns."""
+    return {one.name for one in _walk(config) if not one.is_layout}
+
+
 def with_values(config: T, values: Mapping[str, Any], prefix: str = "") -> T:
     """Return a config with other values, by their dotted names."""
     changed: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from ssl_swin.pretrained.card import (
 )
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
 from ssl_swin.pretrained.tensors import opened
-from ssl_swin.record.run_folder import CLASSIFIER_FILE, classifier_file, encoder_file
+from ssl_swin.record.run_folder import CLASSIFIER_FILE, RunFolder, classifier_file, encoder_file
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "ssl_swin_classifier"
@@ -144,7 +144,12 @@ def _found(source: Path) -> Path:
     give = f"give a finished fine-tuning's run folder, or its {CLASSIFIER_FILE}"
     if not source.exists():
         raise PretrainedMismatch(f"{source}: there is no such run folder or file; {give}")
-    encoder = encoder_file(source)
+    encoder, config = encoder_file(source), RunFolder(source).config
+    if not encoder.is_file() and config.is_file() and "num_classes:" not in config.read_text():
+        raise PretrainedMismatch(
+            f"{source} holds a pretraining, which knows no classes and has not finished: let it, "
+            f"then fine-tune it, ssl-swin finetune --encoder {source}; or {give}"
+        )
     if not encoder.is_file():
         raise PretrainedMismatch(
             f"{source} holds no {CLASSIFIER_FILE}: it is no run folder, or its fine-tuning has not "

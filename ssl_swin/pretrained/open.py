@@ -137,6 +137,8 @@ def load_into(
 
 
 def _so_far(source: Path) -> str:
+    if not source.exists():
+        return f": {source.absolute()} is not there"
     last = RunFolder(source).last
     return f": the run has not ended; {last} holds its weights so far" if last.is_file() else ""
 

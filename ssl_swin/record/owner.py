@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ssl_swin.record.lines import write_text
+from ssl_swin.record.lines import read_json, write_text
 
 NUM_LOOKS = 6  # of a thread, before a folder that is not there counts as gone
 
@@ -127,3 +127,17 @@ class Ownership:
             return self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
+
+
+def lives_here(owner: Path) -> bool:
+    """Whether the process that an `owner.json` names lives, as far as this machine can tell."""
+    facts = read_json(owner)
+    if facts.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(facts["pid"]), 0)
+    except PermissionError:
+        return True  # another user's
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    return True

@@ -115,6 +115,8 @@ def with_its_model(
     file = _file(config)
     if file is None or not file.is_file():
         if before is None:
+            with usable(f"encoder={config.encoder}"):
+                find_sizes(Path(config.encoder))  # says what is wrong, before it is waited for
             return config, ()
         known = asdict(before)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, RunConfig
-from ssl_swin.config.settings import flatten, unsaid, with_values
+from ssl_swin.config.settings import flatten, numbers_of, unsaid, with_values
 from ssl_swin.runs.classes import with_their_number
 from ssl_swin.runs.finetune_recipe import Choice, Recipe
 from ssl_swin.runs.from_encoder import MODEL, with_its_model
@@ -83,12 +83,15 @@ def as_chosen(
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """Take from a checkpoint what was settled when its run began, where the user says nothing.
 
+    Without a config file that is all that the run learns by, whoever settled it.
+
     Returns the config and the names of what was settled, in the same words as a checkpoint.
     """
     if not isinstance(config, FinetuneConfig):
         return config, ()
     chosen = tuple(state.get("chosen", _BEFORE_THEY_WERE_NAMED))
     stored, free = state["config"], unsaid(config, given)
-    values = {name: stored[name] for name in chosen if name in free and name in stored}
+    settled = {*chosen} if not given or "config" in given else numbers_of(config) - {"data.sets"}
+    values = {name: stored[name] for name in settled & free if name in stored}
     typed = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return with_values(config, typed), chosen

@@ -91,7 +91,8 @@ def _fitted(run: Run) -> Run:
     machine.raise_file_limit(needs.open_files)
     files, size, _ = disk_needs(config, sizes, checkpoint_bytes(run.module.network))
     disk = machine.disk_shortage(nearest_place(run.start.folder), files * size)
-    for line in (*machine.shortages(needs), *filter(None, (disk,))):
+    crowd = None if run.on_gpu else machine.crowd(config.training.num_threads)
+    for line in (*machine.shortages(needs), *filter(None, (disk, crowd))):
         if machine.speaks():
             print(f"warning: {line}", file=sys.stderr)
     return run

@@ -12,7 +12,7 @@ from ssl_swin.data.shards.folders import walk
 from ssl_swin.data.shards.instead import table_of
 from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.names import set_of
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.progress import counting
 from ssl_swin.typed import typed
 
@@ -61,6 +61,10 @@ def list_images(
             that `classes` does not name.
         UserError: If a folder cannot be listed.
     """
+    if not os.path.lexists(source):
+        raise UserError(
+            f"source={source} is not there ({source.absolute()}); give a folder of images"
+        )
     left_out: LeftOut = {}
     found, folders = [], set()
     for name, num_bytes in files_and_folders(source, left_out):

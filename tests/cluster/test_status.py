@@ -7,6 +7,7 @@ import pytest
 from ssl_swin.__main__ import run
 from ssl_swin.cluster.status import describe
 from ssl_swin.record.lines import append_line
+from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from tests.cluster.bin import write_programs
 
@@ -96,6 +97,16 @@ def test_of_two_jobs_it_is_the_one_that_lives(folder, submitted, owner):
     began(folder, 1, 0, job=owner, restart=0)
     append_line(folder.owner, {"job": owner})
     assert "RUNNING job 12" in describe(folder)
+
+
+def test_a_life_that_no_slurm_knows_runs_while_its_process_does(folder):
+    began(folder, 1, 0)
+    Ownership(folder.owner).claim({"life": 1})
+    assert "life 1: from step 0 on 2 processes; runs" in describe(folder)
+    owner = json.loads(folder.owner.read_text())
+    for gone in ({"host": "elsewhere"}, {"pid": 2**22 + 1}, {"pid": None}):
+        folder.owner.write_text(json.dumps(owner | gone))
+        assert "ended without a word (killed)" in describe(folder)
 
 
 def test_a_killed_life_has_the_status_of_its_job(folder):

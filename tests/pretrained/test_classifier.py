@@ -77,6 +77,10 @@ def test_what_is_no_classifier_is_refused_with_what_to_do(tiny, card, classifier
 
     refused(tmp_path / "none", "there is no such run folder or file; give a finished fine-tuning")
     refused(tmp_path, "it is no run folder, or its fine-tuning has not finished")
+    (tmp_path / "config.yaml").write_text("run_dir: run\n")
+    refused(tmp_path, "a pretraining, which knows no classes and has not finished")
+    (tmp_path / "config.yaml").write_text("num_classes: 3\n")
+    refused(tmp_path, "it is no run folder, or its fine-tuning has not finished")
     encoder, path = tiny(), tmp_path / "encoder.safetensors"
     write_encoder(path, encoder.state_dict(), EncoderCard.of(encoder, MEAN, STD))
     refused(tmp_path, "an earlier release finished it: the same ssl-swin finetune command")

@@ -21,6 +21,11 @@ def names(found):
     return [file.name for file in found.files]
 
 
+def test_a_source_that_is_not_there_is_told_as_that(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere is not there \(/"):
+        list_images(tmp_path / "nowhere")
+
+
 def test_every_file_is_an_image_or_counted_by_its_reason(tmp_path):
     images = [f"a/{kind}.{kind}" for kind in by_extension()]
     write(tmp_path, *images, "a/UPPER.JPG", "b/one.png")
