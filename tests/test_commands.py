@@ -84,6 +84,7 @@ def is_queued_too(line):
 
 RULES = {  # how a line begins -> how it runs; the first that fits counts
     "make ": is_a_target,
+    "source .venv": is_shell,
     DEMO: partial(as_written, more=FEW),
     f"{LARGE} --run-dir runs/far": has_its_options,  # s3://bucket
     "ssl-swin pretrain my.yaml": partial(as_written, more=SHORT),
