@@ -89,7 +89,7 @@ RULES = {  # how a line begins -> how it runs; the first that fits counts
     f"{LARGE} --run-dir runs/far": has_its_options,  # s3://bucket
     "ssl-swin pretrain my.yaml": partial(as_written, more=SHORT),
     "ssl-swin finetune": partial(as_written, more=SHORT),
-    "ssl-swin recipe": as_written,
+    "ssl-swin recipe": partial(as_written, more="--for cpu"),  # not for the stand-ins of SLURM
     "ssl-swin configs": as_written,
     "ssl-swin predict": as_written,
     "ssl-swin evaluate": as_written,
