@@ -129,7 +129,7 @@ def test_what_the_budget_of_a_gpu_does_not_reach_is_named():
         ("step.py", "--rounds 0", "must be 1 or more"),
         ("stop.py", f"--at-step 1 -- {RUN}", "--at-step must be 2 or more"),
         ("stream.py", "--out OUT --images 8", "--images must be 80 or more"),
-        ("stream.py", "--out OUT --photos docs", "--photos docs holds no jpg"),
+        ("stream.py", "--out OUT --photos slurm", "--photos slurm holds no jpg"),
     ],
 )
 def test_settings_that_measure_nothing_are_refused(script, arguments, told, tmp_path):

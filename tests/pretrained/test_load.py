@@ -81,7 +81,7 @@ def test_weights_without_a_card_need_somebody_who_says_mean_and_deviation(run, t
             "no/such/run",
             {},
             FileNotFoundError,
-            "no encoder weights at no/such/run; give",
+            "no encoder weights at no/such/run: .*/run is not there; give",
         ),
         (
             "swin_tiny_224",
