@@ -95,12 +95,13 @@ def _write_counts(
     image: Image.Image, confusion: np.ndarray, cell: int, corner: tuple[int, int]
 ) -> None:
     whole = confusion.sum(axis=1)
-    for row, column in np.argwhere(confusion).tolist():
+    told = (confusion > 0) | np.eye(len(confusion), dtype=bool)  # that none is right is said, too
+    for row, column in np.argwhere(told).tolist():
         text, size = f"{confusion[row, column]:,}", min(26, int(0.42 * cell))
         while size > 8 and text_size(text, size)[0] > 0.88 * cell:
             size -= 1
         place = corner[0] + (column + 0.5) * cell, corner[1] + (row + 0.5) * cell
-        dark = (confusion[row, column] / whole[row]) ** _CURVE > 0.5
+        dark = (confusion[row, column] / max(whole[row], 1)) ** _CURVE > 0.5
         draw_text(image, place, text, size, anchor="mm", fill=PAPER if dark else INK)
 
 
