@@ -35,6 +35,7 @@ from ssl_swin.runs.computing import (
     has_cuda_graphs,
     is_on_gpu,
 )
+from ssl_swin.runs.from_encoder import require_encoder
 from ssl_swin.runs.left_open import LeftOpen
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
@@ -97,6 +98,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     with Phase("reading the run folder"):
         start = find_start(config, shards.describe(), resume_from, given, left_open=left_open)
     config = start.config
+    if start.state is None:
+        require_encoder(config)
     names, opened, mapped = agree(config, opened, start.state, start.shards)
     start = replace(start, classes=names)
     for line in (*start.told(), *opened.said, *mapped):

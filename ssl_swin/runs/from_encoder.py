@@ -98,6 +98,17 @@ def _without_colours(
     return {name: ""} if is_grey and name in unsaid(config, given) else {}
 
 
+def require_encoder(config: RunConfig) -> None:
+    """Refuse the encoder of a run that begins, if it is not there, before anything is waited for.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    if isinstance(config, FinetuneConfig) and config.encoder is not None:
+        with usable(f"encoder={config.encoder}"):
+            find_sizes(Path(config.encoder))
+
+
 def with_its_model(
     config: FinetuneConfig, given: Collection[str], before: ModelConfig | None = None
 ) -> tuple[FinetuneConfig, tuple[str, ...]]:
@@ -115,8 +126,6 @@ def with_its_model(
     file = _file(config)
     if file is None or not file.is_file():
         if before is None:
-            with usable(f"encoder={config.encoder}"):
-                find_sizes(Path(config.encoder))  # says what is wrong, before it is waited for
             return config, ()
         known = asdict(before)
     else:
