@@ -1,8 +1,8 @@
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from ssl_swin.errors import UserError
 from ssl_swin.evaluation.parquet import require_pyarrow, write_parquet
@@ -17,10 +17,7 @@ def test_without_pyarrow_a_line_says_what_to_install(monkeypatch):
         require_pyarrow(Path("p.parquet"))
 
 
-@pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is an extra")
 def test_a_parquet_file_grows_as_lines_and_is_written_whole(tmp_path, monkeypatch):
-    from pyarrow import parquet
-
     monkeypatch.setattr("ssl_swin.evaluation.parquet._ROWS_AT_ONCE", 2)
     path, lines = tmp_path / "p.parquet", tmp_path / "p.parquet.rows.jsonl"
     opened(path, rows=ROWS[:2])
@@ -38,7 +35,6 @@ def test_a_parquet_file_grows_as_lines_and_is_written_whole(tmp_path, monkeypatc
     assert opened(path).is_whole
 
 
-@pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is an extra")
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = tmp_path / "p.parquet"
     path.write_bytes(b"old")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image, features
+from PIL import Image
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -77,7 +77,6 @@ def test_large_images_are_not_enlarged_and_one_alone_has_a_row_alone():
     assert panel.height >= TOP + 160 + SMALL_PX
 
 
-@pytest.mark.skipif(not features.check("freetype2"), reason="Pillow without FreeType")
 def test_pillow_without_freetype_has_a_font_too(monkeypatch):
     images = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
     with_it = np.asarray(make_panel(images, found(images, 0), 8, "a title"))
