@@ -100,6 +100,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     config = start.config
     if start.state is None:
         require_encoder(config)
+    else:
+        say(f"life {start.life}: goes on from step {start.state['step']:,d}")
     names, opened, mapped = agree(config, opened, start.state, start.shards)
     start = replace(start, classes=names)
     for line in (*start.told(), *opened.said, *mapped):

@@ -16,7 +16,8 @@ from ssl_swin.training.learner import Learner
 
 PLAIN_EVERY_S = 30.0  # between lines of progress where there is no terminal
 BAR_EVERY_S = 2.0  # between two losses in a terminal; each waits for the device
-SHORTEST_S = 600.0  # over which the time left is foretold, if a life has lasted so long
+SHORTEST_S = 120.0  # over which the time left is foretold, if a life has lasted so long
+RECENT_S = 60.0  # over which the speed is told
 _MARK_EVERY_S = 1.0
 
 
@@ -26,10 +27,10 @@ def images_per_s(rate: float) -> str:
 
 
 class Pace:
-    """How fast steps are taken now: over the last half of a life, but ten minutes at least.
+    """How fast steps are taken: in the last minute, and over the last half of a life.
 
-    Hence measuring and saving count as they come, and a slow beginning is forgotten. The first step
-    of a life sets up libraries and counts for nothing.
+    Of the half, two minutes at least, measuring and saving count as they come, and what a machine
+    did before that is forgotten. The first step of a life sets up libraries and counts for nothing.
     """
 
     def __init__(self) -> None:
@@ -51,8 +52,17 @@ class Pace:
 
     @property
     def steps_per_s(self) -> float | None:
-        """Steps per second; None after one step."""
-        (began, first), (seconds, step) = self._marks[0], self._last
+        """Steps per second, by which the time left is foretold; None after one step."""
+        return self._since(self._marks[0])
+
+    @property
+    def recent(self) -> float | None:
+        """Steps per second of the last minute; None after one step."""
+        since, newest_first = self._last[0] - RECENT_S, reversed(self._marks)
+        return self._since(next((one for one in newest_first if one[0] <= since), self._marks[0]))
+
+    def _since(self, mark: tuple[float, int]) -> float | None:
+        (began, first), (seconds, step) = mark, self._last
         return (step - first) / (seconds - began) if seconds > began else None
 
 
@@ -135,12 +145,12 @@ class ProgressBar(Callback):
         loss = float(module.result.loss) * schedule.global_batch_size / max(1, share_size)
         bad = module.metrics.get("bad_steps")
         text = f"loss {loss:.4f}  " + (f"{bad} bad steps  " if bad else "")
-        rate = self.pace.steps_per_s
-        if rate is None:
+        rate, recent = self.pace.steps_per_s, self.pace.recent
+        if rate is None or recent is None:
             text += f"the first step took {duration(now - self._began)}"
         else:
             left = duration((self.stop_step - step) / rate)
-            text += f"{images_per_s(rate * schedule.global_batch_size)}  {left} left"
+            text += f"{images_per_s(recent * schedule.global_batch_size)}  {left} left"
         if self._bar is not None:
             self._bar.update(self._task, epoch=epoch, text=text)
         else:

@@ -71,6 +71,19 @@ def test_the_pace_leaves_out_the_first_step_and_forgets_a_slow_beginning():
     assert pace.steps_per_s == pytest.approx(1.0, rel=0.02)
 
 
+def test_a_machine_that_becomes_crowded_is_seen_within_a_minute_and_foretold_soon():
+    pace = Pace()
+    for step in range(200):
+        pace.mark(float(step), step)
+    for step in range(1, 7):
+        pace.mark(199.0 + 10 * step, 199 + step)
+    assert pace.recent == pytest.approx(0.1)
+    for step in range(7, 25):
+        pace.mark(199.0 + 10 * step, 199 + step)
+    assert pace.recent == pytest.approx(0.1)
+    assert pace.steps_per_s == pytest.approx(0.1)
+
+
 def test_a_measurement_now_and_then_moves_the_pace_little():
     pace, seconds, rates = Pace(), 0.0, []
     for step in range(1, 20000):
