@@ -30,6 +30,7 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(if $(UV),uv venv -q --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 	$(if $(UV),uv pip install -q --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install -q) -e '.[dev]'
 	touch $@
+	@echo "ready: source $(VENV)/bin/activate, then ssl-swin --help"
 
 demo: setup
 	$(BIN)/ssl-swin demo

@@ -158,7 +158,7 @@ class _Parser:
     def add_rest(self, name: str, hint: Any, text: str) -> None:
         """Know the list of arguments that are left."""
         self._rest[name] = hint
-        self._parser.add_argument(name, type=hint, help=text, nargs="*")
+        self._parser.add_argument(name, type=hint, help=text, nargs="*", default=[])
 
     def add_flag(self, name: str, hint: Any, default: Any, text: str) -> None:
         """Know a flag; MISSING as a default means that it must be given."""

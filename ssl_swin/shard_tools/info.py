@@ -18,10 +18,10 @@ from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import has_several, open_image
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
-from ssl_swin.data.shards.instead import table_of
+from ssl_swin.data.shards.instead import folders_of_tars, table_of
 from ssl_swin.data.shards.label_file import MISSING, UNUSABLE
 from ssl_swin.data.shards.left_out import describe
-from ssl_swin.data.shards.names import printable
+from ssl_swin.data.shards.names import has_tars, printable
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.data.shards.tar import names_in
@@ -41,7 +41,8 @@ def info(
     """Print how many shards, samples, bytes and classes there are, and the images' sizes.
 
     Args:
-        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL.
+        shards: A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL. Of
+            a folder of sets, as `shards create --split` makes it, each is shown.
         sample: Images whose headers are read for their sizes, spread evenly, 1 or more.
         cache_dir: Where the indexes of remote shards go; left out, the user's cache.
         max_pixels: Most pixels of an image, as `data.max_pixels`.
@@ -53,12 +54,19 @@ def info(
     """
     if sample < 1:
         raise UserError(f"sample={sample} shows nothing; give 1 or more")
+    place = Path(shards)
+    if place.is_dir() and not has_tars(place):
+        for name in (sets := folders_of_tars(place)):
+            info(str(place / name), sample, cache_dir, max_pixels, label_field)
+        if sets:
+            return
     shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
     counts, num = shard_set.counts, shard_set.num_samples
     places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
     table = Table("what", "value", title=escape(shards))
     table.add_row("shards", str(len(counts)))
-    table.add_row("samples", f"{num} ({counts.min()} to {counts.max()} a shard)")
+    each = f" ({counts.min():,} to {counts.max():,} a shard)" if len(counts) > 1 else ""
+    table.add_row("samples", f"{num:,}{each}")
     table.add_row("bytes", f"{shard_set.bytes.sum():,}")
     table.add_row("fingerprint", shard_set.fingerprint()[:16])
     sizes = _sizes(shard_set, places, max_pixels)

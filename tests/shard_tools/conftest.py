@@ -1,3 +1,6 @@
+import os
+from contextlib import contextmanager
+
 import pytest
 
 from tests.data.pixels.pictures import encoded, photograph
@@ -60,3 +63,27 @@ def photographs(tmp_path_factory):
     members.append(("0019.png", encoded(photograph((90, 60)), "PNG")))
     write_tar(folder / "a.tar", members)
     return folder
+
+
+@pytest.fixture
+def stopped_after(monkeypatch):
+    """A context in which `create` is interrupted once so many of its tars are in their place."""
+    replace = os.replace
+
+    @contextmanager
+    def stopped(num_tars):
+        finished = []
+
+        def stopping_replace(temporary, name):
+            if str(name).endswith(".tar"):
+                if len(finished) == num_tars:
+                    raise KeyboardInterrupt
+                finished.append(name)
+            replace(temporary, name)
+
+        monkeypatch.setattr(os, "replace", stopping_replace)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+        monkeypatch.undo()
+
+    return stopped

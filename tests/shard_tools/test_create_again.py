@@ -1,6 +1,5 @@
 """`shards create` into a folder that it knows: it goes on, or refuses what is another's."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -21,23 +20,12 @@ def content(out):
 
 
 @pytest.mark.parametrize("stop", range(5))
-def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, monkeypatch, stop):
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, stopped_after, stop):
     (source / "cat" / "torn.png").write_bytes(image_bytes(99)[:50])
     options = {"options": PackOptions(samples_per_shard=2), "num_workers": 1, "max_bad_share": 0.2}
     create(source, tmp_path / "straight", **options)
-    replace, finished = os.replace, []
-
-    def stopping_replace(temporary, name):
-        if str(name).endswith(".tar"):
-            if len(finished) == stop:
-                raise KeyboardInterrupt
-            finished.append(name)
-        replace(temporary, name)
-
-    monkeypatch.setattr(os, "replace", stopping_replace)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(stop):
         create(source, tmp_path / "out", **options)
-    monkeypatch.undo()
     half = next((tmp_path / "out").glob("*.partial"))
     half.write_bytes(half.read_bytes()[:700])
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}

@@ -1,7 +1,5 @@
 """`shards create --split`: sets of one source, each a whole folder of shards."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -59,23 +57,14 @@ def test_without_a_split_the_shards_are_those_that_a_set_alone_has(photos, tmp_p
 
 
 @pytest.mark.parametrize("stop", [0, 3, 10])
-def test_a_stopped_split_goes_on_and_ends_with_the_same_bytes(photos, tmp_path, monkeypatch, stop):
+def test_a_stopped_split_goes_on_and_ends_with_the_same_bytes(
+    photos, tmp_path, stopped_after, stop
+):
     (photos / "cat" / "torn.png").write_bytes(image_bytes(99)[:50])
     options = {"num_workers": 1, "max_bad_share": 0.2, "selection": Selection(split="val=0.3")}
     create(photos, tmp_path / "straight", OPTIONS, **options)
-    replace, finished = os.replace, []
-
-    def stopping_replace(temporary, name):
-        if str(name).endswith(".tar"):
-            if len(finished) == stop:
-                raise KeyboardInterrupt
-            finished.append(name)
-        replace(temporary, name)
-
-    monkeypatch.setattr(os, "replace", stopping_replace)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(stop):
         create(photos, tmp_path / "out", OPTIONS, **options)
-    monkeypatch.undo()
     assert len(list(tmp_path.glob("out/*/*.tar"))) == stop
     create(photos, tmp_path / "out", OPTIONS, **options)
     assert content(tmp_path / "out") == content(tmp_path / "straight")

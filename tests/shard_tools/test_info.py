@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -34,7 +35,16 @@ def test_info_needs_neither_labels_nor_readable_images(tmp_path, capsys):
     assert rows["labels"] == "0 .cls, 0 .json, 2 without"
     write_tar(tmp_path / "b.tar", [])
     info(str(tmp_path / "b.tar"))
-    assert rows_of(capsys.readouterr().out)["samples"] == "0 (0 to 0 a shard)"
+    assert rows_of(capsys.readouterr().out)["samples"] == "0"
+
+
+def test_info_shows_each_set_of_a_folder_that_was_split(tmp_path, capsys):
+    for name, num in (("val", 1), ("train", 2)):
+        (tmp_path / name).mkdir()
+        tar = tmp_path / name / "a.tar"
+        write_tar(tar, [(f"{n}.png", image_bytes(n)) for n in range(num)])
+    info(str(tmp_path))
+    assert re.findall(r"│ samples +│ (\d+) ", capsys.readouterr().out) == ["2", "1"]
 
 
 def test_info_looks_at_as_many_images_as_asked(folder, capsys):

@@ -44,7 +44,7 @@ def what_is_there(place: Path) -> str | None:
             return what_it_is(place.name, file.read(_NUM_HEAD_BYTES), place)
     if not place.is_dir():
         return None
-    sets = _folders_of_tars(place)
+    sets = folders_of_tars(place)
     if sets:
         named = ", ".join(sets[:_MOST_LISTED])
         return f"its tars are in folders ({named}), which are sets; give {place / sets[0]}"
@@ -122,7 +122,7 @@ def _files_in(folder: Path) -> Iterable[str]:
                 yield os.path.relpath(os.path.join(place, name), folder)
 
 
-def _folders_of_tars(folder: Path) -> list[str]:
+def folders_of_tars(folder: Path) -> list[str]:
     """Return the folders in a folder that hold tars, those to train on first."""
     found = [inside.name for inside in folder.iterdir() if has_tars(inside)]
     order = {name: place for place, name in enumerate(SETS)}
