@@ -1,7 +1,7 @@
 """Images -> the probability of each class, in their order, on any device."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,6 +83,13 @@ def fingerprint(opened: OpenClassifier) -> str:
     for name, value in sorted(opened.classifier.state_dict().items()):
         digest.update(name.encode() + value.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def counted(answers: Iterable[Answers], count: Callable[[int], None]) -> Iterator[Answers]:
+    """Yield answers, and count the images of each once it has been used."""
+    for one in answers:
+        yield one
+        count(len(one.index))
 
 
 def classify(

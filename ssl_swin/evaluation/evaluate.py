@@ -9,18 +9,18 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ssl_swin.data.counting import counting
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError, usable
-from ssl_swin.evaluation.classify import Computing, classify, find_device, fingerprint
+from ssl_swin.evaluation.classify import Computing, classify, counted, find_device, fingerprint
 from ssl_swin.evaluation.findings import NUM_RANKED, Findings, find
 from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.labels import labels_by_name
 from ssl_swin.evaluation.measures import most_confused, per_class
 from ssl_swin.evaluation.pixels import PixelStream
-from ssl_swin.evaluation.progress import ImageProgress
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY, Subject, write_evaluation
 from ssl_swin.pretrained.classifier import open_classifier
@@ -68,16 +68,16 @@ def evaluate(
         device = find_device(computing.device)
         print(f"{len(label):,} images, {len(opened.card.classes)} classes, on {device}", flush=True)
         stream = PixelStream(Samples(shards), opened.card)
-        with ImageProgress(len(label)) as progress:
-            answers = classify(opened, stream, computing)
-            findings = find(progress.over(answers), label, len(opened.card.classes))
+        with counting("classifying", len(label)) as count:
+            answers = counted(classify(opened, stream, computing), count)
+            findings = find(answers, label, len(opened.card.classes))
         if not len(findings.label):
             raise UserError(
                 f"data={where}: none of the {len(label)} images can be decoded; give others"
             )
         write_evaluation(folder, subject, findings, stream, opened.card.classes)
     show_findings(findings, opened.card.classes)
-    for line in _ending(findings, folder, run, progress.rate):
+    for line in _ending(findings, folder, run, count.rate):
         print(line)
 
 

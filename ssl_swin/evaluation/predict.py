@@ -6,12 +6,19 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from ssl_swin.data.counting import counting
 from ssl_swin.errors import UserError
-from ssl_swin.evaluation.classify import Answers, Computing, classify, find_device, fingerprint
+from ssl_swin.evaluation.classify import (
+    Answers,
+    Computing,
+    classify,
+    counted,
+    find_device,
+    fingerprint,
+)
 from ssl_swin.evaluation.images import open_images
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.predictions import Origin, Predictions, StandardOutput, check_name
-from ssl_swin.evaluation.progress import ImageProgress
 from ssl_swin.evaluation.rows import Row, columns, row_of
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.pretrained.classifier import OpenClassifier, open_classifier
@@ -67,11 +74,11 @@ def predict(
         goes_on = f", {before:,} of them done before" if before else ""
         say(*said, f"{len(found):,} images{goes_on}, on {device}", sep="\n")
         stream = PixelStream(found, opened.card)
-        with closing(sink), ImageProgress(len(found), before) as progress:
-            for answers in progress.over(classify(opened, stream, computing, before)):
+        with closing(sink), counting("classifying", len(found), before) as count:
+            for answers in counted(classify(opened, stream, computing, before), count):
                 sink.add(rows(answers, stream, opened, k))
             sink.finish()
-    say(*describe(sink, run, progress.rate if before < len(found) else None), sep="\n")
+    say(*describe(sink, run, count.rate if before < len(found) else None), sep="\n")
 
 
 def _top_k(given: int | None, num_classes: int) -> int:

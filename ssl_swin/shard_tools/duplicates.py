@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from ssl_swin.data.counting import counting
 from ssl_swin.data.shards.left_out import DUPLICATE, LeftOut, leave_out
-from ssl_swin.shard_tools.progress import counting
 from ssl_swin.shard_tools.source import ImageFile, Source
 from ssl_swin.shard_tools.split import SETS
 

@@ -54,13 +54,20 @@ def info(
     """
     if sample < 1:
         raise UserError(f"sample={sample} shows nothing; give 1 or more")
+    for one in _sets_in(shards):
+        shard_set = open_shards(one, cache_dir=None if cache_dir is None else Path(cache_dir))
+        _show(one, shard_set, sample, max_pixels, label_field)
+
+
+def _sets_in(shards: str) -> list[str]:
+    """Return the folders of tars in a folder that holds none itself, or else what was given."""
     place = Path(shards)
-    if place.is_dir() and not has_tars(place):
-        for name in (sets := folders_of_tars(place)):
-            info(str(place / name), sample, cache_dir, max_pixels, label_field)
-        if sets:
-            return
-    shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
+    if not place.is_dir() or has_tars(place):
+        return [shards]
+    return [str(place / name) for name in folders_of_tars(place)] or [shards]
+
+
+def _show(shards: str, shard_set: ShardSet, sample: int, max_pixels: int, label_field: str) -> None:
     counts, num = shard_set.counts, shard_set.num_samples
     places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
     table = Table("what", "value", title=escape(shards))
@@ -81,6 +88,10 @@ def info(
         print(f"no images; extensions found: {table_of(names) or 'none'}")
     for line in describe(shard_set.left_out, shards):
         print(line)
+    _tell_unknown(shard_set, shards)
+
+
+def _tell_unknown(shard_set: ShardSet, shards: str) -> None:
     num_unknown = sum(entry.left_out is None for entry in shard_set.storage.entries)
     if num_unknown:
         print(

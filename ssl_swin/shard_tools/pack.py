@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ssl_swin.data.counting import counting
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage, upright
 from ssl_swin.data.pixels.formats import by_extension, decode, has_several, open_image
 from ssl_swin.data.shards.index_file import add_notes, index_beside
@@ -18,7 +19,6 @@ from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 from ssl_swin.shard_tools.assign import KeyedFile, PackOptions
 from ssl_swin.shard_tools.parallel import count_image, each
-from ssl_swin.shard_tools.progress import counting
 
 BAD_NAME = "bad_files.txt"
 _DEFAULT_QUALITY = 90

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssl_swin.data.counting import counting
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension, open_image
 from ssl_swin.data.shards.folders import walk
@@ -13,7 +14,6 @@ from ssl_swin.data.shards.instead import table_of
 from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.names import set_of
 from ssl_swin.errors import ShardError, UserError
-from ssl_swin.shard_tools.progress import counting
 from ssl_swin.typed import typed
 
 

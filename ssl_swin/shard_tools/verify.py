@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_swin.data.batches.labels import Labels, all_labels, name_labels
+from ssl_swin.data.counting import counting
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
@@ -16,7 +17,6 @@ from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from ssl_swin.shard_tools.parallel import count_image, each
-from ssl_swin.shard_tools.progress import counting
 
 _NUM_LOOKED_AT = 1000  # images whose range of numbers is looked at
 
