@@ -5,6 +5,7 @@ killed process has cut off is dropped. Parquet cannot grow: its rows are JSON li
 `NAME.rows.jsonl` until all are there; then it is written whole, and these lines go.
 """
 
+import csv
 import fcntl
 import json
 import sys
@@ -188,7 +189,7 @@ class Predictions:
     def _keep(self, line: bytes) -> None:
         try:
             self.tally.add([self._text.row(line.decode(), self.names)])
-        except (ValueError, StopIteration):
+        except (ValueError, StopIteration, csv.Error):
             self._refuse()
 
     def _refuse(self) -> None:

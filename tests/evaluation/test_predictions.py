@@ -88,7 +88,14 @@ def test_a_file_that_predict_did_not_write_is_refused_and_kept(tmp_path):
     assert path.read_text() == "my notes\n"
 
 
-@pytest.mark.parametrize("text", ["other,columns\n", "image,label,probability,error\nx\n"])
+HEAD = "image,label,probability,error\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["other,columns\n", f"{HEAD}x\n", f"{HEAD}{'x' * 200_000},cat,1,\n"],
+    ids=["columns", "a row", "a field that csv does not read"],
+)
 def test_a_file_that_was_changed_is_refused_and_kept(tmp_path, text):
     path = tmp_path / "p.csv"
     opened(path)
