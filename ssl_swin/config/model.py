@@ -1,8 +1,9 @@
 """What a run is: the network, what is hidden from it, and what it predicts."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from ssl_swin.config.settings import require
+from ssl_swin.config.settings import newer_setting, require
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,16 @@ class ModelConfig:
     """Attention heads of each stage."""
     drop_path_rate: float = 0.0
     """Drop path of the last block, rising from 0 at the first; [0, 1)."""
+    shift: Literal["cyclic", "padded", "none"] | None = None
+    """Windows of every second block: cyclic (as null), padded (the same, slower), none."""
+    position: Literal["relative", "absolute", "both", "none"] | None = None
+    """What is learned of places: relative bias (as null), absolute embedding, both, none."""
+    mixer: Literal["attention", "mlp"] | None = None
+    """What mixes the tokens of a window: attention (as null), or mlp (padded shifts, no bias)."""
+    padding: Literal["attended", "masked"] | None = None
+    """Places of windows beyond the image: attended as zeros (as null, and timm), or masked."""
+    implementation: Literal["ssl_swin", "timm"] | None = newer_setting(None, before="timm")
+    """Whose code computes a Swin: ssl_swin (as null), or timm, as in runs of releases before 0.3."""
 
     def __post_init__(self) -> None:
         rate = self.drop_path_rate

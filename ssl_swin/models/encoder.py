@@ -100,6 +100,8 @@ def build_encoder(
     kind = look_up(ENCODERS, "model.name", name.partition(".")[0])
     given = {key: value for key, value in sizes.items() if value is not None}
     given |= {"name": name, "img_size": img_size, "in_chans": in_chans}
+    if kind is not SwinEncoder and given.get("implementation") == "timm":
+        del given["implementation"]  # what runs are told that are older than the choice
     try:
         inspect.signature(kind).bind(**given)
     except TypeError as error:

@@ -151,11 +151,11 @@ def _holds(path: Path) -> str:
 
 
 def _check_architecture(encoder: Encoder, card: EncoderCard) -> None:
-    own = encoder.architecture()
+    own, theirs = encoder.architecture(), card.architecture
     differing = [
-        f"{key} is {own[key]!r} in the model and {card.architecture.get(key)!r} in the weights"
-        for key in own
-        if key not in _SIZES_THAT_MAY_DIFFER and own[key] != card.architecture.get(key)
+        f"{key} is {own.get(key)!r} in the model and {theirs.get(key)!r} in the weights"
+        for key in own | theirs
+        if key not in _SIZES_THAT_MAY_DIFFER and own.get(key) != theirs.get(key)
     ]
     if differing:
         raise PretrainedMismatch(

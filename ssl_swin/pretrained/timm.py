@@ -1,6 +1,5 @@
 """The format "timm": weights of timm's Swin, from it and for it."""
 
-import copy
 import math
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from ssl_swin.errors import MachineError, UserError
-from ssl_swin.models.encoder import ENCODERS, Encoder
+from ssl_swin.models.encoder import ENCODERS, Encoder, build_encoder
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import find_swin
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
@@ -79,8 +78,11 @@ def timm_model(encoder: Encoder) -> nn.Module:
         raise UserError(
             f"{sizes['name']} is no model of timm, which only takes those of timm.list_models()"
         )
-    backbone = getattr(encoder, _PREFIX.rstrip("."))
-    return copy.deepcopy(backbone)
+    theirs: Any = build_encoder(**sizes, implementation="timm")  # refuses what timm has not
+    theirs.load_state_dict(encoder.state_dict())
+    backbone: nn.Module = theirs.backbone
+    device = next(iter(encoder.state_dict().values())).device
+    return backbone.to(device).train(encoder.training)
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

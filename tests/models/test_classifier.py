@@ -3,6 +3,7 @@ import torch
 
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.timm import timm_model
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_logits_are_the_head_on_the_mean_of_the_features(encoder):
 
 def test_the_classifier_is_timms(encoder):
     model = Classifier(encoder, num_classes=7).eval()
-    theirs = encoder.backbone
+    theirs = timm_model(encoder).eval()
     theirs.reset_classifier(7)
     theirs.head.fc.load_state_dict(model.head.state_dict())
     images = torch.randn(2, 3, 64, 64)

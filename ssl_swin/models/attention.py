@@ -1,0 +1,161 @@
+"""Stop "encode" on the route: what the tokens of a window take from one another."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (its usual name)
+
+from ssl_swin.models.windows import Sides, relative_positions
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention within windows, with a bias for how two tokens lie.
+
+    Names of parameters are timm's. With `fused_attn`, one kernel computes it; else the steps that
+    are written here do.
+
+    Source:
+        Swin, section 3.2, equation 4 (arXiv:2103.14030).
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, window_size: Sides, relative_bias: bool = True
+    ) -> None:
+        """Attend among the ``rows * columns`` places of a window, in heads that divide `dim`."""
+        super().__init__()
+        self.num_heads, self.window_size = num_heads, window_size
+        self.fused_attn = False
+        rows, cols = window_size
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.relative_position_bias_table: nn.Parameter | None = None
+        if relative_bias:
+            table = torch.empty((2 * rows - 1) * (2 * cols - 1), num_heads)
+            self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+        positions = torch.from_numpy(relative_positions(window_size).ravel())
+        self.register_buffer("relative_position_index", positions, persistent=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch_windows places dim"],
+        visible: Bool[Tensor, "windows places places"] | None = None,
+    ) -> Float[Tensor, "batch_windows places dim"]:
+        """Attend; windows of one image follow one another.
+
+        `visible` says what a place (second axis) sees (third); None is everything.
+        """
+        bias = self.bias(visible)
+        attend = fused_attention if self.fused_attn else attention
+        return self.proj(attend(self.qkv(x), bias, self.num_heads))
+
+    def bias(
+        self, visible: Bool[Tensor, "windows places places"] | None = None
+    ) -> Float[Tensor, "windows_or_1 heads places places"] | None:
+        """Return what is added to the scores: one table of relative bias and what is not seen."""
+        table, places = self.relative_position_bias_table, self.window_size[0] * self.window_size[1]
+        bias = None
+        if table is not None:
+            bias = table.index_select(0, self.relative_position_index)
+            bias = bias.view(1, places, places, self.num_heads).permute(0, 3, 1, 2)
+        if visible is None:
+            return bias
+        hidden = ~visible.unsqueeze(1)  # (windows, 1, places, places)
+        if bias is None:
+            bias = self.qkv.weight.new_zeros(1, self.num_heads, places, places)
+        return bias.masked_fill(hidden, float("-inf"))
+
+
+def attention(
+    qkv: Float[Tensor, "batch_windows places three_dim"],
+    bias: Float[Tensor, "windows_or_1 heads places places"] | None,
+    num_heads: int,
+) -> Float[Tensor, "batch_windows places dim"]:
+    """Attend in steps: scores, bias, softmax, mean of the values; all heads side by side.
+
+    The last axis of `qkv` is queries, keys and values, each ``heads * head_dim``. Scores and their
+    softmax are float32 also under autocast.
+    """
+    if qkv.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
+        return _Attention.apply(qkv, bias, num_heads)
+    return attention_as_written(qkv, bias, num_heads)
+
+
+def attention_as_written(
+    qkv: Float[Tensor, "batch_windows places three_dim"],
+    bias: Float[Tensor, "windows_or_1 heads places places"] | None,
+    num_heads: int,
+) -> Float[Tensor, "batch_windows places dim"]:
+    """Attend as one would write it down: what every faster way is held against."""
+    q, k, v = _by_head(qkv, num_heads)  # each (batch_windows, heads, places, head_dim)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if bias is not None:
+        scores = scores.unflatten(0, (-1, len(bias))) + bias
+        scores = scores.flatten(0, 1)  # (batch_windows, heads, places, places)
+    return _side_by_side(scores.softmax(-1).to(v.dtype) @ v)
+
+
+def fused_attention(
+    qkv: Float[Tensor, "batch_windows places three_dim"],
+    bias: Float[Tensor, "windows_or_1 heads places places"] | None,
+    num_heads: int,
+) -> Float[Tensor, "batch_windows places dim"]:
+    """Attend by one kernel of torch; scores have the type of the queries, and so has the bias."""
+    q, k, v = _by_head(qkv, num_heads)
+    if bias is not None:
+        repeats = len(qkv) // len(bias) if len(bias) > 1 else 1
+        bias = bias.to(q.dtype).repeat(repeats, 1, 1, 1)
+    return _side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+
+
+def _by_head(qkv: Tensor, num_heads: int) -> Any:
+    # (3, batch_windows, heads, places, head_dim)
+    return qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)
+
+
+def _side_by_side(heads: Tensor) -> Tensor:
+    return heads.transpose(1, 2).flatten(2)  # (batch_windows, places, dim)
+
+
+class _Attention(torch.autograd.Function):
+    """`attention_as_written`, with operands that lie together and no copy more than that takes.
+
+    Strided operands make small matrix products several times slower on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor | None, num_heads: int) -> Tensor:
+        windows, places, three_dim = qkv.shape
+        head_dim = three_dim // 3 // num_heads
+        heads = _by_head(qkv, num_heads).reshape(3, windows * num_heads, places, head_dim)
+        q, k, v = heads
+        scale = head_dim**-0.5
+        scores = qkv.new_empty(windows * num_heads, places, places)
+        if bias is not None:  # what is there is added to at no cost
+            scores.view(-1, *bias.shape).copy_(bias)
+        scores.baddbmm_(q, k.transpose(1, 2), beta=0 if bias is None else 1, alpha=scale)
+        weights = scores.softmax(-1)
+        ctx.save_for_backward(heads, weights)
+        ctx.num_heads, ctx.scale = num_heads, scale
+        ctx.bias_shape = None if bias is None else bias.shape
+        return _side_by_side((weights @ v).unflatten(0, (windows, num_heads)))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+        heads, weights = ctx.saved_tensors
+        q, k, v = heads
+        windows, places, _ = grad.shape
+        grad = grad.unflatten(-1, (ctx.num_heads, -1)).transpose(1, 2).reshape(v.shape)
+        by_head = torch.empty_like(heads)
+        torch.bmm(weights.transpose(1, 2), grad, out=by_head[2])
+        by_scores = torch._softmax_backward_data(grad @ v.transpose(1, 2), weights, -1, grad.dtype)
+        zero = by_head[0]  # of which nothing is taken
+        torch.baddbmm(zero, by_scores, k, beta=0, alpha=ctx.scale, out=by_head[0])
+        torch.baddbmm(zero, by_scores.transpose(1, 2), q, beta=0, alpha=ctx.scale, out=by_head[1])
+        by_bias = None
+        if ctx.bias_shape is not None and ctx.needs_input_grad[1]:
+            by_bias = by_scores.view(-1, *ctx.bias_shape).sum(0)
+        shape = (3, windows, ctx.num_heads, places, -1)
+        by_qkv = by_head.view(shape).permute(1, 3, 0, 2, 4).reshape(windows, places, -1)
+        return by_qkv, by_bias, None

@@ -1,0 +1,75 @@
+"""Stop "encode" on the route: pixels to tokens, and later four tokens to one."""
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (its usual name)
+
+from ssl_swin.models.moves import Move
+from ssl_swin.models.windows import Sides, merged, raster
+
+
+class PatchEmbed(nn.Module):
+    """Cut images into patches and make a token of each, by one linear layer and a norm.
+
+    The weights are a convolution's, as in timm; patches do not overlap, so it is a matrix product.
+
+    Source:
+        Swin, section 3.1, "patch partition" and "linear embedding" (arXiv:2103.14030).
+    """
+
+    def __init__(
+        self, patch_size: int, in_chans: int, embed_dim: int, grid: Sides, wanted: np.ndarray
+    ) -> None:
+        """Make tokens of images, in the order in which they are wanted.
+
+        Args:
+            patch_size: Side of a patch in pixels.
+            in_chans: Channels of an image.
+            embed_dim: Channels of a token.
+            grid: Rows and columns of tokens.
+            wanted: The order of the tokens; none is empty.
+        """
+        super().__init__()
+        self.patch_size = (patch_size, patch_size)
+        self.arrange = Move(raster(grid), wanted)
+        self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, patch_size)
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch tokens embed_dim"]:
+        """Return the tokens in their order."""
+        side = self.patch_size[0]
+        patches = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+        # (batch, chans, rows, side, cols, side) -> (batch, tokens, chans * side * side)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        patches = self.arrange(patches)
+        return self.norm(F.linear(patches, self.proj.weight.flatten(1), self.proj.bias))
+
+
+class PatchMerging(nn.Module):
+    """Make one token of each square of four, with twice the channels.
+
+    Source:
+        Swin, section 3.1, "patch merging layers" (arXiv:2103.14030).
+    """
+
+    def __init__(self, dim: int, grid: Sides, held: np.ndarray, wanted: np.ndarray) -> None:
+        """Merge tokens of a grid.
+
+        Args:
+            dim: Channels of a token before.
+            grid: Rows and columns of tokens before.
+            held: The order in which they come.
+            wanted: The order in which merged ones are wanted; none is empty.
+        """
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.gather = Move(held, merged(grid)[wanted].ravel())
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch merged _"]:
+        """Return the merged tokens, which have ``2 * dim`` channels."""
+        squares = self.gather(x).unflatten(1, (-1, 4)).flatten(2)  # (batch, merged, 4 * dim)
+        return self.reduction(self.norm(squares))

@@ -1,0 +1,129 @@
+"""Stop "encode" on the route: the Swin of the paper, from images to the maps of its stages."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from ssl_swin.models.patches import PatchEmbed
+from ssl_swin.models.swin_block import StageSizes, SwinStage, Switches
+from ssl_swin.models.windows import Sides, fit_window
+
+
+class SwinShape(NamedTuple):
+    """Sizes of a Swin."""
+
+    img_size: Sides  # pixels
+    in_chans: int
+    patch_size: int  # pixels
+    embed_dim: int  # channels of the first stage; each stage has twice those of the one before
+    depths: tuple[int, ...]  # blocks of each stage
+    num_heads: tuple[int, ...]  # of each stage
+    windows: tuple[Sides, ...]  # tokens, of each stage
+    drop_path_rate: float  # of the last block, rising from 0 at the first
+
+    def stages(self) -> list[StageSizes]:
+        """Return the sizes of each stage: half the rows and columns of the one before."""
+        rates = torch.linspace(0, self.drop_path_rate, sum(self.depths), device="cpu").tolist()
+        stages, grid = [], self.grid
+        for number, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
+            window = fit_window(grid, self.windows[number])
+            own, rates = tuple(rates[:depth]), rates[depth:]
+            stages.append(StageSizes(self.embed_dim * 2**number, grid, heads, window, own))
+            grid = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
+        return stages
+
+    @property
+    def grid(self) -> Sides:
+        """Rows and columns of tokens of the first stage."""
+        return self.img_size[0] // self.patch_size, self.img_size[1] // self.patch_size
+
+
+class Swin(nn.Module):
+    """Patches, stages at strides of 4, 8, 16 and 32 pixels, and a norm; names are timm's.
+
+    Example::
+
+        swin = SwinEncoder("swin_tiny_patch4_window7_224", 224).backbone
+        features = swin(images)  # (batch, 7, 7, 768)
+
+    Source:
+        Swin, section 3.1 and figure 3 (arXiv:2103.14030).
+    """
+
+    def __init__(
+        self, shape: SwinShape, switches: Switches = Switches(), absolute_positions: bool = False
+    ) -> None:
+        """Build it; `absolute_positions` adds to each token what is learned for its place.
+
+        Weights start as timm draws them.
+        """
+        super().__init__()
+        stages = shape.stages()
+        self.embed_dim, self.num_features = shape.embed_dim, stages[-1].dim
+        held, before = stages[0].first_order(switches), None
+        self.patch_embed = PatchEmbed(
+            shape.patch_size, shape.in_chans, shape.embed_dim, shape.grid, held
+        )
+        self.absolute_pos_embed: nn.Parameter | None = None
+        if absolute_positions:
+            places = torch.empty(1, len(held), shape.embed_dim)
+            self.absolute_pos_embed = nn.Parameter(trunc_normal_(places, std=0.02))
+        layers = []
+        for sizes in stages:
+            layers.append(SwinStage(sizes, held, before, switches))
+            held, before = layers[-1].order, sizes.grid
+        self.layers = nn.Sequential(*layers)
+        self.norm = nn.LayerNorm(self.num_features)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+        mask_token: Float[Tensor, "1 1 embed_dim"] | None = None,
+    ) -> Float[Tensor, "batch out_rows out_cols num_features"]:
+        """Return the norm of the last stage's map; see `maps`."""
+        for stage, x in self._walk(images, token_mask, mask_token):
+            last = stage, x
+        stage, x = last
+        return stage.as_map(self.norm(x))
+
+    def maps(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+        mask_token: Float[Tensor, "1 1 embed_dim"] | None = None,
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
+        """Return the map of each stage, (batch, rows, cols, channels), before the norm.
+
+        The mask token takes the place of tokens where the mask is True.
+        """
+        walk = self._walk(images, token_mask, mask_token)
+        return [stage.as_map(x) for stage, x in walk]
+
+    def _walk(
+        self, images: Tensor, token_mask: Tensor | None, mask_token: Tensor | None
+    ) -> Iterator[tuple[SwinStage, Tensor]]:
+        """Give each stage, and its tokens in the order of its windows."""
+        x, arrange = self.patch_embed(images), self.patch_embed.arrange
+        if token_mask is not None and mask_token is not None:
+            hidden = arrange(token_mask.flatten(1).unsqueeze(-1))
+            x = torch.where(hidden, mask_token.to(x.dtype), x)
+        if self.absolute_pos_embed is not None:
+            x = x + arrange(self.absolute_pos_embed)
+        for stage in self.layers:
+            x = stage(x)
+            yield stage, x
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep the input of each block alone; the backward computes the rest again."""
+        for stage in self.layers:
+            stage.grad_checkpointing = enable

@@ -1,0 +1,171 @@
+"""Stop "encode" on the route: one Swin block, and the blocks of one stage."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from timm.layers import DropPath
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ssl_swin.models.attention import WindowAttention
+from ssl_swin.models.moves import Move
+from ssl_swin.models.patches import PatchMerging
+from ssl_swin.models.window_mlp import WindowMLP
+from ssl_swin.models.windows import (
+    Padding,
+    Shift,
+    Sides,
+    Windows,
+    fit_window,
+    half_window,
+    raster,
+    split_into_windows,
+)
+
+MLP_RATIO = 4  # channels within an MLP, for each of a token
+
+
+class Switches(NamedTuple):
+    """What the paper takes away or replaces to see what it is worth; the defaults are Swin."""
+
+    shift: Shift = "cyclic"
+    padding: Padding = "attended"
+    relative_bias: bool = True
+    mixes_by_mlp: bool = False
+
+
+class StageSizes(NamedTuple):
+    """Sizes of one stage."""
+
+    dim: int  # channels
+    grid: Sides  # rows and columns of tokens
+    num_heads: int
+    window: Sides  # rows and columns of tokens; no larger than the grid
+    drop_path_rates: tuple[float, ...]  # one for each block
+
+    def windows(self, block: int, switches: Switches) -> Windows:
+        """Return the windows of a block; every second one shifts them."""
+        shift = self.shift(block, switches)
+        return split_into_windows(self.grid, self.window, shift, switches.shift, switches.padding)
+
+    def shift(self, block: int, switches: Switches) -> Sides:
+        """Return by how many rows and columns a block's windows are shifted."""
+        if block % 2 == 0 or switches.shift == "none":
+            return 0, 0
+        return half_window(self.grid, self.window)
+
+    def first_order(self, switches: Switches) -> np.ndarray:
+        """Return the order in which the first block would have its tokens."""
+        windows = self.windows(0, switches)
+        return windows.order if windows.are_full else raster(self.grid)
+
+
+class Mlp(nn.Module):
+    """Two linear layers and an exact GELU between them, for each token by itself."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
+
+    def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
+        """Return as many channels as there were."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class SwinBlock(nn.Module):
+    """Attention within windows, then an MLP, each on the norm of what it is added to.
+
+    Tokens stay in the order of the windows from block to block: where no slot of a window is empty,
+    going over to other windows is one gather. Else tokens go into the slots, and back, around
+    attention alone.
+
+    Source:
+        Swin, section 3.2, figure 3 (b), equation 3 (arXiv:2103.14030).
+    """
+
+    def __init__(
+        self, sizes: StageSizes, number: int, held: np.ndarray, switches: Switches
+    ) -> None:
+        """Build a block of a stage, whose tokens come in the order `held`."""
+        super().__init__()
+        windows = sizes.windows(number, switches)
+        self.dim, self.input_resolution = sizes.dim, sizes.grid
+        self.window_size, self.shift_size = sizes.window, sizes.shift(number, switches)
+        self.order = windows.order if windows.are_full else held  # of the tokens it returns
+        self.arrange = Move(held, self.order)
+        self.enter, self.leave = Move(self.order, windows.order), Move(windows.order, self.order)
+        rate = sizes.drop_path_rates[number]
+        self.norm1 = nn.LayerNorm(sizes.dim)
+        self.attn = (
+            WindowMLP(sizes.num_heads, sizes.window)
+            if switches.mixes_by_mlp
+            else WindowAttention(sizes.dim, sizes.num_heads, sizes.window, switches.relative_bias)
+        )
+        self.drop_path1 = DropPath(rate) if rate else nn.Identity()
+        self.norm2 = nn.LayerNorm(sizes.dim)
+        self.mlp = Mlp(sizes.dim)
+        self.drop_path2 = DropPath(rate) if rate else nn.Identity()
+        visible = None if switches.mixes_by_mlp else windows.visible()
+        mask = None if visible is None else torch.from_numpy(visible)
+        self.register_buffer("attn_mask", mask, persistent=False)
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Return the tokens in the block's own order."""
+        x = self.arrange(x)
+        x = x + self.drop_path1(self._mix(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+    def _mix(self, x: Tensor) -> Tensor:
+        slots = self.enter(x)  # (batch, windows * places, dim)
+        windows = slots.reshape(-1, self.window_size[0] * self.window_size[1], self.dim)
+        return self.leave(self.attn(windows, self.attn_mask).view(slots.shape))
+
+
+class SwinStage(nn.Module):
+    """The blocks of one resolution, after the merging that leads to it."""
+
+    def __init__(
+        self, sizes: StageSizes, held: np.ndarray, before: Sides | None, switches: Switches
+    ) -> None:
+        """Build a stage.
+
+        Args:
+            sizes: Of the stage.
+            held: The order in which tokens come.
+            before: Rows and columns of tokens before they are merged; None for the first stage.
+            switches: What is other than in a Swin.
+        """
+        super().__init__()
+        self.grid, self.grad_checkpointing = sizes.grid, False
+        self.downsample: nn.Module = nn.Identity()
+        if before is not None:
+            first = sizes.first_order(switches)
+            self.downsample = PatchMerging(sizes.dim // 2, before, held, first)
+            held = first
+        blocks = []
+        for number in range(len(sizes.drop_path_rates)):
+            blocks.append(SwinBlock(sizes, number, held, switches))
+            held = blocks[-1].order
+        self.blocks = nn.Sequential(*blocks)
+        self.order = held
+        self.unshuffle = Move(held, raster(sizes.grid))
+
+    def forward(self, x: Float[Tensor, "batch tokens _"]) -> Float[Tensor, "batch merged dim"]:
+        """Return the tokens in the order of the last block."""
+        x = self.downsample(x)
+        for block in self.blocks:
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+    def as_map(
+        self, x: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch rows cols dim"]:
+        """Return the tokens row by row, as they lie in the image."""
+        return self.unshuffle(x).unflatten(1, self.grid)

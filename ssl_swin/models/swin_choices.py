@@ -1,0 +1,124 @@
+"""What may be chosen of a Swin: its sizes, and the switches that take the paper's parts away."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, get_args
+
+from ssl_swin.errors import UserError
+from ssl_swin.models.swin_block import Switches
+from ssl_swin.models.windows import Padding, Shift
+
+Position = Literal["relative", "absolute", "both", "none"]
+Mixer = Literal["attention", "mlp"]
+Implementation = Literal["ssl_swin", "timm"]
+
+
+class SwinSizes(TypedDict, total=False):
+    """Sizes of a Swin; one that is not given, or None, is timm's of the name."""
+
+    patch_size: int | None
+    """Side of a token of the first stage in pixels."""
+    window_size: int | tuple[int, ...] | None
+    """Side of the attention window in tokens; one number, or one per stage."""
+    embed_dim: int | None
+    """Channels of the first stage."""
+    depths: tuple[int, ...] | None
+    """Blocks of each stage."""
+    num_heads: tuple[int, ...] | None
+    """Attention heads of each stage."""
+
+
+class SwinChoices(SwinSizes, total=False):
+    """Sizes and switches; a switch that is not given, or None, is as in a Swin."""
+
+    shift: Shift | None
+    """Windows of every second block: "cyclic", or "padded" (the same, slower), or "none"."""
+    position: Position | None
+    """What is learned of places: "relative" bias, "absolute" embedding, "both", "none"."""
+    mixer: Mixer | None
+    """What mixes the tokens of a window: "attention", or "mlp", with padded shifts."""
+    padding: Padding | None
+    """Places of windows beyond the image: "attended" as zeros, as in timm, or "masked"."""
+    implementation: Implementation | None
+    """Whose code computes it: "ssl_swin", or "timm", as in releases before 0.3."""
+
+
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "shift": get_args(Shift),
+    "position": get_args(Position),
+    "mixer": get_args(Mixer),
+    "padding": get_args(Padding),
+    "implementation": get_args(Implementation),
+}
+_LIKE_TIMM = {"shift": "cyclic", "position": "relative", "mixer": "attention"} | {
+    "padding": "attended"
+}
+
+
+def sizes_among(choices: Mapping[str, Any]) -> SwinSizes:
+    """Return the sizes that are given.
+
+    Raises:
+        UserError: If they do not fit each other, or one of the choices is none of a Swin.
+    """
+    if unknown := choices.keys() - SwinChoices.__annotations__.keys():
+        raise UserError(
+            f"a Swin has no {', '.join(sorted(unknown))}; it takes only "
+            f"{', '.join(SwinChoices.__annotations__)}"
+        )
+    names = SwinSizes.__annotations__
+    given = {key: choices[key] for key in names if choices.get(key) is not None}
+    stages = {key: value for key, value in given.items() if not isinstance(value, int)}
+    if len({len(value) for value in stages.values()}) > 1:
+        raise UserError(
+            "one value per stage is needed, but "
+            + ", ".join(f"{key} has {len(value)}" for key, value in stages.items())
+            + "; give all of them the same length"
+        )
+    for key, value in given.items():
+        if min(stages.get(key, [value])) < 1:
+            raise UserError(f"{key}={value} must be at least 1{' each' if key in stages else ''}")
+    return given  # type: ignore[return-value]
+
+
+def switches_among(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Return the switches that are other than in timm's Swin.
+
+    Raises:
+        UserError: If a switch has no such place, or two exclude one another.
+    """
+    given = {key: choices[key] for key in _ALLOWED if choices.get(key) is not None}
+    for key, value in given.items():
+        if value not in _ALLOWED[key]:
+            raise UserError(f"{key}={value!r} must be one of {', '.join(_ALLOWED[key])}")
+    if given.get("mixer") == "mlp":
+        given = {"shift": "padded", "position": "none", "padding": "masked"} | given
+        _check_mlp(given)
+    switches = {key: given[key] for key, usual in _LIKE_TIMM.items() if given.get(key, usual) != usual}
+    if switches and given.get("implementation") == "timm":
+        raise UserError(
+            f"implementation=timm has no {', '.join(f'{k}={v}' for k, v in switches.items())}; "
+            "leave one of them out"
+        )
+    return switches
+
+
+def switched(switches: Mapping[str, str]) -> tuple[Switches, bool]:
+    """Return how blocks are built, and whether places are embedded."""
+    chosen: dict[str, Any] = _LIKE_TIMM | dict(switches)
+    position = chosen["position"]
+    blocks = Switches(
+        shift=chosen["shift"],
+        padding=chosen["padding"],
+        relative_bias=position in ("relative", "both"),
+        mixes_by_mlp=chosen["mixer"] == "mlp",
+    )
+    return blocks, position in ("absolute", "both")
+
+
+def _check_mlp(given: Mapping[str, str]) -> None:
+    if given["shift"] == "cyclic" or given["position"] in ("relative", "both"):
+        raise UserError(
+            f"mixer=mlp does not go with shift={given['shift']} and position={given['position']}: "
+            "it can hide nothing and has no scores; take shift padded or none, and position none "
+            "or absolute"
+        )

@@ -1,0 +1,61 @@
+"""Stop "encode" on the route: timm's Swin, which runs of releases before 0.3 began with.
+
+It is what ours is held against, too. Its sizes are those of all Swins: what is not given is what
+timm has under a name.
+"""
+
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from ssl_swin.models.swin_choices import SwinSizes
+
+
+def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
+    """Build timm's model without a head."""
+    given: dict[str, Any] = dict(sizes)
+    if not isinstance(given.get("window_size", 0), int):
+        # One pair per stage: timm would take a bare (7, 7) for rows and columns of every window.
+        given["window_size"] = tuple((side, side) for side in given["window_size"])
+    return timm.create_model(name, num_classes=0, **given, **others)
+
+
+def nominal_window(
+    backbone: Any, given: int | tuple[int, ...] | None
+) -> int | tuple[int, ...]:
+    """Return the windows that timm's model was built for, where stages may be smaller."""
+    if given is not None:
+        return given if isinstance(given, int) else tuple(given)
+    # timm keeps what each stage uses, which is less than the window where the stage is smaller.
+    stages = [stage.blocks[0] for stage in backbone.layers]
+    used = tuple(int(block.window_size[0]) for block in stages)
+    shrunk = tuple(min(max(used), int(block.input_resolution[0])) for block in stages)
+    return max(used) if used == shrunk else used
+
+
+def features(
+    backbone: Any, images: Tensor, token_mask: Tensor | None, mask_token: Tensor
+) -> Tensor:
+    """Do with timm's model what `Swin` does when it is called."""
+    x = backbone.layers(_embed(backbone, images, token_mask, mask_token))
+    return backbone.norm(x)  # (batch, out_rows, out_cols, num_features)
+
+
+def maps(
+    backbone: Any, images: Tensor, token_mask: Tensor | None, mask_token: Tensor
+) -> list[Tensor]:
+    """Do with timm's model what `Swin.maps` does."""
+    x, found = _embed(backbone, images, token_mask, mask_token), []
+    for stage in backbone.layers:
+        x = stage(x)  # (batch, rows, cols, channels)
+        found.append(x)
+    return found
+
+
+def _embed(backbone: Any, images: Tensor, token_mask: Tensor | None, mask_token: Tensor) -> Tensor:
+    x = backbone.patch_embed(images)  # (batch, token_rows, token_cols, embed_dim)
+    if token_mask is None:
+        return x
+    return torch.where(token_mask.unsqueeze(-1), mask_token.to(x.dtype), x)

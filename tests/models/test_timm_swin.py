@@ -1,0 +1,24 @@
+import pytest
+import timm
+import torch
+
+from ssl_swin.models.swin import SwinEncoder
+
+SIZES = {"window_size": 4, "embed_dim": 16, "depths": (2, 2, 2), "num_heads": (1, 2, 4)}
+
+
+@pytest.mark.parametrize("change", [{}, {"img_size": (64, 96)}, {"window_size": (4, 8, 4)}])
+def test_runs_of_earlier_releases_compute_what_timm_does_bit_for_bit(change):
+    sizes = {"img_size": 64} | SIZES | change
+    encoder = SwinEncoder("swin_tiny_patch4_window7_224", **sizes, implementation="timm").eval()
+    theirs = encoder.backbone
+    assert type(theirs) is timm.models.SwinTransformer
+    images = torch.randn(2, 3, *encoder.img_size)
+    nothing = torch.zeros(2, *(side // 4 for side in encoder.img_size)).bool()
+    with torch.no_grad():
+        features = theirs.forward_features(images).permute(0, 3, 1, 2)
+        maps = theirs.forward_intermediates(images, intermediates_only=True)
+        assert torch.equal(encoder(images), features)
+        assert torch.equal(encoder(images, nothing), features)
+        for one, other in zip(encoder.stages(images), maps, strict=True):
+            assert torch.equal(one, other)
