@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
@@ -33,7 +34,7 @@ class WindowAttention(nn.Module):
         self.relative_position_bias_table: nn.Parameter | None = None
         if relative_bias:
             table = torch.empty((2 * rows - 1) * (2 * cols - 1), num_heads)
-            self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+            self.relative_position_bias_table = nn.Parameter(trunc_normal_(table, std=0.02))
         positions = torch.from_numpy(relative_positions(window_size).ravel())
         self.register_buffer("relative_position_index", positions, persistent=False)
 

@@ -24,10 +24,11 @@ pytestmark = [
 NUM_BLOCKS = 3
 
 
-def swin(drop_path_rate=0.0, dtype=torch.float32):
+def swin(drop_path_rate=0.0, dtype=torch.float32, implementation=None):
     """Two stages of 8 x 8 and 4 x 4 tokens, in windows of 4: the second block is shifted."""
     torch.manual_seed(0)
     sizes = {"window_size": 4, "embed_dim": 24, "depths": (2, 1), "num_heads": (2, 4)}
+    sizes["implementation"] = implementation
     encoder = SwinEncoder(
         "swin_tiny_patch4_window7_224", 32, drop_path_rate=drop_path_rate, **sizes
     )
@@ -78,7 +79,8 @@ def test_fused_attention_is_attention_within_rounding(dtype, tolerance):
 
 def test_whatever_timm_is_told_elsewhere_attention_is_as_we_say(monkeypatch):
     monkeypatch.setattr("timm.layers.config._USE_FUSED_ATTN", 2)
-    encoder = swin()
+    assert is_fused(swin()) == {False}
+    encoder = swin(implementation="timm")
     assert is_fused(encoder) == {True}
     fuse_attention(encoder, on=False)
     assert is_fused(encoder) == {False}
