@@ -35,7 +35,7 @@ class ModelConfig:
     padding: Literal["attended", "masked"] | None = None
     """Places of windows beyond the image: attended as zeros (as null, and timm), or masked."""
     implementation: Literal["ssl_swin", "timm"] | None = newer_setting(None, before="timm")
-    """Whose code computes a Swin: ssl_swin (as null), or timm, as in runs of releases before 0.3."""
+    """Whose code computes a Swin: ssl_swin (as null), or timm, as runs before 0.3 did."""
 
     def __post_init__(self) -> None:
         rate = self.drop_path_rate

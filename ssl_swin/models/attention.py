@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (its usual name)
+from torch.nn import functional as F
 
 from ssl_swin.models.windows import Sides, relative_positions
 
@@ -20,6 +20,8 @@ class WindowAttention(nn.Module):
     Source:
         Swin, section 3.2, equation 4 (arXiv:2103.14030).
     """
+
+    relative_position_index: Tensor
 
     def __init__(
         self, dim: int, num_heads: int, window_size: Sides, relative_bias: bool = True
@@ -143,7 +145,7 @@ class _Attention(torch.autograd.Function):
         return _side_by_side((weights @ v).unflatten(0, (windows, num_heads)))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         heads, weights = ctx.saved_tensors
         q, k, v = heads
         windows, places, _ = grad.shape

@@ -44,7 +44,7 @@ class _Move(torch.autograd.Function):
         return _gather(x, take, fills)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (back,) = ctx.saved_tensors
         return _gather(grad, back, ctx.drops), None, None, None, None
 
@@ -56,6 +56,4 @@ def _indices(places: np.ndarray, are_needed: bool) -> Tensor | None:
 def _gather(x: Tensor, places: Tensor, some_empty: bool) -> Tensor:
     if not some_empty:
         return x.index_select(1, places)
-    return x.index_select(1, places.clamp(min=0)).masked_fill(
-        (places == EMPTY).unsqueeze(-1), 0
-    )
+    return x.index_select(1, places.clamp(min=0)).masked_fill((places == EMPTY).unsqueeze(-1), 0)

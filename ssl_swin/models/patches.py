@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (its usual name)
+from torch.nn import functional as F
 
 from ssl_swin.models.moves import Move
 from ssl_swin.models.windows import Sides, merged, raster

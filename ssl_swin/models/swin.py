@@ -67,9 +67,8 @@ class SwinEncoder(nn.Module):
         self.embed_dim = int(theirs.embed_dim)
         self._check_sizes()
         self.backbone: Any = theirs if is_timms else self._build(drop_path_rate)
-        self._features, self._maps = (
-            (timm_swin.features, timm_swin.maps) if is_timms else (Swin.__call__, Swin.maps)
-        )
+        self._features: Any = timm_swin.features if is_timms else Swin.__call__
+        self._maps: Any = timm_swin.maps if is_timms else Swin.maps
         token = torch.empty(1, 1, self.embed_dim)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(token, std=0.02))
 

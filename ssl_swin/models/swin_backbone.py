@@ -1,7 +1,7 @@
 """Stop "encode" on the route: the Swin of the paper, from images to the maps of its stages."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +9,7 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from ssl_swin.models.patches import PatchEmbed
-from ssl_swin.models.swin_block import StageSizes, SwinStage, Switches
+from ssl_swin.models.swin_block import A_SWIN, StageSizes, SwinStage, Switches
 from ssl_swin.models.windows import Sides, fit_window
 
 
@@ -55,7 +55,7 @@ class Swin(nn.Module):
     """
 
     def __init__(
-        self, shape: SwinShape, switches: Switches = Switches(), absolute_positions: bool = False
+        self, shape: SwinShape, switches: Switches = A_SWIN, absolute_positions: bool = False
     ) -> None:
         """Build it; `absolute_positions` adds to each token what is learned for its place.
 
@@ -119,11 +119,13 @@ class Swin(nn.Module):
             x = torch.where(hidden, mask_token.to(x.dtype), x)
         if self.absolute_pos_embed is not None:
             x = x + arrange(self.absolute_pos_embed)
+        stage: Any
         for stage in self.layers:
             x = stage(x)
             yield stage, x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep the input of each block alone; the backward computes the rest again."""
+        stage: Any
         for stage in self.layers:
             stage.grad_checkpointing = enable

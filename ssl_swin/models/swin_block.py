@@ -18,7 +18,6 @@ from ssl_swin.models.windows import (
     Shift,
     Sides,
     Windows,
-    fit_window,
     half_window,
     raster,
     split_into_windows,
@@ -34,6 +33,9 @@ class Switches(NamedTuple):
     padding: Padding = "attended"
     relative_bias: bool = True
     mixes_by_mlp: bool = False
+
+
+A_SWIN = Switches()
 
 
 class StageSizes(NamedTuple):
@@ -164,8 +166,6 @@ class SwinStage(nn.Module):
                 x = block(x)
         return x
 
-    def as_map(
-        self, x: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch rows cols dim"]:
+    def as_map(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch rows cols dim"]:
         """Return the tokens row by row, as they lie in the image."""
         return self.unshuffle(x).unflatten(1, self.grid)

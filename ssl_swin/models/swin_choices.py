@@ -93,7 +93,9 @@ def switches_among(choices: Mapping[str, Any]) -> dict[str, str]:
     if given.get("mixer") == "mlp":
         given = {"shift": "padded", "position": "none", "padding": "masked"} | given
         _check_mlp(given)
-    switches = {key: given[key] for key, usual in _LIKE_TIMM.items() if given.get(key, usual) != usual}
+    switches = {
+        key: given[key] for key, usual in _LIKE_TIMM.items() if given.get(key, usual) != usual
+    }
     if switches and given.get("implementation") == "timm":
         raise UserError(
             f"implementation=timm has no {', '.join(f'{k}={v}' for k, v in switches.items())}; "

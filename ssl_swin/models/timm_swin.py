@@ -22,9 +22,7 @@ def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
     return timm.create_model(name, num_classes=0, **given, **others)
 
 
-def nominal_window(
-    backbone: Any, given: int | tuple[int, ...] | None
-) -> int | tuple[int, ...]:
+def nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int | tuple[int, ...]:
     """Return the windows that timm's model was built for, where stages may be smaller."""
     if given is not None:
         return given if isinstance(given, int) else tuple(given)

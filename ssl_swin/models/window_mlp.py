@@ -1,4 +1,4 @@
-"""Stop "encode" on the route: windows whose tokens are mixed by a linear layer, not by attention."""
+"""Stop "encode" on the route: the tokens of a window mixed by a linear layer."""
 
 import torch
 from jaxtyping import Bool, Float

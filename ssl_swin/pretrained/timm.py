@@ -81,8 +81,8 @@ def timm_model(encoder: Encoder) -> nn.Module:
     theirs: Any = build_encoder(**sizes, implementation="timm")  # refuses what timm has not
     theirs.load_state_dict(encoder.state_dict())
     backbone: nn.Module = theirs.backbone
-    device = next(iter(encoder.state_dict().values())).device
-    return backbone.to(device).train(encoder.training)
+    module: Any = encoder
+    return backbone.to(module.mask_token).train(module.training)
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ def tiny(**change):
 
 
 def timms(encoder):
-    """timm's own model, with a copy of the weights."""
+    """Return timm's own model, with a copy of the weights."""
     theirs = SwinEncoder(**encoder.architecture(), implementation="timm")
     theirs.load_state_dict(encoder.state_dict())
     return theirs.eval().backbone

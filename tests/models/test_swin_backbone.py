@@ -116,7 +116,10 @@ def test_absolute_positions_are_added_row_by_row():
     torch.testing.assert_close(placed(images), plain(images))
     with torch.no_grad():
         placed.absolute_pos_embed[0, 95] = 9.0
-        placed.layers[0].blocks[0].norm1.weight.zero_(), placed.layers[0].blocks[1].norm1.weight.zero_()
+        (
+            placed.layers[0].blocks[0].norm1.weight.zero_(),
+            placed.layers[0].blocks[1].norm1.weight.zero_(),
+        )
         moved = (placed.maps(images)[0] - plain.maps(images)[0])[0].abs().amax(2) > 4
     assert moved.nonzero().tolist() == [[7, 11]]
 

@@ -43,7 +43,9 @@ def test_two_blocks_carry_a_token_over_the_border_of_its_window():
 
 
 def test_cyclic_and_padded_shifts_are_the_same_attention():
-    stages = [SwinStage(sizes(), raster(GRID), None, Switches(kind)) for kind in ("cyclic", "padded")]
+    stages = [
+        SwinStage(sizes(), raster(GRID), None, Switches(kind)) for kind in ("cyclic", "padded")
+    ]
     stages[1].load_state_dict(stages[0].state_dict())
     x, outs = torch.randn(2, 96, DIM), []
     for stage in stages:
