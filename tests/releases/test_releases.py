@@ -73,7 +73,9 @@ def test_a_finished_run_of_an_earlier_release_is_finished_and_its_encoder_is_wha
     config = str(tmp_path / "run" / "config.yaml")
     assert run(["pretrain", config, f"--run_dir={tmp_path / 'run'}"]) == 0
     assert "is finished" in capsys.readouterr().out
-    require_same(encode(tmp_path / "run"), expected(kept)["features"], kept.parent)
+    # Since 0.3 ours computes what timm's did; weights are the same bits.
+    features = expected(kept)["features"]
+    torch.testing.assert_close(encode(tmp_path / "run"), features, rtol=0, atol=1e-9)
     assert run(["report", str(tmp_path)]) == 0
 
 
