@@ -33,7 +33,16 @@ NO_NOUNS = "Dealt|Failed|Followed|Normalise|Partial|Placed|Prepared|Regularise|W
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "files_are_short": {},
     "functions_are_short": {},
-    "functions_have_few_parameters": {},
+    "functions_have_few_parameters": {
+        f"ssl_swin/models/{kernel}": "a kernel takes what it reads and writes one by one"
+        for kernel in (
+            *(f"window_kernel.py:{name}" for name in ("forward", "backward")),
+            *(
+                f"large_window_kernel.py:{name}"
+                for name in ("forward", *(f"backward_of_{x}" for x in ("queries", "keys", "bias")))
+            ),
+        )
+    },
     "late_imports_say_why": {},
     "every_module_has_a_test_file": {},
     "no_import_is_for_type_checkers_only": {
@@ -241,6 +250,8 @@ def test_exceptions_are_of_rules_that_there_are():
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
 def test_every_module_can_be_imported(module):
+    if "import triton\n" in module.text:
+        pytest.importorskip("triton")
     importlib.import_module(dotted(module).removesuffix(".__init__"))
 
 
