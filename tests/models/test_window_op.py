@@ -47,7 +47,7 @@ class Runs(TorchDispatchMode):
 
 def found_by(encoder, autocast=False):
     with Runs() as runs, torch.autocast(DEVICE, torch.float16, enabled=autocast):
-        features, grads = learned(encoder, drawn(2).to(DEVICE))
+        features, grads = learned(encoder, drawn(1).to(DEVICE))
     return [features, *grads], [*runs.counts.values()]
 
 
@@ -93,7 +93,7 @@ def test_a_compiled_block_is_one_graph(compiler):  # noqa: F811
     fuse_attention(encoder, True)
     expected, _ = found_by(encoder)
     compile_blocks(encoder.blocks(), "default", backend=compiler)
-    found = learned(encoder, drawn(2).to(DEVICE))
+    found = learned(encoder, drawn(1).to(DEVICE))
     assert compiler.num_graphs == NUM_BLOCKS
     assert_near([found[0], *found[1]], expected, 1e-5)
 
@@ -127,6 +127,7 @@ def test_a_gpu_is_filled_or_each_image_has_a_program(num_heads, num_tiles, num_i
         assert num_images / window_op.MOST_IMAGES <= shares <= num_images
 
 
+@pytest.mark.slow
 def test_an_encoder_needs_no_triton():
     code = (
         "import sys; sys.modules['triton'] = None\n"
