@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -27,6 +28,10 @@ SMALLEST = {
     "gpu.py": (
         "--out OUT --seconds 0.05 --images 8 --workers 1",
         "\nsaved: OUT/gpu_",
+    ),
+    "gpu_attention.py": (
+        "",
+        "no GPU here" if not torch.cuda.is_available() else "| must be moved |",
     ),
     "memory.py": ("--minutes 0.02 --every 0.3 --workers 1", "in the first quarter"),
     "order.py": ("--on-disk 20 --shards 10 --batch 256 --small 20", "| 8 | 256 |"),

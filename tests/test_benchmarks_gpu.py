@@ -119,3 +119,38 @@ def test_counts_are_those_of_the_products_and_of_their_operands(gpu):  # noqa: A
     assert limits.count_flops(lambda: a @ b) == 2 * 8 * 16 * 32
     moved = 4 * (8 * 16 + 16 * 32 + 8 * 32)
     assert limits.count_bytes(lambda: a.view(8, 16).T.T @ b) == moved
+
+
+@pytest.fixture(scope="module")
+def gpu_attention(gpu):  # noqa: ARG001
+    return importlib.import_module("gpu_attention")
+
+
+def test_attention_is_timed_in_the_blocks_of_a_swin(gpu_attention):
+    found = list(gpu_attention.shapes(192, 6, 128))
+    assert [(one.grid, one.window, one.num_heads) for one in found] == [
+        (48, 6, 4),
+        (24, 6, 8),
+        (12, 6, 16),
+        (6, 6, 32),
+    ]
+    assert [one.visible() is None for one in found] == [False, False, False, True]
+    qkv, _, grad = found[3].drawn(torch.device("meta"), torch.bfloat16)
+    assert qkv.shape == (128, 36, 3 * 1024)
+    tensors, sums = qkv.nbytes + grad.nbytes, 4 * 128 * 32 * 36
+    assert found[3].num_bytes(with_backward=False) == tensors + sums
+    assert found[3].num_bytes(with_backward=True) == 2 * tensors + qkv.nbytes + 2 * sums
+
+
+def test_all_ways_of_attention_that_are_timed_give_the_same(gpu_attention):
+    pytest.importorskip("triton")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shape = gpu_attention.Shape(stage=0, images=1, grid=8, window=4)
+    given = shape.drawn(device, torch.float32)
+    first, *others = (
+        gpu_attention.step_of(way, shape, given, True)() for way in gpu_attention.WAYS.values()
+    )
+    assert len(others) == 2
+    for other in others:
+        for one, its in zip(first, other, strict=True):
+            torch.testing.assert_close(its, one, rtol=1e-4, atol=1e-4)

@@ -30,7 +30,7 @@ from ssl_swin.models.window_kernel import (
 LOWEST = tl.constexpr(-1e30)  # below all scores; not infinite, so that differences are numbers
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_images"])
 def forward(qkv, bias, visible, out, log_sums, num_images, s: tl.constexpr):
     """Write the means of the values, and the logarithms of the sums of each place's weights."""
     own, queries, dims = own_strip(s)
@@ -54,13 +54,13 @@ def forward(qkv, bias, visible, out, log_sums, num_images, s: tl.constexpr):
             sums = sums * shrunk + tl.sum(weights, 1)
             means *= shrunk[:, None]
             means += tl.dot(weights.to(v.dtype), v, input_precision=IEEE)
-        means = (means / sums[:, None]).to(q.dtype)
+        means = (means * (1 / sums)[:, None]).to(q.dtype)
         tl.store(in_out(out, window, queries, dims, s), means, mask=inside)
         at = in_sums(log_sums, window, queries, s)
         tl.store(at, largest + tl.log2(sums), mask=queries < s.places)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_images"])
 def backward_of_queries(
     qkv, bias, visible, out, log_sums, grad, by_qkv, deltas, num_images, s: tl.constexpr
 ):
@@ -92,7 +92,7 @@ def backward_of_queries(
         tl.store(at_q, (by_q * s.scale).to(q.dtype), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_images"])
 def backward_of_keys(
     qkv, bias, visible, log_sums, grad, by_qkv, deltas, num_images, s: tl.constexpr
 ):
@@ -127,7 +127,7 @@ def backward_of_keys(
         tl.store(at_v, by_v.to(v.dtype), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_images"])
 def backward_of_bias(
     qkv, bias, visible, log_sums, grad, by_bias, deltas, num_images, s: tl.constexpr
 ):

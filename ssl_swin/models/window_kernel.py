@@ -23,7 +23,7 @@ QUERIES, KEYS, VALUES = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)  # thi
 IEEE = tl.constexpr("ieee")  # products of float32 are not rounded to TF32
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_images"])
 def forward(qkv, bias, visible, out, log_sums, num_images, s: tl.constexpr):
     """Write the means of the values, and the logarithms of the sums of each place's weights."""
     places, dims = tl.arange(0, s.block), tl.arange(0, s.block_dim)
@@ -39,13 +39,13 @@ def forward(qkv, bias, visible, out, log_sums, num_images, s: tl.constexpr):
         largest = tl.max(scores, 1)
         weights = tl.exp2(scores - largest[:, None])
         sums = tl.sum(weights, 1)
-        means = tl.dot(weights.to(v.dtype), v, input_precision=IEEE) / sums[:, None]
+        means = tl.dot(weights.to(v.dtype), v, input_precision=IEEE) * (1 / sums)[:, None]
         tl.store(in_out(out, window, places, dims, s), means.to(v.dtype), mask=inside)
         at = in_sums(log_sums, window, places, s)
         tl.store(at, largest + tl.log2(sums), mask=places < s.places)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_images"])
 def backward(qkv, bias, visible, log_sums, grad, by_qkv, by_bias, num_images, s: tl.constexpr):
     """Write the gradients of queries, keys and values, and that of the bias by these images."""
     places, dims = tl.arange(0, s.block), tl.arange(0, s.block_dim)

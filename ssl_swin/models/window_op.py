@@ -24,7 +24,7 @@ class Launch(NamedTuple):
     """How a kernel is run."""
 
     num_warps: int
-    num_stages: int  # 2: what the next image needs is loaded while one is computed
+    num_stages: int  # 3: while one image is computed, what the next two need is loaded
 
 
 KERNELS = (
@@ -32,7 +32,7 @@ KERNELS = (
     *(f"large_window_kernel.backward_of_{part}" for part in ("queries", "keys", "bias")),
 )
 # Kernel -> side of a tile -> how it is run.
-LAUNCHES = {kernel: {16: Launch(1, 2), 32: Launch(2, 2), 64: Launch(4, 2)} for kernel in KERNELS}
+LAUNCHES = {kernel: {16: Launch(1, 3), 32: Launch(2, 3), 64: Launch(4, 3)} for kernel in KERNELS}
 
 
 class Sizes(NamedTuple):
@@ -181,7 +181,7 @@ def _run(name: str, sizes: Sizes, num_tiles: int, tensors: tuple[Tensor | None, 
     num_images = len(qkv) // sizes.num_windows
     run = getattr(importlib.import_module(f"ssl_swin.models.{module}"), kernel)[grid]
     launch = LAUNCHES[name][sizes.block]
-    if qkv.dtype == torch.float32:  # its products are of registers, of which it needs twice as many
-        launch = Launch(2 * launch.num_warps, 1)
+    if qkv.dtype == torch.float32:  # whose products no tensor core computes: they want registers
+        launch = Launch(launch.num_warps * max(2, sizes.block_dim // 16), 1)
     with torch.cuda.device_of(qkv):
         run(*tensors, num_images, sizes, **launch._asdict())
