@@ -150,11 +150,12 @@ def count(case: Case, known: dict[Case, Counts], device: torch.device) -> Counts
 
 def measure_limits(device: torch.device) -> dict[str, float | None]:
     """Return what the device can do; FLOP/s and bytes/s."""
+    side = 8192 if device.type == "cuda" else 256
     return {
         "published": published_peak(device),
-        "bf16": matrix_peak(device, torch.bfloat16),
-        "fp32": matrix_peak(device, torch.float32),
-        "tf32": matrix_peak(device, torch.float32, rounded=True),
+        "bf16": matrix_peak(device, torch.bfloat16, side),
+        "fp32": matrix_peak(device, torch.float32, side),
+        "tf32": matrix_peak(device, torch.float32, side, rounded=True),
         "memory": copy_bandwidth(device),
         "transfer": transfer_bandwidth(device),
     }

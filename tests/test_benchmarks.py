@@ -36,7 +36,10 @@ SMALLEST = {
         " --rounds 1",
         "A checkpoint has 1.08 GB",
     ),
-    "step.py": ("--model demo --rounds 1 --threads 1", "plain / ours: median"),
+    "step.py": (
+        "--model demo --rounds 1 --threads 1 --sides ours,timm --batch 2",
+        "| side | ms | timm / side |",
+    ),
     "stop.py": (f"--processes 1 --rounds 1 --at-step 2 -- {RUN}", "| 1 | 4 |"),
     "stream.py": ("--out OUT --rounds 1 --images 10 --batch 6", "64 pixels, half scale"),
 }
@@ -127,6 +130,7 @@ def test_what_the_budget_of_a_gpu_does_not_reach_is_named():
         ("scaling.py", "--network-gb-s 0", "--network-gb-s must be greater than 0"),
         ("scaling.py", "--gpus 0", "must be 1 or more"),
         ("step.py", "--rounds 0", "must be 1 or more"),
+        ("step.py", "--sides ours,theirs", "--sides: no theirs; there are ours,"),
         ("stop.py", f"--at-step 1 -- {RUN}", "--at-step must be 2 or more"),
         ("stream.py", "--out OUT --images 8", "--images must be 80 or more"),
         ("stream.py", "--out OUT --photos slurm", "--photos slurm holds no jpg"),
