@@ -24,17 +24,16 @@ class Gain(NamedTuple):
     told: str  # what the network does without it
 
 
-def attend_as_written(network: SimMIM) -> None:
-    """Compute attention in torch's steps, on operands that do not lie together."""
+def attend_by(attend: Callable[..., Tensor], network: SimMIM) -> None:
+    """Have attention computed by a function of queries, keys and values, bias and heads."""
 
-    def attend(attention: WindowAttention, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        bias = attention.bias(visible)
-        mixed = attention_as_written(attention.qkv(x), bias, attention.num_heads)
+    def forward(attention: WindowAttention, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        mixed = attend(attention.qkv(x), attention.bias(visible), attention.num_heads)
         return attention.proj(mixed)
 
     for module in network.modules():
         if isinstance(module, WindowAttention):
-            module.forward = partial(attend, module)  # type: ignore[method-assign]
+            module.forward = partial(forward, module)  # type: ignore[method-assign]
 
 
 def keep_image_order(network: SimMIM) -> None:
@@ -67,7 +66,9 @@ def embed_by_convolution(network: SimMIM) -> None:
 
 
 GAINS = {
-    "contiguous": Gain(attend_as_written, "attention as written, on strided operands"),
+    "contiguous": Gain(
+        partial(attend_by, attention_as_written), "attention as written, on strided operands"
+    ),
     "window-order": Gain(keep_image_order, "tokens put back row by row after each block"),
     "patch-product": Gain(embed_by_convolution, "patch embedding as a convolution"),
 }
