@@ -25,8 +25,11 @@ SWITCHES = [  # and how each is given
 ]
 
 
+pytestmark = pytest.mark.usefixtures("in_the_checkout")
+
+
 @pytest.fixture
-def train(tiny_shards, tmp_path, in_the_checkout):
+def train(tiny_shards, tmp_path):
     """Runs a command over 24 images, three steps an epoch; returns its status."""
     shards = tiny_shards([15, 9])
 
@@ -67,10 +70,9 @@ def in_the_second_step(monkeypatch):
     monkeypatch.setattr(Learner, "training_step", training_step)
 
 
+@pytest.mark.usefixtures("in_the_second_step")
 @pytest.mark.parametrize(("switch", "how"), SWITCHES, ids=str)
-def test_a_switch_holds_from_the_first_step_to_the_classifier(
-    train, tmp_path, in_the_second_step, switch, how
-):
+def test_a_switch_holds_from_the_first_step_to_the_classifier(train, tmp_path, switch, how):
     words = config(tmp_path, "pretrain", SIZES | switch, how)
     assert train("pretrain", "stopped", *words) == 75
     signals.forget()
