@@ -34,12 +34,15 @@ def cost(sides: tuple[int, ...]) -> Costs:
 
 
 def flops(model: Any, side: int) -> int:
-    """Count the operations of one image's forward; no number is computed."""
-    for module in model.to("meta").modules():
+    """Count the operations of one image's forward; no number is computed.
+
+    In bf16: our attention computes float32 in place, which torch does not count.
+    """
+    for module in model.to("meta", torch.bfloat16).modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # a kernel would be counted as one that is not there
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, side, side, device="meta"))
+        model(torch.empty(1, 3, side, side, device="meta", dtype=torch.bfloat16))
     return counter.get_total_flops()
 
 
