@@ -63,13 +63,13 @@ class Found(NamedTuple):
     heldout_loss: float  # of the pretraining
 
 
-def pretrain_and_finetune(out: Path, epochs: tuple[int, int], job: tuple[str, int]) -> Found:
-    """Run what is left of both, each with its number of epochs."""
+def pretrain_and_finetune(given: argparse.Namespace, job: tuple[str, int]) -> Found:
+    """Run what is left of both."""
     row, seed = job
-    place = out / f"{row.replace(' ', '-')}-seed{seed}"
+    place = given.out / f"{row.replace(' ', '-')}-seed{seed}"
     for kind, num_epochs, more in (
-        ("pretrain", epochs[0], []),
-        ("finetune", epochs[1], ["--encoder", f"{place}/pretrain"]),
+        ("pretrain", given.pretrain_epochs, []),
+        ("finetune", given.finetune_epochs, ["--encoder", f"{place}/pretrain"]),
     ):
         words = [
             *(kind, f"configs/{kind}/demo.yaml", "--run-dir", f"{place}/{kind}", *more),
@@ -77,7 +77,7 @@ def pretrain_and_finetune(out: Path, epochs: tuple[int, int], job: tuple[str, in
             *("--training.validate-every-epochs", str(num_epochs)),
             *("--training.panel-every-epochs", "0", "--seed", str(seed)),
         ]
-        _finish([*words, *ROWS[row], *SAME], place)
+        _finish([*words, *ROWS[row], *SAME, *given.words], place)
     tuned = read_summary(RunFolder(place / "finetune"))
     pretrained = read_summary(RunFolder(place / "pretrain"))
     assert tuned is not None  # status 0 says it is there
@@ -165,15 +165,15 @@ def main() -> None:
     parser.add_argument("--pretrain-epochs", type=int, default=9)
     parser.add_argument("--finetune-epochs", type=int, default=40)
     parser.add_argument("--save", action="store_true", help="write a page into results/")
+    parser.add_argument("words", nargs="*", help="more arguments of both trainings, after --")
     given = parser.parse_args()
     counts = given.seeds, given.processes, given.rounds, given.pretrain_epochs
     if min(*counts, given.finetune_epochs) < 1:
         parser.error("--seeds, --processes, --rounds and epochs must be 1 or more")
-    epochs = given.pretrain_epochs, given.finetune_epochs
     jobs = [(row, seed) for seed in range(given.seeds) for row in given.rows]
     found: dict[str, list[Found]] = {row: [] for row in given.rows}
     with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
-        results = pool.map(partial(pretrain_and_finetune, given.out, epochs), jobs)
+        results = pool.map(partial(pretrain_and_finetune, given), jobs)
         for (row, seed), result in zip(jobs, results, strict=True):
             found[row].append(result)
             print(f"{row}, seed {seed}: {result.top1:.1f} %, {result.heldout_loss:.4f}", flush=True)

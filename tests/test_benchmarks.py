@@ -16,7 +16,8 @@ RUN = "configs/pretrain/demo.yaml --training.num-threads 1 --data.num-workers 0"
 # Arguments of each script, and what it prints once it has come to its end. OUT is a fresh folder.
 SMALLEST = {
     "ablations.py": (
-        "--out OUT --seeds 1 --rows Swin --rounds 1 --pretrain-epochs 1 --finetune-epochs 1",
+        "--out OUT --seeds 1 --rows Swin --rounds 1 --pretrain-epochs 1 --finetune-epochs 1"
+        " -- --data.shards data/fashion-mnist-sample/train-000000.tar",
         "| Swin | ",
     ),
     "against.py": (
