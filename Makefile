@@ -77,7 +77,7 @@ check: setup
 	PYTHONPATH=. $(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/step.py --sides ours,timm
 
 # Both are for one GPU, nine minutes each at most; without one, all that the CPU can do, at tiny sizes.
 test-gpu: $(GPU_VENV)/.ready

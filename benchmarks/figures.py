@@ -1,12 +1,24 @@
 """How figures are said and kept."""
 
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 
 def spread(values: list[float]) -> str:
     """Say the median, the least and the most."""
     return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Return the lower quartile, the median and the upper quartile."""
+    low, middle, high = quantiles(values, n=4, method="inclusive") if values[1:] else 3 * values
+    return low, middle, high
+
+
+def middle_half(values: list[float], digits: int) -> str:
+    """Say the median, and the quartiles behind it."""
+    low, middle, high = (f"{value:.{digits}f}" for value in quartiles(values))
+    return f"{middle} ({low} to {high})"
 
 
 def save(path: Path, lines: list[str]) -> None:

@@ -1,11 +1,11 @@
-"""What a device can do at most, measured, and what a step asks of it, counted, for `gpu.py`."""
+"""What a device can do at most, measured, and what a step asks of it, counted."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -48,12 +48,13 @@ def seconds_of(act: Callable[[], Any], device: torch.device, times: int = 10) ->
     return (time.perf_counter() - began) / times
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype, rounded: bool = False) -> float:
-    """Return FLOP/s of a large square product of normal numbers."""
-    side = 8192 if device.type == "cuda" else 256
+def matrix_peak(
+    device: torch.device, dtype: torch.dtype, side: int, rounded: bool = False, times: int = 10
+) -> float:
+    """Return FLOP/s of a square product of normal numbers."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     allow_tf32(rounded)
-    took = seconds_of(lambda: a @ b, device)
+    took = seconds_of(lambda: a @ b, device, times)
     allow_tf32(False)
     return 2 * side**3 / took
 
@@ -102,9 +103,21 @@ def _num_bytes(value: Any) -> int:
 
 def count_flops(step: Callable[[], Any]) -> int:
     """Return the floating-point operations of products and attention in a step."""
-    with FlopCounterMode(display=False) as counter:
+    lacking = {torch.ops.aten.baddbmm_: _product_in_place}  # torch's counter has the others
+    with FlopCounterMode(display=False, custom_mapping=lacking) as counter:
         step()
     return counter.get_total_flops()
+
+
+def _product_in_place(_added: Any, a: tuple, b: tuple, **_: Any) -> int:
+    return 2 * a[0] * a[1] * a[2] * b[2]  # shapes: (batch, rows, inner), (batch, inner, cols)
+
+
+def count_network_flops(network: nn.Module, given: Iterable[Tensor]) -> int:
+    """Return the operations of forward and backward of what returns a loss, without taking them."""
+    network = network.to("meta")
+    there = [one.to("meta") for one in given]
+    return count_flops(lambda: network(*there).backward())
 
 
 def count_bytes(step: Callable[[], Any]) -> int:

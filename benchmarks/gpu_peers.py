@@ -4,22 +4,23 @@ from collections.abc import Callable
 
 import torch
 from gpu_limits import synchronize
-from gpu_steps import Case, Step, build
-from plain import CLIP_GRAD, LR, WEIGHT_DECAY, Plain
-from step import build_plain
+from gpu_steps import Case, Step, build, compile_as
+from plain import Plain
 from torch import nn
+from train_step import CLIP_GRAD, LR, WEIGHT_DECAY, Given, TrainStep
 
 from ssl_swin.models.blocks import fuse_attention
-from ssl_swin.models.masking import to_pixels, to_tokens
+from ssl_swin.models.simmim import SimMIM
 
 
 def timm_step(case: Case, device: torch.device) -> Step:
-    """Train timm's Swin in the most ordinary way; images are floats and masks drawn already."""
-    module, batch = build(case, device)
+    """Train timm's Swin; images are floats and masks drawn already."""
+    ours, given = _start(case, device)
     with device:  # as in `build`
-        training = build_plain(module, batch, bf16=case.precision == "bf16")
-    fuse_attention(training.model, case.fused)
-    return training.step
+        network = Plain(ours)
+    fuse_attention(network, case.fused)
+    compile_as(case, network)
+    return TrainStep(network, given, case.precision == "bf16")
 
 
 def official_step(case: Case, device: torch.device) -> Step:
@@ -28,17 +29,10 @@ def official_step(case: Case, device: torch.device) -> Step:
     The loader hands over floats and masks; each step copies them, scales the loss in fp16, clips,
     waits for the device and reads the loss.
     """
-    module, batch = build(case, device)
-    mask = module.masking.draw(batch["index"], 0)
-    size, patch = module.masking.mask_patch_size, module.network.encoder.patch_size
-    ready = (
-        module.normalise(batch["image"]),
-        to_tokens(mask, size // patch).float(),
-        to_pixels(mask, size).float(),
-    )
+    ours, ready = _start(case, device)
     loaded = [one.cpu().pin_memory() if device.type == "cuda" else one for one in ready]
     with device:
-        model = Plain(module.network)
+        model = Plain(ours)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     scaler = torch.amp.GradScaler(device.type)
@@ -60,35 +54,20 @@ def official_step(case: Case, device: torch.device) -> Step:
 
 
 def hugging_face_step(case: Case, device: torch.device) -> Step:
-    """SwinForMaskedImageModeling of transformers, with random weights."""
-    from transformers import SwinConfig, SwinForMaskedImageModeling  # may not be installed
+    """Train SwinForMaskedImageModeling of transformers."""
+    from hugging_face import HuggingFace  # late: transformers may not be installed
 
-    module, batch = build(case, device)
-    sizes = module.network.encoder.architecture()
-    config = SwinConfig(
-        image_size=case.img_size,
-        window_size=case.window_size,
-        encoder_stride=module.network.encoder.stride,
-        drop_path_rate=0.0,
-        attn_implementation="sdpa" if case.fused else "eager",
-        **{name: sizes[name] for name in ("patch_size", "embed_dim", "depths", "num_heads")},
-    )
-    mask = module.masking.draw(batch["index"], 0)
-    ratio = module.masking.mask_patch_size // module.network.encoder.patch_size
-    hidden, images = to_tokens(mask, ratio).flatten(1), module.normalise(batch["image"])
+    ours, given = _start(case, device)
     with device:
-        model = SwinForMaskedImageModeling(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+        network = HuggingFace(ours, "sdpa" if case.fused else "eager")
+    return TrainStep(network, given, case.precision == "bf16")
 
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=case.precision == "bf16"):
-            loss = model(pixel_values=images, bool_masked_pos=hidden).loss
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP_GRAD)
-        optimizer.step()
 
-    return step
+def _start(case: Case, device: torch.device) -> tuple[SimMIM, Given]:
+    """Return our network, and what all networks are given."""
+    module, batch = build(case, device)
+    mask = module.masking.draw(batch["index"], 0)
+    return module.network, Given(module.normalise(batch["image"]), mask)
 
 
 PEERS: dict[str, Callable[[Case, torch.device], Step]] = {

@@ -14,6 +14,7 @@ STEPS = 3
 PARTS = {
     "compiled by Triton": r"triton",
     "norm": r"layer_?norm|gammabeta",
+    "attention, ours": r"^(forward|backward)(_of_[a-z]+)?$|attend_in_windows",
     "attention, fused": r"fmha|flash|mem_eff|scaled_dot_product|sdpa",
     "optimiser and clipping": r"adam|multi_tensor|foreach|lpnorm|_norm_|linalg_vector_norm",
     "matrix products": r"gemm|nvjet|cutlass|xmma|cublas|wgmma|::mm|::addmm|::bmm|::baddbmm",

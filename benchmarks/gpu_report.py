@@ -2,64 +2,22 @@
 
 import platform
 import re
-from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
+from gpu_asked import asked
+from gpu_day import Day, Row, hardware, shares
 from gpu_plot import bars
-from gpu_steps import WARMUP, Case, Timing
+from gpu_steps import WARMUP
 from machine import commit, num_cores, processor
 
+TITLES = {
+    "profile": "Where the time goes",
+    "curves": "Losses in bf16 and in float32",
+    "loader": "From the loader to the device",
+}
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "triton", "transformers")
-Counts = tuple[float, float, float]  # FLOPs of an image, bytes of an image, bytes of a step
-
-
-@dataclass
-class Row:
-    """A case and what came of it."""
-
-    case: Case
-    timing: Timing | None = None
-    told: str = ""  # why there is none
-    counts: Counts | None = None
-
-
-@dataclass
-class Day:
-    """All that was found so far."""
-
-    device: torch.device
-    limits: dict[str, float | None] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
-    sections: dict[str, list[str]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-
-
-def hardware(device: torch.device) -> str:
-    """Name what it ran on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{processor()}, {torch.get_num_threads()} threads"
-
-
-def shares(row: Row, day: Day) -> dict[str, float | None]:
-    """Return images/s, and the used parts of what the device can do, where they are known."""
-    case, timing = row.case, row.timing
-    assert timing is not None
-    found: dict[str, float | None] = {"images/s": case.batch / timing.step_s}
-    if row.counts is not None:
-        each_flops, each_bytes, step_bytes = row.counts
-        flops = each_flops * case.batch / timing.step_s
-        moved = (each_bytes * case.batch + step_bytes) / timing.step_s
-        peak = day.limits.get(case.precision) or day.limits["bf16"]
-        published, memory = day.limits["published"], day.limits["memory"]
-        half = case.precision not in ("fp32", "tf32")
-        found["mfu"] = flops / published if published and half else None
-        found["matrix"] = flops / peak if peak else None
-        found["memory"] = moved / memory if memory else None
-    return found
 
 
 def report(day: Day) -> list[str]:
@@ -73,6 +31,10 @@ def report(day: Day) -> list[str]:
         "",
         *_limits(day),
         "",
+        "## What was asked for",
+        "",
+        *asked(day),
+        "",
         "## Steps",
         "",
         "| step | images/s | ms | first step, s | peak, GiB | MFU | of matrix peak | of memory |",
@@ -81,9 +43,8 @@ def report(day: Day) -> list[str]:
         "",
         *_assumptions(),
     ]
-    titles = {"profile": "Where the time goes", "loader": "From the loader to the device"}
     for name, section in day.sections.items():
-        lines += ["", f"## {titles[name]}", "", *section]
+        lines += ["", f"## {TITLES[name]}", "", *section]
     if day.left_out:
         lines += ["", "## Not measured", "", *(f"- {one}" for one in day.left_out)]
     return lines
@@ -138,8 +99,8 @@ def _assumptions() -> list[str]:
         "- A step is everything from uint8 images on the device to new weights. "
         f"{WARMUP} at the start are not counted; the first, which compiles, is told apart.",
         "- Ours is the real step, in the Trainer. timm's and Hugging Face's get float images and "
-        "ready masks. The official style copies both in each step, in fp16 with loss scaling, and "
-        "waits for its loss.",
+        "ready masks; their AdamW is fused, too. The official style copies both in each step, "
+        "in fp16 with loss scaling, and waits for its loss.",
         "- MFU: FLOPs of products and attention that the network needs, counted by torch on a step "
         "neither fused nor checkpointed, over the data sheet's peak. Of matrix peak: the same over "
         "the measured peak of the row's precision.",

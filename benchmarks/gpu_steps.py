@@ -1,6 +1,6 @@
 """Our train steps, as `gpu.py` times them: in the Trainer."""
 
-import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from gpu_limits import synchronize
-from plain import CLIP_GRAD, LR
 from pytorch_lightning import Callback, LightningDataModule
-from step import build_ours
+from sides import build_ours
 from torch import Tensor, nn
 from torch._dynamo.backends.debugging import aot_eager
 from torch.utils.data import DataLoader, IterableDataset
+from train_step import CLIP_GRAD, LR, WEIGHT_DECAY
 
 from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
 from ssl_swin.models.blocks import (
@@ -25,12 +25,14 @@ from ssl_swin.models.blocks import (
 )
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.masking import grid
 from ssl_swin.models.normalise import Normalisation
+from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
-from ssl_swin.training.learner import Learner
+from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import adamw
-from ssl_swin.training.pretrain import PretrainModule
+from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.regularise import Regularisation
 from ssl_swin.training.trainer import Hardware, make_trainer
 
@@ -127,16 +129,11 @@ class Stopwatch:
 
 def build(case: Case, device: torch.device) -> tuple[Learner, dict[str, Tensor]]:
     """Return our module, and a batch for it on the device."""
-    sizes = argparse.Namespace(
-        model=NAMES[case.size],
-        img_size=case.img_size,
-        window_size=case.window_size,
-        batch=case.batch,
-    )
     with device:  # weights of a Swin-L take seconds to draw on a CPU
-        module: Learner = build_ours(sizes)
+        module: Learner = _for_pretraining(case)
         if case.finetune:
             module = _for_finetuning(module)
+    module.to(device)  # windows are laid out on the CPU
     compute(module.network.encoder, case)
     module.cuda_graphs = case.compiled == "reduce-overhead"
     generator = torch.Generator().manual_seed(0)
@@ -151,6 +148,23 @@ def build(case: Case, device: torch.device) -> tuple[Learner, dict[str, Tensor]]
     box = torch.tensor([rows // 4, cols // 4, rows // 3, cols // 3])  # in each fourth image
     here = {"erased": box * (torch.arange(case.batch) % 4 == 0)[:, None]}  # on the CPU, as loaded
     return module, {name: value.to(device) for name, value in batch.items()} | here
+
+
+def _for_pretraining(case: Case) -> PretrainModule:
+    ours = build_ours(NAMES[case.size], case.img_size, case.window_size)
+    schedule = Schedule(
+        seed=0,
+        global_batch_size=case.batch,
+        steps_per_epoch=sys.maxsize,  # one epoch: the masks stay what they are
+        num_micro_batches=1,
+        curve=LearningRateCurve(total_steps=sys.maxsize, base_lr=LR),
+        weight_decay=WEIGHT_DECAY,
+        betas=(0.9, 0.999),
+        clip_grad=CLIP_GRAD,
+    )
+    size = ours.mask_patch_size
+    masking = Masking(size, grid(ours.encoder.img_size, size), 0.6, seed=0)
+    return PretrainModule(ours, Normalisation(IMAGENET_MEAN, IMAGENET_STD), masking, schedule)
 
 
 def _for_finetuning(module: PretrainModule) -> FinetuneModule:
@@ -169,10 +183,15 @@ def compute(encoder: Encoder, case: Case) -> None:
     fuse_attention(encoder, case.fused)
     if case.checkpointed and isinstance(encoder, Checkpointable):
         encoder.set_grad_checkpointing()
-    if case.compiled != "off" and isinstance(encoder, InBlocks):
+    compile_as(case, encoder)
+
+
+def compile_as(case: Case, network: Any) -> None:
+    """Compile a network's blocks as the case says."""
+    if case.compiled != "off" and isinstance(network, InBlocks):
         compiled_folder()
         traced = {"backend": aot_eager} if case.compiled == TRACED else {}
-        compile_blocks(encoder.blocks(), "default" if traced else case.compiled, **traced)
+        compile_blocks(network.blocks(), "default" if traced else case.compiled, **traced)
 
 
 class Again(IterableDataset):

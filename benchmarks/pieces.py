@@ -1,4 +1,4 @@
-"""Times what `scaling.py` adds up, on this machine: agreeing, saving, going on."""
+"""Times pieces of a run on this machine for `ranks.py`, and has processes for `scaling.py`."""
 
 import multiprocessing
 import os
@@ -24,8 +24,11 @@ from ssl_swin.training.preemption import Agreement
 WARMUP, HOUR = 20, timedelta(hours=1)
 
 
-def agreement_s(num_processes: int, exchanges: int) -> list[float]:
-    """Return the seconds of each exchange of words before a step, on rank 0."""
+def in_processes(target: Callable[..., None], num_processes: int, *arguments: Any) -> Any:
+    """Run ``target(rank, num_processes, port, *arguments, found)``; return what rank 0 puts there.
+
+    The port is free, for the ranks to meet on this machine.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ssl_swin.training.preemption"])
     with socket.socket() as probe:
@@ -33,7 +36,7 @@ def agreement_s(num_processes: int, exchanges: int) -> list[float]:
         port = probe.getsockname()[1]
     found: Any = context.SimpleQueue()
     processes = [
-        context.Process(target=_exchange, args=(rank, num_processes, port, exchanges, found))
+        context.Process(target=target, args=(rank, num_processes, port, *arguments, found))
         for rank in range(num_processes)
     ]
     for process in processes:
@@ -43,6 +46,11 @@ def agreement_s(num_processes: int, exchanges: int) -> list[float]:
     if any(process.exitcode for process in processes):
         raise RuntimeError(f"{num_processes} processes: one failed")
     return found.get()
+
+
+def agreement_s(num_processes: int, exchanges: int) -> list[float]:
+    """Return the seconds of each exchange of words before a step, on rank 0."""
+    return in_processes(_exchange, num_processes, exchanges)
 
 
 def _exchange(rank: int, num_processes: int, port: int, exchanges: int, found: Any) -> None:

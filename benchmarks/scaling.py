@@ -1,255 +1,162 @@
-"""Models a run on 64, 256 and 1,024 GPUs: how fast it is, and what failures leave of it.
+"""Times how the cost of our Swin grows: with the image, with the batch, on more processes.
 
-python benchmarks/scaling.py --plot docs/scaling.svg
-python benchmarks/scaling.py --measure --out FOLDER --save
+Attention within windows costs what the image has in pixels; a ViT's, of all patches to all, the
+square of that. Swin and ViT have twelve blocks, and half the width of a Swin-T and a ViT-S.
+
+python benchmarks/scaling.py --plot scaling.svg --save
 """
 
 import argparse
 import math
 import os
 import platform
+import re
 import shlex
 import sys
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
+from typing import Any
 
+import torch
 from figures import save
-from line_plot import curves
 from machine import commit, num_cores, processor
-from scaling_model import (
-    ASSUMPTIONS,
-    MAY_BE_0,
-    checkpoint_bytes,
-    efficiency,
-    exchange_s,
-    life,
-    restart_s,
-    save_s,
-    step,
-)
+from pieces import in_processes
+from scaling_area import WARMUP, costs, describe, plot, seconds, swin
+from sides import draw_given
+from torch.distributed import destroy_process_group, init_process_group
+from torch.nn.parallel import DistributedDataParallel
+from train_step import TrainStep
 
-from ssl_swin.cluster.save_interval import interval_s
-from ssl_swin.config.training import TrainingConfig
+from ssl_swin.models.simmim import SimMIM
 
 RESULTS = Path(__file__).parent / "results"
-WHAT_IFS: tuple[tuple[str, dict[str, float]], ...] = (
-    ("as assumed", {}),
-    ("ranks agree with 39 us a hop, the least seen", {"hop_us": 39}),
-    ("ranks agree along a tree", {"tree": 1}),
-    ("the same, gradients in bf16", {"tree": 1, "gradient_bytes": 2}),
-    ("the same, nothing hides the exchange", {"tree": 1, "overlap": 0}),
-    ("the same, network of 12.5 GB/s a node", {"tree": 1, "network_gb_s": 12.5}),
-    ("the same, network of 3 GB/s a node", {"tree": 1, "network_gb_s": 3}),
-    ("the same, no GPU is later than others", {"tree": 1, "straggle": 0}),
-    ("the same, 16 images a GPU", {"tree": 1, "images_per_gpu": 16}),
-    ("the same, 4,000 images/s a GPU", {"tree": 1, "gpu_images_per_s": 4000}),
-)
+STRIDE = 32  # pixels, of the Swin's last stage: sizes are multiples of it
 
 
-def changed(a: SimpleNamespace, changes: dict[str, float]) -> SimpleNamespace:
-    return SimpleNamespace(**(vars(a) | changes))
+def pretraining(options: argparse.Namespace, batch: int, device: torch.device) -> TrainStep:
+    """Build a step of SimMIM at the size at which batch and processes vary."""
+    encoder = swin(options, options.at)
+    network = SimMIM(encoder, encoder.stride).to(device)
+    return TrainStep(network, draw_given(network, batch, device))
 
 
-def table(names: str, rows: list[str]) -> list[str]:
-    return [f"| {names} |", "|" + "---|" * (names.count("|") + 1), *rows, ""]
+def by_batch(options: argparse.Namespace) -> list[str]:
+    """Time steps of more and more images, in turns."""
+    device = torch.device(options.device)
+    steps = {batch: pretraining(options, batch, device) for batch in options.batches}
+    times: dict[int, list[float]] = {batch: [] for batch in steps}
+    for _ in range(WARMUP + options.rounds):
+        for batch, step in steps.items():
+            times[batch].append(seconds(step, device))
+    lines = ["| images of a step | ms | images/s |", "|---|---|---|"]
+    for batch, each in times.items():
+        step_s = median(each[WARMUP:])
+        lines.append(f"| {batch} | {1000 * step_s:.1f} | {batch / step_s:.1f} |")
+    return lines
 
 
-def assumptions(a: SimpleNamespace, known: set[str]) -> list[str]:
-    """List every assumption, where it is from, and which ones are other than written here."""
-    rows = []
-    for name, value, what, source in ASSUMPTIONS:
-        given = vars(a)[name.replace("-", "_")]
-        whence = "measured now" if name in known else source if given == value else "given"
-        rows.append(f"| `--{name}` | {number(given)} | {what} | {whence} |")
-    return table("flag | value | what | source", rows)
+def by_processes(options: argparse.Namespace) -> list[str]:
+    """Time steps of processes that add up their gradients, each with as many images."""
+    lines = ["| processes | ms | images/s | efficiency |", "|---|---|---|---|"]
+    alone = 0.0  # images/s of a process of the first row
+    for num in options.processes:
+        if options.device == "cuda" and num > torch.cuda.device_count():
+            lines.append(f"| {num} | not measured: {torch.cuda.device_count()} GPUs | | |")
+            continue
+        step_s = median(in_processes(_train, num, options)[WARMUP:])
+        each = options.images_per_process / step_s
+        alone = alone or each
+        lines.append(f"| {num} | {1000 * step_s:.1f} | {num * each:.1f} | {each / alone:.0%} |")
+    return lines
 
 
-def number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+def _train(rank: int, num: int, port: int, options: argparse.Namespace, found: Any) -> None:
+    torch.set_num_threads(1)
+    device = torch.device(options.device, rank if options.device == "cuda" else None)
+    backend = "nccl" if options.device == "cuda" else "gloo"
+    init_process_group(backend, f"tcp://127.0.0.1:{port}", world_size=num, rank=rank)
+    step = pretraining(options, options.images_per_process, device)
+    step.network = DistributedDataParallel(step.network)
+    times = [seconds(step, device) for _ in range(WARMUP + options.rounds)]
+    if rank == 0:
+        found.put(times)
+    destroy_process_group()
 
 
-def throughput(a: SimpleNamespace) -> list[str]:
-    rows = []
-    for n in a.gpus:
-        one = step(a, n)
-        times = (one.length, one.compute, one.exchange, one.waited, one.agreement, one.loader)
-        rate = a.images_per_gpu * n / one.length
-        rows.append(
-            f"| {n:,d} | {' | '.join(f'{1000 * s:.1f}' for s in times)} | {one.pace} | {rate:,.0f} "
-            f"| {efficiency(a, n):.1%} |"
-        )
-    names = "a step, ms | slowest GPU | exchange | of it waited for | agreement | loader"
-    return table(f"GPUs | {names} | pace set by | images/s | efficiency", rows)
+def hardware(options: argparse.Namespace) -> str:
+    """Name what it ran on."""
+    return torch.cuda.get_device_name() if options.device == "cuda" else processor()
 
 
-def goodput(a: SimpleNamespace) -> list[str]:
-    """Say what is left of a run, saved as Young's rule says."""
-    rows = []
-    for n in a.gpus:
-        every_s, left = life(a, n)
-        parts = [*left, left.goodput, left.goodput * efficiency(a, n)]
-        times = f"{save_s(a):.1f} | {every_s / 60:.1f} | {sum(restart_s(a, n).values()):.0f}"
-        rows.append(f"| {n:,d} | {times} | {' | '.join(f'{part:.1%}' for part in parts)} |")
-    names = "a save, s | between saves, min | restart, s | left by saves | by steps done again"
-    return table(f"GPUs | {names} | by restarts | goodput | times efficiency", rows)
-
-
-def intervals(a: SimpleNamespace) -> list[str]:
-    """Compare Young's interval with others, with and without saves in the background."""
-    n, rows = a.gpus[-1], []
-    for background in (0, 1):
-        b = changed(a, {"background": background})
-        best = life(b, n)[0]
-        default = interval_s(TrainingConfig(), step(b, n).length)
-        choices = {"Young's": best, "the settings' default": default, "a quarter": best / 4}
-        choices |= {"four times": 4 * best, "an hour": 3600.0}
-        for name, every_s in choices.items():
-            kind = "background" if background else "plain"
-            left = life(b, n, every_s)[1].goodput
-            rows.append(f"| {kind} | {name} | {every_s / 60:.1f} | {left:.1%} |")
-    return table(f"save | interval | min | goodput on {n:,d} GPUs", rows)
-
-
-def what_ifs(a: SimpleNamespace) -> list[str]:
-    rows = []
-    for name, changes in WHAT_IFS:
-        found = [f"{efficiency(changed(a, changes), n):.1%}" for n in a.gpus]
-        rows.append(f"| {name} | {' | '.join(found)} |")
-    return table(f"efficiency on GPUs | {' | '.join(f'{n:,d}' for n in a.gpus)}", rows)
-
-
-def restarts(a: SimpleNamespace) -> list[str]:
-    parts = {n: restart_s(a, n) for n in a.gpus}
-    rows = [
-        f"| {name} | {' | '.join(f'{parts[n][name]:.1f}' for n in a.gpus)} |"
-        for name in parts[a.gpus[0]]
+def about(options: argparse.Namespace) -> list[str]:
+    """Say what was timed, and how to do it again."""
+    return [
+        f"# How cost grows, on {hardware(options)}",
+        "",
+        f"Commit {commit()}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{num_cores()} cores, {options.threads} threads, load average {os.getloadavg()[0]:.1f}. "
+        f"To repeat: `{shlex.join(['python', 'benchmarks/scaling.py', *sys.argv[1:]])}`",
+        "",
+        f"Medians of {options.rounds} steps in float32, in turns. Swin: {options.swin_dim} "
+        "channels in the first stage, 2, 2, 6, 2 blocks. ViT: timm's, "
+        f"{options.vit_dim} channels, 12 blocks, attention by one kernel of torch.",
+        "",
     ]
-    return table(f"restart, s, on GPUs | {' | '.join(f'{n:,d}' for n in a.gpus)}", rows)
 
 
-def plot(a: SimpleNamespace) -> str:
-    """Draw throughput efficiency and goodput over the number of GPUs."""
-    tree, most = changed(a, {"tree": 1}), max(a.gpus)
-    sizes = [2**power for power in range(int(math.log2(most)) + 1)]
-    default = {n: interval_s(TrainingConfig(), step(a, n).length) for n in sizes}
-
-    def goodput(n: int, every_s: float | None = None) -> float:
-        return life(a, n, every_s)[1].goodput
-
-    lines: dict[str, Callable[[int], float]] = {
-        "throughput efficiency": lambda n: efficiency(a, n),
-        "the same, if ranks agreed along a tree": lambda n: efficiency(tree, n),
-        f"goodput with a failure every {a.mtbf_h:g} h, saved by Young's rule": goodput,
-        "goodput, saved by the settings' defaults": lambda n: goodput(n, default[n]),
-        "throughput efficiency times goodput by Young's rule": lambda n: (
-            efficiency(a, n) * goodput(n)
-        ),
-    }
-    series = {name: [(n, share(n)) for n in sizes] for name, share in lines.items()}
-    return curves("Modelled, not measured: Swin-B, weak scaling", "GPUs", series)
-
-
-def measured(options: argparse.Namespace) -> tuple[dict[str, float], list[str]]:
-    """Time the pieces here; return what the model takes of them, and what was found."""
-    import pieces  # late, for speed: it imports torch
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    least, rows = {}, []
-    for n in options.processes:
-        found = [1e6 * s for s in pieces.agreement_s(n, options.exchanges)]
-        least[n] = min(found)
-        rows.append(f"| {n} | {2 * (n - 1)} | {least[n]:.0f} | {median(found):.0f} |")
-    few, many = min(least), max(least)
-    hop = (least[many] - least[few]) / (2 * (many - few)) if many > few else least[few] / 2
-    num_bytes = round(1e6 * options.measure_mb)
-    file = pieces.checkpoint_s(options.out, num_bytes, options.rounds)
-    speed = {name: num_bytes / 1e9 / s for name, s in file.items()}
-    values = {
-        "hop-us": max(hop, 1.0),
-        "agree-us": max(least[few] - 2 * (few - 1) * hop, 0.0),
-        "disk-gb-s": speed["write"],
-        "copy-gb-s": speed["copy"],
-        "read-gb-s": speed["read"],
-        "imports-s": pieces.imports_s(),
-        "order-s": pieces.order_s(options.rounds),
-    }
-    lines = table("ranks | hops | least, us | median, us", rows)
-    said = ", ".join(f"{name} {s:.2f} s" for name, s in file.items())
-    return values, [*lines, f"A checkpoint of {options.measure_mb:g} MB: {said}.", ""]
-
-
-def parse() -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64, 256, 1024])
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it, too")
-    parser.add_argument("--measure", action="store_true", help="time on this machine what it can")
-    parser.add_argument("--out", type=Path, help="where --measure writes its checkpoint")
-    parser.add_argument("--measure-mb", type=float, default=340, help="of that checkpoint")
-    parser.add_argument("--processes", type=int, nargs="+", default=[2, 4, 8])
-    parser.add_argument("--exchanges", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
+    sizes = [64, 128, 256, 384, 512]
+    parser.add_argument("--img-size", type=int, nargs="+", default=sizes, help="pixels to a side")
+    parser.add_argument("--images", type=int, default=1, help="of a step, where the size varies")
+    parser.add_argument("--window-size", type=int, default=8, help="tokens; of the Swin")
+    parser.add_argument("--swin-dim", type=int, default=48, help="channels of its first stage")
+    parser.add_argument("--vit-dim", type=int, default=192, help="channels of the ViT")
+    parser.add_argument("--patches", type=int, nargs="+", default=[16, 8], help="its, pixels")
+    parser.add_argument("--at", type=int, default=128, help="pixels, where batch or processes vary")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4], help="a thread each")
+    parser.add_argument("--images-per-process", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5, help="counted steps of each")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=num_cores(), help="CPU threads; all cores")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the cost by area")
     parser.add_argument("--save", action="store_true", help="write a file in benchmarks/results")
-    for name, value, what, source in ASSUMPTIONS:
-        text = f"{what} ({source}); default {value:g}".replace("%", "%%")
-        parser.add_argument(f"--{name}", type=float, default=value, metavar="NUMBER", help=text)
-    options = parser.parse_args()
-    for name, *_ in ASSUMPTIONS:
-        value = vars(options)[name.replace("-", "_")]
-        least = "0 or more" if name in MAY_BE_0 else "greater than 0"
-        if not 0 <= value < math.inf or (not value and name not in MAY_BE_0):
-            parser.error(f"--{name} must be {least}")
-    if min(*options.gpus, *options.processes) < 1 or min(options.exchanges, options.rounds) < 1:
-        parser.error("--gpus, --processes, --exchanges and --rounds must be 1 or more")
-    if options.measure and options.out is None:
-        parser.error("--measure needs --out FOLDER, on the disk that checkpoints go to")
+    options = parser.parse_args(arguments)
+    counts = [options.images, options.images_per_process, options.rounds, options.threads]
+    if min(*counts, *options.batches, *options.processes, *options.patches) < 1:
+        parser.error("images, batches, processes, patches, rounds and threads must be 1 or more")
+    whole = math.lcm(STRIDE, *options.patches)
+    if any(side < whole or side % whole for side in options.img_size):
+        parser.error(f"--img-size must be multiples of {whole}")
+    if options.at < 2 * STRIDE or options.at % STRIDE:
+        parser.error(f"--at must be a multiple of {STRIDE}, and more than one: masks hide a part")
+    options.img_size = sorted(set(options.img_size))
     return options
 
 
 def main() -> None:
-    options = parse()
-    values, found = measured(options) if options.measure else ({}, [])
-    a = changed(options, {name.replace("-", "_"): value for name, value in values.items()})
-    size = checkpoint_bytes(a)
+    options = parse(sys.argv[1:])
+    torch.set_num_threads(options.threads)
+    found = costs(options)
+    size = f"{options.at} x {options.at} pixels, SimMIM"
     parts = {
-        "Throughput, as many images on each GPU": throughput(a),
-        "What changes it": what_ifs(a),
-        "Goodput": goodput(a),
-        "A restart": restarts(a),
-        "How often to save": intervals(a),
-        "Assumptions": assumptions(a, set(values)),
+        "With the image": describe(found),
+        f"With the batch: {size}": by_batch(options),
+        f"On processes of one thread, {options.images_per_process} images each: {size}": (
+            by_processes(options)
+        ),
     }
-    lines = []
+    lines = about(options)
     for title, part in parts.items():
-        lines += [f"## {title}", "", *part]
-    lines.append(f"A checkpoint has {size / 1e9:.2f} GB; exchanged are {exchanged(a)}.")
-    print("\n".join([*found, *lines]))
+        lines += [f"## {title}", "", *part, ""]
+    print("\n".join(lines))
     if options.plot:
-        options.plot.write_text(plot(a), encoding="utf-8")
+        options.plot.write_text(plot(found), encoding="utf-8")
     if options.save:
-        save(RESULTS / f"scaling_{num_cores()}cpu_{date.today()}.md", [*head(), *found, *lines])
-
-
-def exchanged(a: SimpleNamespace) -> str:
-    n = a.gpus[-1]
-    return (
-        f"{a.parameters * a.gradient_bytes / 1e6:.0f} MB a step, {1e3 * exchange_s(a, n)[0]:.0f} ms"
-    )
-
-
-def head() -> list[str]:
-    return [
-        f"# Scaling, modelled on {processor()}, {num_cores()} cores",
-        "",
-        f"Commit {commit()}, Python {platform.python_version()}, load average "
-        f"{os.getloadavg()[0]:.1f}. To repeat:",
-        f"`python benchmarks/scaling.py {shlex.join(sys.argv[1:])}`",
-        "",
-        "No GPU was measured. On a machine with other work look at the least of the times.",
-        "",
-    ]
+        slug = re.sub(r"[^a-z0-9]+", "-", hardware(options).lower()).strip("-")
+        save(RESULTS / f"scaling_{slug}_{date.today()}.md", lines)
 
 
 if __name__ == "__main__":

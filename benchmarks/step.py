@@ -1,214 +1,220 @@
-"""Times one train step: this package's, beside timm's Swin trained in the most ordinary way.
+"""Times one train step of our Swin beside others', and beside ours without what makes it fast.
 
-Both start from the same weights and see the same images and masks, in turns (A B A B ...), in one
-process with the same threads. Ours is the real one: PretrainModule in the Trainer, from uint8
-images, with its mask drawing, normalisation, clipping and all that Lightning does between steps.
-The plain one is handed float images and ready masks. Loading and copying to the device is part of
-neither.
+All sides are one network at the start and see the same images and masks. They take turns, A B C,
+in one process with the same threads, and no side always follows the same other one. A step is
+forward, backward, clipping and fused AdamW, the same for all; loading, and what a trainer does
+between steps, is part of none.
+
+python benchmarks/step.py --model swin_base_patch4_window7_224 --batch 8 --sides ours,timm
 """
-# ruff: noqa: ARG002 (Lightning's hooks have fixed parameters)
 
 import argparse
 import platform
 import re
-import resource
+import shlex
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-import timm
 import torch
+from figures import middle_half, quartiles, save
+from gpu_limits import count_network_flops, matrix_peak, published_peak, synchronize
 from machine import commit, num_cores, processor
-from plain import CLIP_GRAD, LR, WEIGHT_DECAY, Plain, PlainTraining
-from pytorch_lightning import Callback, Trainer
-from torch import Tensor
-from torch.utils.data import DataLoader
+from plain import Plain
+from sides import SIDES, build, build_ours, draw_given, missing
+from step_memory import Memory, in_own_process, kept_bytes
+from train_step import NotComparable, TrainStep
 
-from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
-from ssl_swin.data.batches.batch import Batch
-from ssl_swin.models.encoder import build_encoder
-from ssl_swin.models.masking import grid, to_pixels, to_tokens
-from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.training.curve import LearningRateCurve
-from ssl_swin.training.learner import Schedule
-from ssl_swin.training.pretrain import Masking, PretrainModule
-from ssl_swin.training.trainer import Hardware, make_trainer
 
-WARMUP_ROUNDS = 2  # run and not counted
+WARMUP_ROUNDS = 2  # run and not counted; their losses must agree
+AGREE = {"fp32": 1e-4, "bf16": 2e-2}  # relative
 RESULTS = Path(__file__).parent / "results"
-
-# The encoder of configs/pretrain/demo.yaml, with colours: seconds on one core.
-DEMO = {
-    "name": "swin_tiny_patch4_window7_224",
-    "img_size": 32,
-    "window_size": 8,
-    "embed_dim": 48,
-    "depths": (2, 2),
-    "num_heads": (3, 6),
-}
+REFERENCE = "timm"  # ratios are its time over a side's
 
 
 @dataclass
-class Side:
-    """What was measured of one of the two: each round's ms and loss, and memory in MiB."""
+class Timed:
+    """What was measured of one side: ms of each counted round, losses of the others."""
 
     ms: list[float] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    peak_mib: float = 0.0
+    first_losses: list[float] = field(default_factory=list)
+    memory: Memory | None = None
 
 
-class Rounds(Callback):
-    """Takes a plain step after each of ours, and times both."""
+@dataclass
+class Found:
+    """All that was measured."""
 
-    def __init__(self, make_plain: Callable[[], PlainTraining]) -> None:
-        self.make_plain = make_plain
-        self.ours, self.plain = Side(), Side()
-
-    def on_train_start(self, trainer: Trainer, pl_module: PretrainModule) -> None:
-        self._plain = self.make_plain()  # here, where our weights have come to the device
-        self._start()
-
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: PretrainModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        assert pl_module.result is not None
-        self._stop(self.ours, pl_module.result.loss)
-        self._start()
-        self._stop(self.plain, self._plain.step())
-        self._start()
-
-    def _start(self) -> None:
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            self._allocated = torch.cuda.memory_allocated()
-        self._began = time.perf_counter()
-
-    def _stop(self, side: Side, loss: Tensor) -> None:
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        side.ms.append(1000 * (time.perf_counter() - self._began))
-        side.loss.append(float(loss))
-        if torch.cuda.is_initialized():
-            peak = torch.cuda.max_memory_allocated() - self._allocated
-            side.peak_mib = max(side.peak_mib, peak / 2**20)
+    ours: SimMIM
+    sides: dict[str, Timed]
+    peak: float = 0.0  # FLOP/s of a large matrix product, before or after all rounds
+    flops: int = 0  # of a step, counted once: all sides compute the same
 
 
-def build_ours(options: argparse.Namespace) -> PretrainModule:
-    """Build the module as `ssl_swin/build.py` does, without data."""
-    torch.manual_seed(0)
-    sizes = {"name": options.model} if options.model != "demo" else dict(DEMO)
-    given = {"img_size": options.img_size, "window_size": options.window_size}
-    sizes.update({name: value for name, value in given.items() if value is not None})
-    encoder = build_encoder(in_chans=3, **sizes)
-    mask_patch_size = encoder.stride
-    schedule = Schedule(
-        seed=0,
-        global_batch_size=options.batch,
-        steps_per_epoch=sys.maxsize,  # one epoch: the masks stay what they are
-        num_micro_batches=1,
-        curve=LearningRateCurve(total_steps=sys.maxsize, base_lr=LR),
-        weight_decay=WEIGHT_DECAY,
-        betas=(0.9, 0.999),
-        clip_grad=CLIP_GRAD,
-    )
-    return PretrainModule(
-        SimMIM(encoder, mask_patch_size),
-        Normalisation(IMAGENET_MEAN, IMAGENET_STD),
-        Masking(mask_patch_size, grid(encoder.img_size, mask_patch_size), 0.6, seed=0),
-        schedule,
-    )
+def turns(number: int, count: int) -> list[int]:
+    """Return the order of sides in a round; over `2 * count` rounds each follows all others alike.
+
+    Source:
+        Williams (1949), designs balanced for what is left of the treatment before.
+    """
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(count)]
+    order = [(place + number) % count for place in first]
+    return order[::-1] if number // count % 2 else order
 
 
-def build_plain(ours: PretrainModule, batch: Batch, bf16: bool) -> PlainTraining:
-    """Build the plain training from our start weights, images and masks."""
-    device = batch["image"].device
-    mask, size = ours.masking.draw(batch["index"], 0), ours.masking.mask_patch_size
-    ready = (
-        ours.normalise(batch["image"]),
-        to_tokens(mask, size // ours.network.encoder.patch_size).float(),
-        to_pixels(mask, size).float(),
-    )
-    return PlainTraining(Plain(ours.network).to(device), ready, bf16)
-
-
-def measure(options: argparse.Namespace) -> tuple[PretrainModule, Rounds]:
-    """Run all rounds; the counted ones are left.
+def measure(options: argparse.Namespace) -> Found:
+    """Run all rounds.
 
     Raises:
-        ValueError: If the first losses differ: then the two do not do the same.
+        NotComparable: If the losses of the first steps differ.
     """
-    ours, bf16 = build_ours(options), options.precision == "bf16"
-    generator = torch.Generator().manual_seed(0)
-    shape = (options.batch, 3, *ours.network.encoder.img_size)
-    batch = {
-        "image": torch.randint(256, shape, generator=generator, dtype=torch.uint8),
-        "index": torch.arange(options.batch),
-        "epoch": torch.zeros(options.batch, dtype=torch.int64),
-    }
-    batch = {name: value.to(options.device) for name, value in batch.items()}
-    rounds = Rounds(lambda: build_plain(ours, batch, bf16))
-    accelerator = "gpu" if options.device == "cuda" else "cpu"
-    trainer = make_trainer(Hardware(accelerator, precision=options.precision), [rounds], [])
-    steps: Any = [batch] * (WARMUP_ROUNDS + options.rounds)
-    trainer.fit(ours, train_dataloaders=DataLoader(steps, batch_size=None))
-    first = rounds.ours.loss[0], rounds.plain.loss[0]
-    if abs(first[0] - first[1]) > (2e-2 if bf16 else 1e-4) * first[1]:
-        raise ValueError(f"the first losses differ, so the times cannot be compared: {first}")
-    for side in (rounds.ours, rounds.plain):
-        del side.ms[:WARMUP_ROUNDS]
-    return ours, rounds
+    memory = _main_memory(options)
+    device, bf16 = torch.device(options.device), options.precision == "bf16"
+    with device:
+        ours = build_ours(options.model, options.img_size, options.window_size).to(device)
+    given = draw_given(ours, options.batch, device)
+    steps = {name: TrainStep(build(name, ours, device), given, bf16) for name in options.sides}
+    found = Found(ours, {name: Timed(memory=memory.get(name)) for name in steps})
+    for number in range(WARMUP_ROUNDS):
+        for name, step in steps.items():
+            _take(step, found.sides[name], device, counts=False)
+        _require_agreement(found, number, AGREE[options.precision])
+    before = _peak(options, device)
+    for number in range(options.rounds):
+        for place in turns(number, len(steps)):
+            name = options.sides[place]
+            _take(steps[name], found.sides[name], device, counts=True)
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+    found.peak = max(before, _peak(options, device))
+    found.flops = count_network_flops(Plain(ours), given)
+    return found
 
 
-def describe(options: argparse.Namespace, ours: PretrainModule, rounds: Rounds) -> list[str]:
+def _main_memory(options: argparse.Namespace) -> dict[str, Memory]:
+    """Measure each side by itself, before this process holds them all."""
+    if not options.memory or options.device != "cpu":
+        return {}
+    return {name: in_own_process(name, options) for name in options.sides}
+
+
+def _take(step: TrainStep, side: Timed, device: torch.device, counts: bool) -> None:
+    """Take a step; it is timed if it counts, else its loss is kept, and on a GPU its memory."""
+    before = _reset_peak(device)
+    synchronize(device)
+    began = time.perf_counter()
+    loss = step()
+    synchronize(device)
+    if counts:
+        side.ms.append(1000 * (time.perf_counter() - began))
+        return
+    side.first_losses.append(float(loss))
+    if device.type == "cuda":
+        side.memory = Memory(kept_bytes(step), torch.cuda.max_memory_allocated(device) - before)
+
+
+def _reset_peak(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def _require_agreement(found: Found, number: int, tolerance: float) -> None:
+    losses = {name: side.first_losses[number] for name, side in found.sides.items()}
+    first = next(iter(losses.values()))
+    if any(not abs(loss - first) <= tolerance * first for loss in losses.values()):
+        said = ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items())
+        raise NotComparable(
+            f"losses of step {number + 1} differ, so the times cannot be compared: {said}"
+        )
+
+
+def _peak(options: argparse.Namespace, device: torch.device) -> float:
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+    side = 8192 if device.type == "cuda" else 2048 if options.model != "demo" else 256
+    return matrix_peak(device, dtype, side, times=2)
+
+
+def describe(options: argparse.Namespace, found: Found) -> list[str]:
     """Say what came out, as lines of Markdown."""
-    ratios = [b / a for a, b in zip(rounds.ours.ms, rounds.plain.ms, strict=True)]
-    parameters = sum(p.numel() for p in ours.network.parameters()) / 1e6
-    speeds = {
-        name: options.batch / median(side.ms) * 1000
-        for name, side in (("ours", rounds.ours), ("plain", rounds.plain))
-    }
+    beside = REFERENCE if REFERENCE in found.sides else options.sides[-1]
     lines = [
-        "| round | ours, ms | plain timm, ms | plain / ours |",
-        "|---|---|---|---|",
-    ]
-    for number, row in enumerate(zip(rounds.ours.ms, rounds.plain.ms, ratios, strict=True)):
-        lines.append(f"| {number} | {row[0]:.1f} | {row[1]:.1f} | {row[2]:.3f} |")
-    encoder = ours.network.encoder
-    lines += [
+        f"| side | ms | {beside} / side | images/s | GFLOP/s | MFU | kept, MiB | peak, MiB |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_row(name, found, beside, options) for name in found.sides),
         "",
-        f"- plain / ours: median {median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}; "
-        "above 1, ours is faster",
-        f"- images/s, from the median step: ours {speeds['ours']:.1f}, plain {speeds['plain']:.1f}",
-        f"- model: {options.model}, {encoder.img_size[0]} px, window {encoder.window_size}, "
-        f"{parameters:.2f} M parameters with the decoder",
-        f"- batch {options.batch}, {options.precision}, {options.threads} CPU threads",
-        f"- first loss: ours {rounds.ours.loss[0]:.6f}, plain {rounds.plain.loss[0]:.6f}",
-        f"- peak memory: {_memory(options, rounds)}",
-        f"- torch {torch.__version__}, timm {timm.__version__}, Python {platform.python_version()}",
+        f"- ms and ratios: medians, with the quartiles of {options.rounds} rounds; a ratio is of "
+        "two steps of one round, and above 1 the side is faster",
+        *(f"- {name}: {SIDES[name].told}" for name in found.sides),
+        *(f"- {name} was left out: {one} is not installed" for name, one in options.left_out),
+        *_about(options, found),
+        "",
+        f"| round, ms | {' | '.join(found.sides)} |",
+        "|---|" + "---|" * len(found.sides),
     ]
+    for number in range(options.rounds):
+        cells = " | ".join(f"{side.ms[number]:.1f}" for side in found.sides.values())
+        lines.append(f"| {number} | {cells} |")
     return lines
 
 
-def _memory(options: argparse.Namespace, rounds: Rounds) -> str:
-    if options.device == "cuda":
-        return (
-            "on top of weights and optimiser, "
-            f"ours {rounds.ours.peak_mib:.0f} MiB, plain {rounds.plain.peak_mib:.0f} MiB"
-        )
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return f"{kib / 1024:.0f} MiB, the whole process with both"
+def _row(name: str, found: Found, beside: str, options: argparse.Namespace) -> str:
+    side = found.sides[name]
+    ratios = [a / b for a, b in zip(found.sides[beside].ms, side.ms, strict=True)]
+    step_s = quartiles(side.ms)[1] / 1000
+    kept = peak = ""
+    if side.memory is not None:
+        kept, peak = (f"{num / 2**20:.1f}" for num in side.memory)
+    flops = found.flops / step_s
+    share = f"{flops / (_published(options) or found.peak):.1%}"
+    return (
+        f"| {name} | {middle_half(side.ms, 1)} | {middle_half(ratios, 3)} | "
+        f"{options.batch / step_s:.1f} | {flops / 1e9:.1f} | {share} | {kept} | {peak} |"
+    )
+
+
+def _published(options: argparse.Namespace) -> float | None:
+    return published_peak(torch.device(options.device)) if options.precision == "bf16" else None
+
+
+def _about(options: argparse.Namespace, found: Found) -> list[str]:
+    """Say what was timed, and what the columns are."""
+    encoder, published = found.ours.encoder, _published(options)
+    parameters = sum(p.numel() for p in found.ours.parameters()) / 1e6
+    losses = [side.first_losses[-1] for side in found.sides.values()]
+    peak = f"{found.peak / 1e9:.1f} GFLOP/s of a large matrix product in this run"
+    if published:
+        peak = f"{published / 1e9:.0f} GFLOP/s of the data sheet; measured {peak}"
+    where = (
+        "on top of all weights and optimisers"
+        if options.device == "cuda"
+        else "resident memory of a process with this side alone"
+    )
+    return [
+        f"- GFLOP/s: {found.flops / 1e9:.1f} GFLOP a step, of products and attention, counted on "
+        f"timm's; MFU: over {peak}",
+        "- kept: what the forward keeps for the backward, beside parameters and images; peak: "
+        f"{where}",
+        f"- model: {options.model}, {encoder.img_size[0]} px, window "
+        f"{encoder.architecture()['window_size']}, {parameters:.2f} M parameters with the decoder",
+        f"- batch {options.batch}, {options.precision}, {options.threads} CPU threads; losses of "
+        f"step {WARMUP_ROUNDS}: {min(losses):.6f} to {max(losses):.6f}",
+        f"- {', '.join(_versions())}, Python {platform.python_version()}",
+    ]
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in ("torch", "timm", "transformers"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return found
 
 
 def hardware(options: argparse.Namespace) -> str:
@@ -216,25 +222,6 @@ def hardware(options: argparse.Namespace) -> str:
     if options.device == "cuda":
         return torch.cuda.get_device_name()
     return f"{processor()}, {options.threads} threads"
-
-
-def save(options: argparse.Namespace, lines: list[str]) -> Path:
-    """Write the results to their file, with the command that repeats them."""
-    slug = re.sub(r"[^a-z0-9]+", "-", hardware(options).lower()).strip("-")
-    path = RESULTS / f"step_{slug}_{date.today().isoformat()}.md"
-    flags = {name: value for name, value in vars(options).items() if name != "save"}
-    command = " ".join(
-        f"--{name.replace('_', '-')} {value}" for name, value in flags.items() if value is not None
-    )
-    head = [
-        f"# Train step on {hardware(options)}",
-        "",
-        f"Commit {commit()}. To repeat: `python benchmarks/step.py {command}`",
-        "",
-    ]
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
-    return path
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -245,10 +232,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--img-size", type=int, help="pixels; 192, or 32 for demo")
     parser.add_argument("--window-size", type=int, help="tokens; 6, or 4 for demo")
     parser.add_argument("--batch", type=int, default=8, help="images of one step")
-    parser.add_argument("--rounds", type=int, default=8, help="counted steps of each")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--rounds", type=int, default=8, help="counted steps of each side")
+    parser.add_argument(
+        "--sides", help=f"of {', '.join(SIDES)}; without it, all that are not compiled"
+    )
+    parser.add_argument("--precision", choices=tuple(AGREE), default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=num_cores(), help="CPU threads; all cores")
+    parser.add_argument(
+        "--memory",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="on a CPU, measure each side's memory first, in a process of its own",
+    )
     parser.add_argument("--save", action="store_true", help="write a file in benchmarks/results")
     options = parser.parse_args(arguments)
     if options.model != "demo":
@@ -256,17 +252,45 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.window_size = options.window_size or 6
     if options.batch < 1 or options.rounds < 1 or options.threads < 1:
         parser.error("--batch, --rounds and --threads must be 1 or more")
+    _choose_sides(parser, options)
     return options
+
+
+def _choose_sides(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Have what was asked for, each once; else all that can be timed without waiting."""
+    asked = options.sides.split(",") if options.sides is not None else []
+    options.left_out = []
+    if unknown := [name for name in asked if name not in SIDES]:
+        parser.error(f"--sides: no {', '.join(unknown)}; there are {', '.join(SIDES)}")
+    if lacking := [(name, one) for name in asked if (one := missing(name))]:
+        name, one = lacking[0]
+        parser.error(f"--sides: {name} needs {one}, which is not installed: pip install {one}")
+    if options.sides is None:
+        usual = [name for name, side in SIDES.items() if not side.asked_for]
+        options.left_out = [(name, one) for name in usual if (one := missing(name))]
+        asked = [name for name in usual if not missing(name)]
+    options.sides = list(dict.fromkeys(asked))
 
 
 def main() -> None:
     options = parse(sys.argv[1:])
     torch.set_num_threads(options.threads)
-    ours, rounds = measure(options)
-    lines = describe(options, ours, rounds)
-    print("\n".join([f"train step on {hardware(options)}", "", *lines]))
+    try:
+        found = measure(options)
+    except NotComparable as error:
+        sys.exit(f"{Path(__file__).name}: error: {error}")
+    lines = describe(options, found)
+    command = f"python benchmarks/step.py {shlex.join(sys.argv[1:])}".rstrip()
+    head = [
+        f"# Train step on {hardware(options)}",
+        "",
+        f"Commit {commit()}. To repeat: `{command}`",
+    ]
+    lines = [*head, "", *lines]
+    print("\n".join(lines))
     if options.save:
-        print(f"saved: {save(options, lines)}")
+        slug = re.sub(r"[^a-z0-9]+", "-", f"{options.model} {hardware(options)}".lower()).strip("-")
+        save(RESULTS / f"step_{slug}_{date.today().isoformat()}.md", lines)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,11 @@ SCRIPTS = sorted(
 RUN = "configs/pretrain/demo.yaml --training.num-threads 1 --data.num-workers 0"
 # Arguments of each script, and what it prints once it has come to its end. OUT is a fresh folder.
 SMALLEST = {
+    "ablations.py": (
+        "--out OUT --seeds 1 --rows Swin --rounds 1 --pretrain-epochs 1 --finetune-epochs 1"
+        " -- --data.shards data/fashion-mnist-sample/train-000000.tar",
+        "| Swin | ",
+    ),
     "against.py": (
         "--out OUT --rounds 1 --images 8 --batch 4 --checkout .",
         "fine-tuning without erasing, a batch: in all | now |",
@@ -36,12 +41,20 @@ SMALLEST = {
     "memory.py": ("--minutes 0.02 --every 0.3 --workers 1", "in the first quarter"),
     "order.py": ("--on-disk 20 --shards 10 --batch 256 --small 20", "| 8 | 256 |"),
     "overhead.py": ("--processes 1 --rounds 1 --steps 100", "| 1 | ours |"),
-    "scaling.py": (
+    "ranks.py": (
         "--gpus 8 --plot OUT.svg --measure --out OUT --measure-mb 1 --processes 1 2 --exchanges 20"
         " --rounds 1",
         "A checkpoint has 1.08 GB",
     ),
-    "step.py": ("--model demo --rounds 1 --threads 1", "plain / ours: median"),
+    "scaling.py": (
+        "--img-size 32 64 --at 64 --batches 1 2 --processes 1 2 --images-per-process 1 --rounds 1"
+        " --threads 1 --swin-dim 12 --vit-dim 12 --window-size 4 --plot OUT.svg",
+        "| 2 | ",
+    ),
+    "step.py": (
+        "--model demo --rounds 1 --threads 1 --sides ours,timm --batch 2",
+        "| side | ms | timm / side |",
+    ),
     "stop.py": (f"--processes 1 --rounds 1 --at-step 2 -- {RUN}", "| 1 | 4 |"),
     "stream.py": ("--out OUT --rounds 1 --images 10 --batch 6", "64 pixels, half scale"),
 }
@@ -83,7 +96,7 @@ def test_every_benchmark_is_on_the_page():
 
 
 def test_the_page_on_scaling_shows_what_its_program_says(tmp_path):
-    done = run("benchmarks/scaling.py", "--plot", str(tmp_path / "scaling.svg"))
+    done = run("benchmarks/ranks.py", "--plot", str(tmp_path / "scaling.svg"))
     assert done.returncode == 0, done.stderr
     page = (ROOT / "docs/scaling.md").read_text("utf-8").splitlines()
     tables = [line for line in done.stdout.splitlines() if line.startswith("|")]
@@ -123,15 +136,19 @@ def test_what_the_budget_of_a_gpu_does_not_reach_is_named():
 @pytest.mark.parametrize(
     ("script", "arguments", "told"),
     [
+        ("ablations.py", "--seeds 0", "and epochs must be 1 or more"),
         ("against.py", "--out OUT --images 8 --batch 9", "--batch must be 1 to --images"),
         ("gpu.py", "--seconds 0", "--budget-s and --seconds must be greater than 0"),
         ("memory.py", "--minutes 0.01", "--minutes must hold four looks"),
         ("order.py", "--on-disk 5", "--on-disk must be 20 or more"),
         ("overhead.py", "--steps 20", "--steps must be 100 or more"),
-        ("scaling.py", "--measure", "--measure needs --out FOLDER"),
-        ("scaling.py", "--network-gb-s 0", "--network-gb-s must be greater than 0"),
-        ("scaling.py", "--gpus 0", "must be 1 or more"),
+        ("ranks.py", "--measure", "--measure needs --out FOLDER"),
+        ("ranks.py", "--network-gb-s 0", "--network-gb-s must be greater than 0"),
+        ("ranks.py", "--gpus 0", "must be 1 or more"),
+        ("scaling.py", "--img-size 48", "--img-size must be multiples of 32"),
+        ("scaling.py", "--batches 0", "must be 1 or more"),
         ("step.py", "--rounds 0", "must be 1 or more"),
+        ("step.py", "--sides ours,theirs", "--sides: no theirs; there are ours,"),
         ("stop.py", f"--at-step 1 -- {RUN}", "--at-step must be 2 or more"),
         ("stream.py", "--out OUT --images 8", "--images must be 80 or more"),
         ("stream.py", "--out OUT --photos slurm", "--photos slurm holds no jpg"),

@@ -19,6 +19,15 @@ def gpu():
     sys.path.remove(str(ROOT / "benchmarks"))
 
 
+FIRST = (
+    "ours, fused attention",
+    "timm, eager",
+    "ours, fused attention, compiled (default)",
+    "timm, compiled (default)",
+)
+LATER = ("profile", "curves")
+
+
 def cases(gpu):
     return [one for one in gpu.plan(on_gpu=True) if isinstance(one, gpu.Case)]
 
@@ -36,6 +45,10 @@ def test_the_plan_holds_what_was_asked_for_and_nothing_twice(gpu):
         assert any(one.compiled == "default" for one in of)
         assert any(one.finetune for one in of)
         assert {one.whose for one in of} == {"ours", *gpu.PEERS}
+    labels = [one if isinstance(one, str) else one.label for one in gpu.plan(on_gpu=True)]
+    swin_b = "Swin-B 192/6, 128 images, bf16"
+    first = [f"{swin_b}: {whose}" for whose in FIRST]
+    assert labels[:7] == [*first, "Swin-L 192/6, 128 images, bf16: ours, fused attention", *LATER]
 
 
 def test_every_network_of_the_plan_can_be_built_and_takes_its_batch(gpu):
@@ -66,9 +79,53 @@ def test_nothing_but_the_budget_ends_the_day(gpu, monkeypatch, capsys):
         fail(gpu.OutOfTime())
 
 
+def row_of(gpu, images_per_s, size="Swin-B", peak_bytes=None, **others):
+    case = gpu.Case(size, 192, 6, 128, **others)
+    return gpu.Row(case, gpu.Timing(128 / images_per_s, 1.0, 9, peak_bytes), counts=(1e11, 1, 1))
+
+
+def test_what_was_asked_for_is_held_against_the_fastest_of_each(gpu):
+    asked, curves = sys.modules["gpu_asked"].asked, sys.modules["gpu_curves"].Curves
+    day = gpu.Day(torch.device("cpu"), {"published": 1e15, "bf16": 5e14, "memory": 1e12})
+    assert asked(day).count("| the same: 2,500 images/s | not measured | |") == 1
+    assert not any("met |" in line for line in asked(day))
+    day.rows = [
+        row_of(gpu, 3000, fused=True, compiled="default"),
+        row_of(gpu, 9000, fused=True, finetune=True),
+        row_of(gpu, 2000, fused=True),
+        row_of(gpu, 1400, whose="timm", fused=True),
+        row_of(gpu, 1600, whose="timm"),
+        row_of(gpu, 2400, whose="timm", compiled="default"),
+        gpu.Row(gpu.Case("Swin-L", 192, 6, 128, fused=True), told="out of memory"),
+    ]
+    day.curves = curves([1.0] * 300, [1.0] * 290 + [1.02] * 10, [1.0] * 280 + [1.04] * 20)
+    lines = asked(day)
+    assert "| Swin-B 192/6, 128 images, bf16: 2 times timm eager | 1.875 | not met |" in lines
+    assert "| the same: 1.2 times timm compiled | 1.25 | met |" in lines
+    assert "| the same: 2,500 images/s | 3000 | met |" in lines
+    assert "| the same: MFU of 35 % | 30 | not met |" in lines
+    assert any("out of memory: Swin-L" in line and line.endswith("| not met |") for line in lines)
+    assert any("300 steps, 0.0100 apart, other masks 0.0400 | met |" in line for line in lines)
+    assert lines[-1].endswith("ours, fused attention, compiled (default).")
+    day.rows.append(row_of(gpu, 900, size="Swin-L", fused=True, peak_bytes=2**36))
+    assert any("| 64.0 GiB: Swin-L" in line and line.endswith("| met |") for line in asked(day))
+
+
+def test_losses_that_are_compared_are_of_the_same_images(gpu):
+    curves = sys.modules["gpu_curves"]
+    case = gpu.Case("demo", 64, 4, 2, precision="fp32")
+    found = curves.train_all(case, torch.device("cpu"), steps=3)
+    assert found.float32[0] == pytest.approx(found.bf16[0], rel=2e-2)
+    assert found.float32 != found.bf16  # it was computed in another type
+    assert found.float32[0] != pytest.approx(found.others[0], rel=1e-3)  # of other masks
+    assert len(curves.table(found)) == 5
+
+
 KERNELS = {  # names as a profiler gives them on a GPU
     "nvjet_tst_128x256_64x4_1x2_h_bz_coopA_NNT": "matrix products",
     "void cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm_bf16>": "matrix products",
+    "backward_of_keys": "attention, ours",
+    "forward": "attention, ours",
     "fmha_cutlassF_bf16_aligned_64x64_rf_sm80(PyTorchMemEffAttention)": "attention, fused",
     "void pytorch_flash::flash_bwd_dq_dk_dv_loop_seqk_parallel_kernel": "attention, fused",
     "void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<c10::BFloat16>": "norm",

@@ -1,4 +1,4 @@
-"""What `scaling.py` assumes, and how a step and a run follow from it: plain arithmetic."""
+"""What `ranks.py` assumes, and how a step and a run follow from it: plain arithmetic."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ssl_swin.cluster.save_interval import Kept, best_interval_s, kept
 
 GUESS = "estimate"
 STOP, OVERHEAD = "measured: results/stop_2cpu", "measured: results/overhead_2cpu"
-STREAM, HERE = "measured: results/stream_xeon", "measured: results/scaling_2cpu"
+STREAM, HERE = "measured: results/stream_xeon", "measured: results/ranks_2cpu"
 # name, which is the flag; value; what it is, with its unit; where it is from
 ASSUMPTIONS: tuple[tuple[str, float, str, str], ...] = (
     (
