@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from gpu_asked import BASE, fastest
+from gpu_attention import measured, shapes
 from gpu_curves import BATCH, table, train_all
 from gpu_day import Counts, Day, Row
 from gpu_limits import (
@@ -41,7 +42,7 @@ from machine import num_cores
 
 RESULTS = Path(__file__).parent / "results"
 EAGER_S, COMPILED_S, LAST_S = 10.0, 60.0, 20.0  # what a case takes; what the end is left
-SECTION_S = {"profile": 30.0, "loader": 10.0, "curves": 60.0}
+SECTION_S = {"profile": 30.0, "loader": 10.0, "curves": 60.0, "attention": 45.0}
 STEPS = {"cuda": 300, "cpu": 6}  # of the losses that are compared
 COUNTED = (2, 4)  # images of the steps that are counted; the counts are linear in them
 
@@ -66,7 +67,7 @@ def plan(on_gpu: bool) -> Iterator[Case | str]:
     sizes = [replace(fused, size=size) for size in ("Swin-T", "Swin-L")]
     # What `gpu_asked.py` asks for, and then all else.
     yield from (fused, timms, compiled, replace(timms, compiled="default"), sizes[1])
-    yield from ("profile", "curves", replace(timms, fused=True), b192)
+    yield from ("profile", "curves", "attention", replace(timms, fused=True), b192)
     yield replace(timms, fused=True, compiled="default")
     yield from (replace(b192, whose="official style"), replace(b192, whose="Hugging Face"))
     yield from (replace(fused, checkpointed=True), "loader", sizes[0])
@@ -245,7 +246,19 @@ def load(day: Day, options: argparse.Namespace) -> list[str]:
     return found
 
 
-SECTIONS = {"profile": profile_main, "curves": compare_losses, "loader": load}
+def time_attention(day: Day, options: argparse.Namespace) -> list[str]:  # noqa: ARG001
+    """Time attention alone, in the blocks of the network of which most is said."""
+    _, img_size, window, batch, _ = BASE
+    found = list(shapes(img_size, window, batch))
+    return [*measured(found, day.device, day.limits["memory"] or 1.0)]
+
+
+SECTIONS = {
+    "profile": profile_main,
+    "curves": compare_losses,
+    "attention": time_attention,
+    "loader": load,
+}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

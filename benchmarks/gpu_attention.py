@@ -209,6 +209,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def measured(found: list[Shape], device: torch.device, ceiling: float) -> Iterator[str]:
+    """Yield what is measured, as lines of a page; bytes/s of the ceiling are a copy's."""
+    for shape in found:
+        yield f"- furthest from float32, {shape.label}: {furthest(shape, device):.1e}"
+    yield "\n| attention | whose | forward, ms | of memory | with backward, ms | of memory |"
+    yield "|---|---|---|---|---|---|"
+    for shape in found:
+        yield from compare(shape, device, ceiling)
+
+
 def main() -> None:
     options = parse(sys.argv[1:])
     if not torch.cuda.is_available():
@@ -221,13 +231,8 @@ def main() -> None:
         f"A copy moves {ceiling / 1e12:.2f} TB/s, read and written. {options.batch} images, bf16."
     )
     found = list(shapes(*options.sides, options.batch))
-    for shape in found:
-        print(f"- furthest from float32, {shape.label}: {furthest(shape, device):.1e}")
-    head = "| attention | whose | forward, ms | of memory | with backward, ms | of memory |"
-    print(f"\n{head}\n|---|---|---|---|---|---|")
-    for shape in found:
-        for row in compare(shape, device, ceiling):
-            print(row, flush=True)
+    for line in measured(found, device, ceiling):
+        print(line, flush=True)
     if options.sweep:
         print("\n| attention | how | forward, ms | with backward, ms |\n|---|---|---|---|")
         for shape in found:

@@ -15,6 +15,7 @@ from machine import commit, num_cores, processor
 TITLES = {
     "profile": "Where the time goes",
     "curves": "Losses in bf16 and in float32",
+    "attention": "Attention within windows",
     "loader": "From the loader to the device",
 }
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "triton", "transformers")
