@@ -5,6 +5,10 @@ for the first time.
 """
 
 import importlib.util
+import os
+import shutil
+import sysconfig
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +21,6 @@ TYPES = (torch.bfloat16, torch.float16, torch.float32)
 LARGEST_TILE = 64  # places along a side
 NUM_PROGRAMS = 1024  # or more, of so many windows: an H100 has about half of them at a time
 MOST_IMAGES = 16  # of a program, for which it reads the bias and writes its gradient once
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
 class Launch(NamedTuple):
@@ -58,11 +61,21 @@ class Sizes(NamedTuple):
         return cls(num_heads, head_dim, places, num_windows, *tiles, head_dim**-0.5)
 
 
+def can_compile() -> bool:
+    """Return whether Triton is here, and what it builds with: a compiler of C, Python's headers."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    return bool(importlib.util.find_spec("triton") and compiler and headers.is_file())
+
+
+_CAN_COMPILE = can_compile()
+
+
 def is_supported(qkv: Tensor, num_heads: int) -> bool:
-    """Return whether there is a kernel for this: on GPUs with Triton, up to 256 places."""
+    """Return whether there is a kernel for this, where Triton can compile for the GPU."""
     _, places, three_dim = qkv.shape
     fits = places <= MOST_PLACES and three_dim <= 3 * num_heads * MOST_HEAD_DIM
-    if not (_HAS_TRITON and qkv.device.type in DEVICES and qkv.dtype in TYPES and fits):
+    if not (_CAN_COMPILE and qkv.device.type in DEVICES and qkv.dtype in TYPES and fits):
         return False
     return not qkv.is_cuda or torch.cuda.get_device_properties(qkv.device).major >= 8
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 from collections import Counter
 
 import pytest
@@ -31,6 +32,7 @@ CASE = Case((4, 4), 8, num_images=1)
 def on_this_device(monkeypatch, few_programs):  # noqa: ARG001, F811
     """The kernel is taken on the CPU, too."""
     monkeypatch.setattr(window_op, "DEVICES", (DEVICE,))
+    monkeypatch.setattr(window_op, "_CAN_COMPILE", True)
 
 
 class Runs(TorchDispatchMode):
@@ -107,14 +109,27 @@ def test_what_there_is_no_kernel_for_is_left_to_torch(monkeypatch):
     assert not is_for()  # on a CPU
     assert not is_for("meta")
     monkeypatch.setattr(window_op, "DEVICES", ("cpu",))
+    monkeypatch.setattr(window_op, "_CAN_COMPILE", True)
     assert all(is_for(places=one) for one in (1, 36, 49, 64, 144, 196, 256))
     assert all(is_for(head_dim=one) for one in (1, 24, 64))
     assert is_for(dtype=torch.bfloat16)
     assert not is_for(places=257)
     assert not is_for(head_dim=65)
     assert not is_for(dtype=torch.float64)
-    monkeypatch.setattr(window_op, "_HAS_TRITON", False)
+    monkeypatch.setattr(window_op, "_CAN_COMPILE", False)
     assert not is_for()
+
+
+def test_triton_wants_a_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "a compiler")
+    headers = tmp_path / "Python.h"
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert not window_op.can_compile()
+    headers.touch()
+    assert window_op.can_compile()
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not window_op.can_compile()
 
 
 @pytest.mark.parametrize("num_images", [1, 7, 128, 8192])
