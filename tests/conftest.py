@@ -11,6 +11,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
+import torch
+
+if not torch.cuda.is_available():  # before Triton is imported: its kernels run on the CPU, slowly
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import numpy as np
 import pytest
 import webdataset

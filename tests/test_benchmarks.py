@@ -15,6 +15,11 @@ SCRIPTS = sorted(
 RUN = "configs/pretrain/demo.yaml --training.num-threads 1 --data.num-workers 0"
 # Arguments of each script, and what it prints once it has come to its end. OUT is a fresh folder.
 SMALLEST = {
+    "ablations.py": (
+        "--out OUT --seeds 1 --rows Swin --rounds 1 --pretrain-epochs 1 --finetune-epochs 1"
+        " -- --data.shards data/fashion-mnist-sample/train-000000.tar",
+        "| Swin | ",
+    ),
     "against.py": (
         "--out OUT --rounds 1 --images 8 --batch 4 --checkout .",
         "fine-tuning without erasing, a batch: in all | now |",
@@ -126,6 +131,7 @@ def test_what_the_budget_of_a_gpu_does_not_reach_is_named():
 @pytest.mark.parametrize(
     ("script", "arguments", "told"),
     [
+        ("ablations.py", "--seeds 0", "and epochs must be 1 or more"),
         ("against.py", "--out OUT --images 8 --batch 9", "--batch must be 1 to --images"),
         ("gpu.py", "--seconds 0", "--budget-s and --seconds must be greater than 0"),
         ("memory.py", "--minutes 0.01", "--minutes must hold four looks"),

@@ -125,7 +125,10 @@ def functions_have_few_parameters(module):
         given = function.args
         found = [*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg]
         names = [one.arg for one in found if one is not None and one.arg not in ("self", "cls")]
-        if len(names) > MOST_PARAMETERS and name not in commands:
+        is_kernel = "triton.jit" in map(
+            ast.unparse, function.decorator_list
+        )  # reads and writes them
+        if len(names) > MOST_PARAMETERS and name not in commands and not is_kernel:
             yield f"{module.path}:{name}", f"{len(names)} parameters"
 
 
@@ -241,6 +244,8 @@ def test_exceptions_are_of_rules_that_there_are():
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
 def test_every_module_can_be_imported(module):
+    if "import triton\n" in module.text:
+        pytest.importorskip("triton")
     importlib.import_module(dotted(module).removesuffix(".__init__"))
 
 

@@ -8,14 +8,15 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_swin.models.window_op import attend, is_supported
 from ssl_swin.models.windows import Sides, relative_positions
 
 
 class WindowAttention(nn.Module):
     """Multi-head self-attention within windows, with a bias for how two tokens lie.
 
-    Names of parameters are timm's. With `fused_attn`, one kernel computes it; else the steps that
-    are written here do.
+    Names of parameters are timm's. With `fused_attn`, one kernel computes it: ours on a GPU, if it
+    can, or torch's; else the steps that are written here do.
 
     Source:
         Swin, section 3.2, equation 4 (arXiv:2103.14030).
@@ -49,24 +50,30 @@ class WindowAttention(nn.Module):
 
         `visible` says what a place (second axis) sees (third); None is everything.
         """
-        bias = self.bias(visible)
-        attend = fused_attention if self.fused_attn else attention
-        return self.proj(attend(self.qkv(x), bias, self.num_heads))
+        qkv = self.qkv(x)
+        if self.fused_attn and is_supported(qkv, self.num_heads):
+            return self.proj(attend(qkv, self.relative_bias(), visible, self.num_heads))
+        by_torch = fused_attention if self.fused_attn else attention
+        return self.proj(by_torch(qkv, self.bias(visible), self.num_heads))
+
+    def relative_bias(self) -> Float[Tensor, "heads places places"] | None:
+        """Return what is learned of how two places lie; None if nothing is."""
+        table, places = self.relative_position_bias_table, self.window_size[0] * self.window_size[1]
+        if table is None:
+            return None
+        bias = table.index_select(0, self.relative_position_index)
+        return bias.view(places, places, self.num_heads).permute(2, 0, 1)
 
     def bias(
         self, visible: Bool[Tensor, "windows places places"] | None = None
     ) -> Float[Tensor, "windows_or_1 heads places places"] | None:
         """Return what is added to the scores: one table of relative bias and what is not seen."""
-        table, places = self.relative_position_bias_table, self.window_size[0] * self.window_size[1]
-        bias = None
-        if table is not None:
-            bias = table.index_select(0, self.relative_position_index)
-            bias = bias.view(1, places, places, self.num_heads).permute(0, 3, 1, 2)
+        bias = self.relative_bias()
         if visible is None:
-            return bias
+            return None if bias is None else bias.unsqueeze(0)
         hidden = ~visible.unsqueeze(1)  # (windows, 1, places, places)
         if bias is None:
-            bias = self.qkv.weight.new_zeros(1, self.num_heads, places, places)
+            bias = self.qkv.weight.new_zeros(self.num_heads, *visible.shape[1:])
         return bias.masked_fill(hidden, float("-inf"))
 
 

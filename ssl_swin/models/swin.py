@@ -1,6 +1,7 @@
 """Stop "encode" on the route: a Swin with a mask token, as the house knows it."""
 
 import re
+from contextlib import nullcontext
 from typing import Any, Unpack
 
 import torch
@@ -55,7 +56,7 @@ class SwinEncoder(nn.Module):
         sizes, self.switches = sizes_among(choices), switches_among(choices)
         shape = {"img_size": self.img_size, "in_chans": in_chans, "drop_path_rate": drop_path_rate}
         is_timms = choices.get("implementation") == "timm"
-        with torch.device("cpu" if is_timms else "meta"):  # else its sizes are all that is wanted
+        with nullcontext() if is_timms else torch.device("meta"):  # only its sizes are wanted
             theirs = timm_swin.build_timm_swin(name, sizes, **shape)
         self.window_size = timm_swin.nominal_window(theirs, sizes.get("window_size"))
         self.patch_size = int(theirs.patch_embed.patch_size[0])

@@ -14,7 +14,7 @@ class WindowMLP(nn.Module):
     same for all windows nothing can be hidden from one.
 
     Source:
-        Swin, section 4.4, "Swin-Mixer" (arXiv:2103.14030), and its code, models/swin_mlp.py,
+        Swin, appendix A3.3, "Swin-Mixer" (arXiv:2103.14030), and its code, models/swin_mlp.py,
         whose convolution it is; names and shapes of the weights are from there.
     """
 

@@ -19,7 +19,8 @@ from ssl_swin.training.checkpoint_file import State
 
 _COLOURS = ("data.mean", "data.std")
 _SIZES = ("patch_size", "embed_dim", "depths", "num_heads")
-MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES))
+_SWITCHES = ("shift", "position", "mixer", "padding")
+MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES, *_SWITCHES))
 """The settings that an encoder knows."""
 
 
@@ -158,7 +159,7 @@ def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str])
     """
     named = config.model.name.partition(".")[0] == str(known["name"]).partition(".")[0]
     values = {"model.name": known["name"]} if "name" in free else {}
-    for name in _SIZES:
+    for name in (*_SIZES, *_SWITCHES):
         own, its = getattr(config.model, name), _typed(known.get(name))
         if name not in free and its not in (own, None):
             raise UserError(

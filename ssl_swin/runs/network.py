@@ -38,7 +38,9 @@ def build_simmim(config: PretrainConfig) -> SimMIM:
     loss = look_up(LOSSES, "loss", config.loss)
     encoder = _encoder(config)
     make_target = look_up(TARGETS, "target.kind", target.pop("kind"))
-    return SimMIM(encoder, mask.mask_patch_size, make_target(**target), loss)
+    network = SimMIM(encoder, mask.mask_patch_size, make_target(**target), loss)
+    network.decoder.convolves = config.model.implementation == "timm"
+    return network
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:

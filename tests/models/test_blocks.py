@@ -15,12 +15,13 @@ from ssl_swin.models.blocks import (
 )
 from ssl_swin.models.swin import SwinEncoder
 
-pytestmark = [
+WARNINGS = [
     # torch asks for it and hides the warning, but not where warnings are errors.
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
     # torch 2.11's compiler uses what torch itself calls deprecated.
     pytest.mark.filterwarnings("ignore:.torch.jit.* is deprecated:DeprecationWarning"),
 ]
+pytestmark = WARNINGS
 NUM_BLOCKS = 3
 
 
@@ -44,12 +45,12 @@ def drawn(num, seed=1):
 
 def learned(encoder, images, seed=2):
     """The features and the gradients; every number that is drawn comes from the seed."""
-    token_mask = torch.arange(64).view(8, 8) % 3 == 0
+    token_mask = torch.arange(64, device=images.device).view(8, 8) % 3 == 0
     torch.manual_seed(seed)
     features = encoder(images.to(encoder.mask_token.dtype), token_mask.expand(len(images), 8, 8))
     encoder.zero_grad()
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
-    (features * weights).sum().backward()
+    (features * weights.to(images.device)).sum().backward()
     return features.detach(), [p.grad.clone() for p in encoder.parameters()]
 
 

@@ -12,3 +12,12 @@ def test_each_position_is_rebuilt_as_the_square_of_pixels_below_it():
     changed[:, :, 1, 1] += 1
     rows, cols = (decoder(changed) != rebuilt).any(dim=(0, 1)).nonzero().unbind(1)
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (4, 7, 4, 7)
+
+
+def test_as_a_convolution_or_a_matrix_product_it_predicts_the_same():
+    decoder = PixelDecoder(num_features=5, stride=4, in_chans=3).double()
+    features = torch.randn(2, 5, 3, 2, dtype=torch.float64)
+    product = decoder(features)
+    decoder.convolves = True
+    torch.testing.assert_close(decoder(features), product)
+    torch.testing.assert_close(decoder(features), decoder.shuffle(decoder.conv(features)))

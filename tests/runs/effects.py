@@ -76,6 +76,15 @@ def a_block(seen):
     return seen.run.module.network.encoder.blocks()[0]
 
 
+def switch(name, value):
+    return Effect(value, lambda seen: seen.run.module.network.encoder.architecture()[name])
+
+
+def author(seen):
+    """The package that the network's code is from."""
+    return type(seen.run.module.network.encoder.backbone).__module__.partition(".")[0]
+
+
 def is_checkpointed(seen):
     return seen.run.module.network.encoder.backbone.layers[0].grad_checkpointing
 
@@ -141,6 +150,11 @@ def effects(shards, other):
         "model.depths": Refused((2, 2), ARCHITECTURE),
         "model.num_heads": Refused((1, 4), ARCHITECTURE),
         "model.drop_path_rate": Effect(0.25, drop_path),
+        "model.shift": switch("shift", "none"),
+        "model.position": Refused("absolute", ARCHITECTURE),
+        "model.mixer": Refused("mlp", ARCHITECTURE),
+        "model.padding": switch("padding", "masked"),
+        "model.implementation": Effect("timm", author),
         "mask.kind": Effect("toy", lambda seen: seen.run.module.masking.kind is random_mask, False),
         "mask.mask_patch_size": Effect(16, at("run.module.masking.mask_patch_size")),
         "mask.mask_ratio": Effect(0.25, at("run.module.masking.mask_ratio")),

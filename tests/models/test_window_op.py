@@ -1,0 +1,141 @@
+"""The operation as torch sees it: in the encoder, compiled, checkpointed, under autocast."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ssl_swin.models import window_op
+from ssl_swin.models.blocks import compile_blocks, fuse_attention
+from ssl_swin.models.window_op import Sizes, is_supported
+from tests.models.test_blocks import (
+    NUM_BLOCKS,
+    WARNINGS,
+    compiler,  # noqa: F401
+    drawn,
+    learned,
+    swin,
+)
+from tests.models.test_window_kernel import DEVICE, Case, few_programs  # noqa: F401
+
+pytest.importorskip("triton")
+pytestmark = WARNINGS
+CASE = Case((4, 4), 8, num_images=1)
+
+
+@pytest.fixture
+def on_this_device(monkeypatch, few_programs):  # noqa: ARG001, F811
+    """The kernel is taken on the CPU, too."""
+    monkeypatch.setattr(window_op, "DEVICES", (DEVICE,))
+
+
+class Runs(TorchDispatchMode):
+    """Counts how often the operation is computed, and its backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "ssl_swin":
+            self.counts[func._opname] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def found_by(encoder, autocast=False):
+    with Runs() as runs, torch.autocast(DEVICE, torch.float16, enabled=autocast):
+        features, grads = learned(encoder, drawn(1).to(DEVICE))
+    return [features, *grads], [*runs.counts.values()]
+
+
+def assert_near(found, expected, tolerance):
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).norm() <= tolerance * other.norm()
+
+
+def test_torch_may_rely_on_what_it_is_told_of_it():
+    """Shapes without numbers, strides, gradients; and nothing given is written over."""
+    qkv, bias, _ = CASE.drawn()
+    for given in ((qkv, bias, CASE.visible.view(torch.uint8)), (qkv, None, None)):
+        torch.library.opcheck(window_op._attend, (*given, CASE.num_heads))
+
+
+@pytest.mark.usefixtures("on_this_device")
+@pytest.mark.parametrize("autocast", [False, True])
+def test_an_encoder_computes_the_same_with_it(autocast):
+    """In shifted blocks and others. bf16 is none of the types of Triton's interpreter."""
+    encoder = swin().to(DEVICE)
+    expected, runs = found_by(encoder)
+    assert runs == []
+    fuse_attention(encoder, True)
+    found, runs = found_by(encoder, autocast)
+    assert runs == [NUM_BLOCKS, NUM_BLOCKS]
+    assert_near(found, expected, 1e-2 if autocast else 2e-5)
+
+
+@pytest.mark.usefixtures("on_this_device")
+def test_checkpointed_blocks_compute_the_same_bits():
+    encoder = swin(0.5).to(DEVICE)
+    fuse_attention(encoder, True)
+    expected, _ = found_by(encoder)
+    encoder.set_grad_checkpointing()
+    found, runs = found_by(encoder)
+    assert runs == [2 * NUM_BLOCKS, NUM_BLOCKS]
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.usefixtures("on_this_device")
+def test_a_compiled_block_is_one_graph(compiler):  # noqa: F811
+    encoder = swin().to(DEVICE)
+    fuse_attention(encoder, True)
+    expected, _ = found_by(encoder)
+    compile_blocks(encoder.blocks(), "default", backend=compiler)
+    found = learned(encoder, drawn(1).to(DEVICE))
+    assert compiler.num_graphs == NUM_BLOCKS
+    assert_near([found[0], *found[1]], expected, 1e-5)
+
+
+def test_what_there_is_no_kernel_for_is_left_to_torch(monkeypatch):
+    def is_for(device="cpu", places=36, head_dim=32, dtype=torch.float32):
+        qkv = torch.empty(2, places, 3 * 2 * head_dim, dtype=dtype, device=device)
+        return is_supported(qkv, 2)
+
+    assert not is_for()  # on a CPU
+    assert not is_for("meta")
+    monkeypatch.setattr(window_op, "DEVICES", ("cpu",))
+    assert all(is_for(places=one) for one in (1, 36, 49, 64, 144, 196, 256))
+    assert all(is_for(head_dim=one) for one in (1, 24, 64))
+    assert is_for(dtype=torch.bfloat16)
+    assert not is_for(places=257)
+    assert not is_for(head_dim=65)
+    assert not is_for(dtype=torch.float64)
+    monkeypatch.setattr(window_op, "_HAS_TRITON", False)
+    assert not is_for()
+
+
+@pytest.mark.parametrize("num_images", [1, 7, 128, 8192])
+@pytest.mark.parametrize(("num_heads", "num_tiles"), [(4, 1), (32, 1), (4, 9)])
+def test_a_gpu_is_filled_or_each_image_has_a_program(num_heads, num_tiles, num_images):
+    for num_windows in (1, 64):
+        sizes = Sizes(num_heads, 32, 36, num_windows, 64, 32, 1, 1.0)
+        shares = window_op._num_shares(sizes, num_tiles, num_images * num_windows)
+        programs = shares * num_heads * num_windows * num_tiles
+        assert shares == num_images or programs >= window_op.NUM_PROGRAMS
+        assert num_images / window_op.MOST_IMAGES <= shares <= num_images
+
+
+@pytest.mark.slow
+def test_an_encoder_needs_no_triton():
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import torch\n"
+        "from ssl_swin.models.blocks import fuse_attention\n"
+        "from tests.models.test_blocks import drawn, learned, swin\n"
+        "encoder = swin()\n"
+        "fuse_attention(encoder, True)\n"
+        "learned(encoder, drawn(1))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
