@@ -13,7 +13,7 @@ import torch
 from gains import GAINS, attend_by
 from plain import Plain
 from torch import nn
-from train_step import Given
+from train_step import Given, NotComparable
 
 from ssl_swin.models.attention import fused_attention
 from ssl_swin.models.blocks import compile_blocks, compiled_folder, fuse_attention
@@ -98,6 +98,13 @@ def _compiled_timm(ours: SimMIM) -> nn.Module:
 
 
 def _transformers(ours: SimMIM, attention: str) -> nn.Module:
+    sizes = ours.encoder.architecture()
+    window, smallest = sizes["window_size"], min(sizes["img_size"]) // ours.encoder.stride
+    if not isinstance(window, int) or window > smallest:
+        raise NotComparable(
+            f"transformers has no window of {window} in a stage of {smallest} tokens to a side; "
+            f"give a --window-size of at most {smallest}, or leave this side out of --sides"
+        )
     from hugging_face import HuggingFace  # late: transformers may not be installed
 
     return HuggingFace(ours, attention)

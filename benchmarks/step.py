@@ -26,6 +26,8 @@ from step_memory import Memory, in_own_process, kept_bytes
 from step_report import Found, Timed, describe, hardware
 from train_step import NotComparable, TrainStep
 
+from ssl_swin.training.trainer import allow_tf32
+
 WARMUP_ROUNDS = 2  # run and not counted; their losses must agree
 AGREE = {"fp32": 1e-4, "bf16": 2e-2}  # relative
 RESULTS = Path(__file__).parent / "results"
@@ -48,6 +50,7 @@ def measure(options: argparse.Namespace) -> Found:
     Raises:
         NotComparable: If the losses of the first steps differ.
     """
+    allow_tf32(False)  # as pretraining has it
     memory = _main_memory(options)
     device, bf16 = torch.device(options.device), options.precision == "bf16"
     with device:

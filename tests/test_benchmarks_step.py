@@ -136,6 +136,17 @@ def test_sides_with_other_losses_are_refused(modules, monkeypatch):
         modules.step.measure(asked)
 
 
+def test_windows_that_transformers_lacks_are_refused_in_one_line(modules, monkeypatch, capsys):
+    monkeypatch.setitem(
+        modules.sides.SIDES, "theirs", modules.sides.SIDES["transformers"]._replace(needs=None)
+    )
+    words = "step.py --model demo --window-size 8 --threads 1 --no-memory --sides theirs"
+    monkeypatch.setattr(sys, "argv", words.split())
+    with pytest.raises(SystemExit, match=r"^step\.py: error: transformers has no window of 8"):
+        modules.step.main()
+    assert capsys.readouterr().out == ""
+
+
 def test_the_page_has_a_row_for_each_side_beside_timm(modules):
     asked = options(modules, "--sides", "timm,ours", "--rounds", "2", "--batch", "2")
     found = modules.step.measure(asked)
