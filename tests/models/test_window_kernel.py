@@ -16,7 +16,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Case(NamedTuple):
-    """An attention: two windows side by side in each image."""
+    """An attention: each image is two windows, one above the other."""
 
     window: tuple[int, int]
     head_dim: int = 32
@@ -28,8 +28,8 @@ class Case(NamedTuple):
     @property
     def visible(self):
         rows, cols = self.window
-        shift = (0, cols // 2) if self.shifted else (0, 0)
-        visible = split_into_windows((rows, 2 * cols), self.window, shift).visible()
+        shift = (rows // 2, 0) if self.shifted else (0, 0)
+        visible = split_into_windows((2 * rows, cols), self.window, shift).visible()
         return None if visible is None else torch.from_numpy(visible).to(DEVICE)
 
     def drawn(self, dtype=torch.float32):

@@ -1,5 +1,6 @@
 """The operation as torch sees it: in the encoder, compiled, checkpointed, under autocast."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -139,3 +140,22 @@ def test_an_encoder_needs_no_triton():
         "learned(encoder, drawn(1))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SHARED = {80: 163, 89: 99, 90: 227}  # KiB of an A100, an RTX 4090, an H100 for one program
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", SHARED)
+def test_kernels_compile_for_gpus_that_are_not_here(capability, tmp_path):
+    """What the interpreter does not see: Triton's types, and what of a GPU's memory they take."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.models.compile_kernels", str(capability)],
+        env=os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = [line.split() for line in done.stdout.splitlines()]
+    assert {name for name, _ in found} == {name.partition(".")[2] for name in window_op.KERNELS}
+    assert max(int(shared) for _, shared in found) <= SHARED[capability] * 2**10
