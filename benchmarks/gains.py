@@ -14,7 +14,7 @@ from ssl_swin.models.attention import WindowAttention, attention_as_written
 from ssl_swin.models.moves import Move
 from ssl_swin.models.patches import PatchEmbed
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.windows import merged, raster, split_into_windows
+from ssl_swin.models.windows import EMPTY, merged, raster, split_into_windows
 
 
 class Gain(NamedTuple):
@@ -53,6 +53,21 @@ def keep_image_order(network: SimMIM) -> None:
         before = stage.grid
 
 
+def move_by_index(network: SimMIM) -> None:
+    """Move tokens by torch's own indexing, whose backward adds up over the places."""
+
+    def forward(move: Move, x: Tensor) -> Tensor:
+        if move.take is None:
+            return x
+        moved = x.index_select(1, move.take.clamp(min=0))
+        empty = (move.take == EMPTY).unsqueeze(-1)
+        return moved.masked_fill(empty, 0) if move.fills else moved
+
+    for module in network.modules():
+        if isinstance(module, Move):
+            module.forward = partial(forward, module)  # type: ignore[method-assign]
+
+
 def embed_by_convolution(network: SimMIM) -> None:
     """Embed patches by a convolution; their tokens are arranged after it."""
 
@@ -65,11 +80,18 @@ def embed_by_convolution(network: SimMIM) -> None:
             module.forward = partial(embed, module)  # type: ignore[method-assign]
 
 
+def decode_by_convolution(network: SimMIM) -> None:
+    """Decode by a convolution of one position."""
+    network.decoder.convolves = True
+
+
 GAINS = {
     "contiguous": Gain(
         partial(attend_by, attention_as_written), "attention as written, on strided operands"
     ),
     "window-order": Gain(keep_image_order, "tokens put back row by row after each block"),
+    "move-backward": Gain(move_by_index, "moves of tokens have torch's backward"),
     "patch-product": Gain(embed_by_convolution, "patch embedding as a convolution"),
+    "decoder-product": Gain(decode_by_convolution, "decoder as a convolution"),
 }
 """Name of a gain -> how it is taken out."""

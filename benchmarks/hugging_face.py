@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 
 from torch import Tensor, nn
-from train_step import NotComparable
 from transformers import SwinConfig, SwinForMaskedImageModeling
 
 from ssl_swin.models.masking import to_tokens
@@ -30,19 +29,9 @@ class HuggingFace(nn.Module):
     """A copy of our network, computed by transformers; called as ours is, it returns the loss."""
 
     def __init__(self, ours: SimMIM, attention: str) -> None:
-        """Build it; attention is "eager" or "sdpa".
-
-        Raises:
-            NotComparable: If a stage is smaller than the window, which transformers cannot compute.
-        """
+        """Build it; attention is "eager" or "sdpa", and no window is larger than a stage."""
         super().__init__()
         sizes = ours.encoder.architecture()
-        smallest = min(sizes["img_size"]) // ours.encoder.stride
-        if not isinstance(sizes["window_size"], int) or sizes["window_size"] > smallest:
-            raise NotComparable(
-                f"transformers has no window of {sizes['window_size']} in a stage of {smallest} "
-                f"tokens to a side; give a --window-size of at most {smallest}"
-            )
         config = SwinConfig(
             image_size=sizes["img_size"][0],
             encoder_stride=ours.encoder.stride,

@@ -13,7 +13,7 @@ import torch
 from gains import GAINS, attend_by
 from plain import Plain
 from torch import nn
-from train_step import Given
+from train_step import Given, NotComparable
 
 from ssl_swin.models.attention import fused_attention
 from ssl_swin.models.blocks import compile_blocks, compiled_folder, fuse_attention
@@ -38,6 +38,7 @@ class Side(NamedTuple):
     build: Callable[[SimMIM], nn.Module]  # from ours, which it leaves as it is
     told: str
     asked_for: bool = False  # it is timed only where it is asked for
+    compiled: bool = False  # which takes minutes on a CPU
     needs: str | None = None  # a module that may not be installed
 
 
@@ -97,6 +98,13 @@ def _compiled_timm(ours: SimMIM) -> nn.Module:
 
 
 def _transformers(ours: SimMIM, attention: str) -> nn.Module:
+    sizes = ours.encoder.architecture()
+    window, smallest = sizes["window_size"], min(sizes["img_size"]) // ours.encoder.stride
+    if not isinstance(window, int) or window > smallest:
+        raise NotComparable(
+            f"transformers has no window of {window} in a stage of {smallest} tokens to a side; "
+            f"give a --window-size of at most {smallest}, or leave this side out of --sides"
+        )
     from hugging_face import HuggingFace  # late: transformers may not be installed
 
     return HuggingFace(ours, attention)
@@ -117,12 +125,12 @@ SIDES = {
         "ours, attention in steps; on a CPU it always is",
         asked_for=True,
     ),
-    "ours+compiled": Side(_compiled_ours, "ours, blocks compiled", asked_for=True),
+    "ours+compiled": Side(_compiled_ours, "ours, blocks compiled", asked_for=True, compiled=True),
     "timm": Side(lambda ours: _attention(Plain(ours), False), "timm's, attention in steps"),
     "timm+sdpa": Side(
         lambda ours: _attention(Plain(ours), True), "timm's, attention by one kernel of torch"
     ),
-    "timm+compiled": Side(_compiled_timm, "timm's, blocks compiled", asked_for=True),
+    "timm+compiled": Side(_compiled_timm, "timm's, blocks compiled", asked_for=True, compiled=True),
     "transformers": Side(
         partial(_transformers, attention="eager"), "Hugging Face's", needs="transformers"
     ),

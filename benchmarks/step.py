@@ -9,50 +9,28 @@ python benchmarks/step.py --model swin_base_patch4_window7_224 --batch 8 --sides
 """
 
 import argparse
-import platform
 import re
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from figures import middle_half, quartiles, save
-from gpu_limits import count_network_flops, matrix_peak, published_peak, synchronize
-from machine import commit, num_cores, processor
+from figures import save
+from gpu_limits import count_network_flops, matrix_peak, synchronize
+from machine import commit, num_cores
 from plain import Plain
 from sides import SIDES, build, build_ours, draw_given, missing
 from step_memory import Memory, in_own_process, kept_bytes
+from step_report import Found, Timed, describe, hardware
 from train_step import NotComparable, TrainStep
 
-from ssl_swin.models.simmim import SimMIM
+from ssl_swin.training.trainer import allow_tf32
 
 WARMUP_ROUNDS = 2  # run and not counted; their losses must agree
 AGREE = {"fp32": 1e-4, "bf16": 2e-2}  # relative
 RESULTS = Path(__file__).parent / "results"
-REFERENCE = "timm"  # ratios are its time over a side's
-
-
-@dataclass
-class Timed:
-    """What was measured of one side: ms of each counted round, losses of the others."""
-
-    ms: list[float] = field(default_factory=list)
-    first_losses: list[float] = field(default_factory=list)
-    memory: Memory | None = None
-
-
-@dataclass
-class Found:
-    """All that was measured."""
-
-    ours: SimMIM
-    sides: dict[str, Timed]
-    peak: float = 0.0  # FLOP/s of a large matrix product, before or after all rounds
-    flops: int = 0  # of a step, counted once: all sides compute the same
 
 
 def turns(number: int, count: int) -> list[int]:
@@ -72,6 +50,7 @@ def measure(options: argparse.Namespace) -> Found:
     Raises:
         NotComparable: If the losses of the first steps differ.
     """
+    allow_tf32(False)  # as pretraining has it
     memory = _main_memory(options)
     device, bf16 = torch.device(options.device), options.precision == "bf16"
     with device:
@@ -81,13 +60,13 @@ def measure(options: argparse.Namespace) -> Found:
     found = Found(ours, {name: Timed(memory=memory.get(name)) for name in steps})
     for number in range(WARMUP_ROUNDS):
         for name, step in steps.items():
-            _take(step, found.sides[name], device, counts=False)
+            _first_step(name, step, found.sides[name])
         _require_agreement(found, number, AGREE[options.precision])
     before = _peak(options, device)
     for number in range(options.rounds):
         for place in turns(number, len(steps)):
             name = options.sides[place]
-            _take(steps[name], found.sides[name], device, counts=True)
+            found.sides[name].ms.append(_timed_ms(steps[name]))
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     found.peak = max(before, _peak(options, device))
     found.flops = count_network_flops(Plain(ours), given)
@@ -95,32 +74,33 @@ def measure(options: argparse.Namespace) -> Found:
 
 
 def _main_memory(options: argparse.Namespace) -> dict[str, Memory]:
-    """Measure each side by itself, before this process holds them all."""
+    """Measure each side by itself, before this process holds them all, unless it is compiled."""
     if not options.memory or options.device != "cpu":
         return {}
-    return {name: in_own_process(name, options) for name in options.sides}
+    usual = [name for name in options.sides if not SIDES[name].compiled]
+    return {name: in_own_process(name, options) for name in usual}
 
 
-def _take(step: TrainStep, side: Timed, device: torch.device, counts: bool) -> None:
-    """Take a step; it is timed if it counts, else its loss is kept, and on a GPU its memory."""
-    before = _reset_peak(device)
+def _first_step(name: str, step: TrainStep, found: Timed) -> None:
+    """Take a step that is not timed, for its loss and, on a GPU, its memory."""
+    device = step.given.images.device
+    on_gpu, before = device.type == "cuda", 0
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    found.first_losses.append(float(step()))
+    if on_gpu:
+        peak = torch.cuda.max_memory_allocated(device) - before
+        found.memory = Memory(None if SIDES[name].compiled else kept_bytes(step), peak)
+
+
+def _timed_ms(step: TrainStep) -> float:
+    device = step.given.images.device
     synchronize(device)
     began = time.perf_counter()
-    loss = step()
+    step()
     synchronize(device)
-    if counts:
-        side.ms.append(1000 * (time.perf_counter() - began))
-        return
-    side.first_losses.append(float(loss))
-    if device.type == "cuda":
-        side.memory = Memory(kept_bytes(step), torch.cuda.max_memory_allocated(device) - before)
-
-
-def _reset_peak(device: torch.device) -> int:
-    if device.type != "cuda":
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device)
+    return 1000 * (time.perf_counter() - began)
 
 
 def _require_agreement(found: Found, number: int, tolerance: float) -> None:
@@ -137,91 +117,6 @@ def _peak(options: argparse.Namespace, device: torch.device) -> float:
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     side = 8192 if device.type == "cuda" else 2048 if options.model != "demo" else 256
     return matrix_peak(device, dtype, side, times=2)
-
-
-def describe(options: argparse.Namespace, found: Found) -> list[str]:
-    """Say what came out, as lines of Markdown."""
-    beside = REFERENCE if REFERENCE in found.sides else options.sides[-1]
-    lines = [
-        f"| side | ms | {beside} / side | images/s | GFLOP/s | MFU | kept, MiB | peak, MiB |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_row(name, found, beside, options) for name in found.sides),
-        "",
-        f"- ms and ratios: medians, with the quartiles of {options.rounds} rounds; a ratio is of "
-        "two steps of one round, and above 1 the side is faster",
-        *(f"- {name}: {SIDES[name].told}" for name in found.sides),
-        *(f"- {name} was left out: {one} is not installed" for name, one in options.left_out),
-        *_about(options, found),
-        "",
-        f"| round, ms | {' | '.join(found.sides)} |",
-        "|---|" + "---|" * len(found.sides),
-    ]
-    for number in range(options.rounds):
-        cells = " | ".join(f"{side.ms[number]:.1f}" for side in found.sides.values())
-        lines.append(f"| {number} | {cells} |")
-    return lines
-
-
-def _row(name: str, found: Found, beside: str, options: argparse.Namespace) -> str:
-    side = found.sides[name]
-    ratios = [a / b for a, b in zip(found.sides[beside].ms, side.ms, strict=True)]
-    step_s = quartiles(side.ms)[1] / 1000
-    kept = peak = ""
-    if side.memory is not None:
-        kept, peak = (f"{num / 2**20:.1f}" for num in side.memory)
-    flops = found.flops / step_s
-    share = f"{flops / (_published(options) or found.peak):.1%}"
-    return (
-        f"| {name} | {middle_half(side.ms, 1)} | {middle_half(ratios, 3)} | "
-        f"{options.batch / step_s:.1f} | {flops / 1e9:.1f} | {share} | {kept} | {peak} |"
-    )
-
-
-def _published(options: argparse.Namespace) -> float | None:
-    return published_peak(torch.device(options.device)) if options.precision == "bf16" else None
-
-
-def _about(options: argparse.Namespace, found: Found) -> list[str]:
-    """Say what was timed, and what the columns are."""
-    encoder, published = found.ours.encoder, _published(options)
-    parameters = sum(p.numel() for p in found.ours.parameters()) / 1e6
-    losses = [side.first_losses[-1] for side in found.sides.values()]
-    peak = f"{found.peak / 1e9:.1f} GFLOP/s of a large matrix product in this run"
-    if published:
-        peak = f"{published / 1e9:.0f} GFLOP/s of the data sheet; measured {peak}"
-    where = (
-        "on top of all weights and optimisers"
-        if options.device == "cuda"
-        else "resident memory of a process with this side alone"
-    )
-    return [
-        f"- GFLOP/s: {found.flops / 1e9:.1f} GFLOP a step, of products and attention, counted on "
-        f"timm's; MFU: over {peak}",
-        "- kept: what the forward keeps for the backward, beside parameters and images; peak: "
-        f"{where}",
-        f"- model: {options.model}, {encoder.img_size[0]} px, window "
-        f"{encoder.architecture()['window_size']}, {parameters:.2f} M parameters with the decoder",
-        f"- batch {options.batch}, {options.precision}, {options.threads} CPU threads; losses of "
-        f"step {WARMUP_ROUNDS}: {min(losses):.6f} to {max(losses):.6f}",
-        f"- {', '.join(_versions())}, Python {platform.python_version()}",
-    ]
-
-
-def _versions() -> list[str]:
-    found = []
-    for name in ("torch", "timm", "transformers"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"no {name}")
-    return found
-
-
-def hardware(options: argparse.Namespace) -> str:
-    """Name what it ran on."""
-    if options.device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{processor()}, {options.threads} threads"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -18,7 +18,7 @@ STEPS = 3
 class Memory(NamedTuple):
     """Bytes of one side."""
 
-    kept: int  # by the forward for the backward, beside parameters and images; each storage once
+    kept: int | None  # by the forward for the backward; None if it is compiled, and does not tell
     peak: int  # on a CPU, resident in a process of its own; on a GPU, on top of what is held
 
 
@@ -44,7 +44,10 @@ def _memory(name: str, options: argparse.Namespace) -> Memory:
 
 
 def kept_bytes(step: TrainStep) -> int:
-    """Return the bytes that the forward keeps for the backward."""
+    """Return the bytes that the forward keeps for the backward, beside parameters and images.
+
+    Each storage counts once.
+    """
     own = [*step.network.parameters(), *step.network.buffers(), *step.given]
     there = {tensor.untyped_storage().data_ptr() for tensor in own}
     kept: dict[int, int] = {}

@@ -47,7 +47,7 @@ def test_a_change_of_one_side_is_none_of_another(modules, ours, given):
     """Every side that can be built here computes the loss of ours, and so do its steps."""
     losses = {}
     for name, side in modules.sides.SIDES.items():
-        if "compiled" not in name and not modules.sides.missing(name):
+        if not side.compiled and not modules.sides.missing(name):
             network = modules.sides.build(name, ours, CPU)
             step = modules.train_step.TrainStep(network, given)
             losses[name] = [float(step()) for _ in range(3)]
@@ -61,19 +61,17 @@ def test_a_change_of_one_side_is_none_of_another(modules, ours, given):
 
 
 def counted(network, given):
-    """Return what a network's parts are called for: attention, moves of tokens, embedding."""
-    seen = {"product": 0, "conv": 0, "moves": 0}
+    """Return how often a step calls some operations of torch."""
+    seen = dict.fromkeys(("baddbmm", "convolution", "index_select", "index_add"), 0)
 
     class Calls(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            name = func._schema.name
-            seen["product"] += "baddbmm" in name
-            seen["conv"] += "convolution" in name
-            seen["moves"] += "index_select" in name
+            for name in seen:
+                seen[name] += name in func._schema.name
             return func(*args, **(kwargs or {}))
 
-    with Calls(), torch.no_grad():
-        network(*given)
+    with Calls():
+        network(*given).backward()
     return seen
 
 
@@ -83,9 +81,12 @@ def test_each_gain_is_really_taken_out(modules, ours, given):
         name: counted(modules.sides.build(f"ours-{name}", ours, CPU), given)
         for name in modules.gains.GAINS
     }
-    assert without["contiguous"]["product"] == 0 < with_all["product"]
-    assert without["patch-product"]["conv"] == with_all["conv"] + 1
-    assert without["window-order"]["moves"] > with_all["moves"]
+    assert without["contiguous"]["baddbmm"] == 0 < with_all["baddbmm"]
+    assert with_all["convolution"] == 0
+    for name in ("patch-product", "decoder-product"):
+        assert without[name]["convolution"] == 2  # forward and backward
+    assert without["window-order"]["index_select"] > with_all["index_select"]
+    assert without["move-backward"]["index_add"] > with_all["index_add"]
     for kind in (WindowAttention, Move, PatchEmbed):  # ours itself is as it was
         assert not any("forward" in vars(one) for one in ours.modules() if isinstance(one, kind))
 
@@ -133,6 +134,17 @@ def test_sides_with_other_losses_are_refused(modules, monkeypatch):
     asked = options(modules, "--sides", "ours,spoilt", "--rounds", "1", "--batch", "2")
     with pytest.raises(modules.train_step.NotComparable, match=r"step 1 differ.*spoilt"):
         modules.step.measure(asked)
+
+
+def test_windows_that_transformers_lacks_are_refused_in_one_line(modules, monkeypatch, capsys):
+    monkeypatch.setitem(
+        modules.sides.SIDES, "theirs", modules.sides.SIDES["transformers"]._replace(needs=None)
+    )
+    words = "step.py --model demo --window-size 8 --threads 1 --no-memory --sides theirs"
+    monkeypatch.setattr(sys, "argv", words.split())
+    with pytest.raises(SystemExit, match=r"^step\.py: error: transformers has no window of 8"):
+        modules.step.main()
+    assert capsys.readouterr().out == ""
 
 
 def test_the_page_has_a_row_for_each_side_beside_timm(modules):

@@ -3,6 +3,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,20 +132,22 @@ def test_a_disk_that_is_too_small_is_told(tmp_path, monkeypatch):
     )
 
 
-@pytest.fixture
-def small_files():
-    """Files of this process may have 4 kB."""
+@contextmanager
+def largest_file(num_bytes):
+    """Let files of this process have so many bytes; pytest's own log, too, so not for long."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("num", [1, 10**5])
 def test_a_checkpoint_without_room_is_one_line(tmp_path, num):
     state = {"w": torch.zeros(10**4 // num), "v": torch.zeros(num)}
-    with pytest.raises(MachineError, match=r"^a file would be larger .* for last\.ckpt") as error:
+    told = r"^a file would be larger .* for last\.ckpt"
+    with largest_file(4096), pytest.raises(MachineError, match=told) as error:
         write_checkpoint(tmp_path / "last.ckpt", state)
     assert error.value.errno == errno.EFBIG  # so that a cache may make room
     assert "\n" not in str(error.value)
@@ -219,13 +222,8 @@ def test_torch_says_shared_memory_in_the_words_that_are_looked_for():
 
 def test_a_run_whose_checkpoint_finds_no_room_ends_with_one_line(two_step_run, tmp_path, capsys):
     arguments, folder = two_step_run
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    too_small = (folder / "checkpoints/last.ckpt").stat().st_size - 1000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (too_small, limits[1]))
-    try:
+    with largest_file((folder / "checkpoints/last.ckpt").stat().st_size - 1000):
         status = run([*arguments, f"--run-dir={tmp_path}/run"])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert status == 1
     *before, told = capsys.readouterr().err.splitlines()
     assert all(line.startswith("step ") for line in before)

@@ -5,7 +5,7 @@ A new encoder is a file of its own with such a class, and a line in `ENCODERS`.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import timm
 from jaxtyping import Bool, Float
@@ -79,6 +79,14 @@ class Encoder(Protocol):
     def get_parameter(self, target: str) -> nn.Parameter: ...  # noqa: D102
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...  # noqa: D102
+
+
+@runtime_checkable
+class HasPlaceEmbeddings(Protocol):
+    """An encoder that learns something of each place of an image, and so depends on its size."""
+
+    def place_embeddings(self) -> dict[str, tuple[int, int]]:
+        """Return the parameters, (1, tokens, channels), each with (rows, columns) of tokens."""
 
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {

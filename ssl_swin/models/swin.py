@@ -132,8 +132,7 @@ class SwinEncoder(nn.Module):
 
     def no_decay(self) -> set[str]:
         """Return the mask token and what is learned of places."""
-        places = {name for name, _ in self.named_parameters() if name == _PLACES}
-        return {*self.mask_parameters(), *self.position_tables(), *places}
+        return {*self.mask_parameters(), *self.position_tables(), *self.place_embeddings()}
 
     def mask_parameters(self) -> set[str]:
         """Return the mask token, which whole images never use."""
@@ -148,6 +147,12 @@ class SwinEncoder(nn.Module):
             for i, stage in enumerate(self.backbone.layers)
             for j, block in enumerate(stage.blocks)
         }
+
+    def place_embeddings(self) -> dict[str, tuple[int, int]]:
+        """Return the embedding of absolute positions, if there is one, and its grid of tokens."""
+        rows, cols = (side // self.patch_size for side in self.img_size)
+        names = {name for name, _ in self.named_parameters()}
+        return {_PLACES: (rows, cols)} if _PLACES in names else {}
 
     def architecture(self) -> dict[str, Any]:
         """Return it without drop path, which belongs to a training run and not to the weights."""

@@ -17,7 +17,7 @@ from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
 from ssl_swin.pretrained.official import read_official
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
 from ssl_swin.pretrained.timm import read_timm
-from ssl_swin.pretrained.window import resize_tables
+from ssl_swin.pretrained.window import place_embeddings, resize_tables
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 
 WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
@@ -48,7 +48,7 @@ class OpenEncoder:
     mean: tuple[float, ...] | None  # see `EncoderCard`; None if nobody says
     std: tuple[float, ...] | None
     missing: tuple[str, ...]  # parameters that the weights lack: the mask token, or nothing
-    resized: tuple[str, ...]  # position tables that were resized to another window
+    resized: tuple[str, ...]  # what is learned of places, resized to another window or image
 
 
 def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
@@ -69,9 +69,8 @@ def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
     encoder = build_encoder(**(weights.architecture | changes))
     missing = load_into(encoder, weights.state, weights.card)
     own = encoder.state_dict()
-    resized = tuple(
-        name for name in encoder.position_tables() if weights.state[name].shape != own[name].shape
-    )
+    places = [*encoder.position_tables(), *place_embeddings(encoder)]
+    resized = tuple(name for name in places if weights.state[name].shape != own[name].shape)
     return OpenEncoder(
         encoder, weights.card, encoder.img_size, weights.mean, weights.std, missing, resized
     )

@@ -1,4 +1,4 @@
-"""Move relative-position tables to another window size."""
+"""Move what is learned of places to another window or image size."""
 
 import math
 from collections.abc import Mapping
@@ -8,16 +8,19 @@ import torch
 from jaxtyping import Float
 from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
+from torch.nn import functional as F
 
-from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.encoder import Encoder, HasPlaceEmbeddings
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 
 
 def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-    """Resize the position tables among weights to the windows of the encoder they are going to.
+    """Resize what weights know of places to the encoder that they are going to.
+
+    Tables of relative positions fit its windows then, embeddings of absolute ones its image.
 
     Returns:
-        All the weights; a table that already has the right length is passed on bit for bit.
+        All the weights; what already has the right length is passed on bit for bit.
 
     Raises:
         PretrainedMismatch: If a table has another number of heads, or belongs to a window that is
@@ -35,7 +38,37 @@ def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Te
                 "with the same number of heads"
             )
         resized[key] = resize_table(state[key], rows)
+    for key, grid in place_embeddings(encoder).items():
+        if key in state and state[key].shape != own[key].shape:
+            resized[key] = resize_embedding(state[key], grid)
     return resized
+
+
+def place_embeddings(encoder: Encoder) -> dict[str, tuple[int, int]]:
+    """Return an encoder's embeddings of absolute places, each with the sides of its grid."""
+    return encoder.place_embeddings() if isinstance(encoder, HasPlaceEmbeddings) else {}
+
+
+def resize_embedding(
+    embedding: Float[Tensor, "1 old_tokens dim"], grid: tuple[int, int]
+) -> Float[Tensor, "1 new_tokens dim"]:
+    """Resize an embedding of the places of a square image to rows and columns of tokens.
+
+    Raises:
+        PretrainedMismatch: If it does not belong to a square image.
+
+    Source:
+        SimMIM code, utils.py, ``remap_pretrained_keys_swin``: bicubic.
+    """
+    side = math.isqrt(embedding.shape[1])
+    if side**2 != embedding.shape[1]:
+        raise PretrainedMismatch(
+            f"an embedding of {embedding.shape[1]} places does not belong to a square image; only "
+            "that of one can be resized: build the encoder with the image size of the weights"
+        )
+    old = embedding.float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    new = F.interpolate(old, size=grid, mode="bicubic", align_corners=False)
+    return new.flatten(2).transpose(1, 2).contiguous()
 
 
 def resize_table(

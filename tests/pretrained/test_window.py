@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.window import resize_table, resize_tables
+from ssl_swin.pretrained.window import resize_embedding, resize_table, resize_tables
 
 
 @pytest.mark.parametrize("window_size", [1, 4, 7])
@@ -61,3 +61,24 @@ def test_tables_that_cannot_be_resized_are_refused(tiny):
         resize_tables(state, tiny(img_size=(64, 96), window_size=24))
     with pytest.raises(PretrainedMismatch, match="does not belong to a square window"):
         resize_table(torch.zeros(7 * 9, 2), 5)
+
+
+def test_an_embedding_of_places_is_resized_with_the_image():
+    ramp = torch.linspace(0, 1, 8).repeat(8, 1).reshape(1, 64, 1)  # from left to right
+    wide = resize_embedding(ramp, (8, 16))
+    assert wide.shape == (1, 128, 1)
+    rows = wide.view(8, 16)
+    torch.testing.assert_close(rows, rows[:1].expand(8, 16))
+    assert (rows[0].diff() > 0).all()
+    with pytest.raises(PretrainedMismatch, match="48 places does not belong to a square image"):
+        resize_embedding(torch.zeros(1, 48, 1), (8, 8))
+
+
+def test_an_encoder_with_absolute_positions_goes_over_to_another_image_size(tiny):
+    small, large = (tiny(img_size=side, position="both") for side in (64, 96))
+    moved = resize_tables(small.state_dict(), large)
+    assert moved["backbone.absolute_pos_embed"].shape == (1, 24 * 24, small.embed_dim)
+    large.load_state_dict(moved)
+    again = resize_tables(large.state_dict(), large)
+    assert again["backbone.absolute_pos_embed"] is not None
+    assert torch.equal(again["backbone.absolute_pos_embed"], large.backbone.absolute_pos_embed)
