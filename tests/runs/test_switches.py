@@ -17,8 +17,7 @@ SIZES = {"window_size": 4, "embed_dim": 16, "depths": [2, 1], "num_heads": [1, 2
 SWITCHES = [  # and how each is given
     ({"shift": "none"}, "yaml"),
     ({"shift": "padded", "window_size": [4, 2]}, "flags"),
-    ({"position": "absolute"}, "flags"),
-    ({"position": "both"}, "yaml"),
+    ({"position": "both"}, "flags"),
     ({"position": "none"}, "flags"),
     ({"mixer": "mlp"}, "yaml"),
     ({"padding": "masked", "window_size": 3}, "flags"),
