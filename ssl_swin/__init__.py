@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ssl_swin.pretrained.preprocess import Preprocess
     from ssl_swin.training.own_trainer import pretrain_module
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "EvaluationTransform",
     "ImageStream",
