@@ -24,7 +24,7 @@ T = TypeVar("T")
 # what jsonargparse says of a value of none of several types, of no known word, of another type
 _MISFITS = (
     r'Parser key "(?P<name>[\w.]+)": .*Union subtypes Subtypes: \[(?P<kinds>.*?)\] Errors: .*'
-    r"Given value: (?P<value>.*)",
+    r"Given value: ?(?P<value>.*)",
     r'Parser key "(?P<name>[\w.]+)": Expected a typing\.Literal\[(?P<kinds>[^\[\]]*)\]\. '
     r"Got value: (?P<value>.*)",
     r"Parser key \"(?P<name>[\w.]+)\": Expected a (?P<kinds><class '\w+'>)\. "
@@ -242,7 +242,8 @@ def _plainly(message: str) -> str:
     """Say in one short line what jsonargparse says of a value that does not fit its type."""
     for pattern in _MISFITS:
         if found := re.search(pattern, message):
-            kinds = re.sub(r"<class '(\w+)'>", r"\1", found["kinds"]).replace("NoneType", "null")
+            kinds = re.sub(r"<class '(\w+)'>|typing\.Literal\[([^\]]*)\]", r"\1\2", found["kinds"])
+            kinds = kinds.replace("NoneType", "null")
             kinds = " or ".join(kinds.replace("'", "").rsplit(", ", 1))
             return f"{found['name']}={found['value']} does not fit; give {kinds}"
     return _with_hyphens(message)

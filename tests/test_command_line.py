@@ -180,6 +180,13 @@ def test_settings_are_flags_with_hyphens_or_underscores(spelled, capsys):
     assert re.findall(r"--[\w.-]*_\w*", shown) == []
 
 
+@pytest.mark.parametrize("given", ["left", ""])
+def test_a_word_or_null_is_told_in_plain_words(given):
+    told = rf"^model\.shift={given} does not fit; give cyclic, padded, none or null$"
+    with pytest.raises(UserError, match=told):
+        read_config("pretrain", [PRETRAIN, f"--model.shift={given}"])
+
+
 def test_a_decoder_that_is_gone_is_refused_with_those_there_are():
     config, _ = read_config("pretrain", [PRETRAIN, "--data.decoder=pil"])
     assert config.data.decoder == "pil"

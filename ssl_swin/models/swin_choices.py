@@ -90,23 +90,26 @@ def switches_among(choices: Mapping[str, Any]) -> dict[str, str]:
     for key, value in given.items():
         if value not in _ALLOWED[key]:
             raise UserError(f"{key}={value!r} must be one of {', '.join(_ALLOWED[key])}")
-    if given.get("mixer") == "mlp":
-        given = {"shift": "padded", "position": "none", "padding": "masked"} | given
-        _check_mlp(given)
-    switches = {
-        key: given[key] for key, usual in _LIKE_TIMM.items() if given.get(key, usual) != usual
-    }
+    switches = _unlike_timm(given)
     if switches and given.get("implementation") == "timm":
         raise UserError(
-            f"implementation=timm has no {', '.join(f'{k}={v}' for k, v in switches.items())}; "
-            "leave one of them out"
+            f"timm has no Swin with {', '.join(f'{k}={v}' for k, v in switches.items())}; "
+            "leave that out, or implementation=timm"
         )
-    return switches
+    if given.get("mixer") == "mlp":
+        given = {"shift": "padded", "position": "none"} | given
+        _check_mlp(given)
+    return _unlike_timm(given)
+
+
+def all_switches(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all switches, also those that are as in timm's Swin; refuse as `switches_among`."""
+    return _LIKE_TIMM | switches_among(choices)
 
 
 def switched(switches: Mapping[str, str]) -> tuple[Switches, bool]:
     """Return how blocks are built, and whether places are embedded."""
-    chosen: dict[str, Any] = _LIKE_TIMM | dict(switches)
+    chosen = all_switches(switches)
     position = chosen["position"]
     blocks = Switches(
         shift=chosen["shift"],
@@ -117,10 +120,15 @@ def switched(switches: Mapping[str, str]) -> tuple[Switches, bool]:
     return blocks, position in ("absolute", "both")
 
 
+def _unlike_timm(given: Mapping[str, str]) -> dict[str, str]:
+    return {key: given[key] for key, usual in _LIKE_TIMM.items() if given.get(key, usual) != usual}
+
+
 def _check_mlp(given: Mapping[str, str]) -> None:
-    if given["shift"] == "cyclic" or given["position"] in ("relative", "both"):
+    excluded = {"shift": ("cyclic",), "position": ("relative", "both")}
+    wrong = [f"{key}={given[key]}" for key, values in excluded.items() if given[key] in values]
+    if wrong:
         raise UserError(
-            f"mixer=mlp does not go with shift={given['shift']} and position={given['position']}: "
-            "it can hide nothing and has no scores; take shift padded or none, and position none "
-            "or absolute"
+            f"mixer=mlp does not go with {' and '.join(wrong)}: it can hide nothing and has no "
+            "scores; take shift padded or none, and position none or absolute"
         )

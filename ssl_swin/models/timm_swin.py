@@ -10,16 +10,31 @@ import timm
 import torch
 from torch import Tensor
 
+from ssl_swin.errors import UserError
 from ssl_swin.models.swin_choices import SwinSizes
 
 
 def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
-    """Build timm's model without a head."""
+    """Build timm's model without a head.
+
+    Raises:
+        UserError: If a stage of the name has no value among those that are given per stage.
+    """
     given: dict[str, Any] = dict(sizes)
     if not isinstance(given.get("window_size", 0), int):
         # One pair per stage: timm would take a bare (7, 7) for rows and columns of every window.
         given["window_size"] = tuple((side, side) for side in given["window_size"])
-    return timm.create_model(name, num_classes=0, **given, **others)
+    try:
+        return timm.create_model(name, num_classes=0, **given, **others)
+    except (AssertionError, IndexError) as error:  # as timm says that a stage has no value
+        told = {key: value for key, value in sizes.items() if not isinstance(value, int)}
+        if not told:
+            raise
+        raise UserError(
+            f"{name} has another number of stages than "
+            f"{', '.join(f'{key}={value}' for key, value in told.items())}; give depths and "
+            "num_heads one value per stage, and window_size one, or one per stage"
+        ) from error
 
 
 def nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int | tuple[int, ...]:

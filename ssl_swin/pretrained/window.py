@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from ssl_swin.models.encoder import Encoder, HasPlaceEmbeddings
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 
+_MIXING = ".spatial_mlp.weight"  # (heads * places, places, 1)
+
 
 def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
     """Resize what weights know of places to the encoder that they are going to.
@@ -38,6 +40,13 @@ def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Te
                 "with the same number of heads"
             )
         resized[key] = resize_table(state[key], rows)
+    for key, value in state.items():
+        if key.endswith(_MIXING) and key in own and value.shape[1] != own[key].shape[1]:
+            raise PretrainedMismatch(
+                f"{key} mixes windows of {value.shape[1]} places, and here they have "
+                f"{own[key].shape[1]}: an MLP is tied to its windows: give its window_size, and "
+                "images of which no stage is smaller"
+            )
     for key, grid in place_embeddings(encoder).items():
         if key in state and state[key].shape != own[key].shape:
             resized[key] = resize_embedding(state[key], grid)

@@ -13,6 +13,7 @@ from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import unsaid, with_values
 from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
+from ssl_swin.models.swin_choices import all_switches
 from ssl_swin.pretrained.open import card_of, find_sizes
 from ssl_swin.record.run_folder import encoder_file
 from ssl_swin.training.checkpoint_file import State
@@ -128,19 +129,21 @@ def with_its_model(
     if file is None or not file.is_file():
         if before is None:
             return config, ()
-        known = asdict(before)
+        known, all_is_known = asdict(before), True
     else:
         with usable(f"encoder={config.encoder}"):
-            known = find_sizes(Path(config.encoder)).architecture
+            found = find_sizes(Path(config.encoder))
+        known, all_is_known = found.architecture, found.card is not None
     free = {name.removeprefix("model.") for name in unsaid(config, given) & {*MODEL}}
     free |= {name for name, value in asdict(config.model).items() if value is None}
     if "in_chans" in known:
         _require_channels(config, known["in_chans"])
+    _require_its_sizes(config, known | (all_switches(known) if all_is_known else {}), free)
     values = _its_sizes(config, known, free)
     if "img_size" in free:
         values["model.img_size"] = _side(known["img_size"])
     img_size = values.get("model.img_size", config.model.img_size)
-    window, note = _window(_typed(known.get("window_size")), _side(known["img_size"]), img_size)
+    window, note = _window(known, img_size)
     if "window_size" in free:
         values["model.window_size"] = window
     new = with_values(config, values)
@@ -152,13 +155,20 @@ def with_its_model(
 
 
 def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
-    """Return the settings that say how an encoder is built; refuse those that it has not.
+    """Return the settings that say how an encoder is built.
 
     Another name than the encoder's stands for sizes of its own, which are compared once there is
     a model of that name.
     """
     named = config.model.name.partition(".")[0] == str(known["name"]).partition(".")[0]
     values = {"model.name": known["name"]} if "name" in free else {}
+    if "name" in free or named:
+        its = {name for name in (*_SIZES, *_SWITCHES) if name in free}
+        values |= {f"model.{name}": _typed(known.get(name)) for name in its}
+    return values
+
+
+def _require_its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str]) -> None:
     for name in (*_SIZES, *_SWITCHES):
         own, its = getattr(config.model, name), _typed(known.get(name))
         if name not in free and its not in (own, None):
@@ -166,9 +176,6 @@ def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str])
                 f"model.{name}={own}, but the encoder has {its}: leave it out; only "
                 "img_size, window_size and drop_path_rate may differ from the encoder's"
             )
-        if name in free and ("name" in free or named):
-            values[f"model.{name}"] = its
-    return values
 
 
 def _require_channels(config: FinetuneConfig, in_chans: int) -> None:
@@ -179,11 +186,12 @@ def _require_channels(config: FinetuneConfig, in_chans: int) -> None:
         )
 
 
-def _window(window: Any, before: int, now: int) -> tuple[Any, str]:
+def _window(known: Mapping[str, Any], now: int) -> tuple[Any, str]:
     """Return the window for images of another side, pixels, and a remark."""
+    window, before = _typed(known.get("window_size")), _side(known["img_size"])
     if now == before or not isinstance(window, int):
         return window, ""
-    if window * now % before:
+    if known.get("mixer") == "mlp" or window * now % before:  # an MLP is tied to its windows
         return window, f"; window_size={window} as for its {before} px"
     scaled = window * now // before
     return scaled, f"; window_size={scaled} for {now} px, as it has {window} for {before} px"

@@ -212,6 +212,8 @@ def test_position_tables_are_those_of_all_blocks_with_the_windows_they_are_for()
         ({"num_heads": (3, 4)}, "num_heads=3 does not divide the 16 channels"),
         ({"window_size": 0}, "window_size=0"),
         ({"depths": (2, 0)}, "at least 1 each"),
+        ({"depths": None, "num_heads": None, "window_size": (4, 2)}, "another number of stages"),
+        ({"depths": None}, "another number of stages than num_heads="),
     ],
 )
 def test_what_cannot_be_built_is_refused(change, told):

@@ -63,6 +63,14 @@ def test_tables_that_cannot_be_resized_are_refused(tiny):
         resize_table(torch.zeros(7 * 9, 2), 5)
 
 
+def test_an_mlp_does_not_go_over_to_other_windows(tiny):
+    state = tiny(mixer="mlp").state_dict()
+    resize_tables(state, tiny(mixer="mlp", img_size=128))
+    for change in ({"window_size": 8}, {"img_size": 16}):
+        with pytest.raises(PretrainedMismatch, match="mixes windows of 16 places, and here"):
+            resize_tables(state, tiny(mixer="mlp", **change))
+
+
 def test_an_embedding_of_places_is_resized_with_the_image():
     ramp = torch.linspace(0, 1, 8).repeat(8, 1).reshape(1, 64, 1)  # from left to right
     wide = resize_embedding(ramp, (8, 16))

@@ -16,6 +16,8 @@ from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.errors import UserError
+from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.from_encoder import (
     fingerprint,
@@ -219,6 +221,38 @@ def test_the_window_follows_the_size_of_images_where_it_comes_out_even(
     assert said in line
     own, _ = with_its_model(model_of(encoder, img_size=img_size, window_size=5), ())
     assert own.model.window_size == 5
+
+
+@pytest.fixture
+def a_swin(tmp_path):
+    def write(**switches):
+        sizes = {"window_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2)}
+        swin = SwinEncoder("swin_tiny_patch4_window7_224", 32, 1, **sizes, **switches)
+        path = tmp_path / "encoder.safetensors"
+        write_encoder(path, swin.state_dict(), EncoderCard.of(swin, (0.286,), (0.353,)))
+        return path
+
+    return write
+
+
+def test_the_window_of_an_mlp_stays_at_any_size_of_images(a_swin):
+    found, (line,) = with_its_model(model_of(a_swin(mixer="mlp"), img_size=64), ())
+    assert found.model.window_size == 4
+    assert "; window_size=4 as for its 32 px" in line
+
+
+@pytest.mark.parametrize(
+    ("its", "asked", "said"),
+    [
+        ({}, {"shift": "none"}, "model.shift=none, but the encoder has cyclic"),
+        ({}, {"mixer": "mlp"}, "model.mixer=mlp, but the encoder has attention"),
+        ({"shift": "none"}, {"shift": "cyclic"}, "model.shift=cyclic, but the encoder has none"),
+        ({"mixer": "mlp"}, {"padding": "masked"}, "but the encoder has attended"),
+    ],
+)
+def test_another_switch_than_the_encoder_s_is_refused_in_a_line(a_swin, its, asked, said):
+    with pytest.raises(UserError, match=said):
+        with_its_model(model_of(a_swin(**its), **asked), ())
 
 
 def test_files_without_a_card_say_their_sizes_themselves(tmp_path):
