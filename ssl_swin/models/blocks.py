@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import Encoder
 
-_FUSED = "fused_attn"  # timm's switch; a Swin's is off unless TIMM_FUSED_ATTN says otherwise
+_FUSED = "fused_attn"  # timm's switch; ours, too
 
 
 @runtime_checkable
@@ -27,7 +27,7 @@ class InBlocks(Protocol):
     """An encoder that can be reached block by block."""
 
     def blocks(self) -> list[nn.Module]:
-        """Return its blocks, in order; each makes a map of a map."""
+        """Return its blocks, in order; each makes one tensor of another."""
 
 
 @runtime_checkable
@@ -39,10 +39,10 @@ class Checkpointable(Protocol):
 
 
 def fuse_attention(encoder: Encoder, on: bool) -> int:
-    """Have attention computed by one kernel of torch, or in steps; return how many there are.
+    """Have attention computed by one kernel, ours or torch's, or in steps; return how many change.
 
-    Fused, scores have the type of the queries, and so under autocast the table of positions is
-    rounded to bf16; in steps it stays float32, and makes scores and softmax so.
+    In torch's, scores have the type of the queries, and so under autocast the table of positions is
+    rounded to bf16; in ours and in steps it stays float32, and makes scores and softmax so.
     """
     found = [one for one in encoder.modules() if hasattr(one, _FUSED)]
     for one in found:
