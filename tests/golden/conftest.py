@@ -67,7 +67,7 @@ def official_weights(official_path):
 
 @pytest.fixture
 def golden_encoder():
-    def build(img_size, window_size):
+    def build(img_size, window_size, implementation=None):
         return SwinEncoder(
             "swin_tiny_patch4_window7_224",
             img_size=img_size,
@@ -75,23 +75,33 @@ def golden_encoder():
             embed_dim=16,
             depths=(2, 2, 2, 2),
             num_heads=(1, 2, 4, 8),
+            implementation=implementation,
         )
 
     return build
 
 
 @pytest.fixture
-def pretrain_model(golden_encoder, official_weights):
-    model = SimMIM(golden_encoder(192, 6), mask_patch_size=32)
-    encoder = {
-        name.removeprefix("encoder."): tensor
-        for name, tensor in official_weights.items()
-        if name in find_swin(official_weights).names or name == "encoder.mask_token"
-    }
-    assert load_into(model.encoder, from_official(encoder)) == ()
-    decoder = {key: official_weights[f"decoder.0.{key}"] for key in ("weight", "bias")}
-    model.decoder.conv.load_state_dict(decoder)
-    return model
+def pretrain_model_of(golden_encoder, official_weights):
+    def build(implementation):
+        model = SimMIM(golden_encoder(192, 6, implementation), mask_patch_size=32)
+        encoder = {
+            name.removeprefix("encoder."): tensor
+            for name, tensor in official_weights.items()
+            if name in find_swin(official_weights).names or name == "encoder.mask_token"
+        }
+        assert load_into(model.encoder, from_official(encoder)) == ()
+        decoder = {key: official_weights[f"decoder.0.{key}"] for key in ("weight", "bias")}
+        model.decoder.conv.load_state_dict(decoder)
+        model.decoder.convolves = implementation == "timm"
+        return model
+
+    return build
+
+
+@pytest.fixture
+def pretrain_model(pretrain_model_of):
+    return pretrain_model_of(None)
 
 
 @pytest.fixture
