@@ -20,6 +20,7 @@ WARNINGS = [
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
     # torch 2.11's compiler uses what torch itself calls deprecated.
     pytest.mark.filterwarnings("ignore:.torch.jit.* is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning"),
 ]
 pytestmark = WARNINGS
 NUM_BLOCKS = 3

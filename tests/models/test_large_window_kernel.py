@@ -5,6 +5,7 @@ import torch
 
 from ssl_swin.models import window_op
 from tests.models.test_window_kernel import (
+    OLD_INTERPRETER,
     Case,
     assert_as_written,
     attend,
@@ -14,6 +15,7 @@ from tests.models.test_window_kernel import (
 )
 
 pytest.importorskip("triton")
+pytestmark = OLD_INTERPRETER
 CORE = [Case((9, 10), 16, num_heads=1, num_images=1)]
 ALL = [
     *CORE,

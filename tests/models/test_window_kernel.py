@@ -12,6 +12,11 @@ from ssl_swin.models.window_op import attend
 from ssl_swin.models.windows import split_into_windows
 
 pytest.importorskip("triton")
+# Triton 3.6's interpreter takes a number out of an array as NumPy will not have it for ever.
+OLD_INTERPRETER = pytest.mark.filterwarnings(
+    "ignore:Conversion of an array with ndim > 0:DeprecationWarning"
+)
+pytestmark = OLD_INTERPRETER
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -21,10 +21,15 @@ from tests.models.test_blocks import (
     learned,
     swin,
 )
-from tests.models.test_window_kernel import DEVICE, Case, few_programs  # noqa: F401
+from tests.models.test_window_kernel import (
+    DEVICE,
+    OLD_INTERPRETER,
+    Case,
+    few_programs,  # noqa: F401
+)
 
 pytest.importorskip("triton")
-pytestmark = WARNINGS
+pytestmark = [OLD_INTERPRETER, *WARNINGS]
 CASE = Case((4, 4), 8, num_images=1)
 
 
