@@ -106,18 +106,18 @@ def test_thirty_steps_follow_the_official_trajectory(  # and of timm, which is t
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_in_float64_thirty_steps_of_ours_are_timms(
+def test_in_float64_sixteen_steps_of_ours_are_timms(
     pretrain_model_of, masked_loss, inputs, expected
 ):
-    """So what float32 makes of the late steps is rounding alone."""
-    golden, double = expected["pretrain_trajectory"]["steps"], dict(inputs)
+    """So what float32 makes of them is rounding alone; each step makes some three times more of it."""
+    golden, double = expected["pretrain_trajectory"]["steps"][:16], dict(inputs)
     double["pretrain_images"] = inputs["pretrain_images"].double()
     ours, timms = (
         follow(pretrain_model_of(name).double(), masked_loss, double, golden, fused=True)
         for name in ("ssl_swin", "timm")
     )
     for one, other in zip(ours, timms, strict=True):
-        assert one == pytest.approx(other, rel=1e-4)
+        assert one == pytest.approx(other, rel=1e-6)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "multistep"])
