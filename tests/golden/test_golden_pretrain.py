@@ -109,7 +109,7 @@ def test_thirty_steps_follow_the_official_trajectory(  # and of timm, which is t
 def test_in_float64_sixteen_steps_of_ours_are_timms(
     pretrain_model_of, masked_loss, inputs, expected
 ):
-    """So what float32 makes of them is rounding alone, of which each step makes three times more."""
+    """So what float32 makes of them is rounding alone; each step makes it three times more."""
     golden, double = expected["pretrain_trajectory"]["steps"][:16], dict(inputs)
     double["pretrain_images"] = inputs["pretrain_images"].double()
     ours, timms = (
