@@ -13,6 +13,7 @@ from tests.golden.conftest import (  # noqa: F401
     official_path,
     official_weights,
     pretrain_model,
+    pretrain_model_of,
     to_our_name,
 )
 from tests.gpu.device import ON_GPU
