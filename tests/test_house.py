@@ -242,8 +242,8 @@ def test_exceptions_are_of_rules_that_there_are():
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
 def test_every_module_can_be_imported(module):
-    if "import triton\n" in module.text:
-        pytest.importorskip("triton")
+    if "import triton\n" in module.text and sys.platform != "linux":
+        pytest.skip("Triton is for Linux")
     importlib.import_module(dotted(module).removesuffix(".__init__"))
 
 

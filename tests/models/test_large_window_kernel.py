@@ -5,6 +5,7 @@ import torch
 
 from ssl_swin.models import window_op
 from tests.models.test_window_kernel import (
+    NEEDS_TRITON,
     OLD_INTERPRETER,
     Case,
     assert_as_written,
@@ -14,8 +15,7 @@ from tests.models.test_window_kernel import (
     with_slow,
 )
 
-pytest.importorskip("triton")
-pytestmark = OLD_INTERPRETER
+pytestmark = [NEEDS_TRITON, OLD_INTERPRETER]
 CORE = [Case((9, 10), 16, num_heads=1, num_images=1)]
 ALL = [
     *CORE,

@@ -1,5 +1,6 @@
 """The kernels, on a GPU if there is one, else in Triton's interpreter: see `tests/conftest.py`."""
 
+import sys
 from itertools import product
 from typing import NamedTuple
 
@@ -11,12 +12,12 @@ from ssl_swin.models.attention import attention_as_written
 from ssl_swin.models.window_op import attend
 from ssl_swin.models.windows import split_into_windows
 
-pytest.importorskip("triton")
+NEEDS_TRITON = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux")
 # Triton 3.6's interpreter takes a number out of an array as NumPy will not have it for ever.
 OLD_INTERPRETER = pytest.mark.filterwarnings(
     "ignore:Conversion of an array with ndim > 0:DeprecationWarning"
 )
-pytestmark = OLD_INTERPRETER
+pytestmark = [NEEDS_TRITON, OLD_INTERPRETER]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

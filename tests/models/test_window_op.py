@@ -23,13 +23,13 @@ from tests.models.test_blocks import (
 )
 from tests.models.test_window_kernel import (
     DEVICE,
+    NEEDS_TRITON,
     OLD_INTERPRETER,
     Case,
     few_programs,  # noqa: F401
 )
 
-pytest.importorskip("triton")
-pytestmark = [OLD_INTERPRETER, *WARNINGS]
+pytestmark = [NEEDS_TRITON, OLD_INTERPRETER, *WARNINGS]
 CASE = Case((4, 4), 8, num_images=1)
 
 
