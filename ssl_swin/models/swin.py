@@ -140,19 +140,19 @@ class SwinEncoder(nn.Module):
 
     def position_tables(self) -> dict[str, tuple[int, int]]:
         """Return each block's table, with the rows and columns of its window."""
-        if not any("relative_position_bias_table" in name for name, _ in self.named_parameters()):
-            return {}
         return {
             _TABLE.format(i, j): block.attn.window_size
             for i, stage in enumerate(self.backbone.layers)
             for j, block in enumerate(stage.blocks)
+            if getattr(block.attn, "relative_position_bias_table", None) is not None
         }
 
     def place_embeddings(self) -> dict[str, tuple[int, int]]:
         """Return the embedding of absolute positions, if there is one, and its grid of tokens."""
+        if getattr(self.backbone, "absolute_pos_embed", None) is None:
+            return {}
         rows, cols = (side // self.patch_size for side in self.img_size)
-        names = {name for name, _ in self.named_parameters()}
-        return {_PLACES: (rows, cols)} if _PLACES in names else {}
+        return {_PLACES: (rows, cols)}
 
     def architecture(self) -> dict[str, Any]:
         """Return it without drop path, which belongs to a training run and not to the weights."""
