@@ -68,8 +68,8 @@ def page(stories: Sequence[Story], command: str) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.globals |= {"num_colours": NUM_COLOURS, "duration": duration}
-    return made.get_template("page.html").render(
+    known = {"num_colours": NUM_COLOURS, "duration": duration}
+    return made.get_template("page.html", globals=known).render(
         stories=stories,
         title=stories[0].name if len(stories) == 1 else f"{len(stories)} runs",
         written=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime()),
