@@ -80,7 +80,7 @@ OURS = {
     *("module.cuda_graphs", "block.forward", "parameter.grad", "counter.value"),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),
-    *("run.datamodule.fixed", "run.module.result", "module.schedule"),
+    *("run.datamodule.fixed", "run.module.result", "module.schedule", "self._sent.whole"),
     *("self.files.max_open", "self.indexes.max_mapped"),
     *("network.decoder.convolves", "stage.grad_checkpointing"),
     *(f"ctx.{name}" for name in ("drops", "num_heads", "scale", "bias_shape")),
