@@ -39,6 +39,7 @@ from ssl_swin.training.life_record import LifeRecord, note_failed_start, reason_
 from ssl_swin.training.loggers import Ledger, Scalars
 from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.memory import largest_peak
+from ssl_swin.training.norms import Norms
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
@@ -258,6 +259,7 @@ def between_steps(
         BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
         BadSteps(training.max_bad_steps, count_every, meeting),
         Scalars(points_every, clock),
+        Norms(points_every),
         Measurement(validate_every, stop_step, checkpoints.save_early),
     ]
     if run.kind == "pretrain":
