@@ -83,6 +83,7 @@ OURS = {
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),
     *("run.datamodule.fixed", "run.module.result", "module.schedule"),
     "pl_module.watch",
+    "self._sent.whole",
     *("self.files.max_open", "self.indexes.max_mapped"),
     *("network.decoder.convolves", "stage.grad_checkpointing"),
     *(f"ctx.{name}" for name in ("drops", "num_heads", "scale", "bias_shape")),
