@@ -37,7 +37,7 @@ class Life:
     processes: int
     tone: str  # finished, stopped, failed, silent or running: what it is coloured by
     why: str  # it ended
-    seconds: float | None  # None if it did not say
+    seconds: float | None  # of a last one that did not say, until its last word; None if unknown
     place: str  # SLURM's job and nodes
 
 
@@ -197,9 +197,19 @@ def _lives(
             _whole(line.get("world_size"), 1),
             tone,
             why,
-            float(end["seconds"]) if _is_number(end.get("seconds")) else None,
+            _seconds(folder, line, end, is_last),
             ", ".join(_where(line, end)),
         )
+
+
+def _seconds(
+    folder: RunFolder, line: dict[str, Any], end: dict[str, Any], is_last: bool
+) -> float | None:
+    if _is_number(end.get("seconds")):
+        return float(end["seconds"])
+    if end or not is_last or not _is_number(line.get("at")):
+        return None
+    return max(0.0, _written_at(folder) - line["at"])
 
 
 def _whole(value: Any, otherwise: int) -> int:
