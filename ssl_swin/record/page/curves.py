@@ -78,7 +78,8 @@ def charts(stories: Sequence[Story]) -> list[Drawing]:
 
     Runs whose batches differ in size are drawn over images, not over steps.
     """
-    by_images = len({story.config.get("training.global_batch_size") for story in stories}) > 1
+    sizes = {one.config.get("training.global_batch_size") for one in stories if one.points}
+    by_images = len(sizes) > 1
     drawings = (draw(chart) for chart in _all(stories, by_images))
     return [drawing for drawing in drawings if drawing is not None]
 
@@ -111,7 +112,7 @@ def _of_measure(
     kind: Kind, names: dict[str, str], found: dict[Story, dict[str, list[Point]]]
 ) -> Iterator[Chart]:
     """Yield the chart of a measure, and those of its parts: of one run a single one."""
-    whole, parts = names.get(""), {part: name for part, name in sorted(names.items()) if part}
+    whole, parts = names.get(""), {part: names[part] for part in sorted(names, key=_depth) if part}
     alone = next(iter(found)) if len(found) == 1 else None
     told = [(kind.title, _of_runs(whole, found), False)] if whole else []
     if alone:
@@ -128,6 +129,12 @@ def _of_measure(
         if any(values) or (values and not kind.only_if_any):
             how = (kind.is_noisy, kind.from_zero, kind.may_be_log, is_detail)
             yield Chart(title, kind.axis, about, curves, "", *how)
+
+
+def _depth(part: str) -> tuple[bool, int, str]:
+    """Put parts in the order in which an image passes them: stem, stages, what comes after."""
+    number = re.search(r"\d+$", part)
+    return part != "stem" and number is None, int(number[0]) if number else 0, part
 
 
 def _of_runs(name: str, found: dict[Story, dict[str, list[Point]]]) -> list[Curve]:

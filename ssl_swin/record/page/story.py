@@ -95,7 +95,8 @@ class Story:
         """`GPU`, `CPU`, or `device` if the run does not say which."""
         asked = str(self.config.get("training.accelerator"))
         names = {name for point in self.points for name in point if name.startswith("memory/")}
-        if "memory/peak_allocated_gb" in names or asked in ("gpu", "cuda"):
+        known = "memory/peak_allocated_gb" in names or "GPU" in self.environment
+        if known or asked in ("gpu", "cuda"):
             return "GPU"
         return "CPU" if "memory/peak_resident_gb" in names or asked == "cpu" else "device"
 

@@ -5,6 +5,7 @@ import pytest
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.page.curves import NUM_COLOURS, charts, measure_and_part
 from ssl_swin.record.page.write import read_stories
+from ssl_swin.record.run_folder import RunFolder
 
 
 def titles(drawings):
@@ -99,6 +100,22 @@ def test_runs_of_different_batches_are_drawn_over_images(make):
     loss = chart(charts(read_stories([small, large])), "Loss")
     assert loss.chart.x_axis == "images trained on"
     assert loss.x_range == (320, 6400)
+
+
+def test_a_run_that_waits_does_not_change_the_axis(make):
+    waits = RunFolder(make.place / "waits")
+    append_line(waits.jobs, {"job": "3"})
+    loss = chart(charts(read_stories([make.run("a"), waits])), "Loss")
+    assert loss.chart.x_axis == "step"
+
+
+def test_parts_are_in_the_order_of_the_network(make):
+    folder = make.run(steps=10)
+    parts = ("decoder", "stage2", "stage10", "stem", "stage1")
+    append_line(folder.metrics, {"step": 20} | {f"norm/update_{part}": 1.0 for part in parts})
+    found = chart(charts(read_stories([folder])), "Change in a step, by part")
+    labels = [line.label for line in found.lines]
+    assert labels == ["stem", "stage 1", "stage 2", "stage 10", "decoder"]
 
 
 def test_of_steps_that_were_done_again_the_later_counts(runs):
