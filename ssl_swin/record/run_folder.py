@@ -40,6 +40,7 @@ class RunFolder:
     shards = File("shards.json")  # the training shards: number, samples, fingerprint
     differences = File("resumed_from.json")  # settings that --resume-from changed: old, new value
     summary = File("summary.json")  # the finished run in numbers
+    table = File("metrics.csv")  # the points of metrics.jsonl, if asked for
     # One JSON line for each
     checkpoints = File("checkpoints.jsonl")  # checkpoint written: its step, the reasons, seconds
     metrics = File("metrics.jsonl")  # of TensorBoard's points, in full precision
@@ -70,6 +71,10 @@ class RunFolder:
     def panel(self, step: int) -> Path:
         """Return the picture panel made after `step` steps."""
         return self.root / "panels" / f"step-{step:07d}.png"
+
+    def tracking(self, tracker: str) -> Path:
+        """Return the run's id in a tracker of others, and how far its points were sent there."""
+        return self.root / "tracking" / f"{tracker}.json"
 
     def evaluation(self, name: str) -> Path:
         """Return the folder of a classifier's evaluation on the images of this name."""

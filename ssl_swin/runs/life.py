@@ -18,10 +18,12 @@ from ssl_swin.record.lives import nearest_place, require_record
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary, write_summary
+from ssl_swin.record.tracking import require_packages
 from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
 from ssl_swin.runs.describe import describe
 from ssl_swin.runs.ending import tell_finished, tell_stopped
 from ssl_swin.runs.export import complete, export_all, summarise
+from ssl_swin.runs.logged import end_loggers, loggers_of, send_rest
 from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
 from ssl_swin.runs.out_of_memory import memory_told
@@ -34,9 +36,10 @@ from ssl_swin.training.checkpoint_file import State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.life_record import LifeRecord, note_failed_start, reason_of
-from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
+from ssl_swin.training.loggers import Ledger, Scalars
 from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.memory import largest_peak
+from ssl_swin.training.norms import Norms
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
@@ -68,6 +71,7 @@ def run(
     with signals.heard_at_once(partial(_leave_unless, begun)):
         for line in told:
             say(line)
+        require_packages(config.training.loggers)
         if find_micro_batch:
             # One process finds it; where SLURM has started more, they are not needed.
             return try_micro_batches(build(config, resume_from, given)) if is_rank_0() else 0
@@ -134,7 +138,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
     watchdog = Watchdog(training.step_timeout_s, record)
     starting = Phase(_start_told(run))
     callbacks = between_steps(run, meeting, record, starting)
-    loggers = make_loggers(folder, module.step, ownership.require)
+    loggers = loggers_of(run, ownership.require)
     trainer = build_trainer(training, [meeting, record, watchdog, *callbacks], loggers)
     run.datamodule.meeting = meeting
     watchdog.start()
@@ -146,6 +150,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         if module.step < stop_step:
             why = f"signal {signal.Signals(meeting.signal).name}"
             record.end(why, errors.REQUEUE)
+            end_loggers(run, trainer, "stopped")
             tell_stopped(run, why)
             return errors.REQUEUE
         return _hand_off(run, trainer, record)
@@ -161,6 +166,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             say(f"error: {ownership.describe_absence()}", file=sys.stderr)
             return errors.FAILED
         record.end(reason_of(error), errors.exit_status(error))
+        end_loggers(run, trainer, "failed")
         raise
     finally:
         starting.stop()
@@ -175,6 +181,7 @@ def _was_finished(run: Run) -> bool:
         return False
     for line in complete(run) if is_rank_0() else ():
         say(line)
+    send_rest(run, summary)
     tell_finished(run, summary, f"{folder.root} is finished: {folder.summary}")
     return True
 
@@ -196,6 +203,7 @@ def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> int:
         write_summary(folder, summary)
     trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
     record.end("finished", 0)
+    end_loggers(run, trainer, "finished", summary)
     if summary is not None:
         tell_finished(run, summary)
     return 0
@@ -251,6 +259,7 @@ def between_steps(
         BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
         BadSteps(training.max_bad_steps, count_every, meeting),
         Scalars(points_every, clock),
+        Norms(points_every),
         Measurement(validate_every, stop_step, checkpoints.save_early),
     ]
     if run.kind == "pretrain":
