@@ -31,6 +31,7 @@ from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.runs.sizes import disk_needs, machine_needs, steps_between_points
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
+from ssl_swin.training.bias_tables import BiasTables
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_file import State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
@@ -43,6 +44,7 @@ from ssl_swin.training.norms import Norms
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
+from ssl_swin.training.projector import Projector
 from ssl_swin.training.trainer import is_rank_0, limit_threads, say
 from ssl_swin.training.watchdog import Watchdog
 
@@ -262,15 +264,24 @@ def between_steps(
         Norms(points_every),
         Measurement(validate_every, stop_step, checkpoints.save_early),
     ]
-    if run.kind == "pretrain":
-        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
     return [
         *callbacks,
+        *_pictures(run),
         checkpoints,
         ProgressBar(run.module.step, stop_step, starting, lambda: record.seconds),
         DataWait(data.num_workers),
         clock,
     ]
+
+
+def _pictures(run: Run) -> list[Callback]:
+    """Return what makes pictures of a pretraining, and nothing for a fine-tuning."""
+    if run.kind != "pretrain":
+        return []
+    stop_step = run.sizes.stop_step
+    every = run.config.training.panel_every_epochs * run.order.steps_per_epoch
+    panels = Panels(run.start.folder, every, stop_step)
+    return [panels, BiasTables(every, stop_step), Projector(stop_step)]
 
 
 def _facts(run: Run) -> State:

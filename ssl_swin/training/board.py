@@ -1,6 +1,7 @@
 """TensorBoard: a run folder's curves, pictures, config and lives, as event files."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -64,6 +65,11 @@ class Board(Logger):
         )
         self._writer(TRAIN).add_summary(Summary(value=[value]), step)
 
+    @property
+    def place(self) -> Path:
+        """The folder of the run with the curves of training."""
+        return self.folder.tensorboard if self.is_earlier else self.folder.train
+
     def finalize(self, status: str) -> None:
         """Close the files."""
         for writer in self._writers.values():
@@ -86,8 +92,7 @@ class Board(Logger):
     def _writer(self, run: str) -> FileWriter:
         """Return the writer of a run, which is made when it has its first point."""
         if run not in self._writers:
-            place = {TRAIN: self.folder.train, HELDOUT: self.folder.heldout}[run]
-            place = self.folder.tensorboard if self.is_earlier else place
+            place = self.folder.heldout if run == HELDOUT and not self.is_earlier else self.place
             place.mkdir(exist_ok=True)  # in a run folder that is there
             writer = self._writers[run] = FileWriter(str(place))
             hides = Event(session_log=SessionLog(status=SessionLog.START))
