@@ -13,7 +13,7 @@ from ssl_swin.phases import Phase, duration
 from ssl_swin.record.lines import write_text
 from ssl_swin.record.page.curves import NUM_COLOURS, charts
 from ssl_swin.record.page.evaluations import evaluations
-from ssl_swin.record.page.facts import environments, results, results_of, settings
+from ssl_swin.record.page.facts import MOST_ABREAST, environments, results, results_of, settings
 from ssl_swin.record.page.pictures import Album, panels
 from ssl_swin.record.page.story import Life, Story, read_story
 from ssl_swin.record.run_folder import RunFolder
@@ -68,7 +68,7 @@ def page(stories: Sequence[Story], command: str) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    known = {"num_colours": NUM_COLOURS, "duration": duration}
+    known = {"num_colours": NUM_COLOURS, "most_abreast": MOST_ABREAST, "duration": duration}
     return made.get_template("page.html", globals=known).render(
         stories=stories,
         title=stories[0].name if len(stories) == 1 else f"{len(stories)} runs",
