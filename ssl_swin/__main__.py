@@ -35,9 +35,9 @@ COMMANDS = {
         "name the classes of images: RUN IMAGES... [-o FILE]",
     ),
     "evaluate": (
-        "ssl_swin.evaluation.evaluate",
+        "ssl_swin.features.evaluate",
         "evaluate",
-        "measure a classifier on labelled shards: RUN --data SHARDS",
+        "measure a classifier, or frozen features: WHAT... --data SHARDS [--test SHARDS]",
     ),
     "configs": ("ssl_swin.config.named", "configs", "list the shipped configs, or print one: NAME"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),

@@ -93,8 +93,8 @@ def fit_probe(
     """Fit a probe; its penalty is the one whose loss is smallest on a fifth of each class.
 
     Those images are held out while penalties are tried, from the strongest on, until weaker ones
-    only make it worse; each begins where the one before it ended. The chosen one is then fitted to all
-    images. With fewer than 10 labels per class it is 0.1 instead.
+    only make it worse; each begins where the one before it ended. With the chosen one it is then
+    fitted to all images. With fewer than 10 labels per class the penalty is 0.1 instead.
 
     Args:
         features: Finite features, wherever they lie; they are read in parts.
@@ -134,9 +134,7 @@ def _held_out(target: Int[np.ndarray, " n"], seed: int) -> np.ndarray:
     return chosen
 
 
-def _choose(
-    fitted: "_Objective", held_out: "_Objective", weight: Tensor
-) -> tuple[float, Tensor]:
+def _choose(fitted: "_Objective", held_out: "_Objective", weight: Tensor) -> tuple[float, Tensor]:
     """Return the penalty with the smallest held-out loss, and its weights."""
     best, found, patience = np.inf, (USUAL_PENALTY, weight), _PATIENCE
     for penalty in PENALTIES:

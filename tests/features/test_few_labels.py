@@ -16,9 +16,8 @@ def by_name(label, seed=0):
 def test_so_many_labels_of_each_class_are_drawn():
     label = unequal([721, 300, 71, 4])
     found = by_name(label)
-    assert [*found] == ["1 per class", "2 per class", "5 per class", "10 per class"] + [
-        *("1 %", "10 %", "100 %")
-    ]
+    names = [f"{num} per class" for num in (1, 2, 5, 10)]
+    assert [*found] == [*names, "1 %", "10 %", "100 %"]
     for num in (1, 2, 5, 10):
         for draw in found[f"{num} per class"].draws:
             assert np.bincount(label[draw]).tolist() == [num, num, num, min(num, 4)]

@@ -124,5 +124,5 @@ def test_moments_are_those_of_numpy(monkeypatch):
 def test_what_does_not_fit_the_memory_is_read_again(monkeypatch):
     features, label = drawn(100, 0)
     kept = fitted(features, label).weight
-    monkeypatch.setattr(probe, "_room", lambda device: 0)
+    monkeypatch.setattr(probe, "_room", lambda _: 0)
     assert torch.equal(fitted(features, label).weight, kept)
