@@ -23,6 +23,7 @@ from ssl_swin.evaluation.measures import most_confused, per_class
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY, Subject, write_evaluation
+from ssl_swin.launcher import is_rank_0
 from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_json
 from ssl_swin.record.report import show
@@ -125,8 +126,9 @@ def open_set(data: str, cache_dir: Path | None, name: str = "data") -> ShardSet:
     where = shown(data)
     with usable(f"{name}={where}"):
         shards = open_shards(data, cache_dir=cache_dir)
-    for line in describe(shards.left_out, where):
-        print(line)
+    if is_rank_0():
+        for line in describe(shards.left_out, where):
+            print(line)
     if not shards.num_samples:
         raise UserError(f"{name}={where} holds no image; give other shards")
     return shards

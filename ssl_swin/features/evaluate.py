@@ -41,8 +41,10 @@ def evaluate(
     output: Path | None = None,
     layer: str = LAST,
     measures: tuple[str, ...] = (),
+    img_size: int | None = None,
     seed: int = 0,
     label_field: str = "label",
+    devices: int = 1,
     cache_dir: Path | None = None,
 ) -> None:
     """Measure frozen features: what networks know without fine-tuning. Or measure a classifier.
@@ -62,8 +64,11 @@ def evaluate(
             folder that is named, or evaluation-NAME here; of a classifier, evaluation/NAME.
         layer: last, pooled, stage1, stage2 and so on, or a module by its dotted name.
         measures: knn, probe, few_labels, collapse; left out, all.
+        img_size: Height and width of images in pixels, if not those of the weights.
         seed: Of random weights, of labels that are drawn, of images that are held out or shown.
         label_field: Field of the .json member that holds the class, as `data.label_field`.
+        devices: Processes on this machine that extract features, each with a GPU of its own if
+            there are so many.
         cache_dir: Where remote shards, indexes and features go; left out, the user's cache.
 
     Raises:
@@ -73,6 +78,8 @@ def evaluate(
     """
     if test is None:
         run = _only_classifier(what, data)
+        if devices > 1:
+            raise UserError("a classifier is measured by one process; leave out --devices")
         of_classifier.evaluate(
             run,
             data=data,
@@ -83,27 +90,32 @@ def evaluate(
         )
         return
     with stops_at_once(lambda: STOPPED):
-        chosen = _chosen(measures)
-        device = find_device(computing.device)
-        subjects = find_subjects(what, seed=seed)
-        sets = open_labelled(data, test, label_field, cache_dir, tell)
+        is_first = not Ranks.of().rank
+        chosen, device = _chosen(measures), find_device(computing.device)
+        subjects = find_subjects(what, seed=seed, img_size=img_size)
+        say = tell if is_first else _say_nothing
+        sets = open_labelled(data, test, label_field, cache_dir, say)
         folder = output or usual_folder(what, test)
         check_folder(folder, sets[1].shards.fingerprint())
         found = Evaluation(*sets, layer, seed)
         for subject in subjects:
-            tell(f"{subject.name}: {subject.told}")
+            say(f"{subject.name}: {subject.told}")
             both = [extract(subject, one.shards, computing, layer, cache_dir) for one in sets[:2]]
-            if not Ranks.of().rank:
+            if is_first:
                 features = _labelled(subject, found, both[0], both[1], device)
                 found.results.append(_measured(subject, features, found, chosen))
                 write_confusion(folder, found, found.results[-1])
                 write_neighbours(folder, found, subject, features)
-        if Ranks.of().rank:
+        if not is_first:
             return
         write_tables(folder, found)
     show_evaluation(found)
     for line in _ending(found, folder, (data, test), what):
         print(line)
+
+
+def _say_nothing(line: str) -> None:
+    """Say nothing, where another process says it."""
 
 
 def usual_folder(what: Sequence[str], test: str) -> Path:

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ssl_swin.__main__ import run
+from ssl_swin.features import few_labels
 from ssl_swin.features.evaluate import usual_folder
 from ssl_swin.features.measures import MEASURES
 from ssl_swin.record.lines import read_json
@@ -94,7 +95,8 @@ def test_it_says_the_same_again_from_its_cache(encoder_run, evaluate, tmp_path, 
     assert {*read_json(tmp_path / "out" / "summary.json")["subjects"][0]["measures"]} >= {"probe"}
 
 
-def test_draws_and_names_are_the_same_for_every_network(encoder_run, evaluate, tmp_path):
+def test_draws_are_the_same_for_every_network(encoder_run, evaluate, tmp_path, monkeypatch):
+    monkeypatch.setattr(few_labels, "NUM_DRAWS", 2)
     where = encoder_run()
     assert evaluate(where, where, "--measures=few_labels") == 0
     one, other = read_json(tmp_path / "out" / "summary.json")["subjects"]
@@ -171,7 +173,13 @@ def test_its_folder_is_in_the_first_run_folder_that_is_named(tmp_path):
 
 
 def test_a_signal_ends_it_at_once(encoder_run, sets, tmp_path):
-    words = ["evaluate", str(encoder_run()), "random", f"--data={sets[0]}", f"--test={sets[1]}"]
+    words = [
+        "evaluate",
+        str(encoder_run()),
+        "--measures=probe",
+        f"--data={sets[0]}",
+        f"--test={sets[1]}",
+    ]
     stopped = """
 import os, signal, threading
 from ssl_swin.__main__ import main
