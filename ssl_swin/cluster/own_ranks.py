@@ -43,9 +43,7 @@ def run_ranks(words: list[str], devices: int, num_nodes: int = 1, end_together: 
         with tempfile.TemporaryDirectory(prefix="ssl-swin-") as said:
             shared = _shared_variables(devices, num_nodes) | {SAID: said}
             prepare = partial(_prepare, os.getpid(), before)
-            ranks = _Ranks(_command(words), devices, shared, prepare)
-            ranks.end_together = end_together
-            return ranks.wait()
+            return _Ranks(_command(words), devices, shared, prepare, end_together).wait()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -94,6 +92,7 @@ class _Ranks:
         devices: int,
         shared: dict[str, str],
         prepare: Callable[[], None],
+        end_together: bool,
     ) -> None:
         first = int((os.environ | shared)["NODE_RANK"]) * devices
         self.processes = [
@@ -108,7 +107,7 @@ class _Ranks:
         self._decided = 0  # the run's status, once a rank has left without success
         self._asked = self._at_once = self._killed = False
         self._deadline = float("inf")
-        self.end_together = True
+        self._end_together = end_together
 
     def wait(self) -> int:
         """Wait until all have left; return the status."""
@@ -145,7 +144,7 @@ class _Ranks:
                 name = signal.Signals(-code).name
                 print(f"error: rank {rank} was ended by {name}", file=sys.stderr, flush=True)
         statuses = [self._status(code) for code in new.values()]
-        if not statuses or not (self.end_together or any(statuses)):
+        if not statuses or not (self._end_together or any(statuses)):
             return
         failed = [status for status in statuses if status not in (0, errors.REQUEUE)]
         if self._decided == 0:

@@ -18,9 +18,9 @@ from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.features.extract import STOPPED, extract
 from ssl_swin.features.feature_file import FeatureTable, check_output, write_features
 from ssl_swin.features.layers import LAST
-from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.store import Features
 from ssl_swin.features.subjects import Subject, find_subject
+from ssl_swin.launcher import is_rank_0
 
 
 def embed(
@@ -43,8 +43,8 @@ def embed(
 
     Args:
         what: A run folder, ended or not; a file with an encoder or a classifier, also of timm or
-            the official code; timm:NAME or timm:NAME:FILE for any model of timm; or random:WHAT,
-            the architecture of one of these with random weights.
+            the official code; timm:NAME or timm:NAME:FILE, any model of timm; or random:WHAT, the
+            architecture of one of these with random weights.
         data: The shards: a folder, a tar, a pattern in quotes, or a URL.
         output: A name that ends in .parquet (columns key, label, class, features), or in .npy with
             a .json beside it that names the rows.
@@ -59,27 +59,32 @@ def embed(
 
     Raises:
         UserError: If there is no such network, layer, image or device, or the output is another's.
-        MachineError: If weights cannot be fetched, or another process is gone.
-        ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
+        ShardError or OSError: If the storage or another process fails, or a shard was changed.
     """
     with stops_at_once(lambda: STOPPED):
-        where = shown(data)
-        with usable(f"data={where}"):
-            shards = open_shards(data, cache_dir=cache_dir)
+        shards = _open(data, cache_dir)
         subject = find_subject(what, seed=seed, img_size=img_size)
         origin = _origin(subject, shards, layer, computing)
         check_output(output, origin)
-        is_first = not Ranks.of().rank
-        if is_first:
-            print(f"{subject.name}: {subject.told}", *describe(shards.left_out, where), sep="\n")
-        if not shards.num_samples:
-            raise UserError(f"data={where} holds no image; give other shards")
         found = extract(subject, shards, computing, layer, cache_dir)
-        if is_first:
+        if is_rank_0():
             write_features(output, _table(found, shards, label_field), origin)
-    if is_first:
-        num, dim = found.values.shape
-        print(f"{output}: {num:,} images, {dim} features each, layer {layer}")
+            num, dim = found.values.shape
+            print(f"{output}: {num:,} images, {dim} features each, layer {layer}")
+            print(f"they are of {subject.told}")
+
+
+def _open(data: str, cache_dir: Path | None) -> ShardSet:
+    """Open the shards, and say what they leave out."""
+    where = shown(data)
+    with usable(f"data={where}"):
+        shards = open_shards(data, cache_dir=cache_dir)
+    if is_rank_0():
+        for line in describe(shards.left_out, where):
+            print(line)
+    if not shards.num_samples:
+        raise UserError(f"data={where} holds no image; give other shards")
+    return shards
 
 
 def _origin(subject: Subject, shards: ShardSet, layer: str, computing: Computing) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,19 +35,34 @@ from ssl_swin.typed import typed
 _ROWS = 4096  # images whose features are looked at at once
 
 
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of frozen features, and of which images."""
+
+    layer: str = LAST
+    """last, pooled, stage1, stage2 and so on, or a module by its dotted name."""
+    measures: tuple[str, ...] = ()
+    """knn, probe, few_labels, collapse, or several with commas; left out, all."""
+    img_size: int | None = None
+    """Height and width of images in pixels, if not those of the weights."""
+    seed: int = 0
+    """Of random weights, of labels that are drawn, of images that are held out or shown."""
+    devices: int = 1
+    """Processes on this machine that extract features, each with a GPU of its own if there are
+    so many."""
+    label_field: str = "label"
+    """Field of the .json member that holds the class, as `data.label_field`."""
+    cache_dir: Path | None = None
+    """Where remote shards, indexes and features go; left out, the user's cache."""
+
+
 def evaluate(
     *what: str,
     data: str,
     computing: Computing,
+    asking: Asking,
     test: str | None = None,
     output: Path | None = None,
-    layer: str = LAST,
-    measures: tuple[str, ...] = (),
-    img_size: int | None = None,
-    seed: int = 0,
-    label_field: str = "label",
-    devices: int = 1,
-    cache_dir: Path | None = None,
 ) -> None:
     """Measure frozen features: what networks know without fine-tuning. Or measure a classifier.
 
@@ -59,17 +76,10 @@ def evaluate(
         data: Labelled shards to learn from: a folder, a tar, a pattern in quotes, or a URL. For a
             classifier those that it is measured on.
         computing: How.
+        asking: What.
         test: Labelled shards to be asked about, with the same classes.
         output: Folder for what is written; left out, evaluation/frozen-NAME in the first run
             folder that is named, or evaluation-NAME here; of a classifier, evaluation/NAME.
-        layer: last, pooled, stage1, stage2 and so on, or a module by its dotted name.
-        measures: knn, probe, few_labels, collapse; left out, all.
-        img_size: Height and width of images in pixels, if not those of the weights.
-        seed: Of random weights, of labels that are drawn, of images that are held out or shown.
-        label_field: Field of the .json member that holds the class, as `data.label_field`.
-        devices: Processes on this machine that extract features, each with a GPU of its own if
-            there are so many.
-        cache_dir: Where remote shards, indexes and features go; left out, the user's cache.
 
     Raises:
         UserError: If something named is not there or does not fit, or features are not finite.
@@ -78,40 +88,51 @@ def evaluate(
     """
     if test is None:
         run = _only_classifier(what, data)
-        if devices > 1:
+        if asking.devices > 1:
             raise UserError("a classifier is measured by one process; leave out --devices")
-        of_classifier.evaluate(
-            run,
-            data=data,
-            computing=computing,
-            output=output,
-            label_field=label_field,
-            cache_dir=cache_dir,
-        )
+        sets: dict[str, Any] = {"data": data, "label_field": asking.label_field}
+        cache = asking.cache_dir
+        of_classifier.evaluate(run, computing=computing, output=output, cache_dir=cache, **sets)
         return
     with stops_at_once(lambda: STOPPED):
-        is_first = not Ranks.of().rank
-        chosen, device = _chosen(measures), find_device(computing.device)
-        subjects = find_subjects(what, seed=seed, img_size=img_size)
-        say = tell if is_first else _say_nothing
-        sets = open_labelled(data, test, label_field, cache_dir, say)
         folder = output or usual_folder(what, test)
-        check_folder(folder, sets[1].shards.fingerprint())
-        found = Evaluation(*sets, layer, seed)
-        for subject in subjects:
-            say(f"{subject.name}: {subject.told}")
-            both = [extract(subject, one.shards, computing, layer, cache_dir) for one in sets[:2]]
-            if is_first:
-                features = _labelled(subject, found, both[0], both[1], device)
-                found.results.append(_measured(subject, features, found, chosen))
-                write_confusion(folder, found, found.results[-1])
-                write_neighbours(folder, found, subject, features)
-        if not is_first:
-            return
-        write_tables(folder, found)
-    show_evaluation(found)
-    for line in _ending(found, folder, (data, test), what):
-        print(line)
+        found = _hold_against(what, (data, test), computing, asking, folder)
+    if found is not None:
+        show_evaluation(found)
+        for line in _ending(found, folder, (data, test), what):
+            print(line)
+
+
+def _hold_against(
+    what: Sequence[str],
+    data: tuple[str, str],
+    computing: Computing,
+    asking: Asking,
+    folder: Path,
+) -> Evaluation | None:
+    """Measure all networks, and write what is found; None in all processes but the first."""
+    is_first = not Ranks.of().rank
+    chosen, device = _chosen(asking.measures), find_device(computing.device)
+    subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
+    say = tell if is_first else _say_nothing
+    sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
+    check_folder(folder, sets[1].shards.fingerprint())
+    found = Evaluation(*sets, asking.layer, asking.seed)
+    for subject in subjects:
+        say(f"{subject.name}: {subject.told}")
+        train, test = (
+            extract(subject, one.shards, computing, asking.layer, asking.cache_dir)
+            for one in sets[:2]
+        )
+        if is_first:
+            features = _labelled(subject, found, train, test, device)
+            found.results.append(_measured(subject, features, found, chosen))
+            write_confusion(folder, found, found.results[-1])
+            write_neighbours(folder, found, subject, features)
+    if not is_first:
+        return None
+    write_tables(folder, found)
+    return found
 
 
 def _say_nothing(line: str) -> None:

@@ -16,8 +16,8 @@ from ssl_swin.models.encoder import Encoder
 class Network(Protocol):
     """An `nn.Module` that gives vectors, and says what of it lies where."""
 
-    body: nn.Module
-    """Its modules are layers by their names."""
+    body: Any
+    """A module; its modules are layers by their names."""
     num_prefix_tokens: int
     """Tokens before those of positions, in what its modules give."""
 

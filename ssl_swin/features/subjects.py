@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.features.networks import HouseNetwork, TimmNetwork
+from ssl_swin.features.networks import HouseNetwork, Network, TimmNetwork
 from ssl_swin.features.timm_models import open_timm
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.image_modules import ImageEncoder
@@ -36,9 +35,9 @@ class Subject:
     """Short, for tables and names of files: letters, digits, dots, hyphens and underscores."""
     what: str
     """As it was named."""
-    network: nn.Module
+    network: Network
     """Normalised images (batch, chans, img_size, img_size) -> (batch, num_features), the mean over
-    the positions of the last stage; a `Network`, in eval mode, on the CPU, in float32."""
+    the positions of the last stage; in eval mode, on the CPU, in float32."""
     fingerprint: str
     """Of the weights, the architecture and what is done to images."""
     img_size: int
@@ -171,8 +170,7 @@ def _as_name(text: str) -> str:
 
 def _fingerprint(found: Subject) -> str:
     """Hash weights, architecture and what is done to images; neither names nor places."""
-    network: Any = found.network
-    body = network.body
+    body = found.network.body
     known = body.architecture() if hasattr(body, "architecture") else str(body)
     card = {
         key: value

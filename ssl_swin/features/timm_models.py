@@ -55,8 +55,8 @@ def open_timm(
     if not timm.is_model(name):
         known = timm.list_models()
         nearest = difflib.get_close_matches(name.partition(".")[0], known, n=3)
-        meant = f"the nearest are {', '.join(nearest)}" if nearest else "none is like it"
-        raise UserError(f"timm:{name} is none of timm's {len(known)} models; {meant}")
+        meant = f": the nearest are {', '.join(nearest)}" if nearest else ""
+        raise UserError(f"timm:{name} is none of timm's {len(known)} models, give another{meant}")
     try:
         theirs = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # the tag
@@ -89,7 +89,8 @@ def _created(name: str, **how: Any) -> nn.Module:
 def _fetched(name: str, how: Mapping[str, Any]) -> nn.Module:
     """Return a model with the weights that timm has."""
     logger = logging.getLogger("huggingface_hub")
-    before, _ = logger.level, logger.setLevel(logging.ERROR)  # else it tells of each of ten tries
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # else it tells of each of ten tries
     try:
         with Phase(f"finding the weights of timm's {name}"):
             return _created(name, pretrained=True, **how)

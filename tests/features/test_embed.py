@@ -29,7 +29,7 @@ def test_the_command_writes_features_with_keys_and_labels(words, tmp_path, capsy
     assert table["features"][3] is None
     assert told["broken"] == [3, 290]
     shown = capsys.readouterr().out
-    assert "an encoder with its card" in shown
+    assert "they are of an encoder with its card" in shown
     assert shown.count("are in the cache") == 2
     assert "a.npy: 300 images, 16 features each, layer last" in shown
 

@@ -60,7 +60,9 @@ def test_what_does_not_fit_is_refused(vit, tmp_path):
         open_timm("test_vit", tmp_path / "no.pth")
     with pytest.raises(UserError, match="there is no such file"):
         open_timm("test_vit", tmp_path / "away.pth")
-    with pytest.raises(UserError, match=r"none of timm's \d+ models; the nearest are .*resnet18"):
+    with pytest.raises(
+        UserError, match=r"none of timm's \d+ models, give another: the nearest are .*resnet18"
+    ):
         open_timm("resnet_18")
 
 

@@ -45,6 +45,7 @@ class Chart:
     is_noisy: bool = False  # a mean is drawn through each curve
     from_zero: bool = False
     may_be_log: bool = False  # if values differ by much
+    is_detail: bool = False  # of a part of the network, for those who look closer
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ssl_swin.record.page.chart import Chart, Curve, Drawing, Point, draw
 from ssl_swin.record.page.story import Story
-from ssl_swin.record.tags import TAGS
+from ssl_swin.record.tags import TAGS, shown
 
+NUM_COLOURS = 7  # in style.css
 TRAINING, HELDOUT = "train/loss", "heldout/heldout_loss"
 _LOSS_AXES = {
     "pretrain": "error of a hidden pixel, standard deviations",
@@ -20,7 +22,7 @@ _PASSED_OVER = (
     "heldout/best_top1",
 )
 _MEASURED = ("heldout/", "quality/")  # now and then, so each point is shown
-_STAGE = re.compile(r"[_/]stage_?(\d+)$")
+_OF_PART = (r"(norm/[a-z]+)_(.+)", r"(.+)_(stage\d+)")  # measure, and which part of the network
 
 
 class Kind(NamedTuple):
@@ -46,13 +48,17 @@ KINDS = (
     Kind("lr", "Learning rate", "learning rate, no unit", from_zero=True),
     Kind("train/grad_norm", "Gradient", "length, no unit", True, may_be_log=True),
     Kind("train/loss_scale", "Loss scale of fp16", "factor, no unit", may_be_log=True),
-    Kind(r"norms?/.*", "", "length, no unit", True, may_be_log=True),
+    Kind("norm/gradient", "Gradient", "length, no unit", True, may_be_log=True),
+    Kind("norm/parameter", "Weights", "length, no unit", may_be_log=True),
+    Kind("norm/update", "Change in a step", "length, no unit", True, may_be_log=True),
     Kind("speed/images_per_s", "Speed", "images per second", True, True),
     Kind(
         *("speed/data_wait_share", "Waiting for images", "share of time, 0 to 1"),
         is_noisy=True,
         from_zero=True,
     ),
+    Kind("speed/mfu", "Model FLOP/s utilisation", "of the data sheet, per cent", True, True),
+    Kind("gpu/utilisation", "Busy GPU", "share of time, per cent", True, True),
     Kind(r"memory/.*_gb", "", "of one process, GB", from_zero=True),
     Kind("data/bad_samples", "Broken images", "images, all so far", only_if_any=True),
     Kind("heldout/bad_samples", "Broken held-out images", "images", only_if_any=True),
@@ -72,7 +78,8 @@ def charts(stories: Sequence[Story]) -> list[Drawing]:
 
     Runs whose batches differ in size are drawn over images, not over steps.
     """
-    by_images = len({story.config.get("training.global_batch_size") for story in stories}) > 1
+    sizes = {one.config.get("training.global_batch_size") for one in stories if one.points}
+    by_images = len(sizes) > 1
     drawings = (draw(chart) for chart in _all(stories, by_images))
     return [drawing for drawing in drawings if drawing is not None]
 
@@ -82,39 +89,64 @@ def _all(stories: Sequence[Story], by_images: bool) -> Iterator[Chart]:
     found = {story: _curves(story, by_images) for story in stories}
     yield _loss(found, x_axis)
     names = dict.fromkeys(name for curves in found.values() for name in curves)
-    names.pop(TRAINING, None)
-    names.pop(HELDOUT, None)
-    measures = dict.fromkeys(_STAGE.sub("", name) for name in names)
+    measures: dict[str, dict[str, str]] = {}  # measure -> part -> name
+    for name in names:
+        if name not in (TRAINING, HELDOUT):
+            measure, part = measure_and_part(name)
+            measures.setdefault(measure, {})[part] = name
     for kind in KINDS:
         for measure in [one for one in measures if re.fullmatch(kind.pattern, one)]:
-            del measures[measure]
-            of_it = sorted(name for name in names if _STAGE.sub("", name) == measure)
-            yield from _of_measure(kind, measure, of_it, found, x_axis)
+            named = kind._replace(title=kind.title or _TITLES.get(measure, measure))
+            for chart in _of_measure(named, measures.pop(measure), found):
+                yield replace(chart, x_axis=x_axis)
+
+
+def measure_and_part(name: str) -> tuple[str, str]:
+    """Take apart what is measured and of which part of the network, which may be empty."""
+    found = (re.fullmatch(pattern, name) for pattern in _OF_PART)
+    measure, part = next((one.groups() for one in found if one), (name, ""))
+    return measure, re.sub(r"(\d+)$", r" \1", part)
 
 
 def _of_measure(
-    kind: Kind,
-    measure: str,
-    names: list[str],
-    found: dict[Story, dict[str, list[Point]]],
-    x_axis: str,
+    kind: Kind, names: dict[str, str], found: dict[Story, dict[str, list[Point]]]
 ) -> Iterator[Chart]:
-    """Yield the chart of a measure, and that of its stages: a line of other dashes for each."""
-    title = kind.title or _TITLES.get(measure) or measure
-    about = TAGS[measure].description.replace("`", "") if measure in TAGS else ""
-    style = (x_axis, kind.is_noisy, kind.from_zero, kind.may_be_log)
-    for by_stage in (False, True):
-        curves = []
-        for story, points in found.items():
-            for name in (one for one in names if (one != measure) == by_stage and one in points):
-                stage = _STAGE.search(name)
-                label = f"{story.name}, stage {stage[1]}" if stage else story.name
-                dash = int(stage[1]) - 1 if stage else _dash(story)
-                few = name.startswith(_MEASURED)
-                curves.append(Curve(label, points[name], story.number, dash, few))
-        told = [value for curve in curves for _, value in curve.points]
-        if any(told) or (told and not kind.only_if_any):
-            yield Chart(f"{title}, by stage" * by_stage or title, kind.axis, about, curves, *style)
+    """Yield the chart of a measure, and those of its parts: of one run a single one."""
+    whole, parts = names.get(""), {part: names[part] for part in sorted(names, key=_depth) if part}
+    alone = next(iter(found)) if len(found) == 1 else None
+    told = [(kind.title, _of_runs(whole, found), False)] if whole else []
+    if alone:
+        curves = [
+            Curve(part, found[alone][name], colour, colour // NUM_COLOURS, _is_marked(name))
+            for colour, (part, name) in enumerate(parts.items())
+        ]
+        told.append((f"{kind.title}, by part", curves, False))
+    else:
+        told += [(f"{kind.title}, {p}", _of_runs(name, found), True) for p, name in parts.items()]
+    about = shown({next(iter(names.values())): 0.0})[0][0].description.replace("`", "")
+    for title, curves, is_detail in told:
+        values = [value for curve in curves for _, value in curve.points]
+        if any(values) or (values and not kind.only_if_any):
+            how = (kind.is_noisy, kind.from_zero, kind.may_be_log, is_detail)
+            yield Chart(title, kind.axis, about, curves, "", *how)
+
+
+def _depth(part: str) -> tuple[bool, int, str]:
+    """Put parts in the order in which an image passes them: stem, stages, what comes after."""
+    number = re.search(r"\d+$", part)
+    return part != "stem" and number is None, int(number[0]) if number else 0, part
+
+
+def _of_runs(name: str, found: dict[Story, dict[str, list[Point]]]) -> list[Curve]:
+    return [
+        Curve(story.name, points[name], story.number, _dash(story), _is_marked(name))
+        for story, points in found.items()
+        if name in points
+    ]
+
+
+def _is_marked(name: str) -> bool:
+    return name.startswith(_MEASURED)
 
 
 def _loss(found: dict[Story, dict[str, list[Point]]], x_axis: str) -> Chart:
@@ -130,21 +162,15 @@ def _loss(found: dict[Story, dict[str, list[Point]]], x_axis: str) -> Chart:
                     words, colour = label, colour + 3 * marked
                 curves.append(Curve(words, points[name], colour, dash, marked))
     axis = _LOSS_AXES[next(iter(found)).kind]
-    dots = (
-        " With dots: held-out images."
-        if any(HELDOUT in points for points in found.values())
-        else ""
-    )
-    about = TAGS[TRAINING].description.split(". ")[0] + "." + dots
+    about = TAGS[TRAINING].description.split(". ")[0] + "."
+    if any(HELDOUT in points for points in found.values()):
+        about += " With dots: held-out images."
     return Chart("Loss", axis, about, curves, x_axis, is_noisy=True)
 
 
 def _dash(story: Story) -> int:
-    """Runs of one colour differ by their dashes; see style.css for how many colours there are."""
+    """Runs of one colour differ by their dashes."""
     return story.number // NUM_COLOURS
-
-
-NUM_COLOURS = 7
 
 
 def _curves(story: Story, by_images: bool) -> dict[str, list[Point]]:

@@ -136,7 +136,7 @@ def _differences(title: str, found: list[dict[str, Any]]) -> Iterator[Table]:
         span = f"{one['low']:+.2f} to {one['high']:+.2f}"
         cells = [str(one.get("from")), heading, f"{one['difference']:+.2f}", span, clear]
         rows.append(Row(str(one.get("of")), None, cells))
-    headings = ["less", "measure", "difference", "95 % interval", "clear of 0"]
+    headings = ["minus", "measure", "difference", "95 % interval", "clear of 0"]
     note = "Paired over the same images; intervals by bootstrap."
     yield Table(f"{title}: differences", headings, rows, note)
 

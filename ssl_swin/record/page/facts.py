@@ -33,7 +33,7 @@ def results_of(story: Story) -> dict[str, str]:
     at_least = "≥ " if untold and story.seconds else ""
     return {
         "step": f"{story.step:,}{_of(story.num_steps if run is None else None, ',d')}",
-        "epochs": "" if epochs is None else f"{epochs:.4g}{of}",
+        "epochs": "" if epochs is None else f"{epochs:{'.4g' if run else '.1f'}}{of}",
         "loss": _number(loss, ".4f"),
         "held-out loss": _number(heldout, ".4f"),
         "top-1, %": _number(top1, ".2f"),

@@ -1,5 +1,6 @@
 "use strict";
-// What the page can do beyond standing still: values under the pointer, and panels as a slider.
+// What the page can do beyond standing still: values under the pointer, one run among others by its
+// name, and panels as a slider.
 
 const written = (value) =>
   Math.abs(value) >= 1000 || value === 0 ? Math.round(value).toLocaleString("en") : Number(value.toPrecision(4)).toString();
@@ -39,6 +40,13 @@ for (const chart of document.querySelectorAll(".chart")) {
   plot.addEventListener("pointermove", show);
   plot.addEventListener("pointerdown", show);
   plot.addEventListener("pointerleave", hide);
+}
+
+for (const name of document.querySelectorAll(".legend li[data-run]")) {
+  const lines = (name.closest(".chart") ?? name.closest("section")).querySelectorAll(".plot [data-run]");
+  const others = [...lines].filter((line) => line.dataset.run !== name.dataset.run);
+  name.addEventListener("pointerenter", () => others.forEach((line) => line.classList.add("away")));
+  name.addEventListener("pointerleave", () => others.forEach((line) => line.classList.remove("away")));
 }
 
 for (const slides of document.querySelectorAll(".slides")) {

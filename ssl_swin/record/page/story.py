@@ -37,7 +37,7 @@ class Life:
     processes: int
     tone: str  # finished, stopped, failed, silent or running: what it is coloured by
     why: str  # it ended
-    seconds: float | None  # None if it did not say
+    seconds: float | None  # of a last one that did not say, until its last word; None if unknown
     place: str  # SLURM's job and nodes
 
 
@@ -95,7 +95,8 @@ class Story:
         """`GPU`, `CPU`, or `device` if the run does not say which."""
         asked = str(self.config.get("training.accelerator"))
         names = {name for point in self.points for name in point if name.startswith("memory/")}
-        if "memory/peak_allocated_gb" in names or asked in ("gpu", "cuda"):
+        known = "memory/peak_allocated_gb" in names or "GPU" in self.environment
+        if known or asked in ("gpu", "cuda"):
             return "GPU"
         return "CPU" if "memory/peak_resident_gb" in names or asked == "cpu" else "device"
 
@@ -197,9 +198,19 @@ def _lives(
             _whole(line.get("world_size"), 1),
             tone,
             why,
-            float(end["seconds"]) if _is_number(end.get("seconds")) else None,
+            _seconds(folder, line, end, is_last),
             ", ".join(_where(line, end)),
         )
+
+
+def _seconds(
+    folder: RunFolder, line: dict[str, Any], end: dict[str, Any], is_last: bool
+) -> float | None:
+    if _is_number(end.get("seconds")):
+        return float(end["seconds"])
+    if end or not is_last or not _is_number(line.get("at")):
+        return None
+    return max(0.0, _written_at(folder) - line["at"])
 
 
 def _whole(value: Any, otherwise: int) -> int:

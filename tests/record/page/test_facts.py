@@ -25,7 +25,7 @@ def test_of_a_run_that_goes_on_the_last_points_and_the_plan_are_told(make):
     append_line(folder.metrics, {"step": 40, "heldout/top1": 61.0, "quality/knn": 55.0})
     (story,) = read_stories([folder])
     told = results_of(story)
-    assert (told["step"], told["epochs"]) == ("40 of 100", "4 of 10")
+    assert (told["step"], told["epochs"]) == ("40 of 100", "4.0 of 10")
     assert (told["loss"], told["top-1, %"], told["kNN, %"]) == ("0.0250", "61.00", "55.00")
     assert told["training time"] == ""
 

@@ -37,6 +37,14 @@ def test_a_run_that_goes_on_knows_how_far_it_is(make):
     assert [(life.begin, life.end, life.tone) for life in story.lives] == [(0, 40, "running")]
 
 
+def test_the_time_of_a_life_that_goes_on_is_that_until_its_last_word(make):
+    folder = make.run(steps=40, finished=False)
+    write_text(folder.lives, '{"life": 1, "step": 0, "world_size": 2, "at": 999999000}\n')
+    long_ago(folder)
+    story = read(folder)
+    assert (story.seconds, story.device_hours) == (1000.0, 2000 / 3600)
+
+
 def test_a_run_without_a_word_for_long_is_silent(make):
     folder = make.run(steps=40, finished=False)
     long_ago(folder)

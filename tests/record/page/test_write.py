@@ -2,6 +2,7 @@
 
 import html.parser
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,43 @@ def test_a_run_without_points_has_a_page(make, tmp_path):
     folder = make.run("begun", steps=0, finished=False)
     write_page(tmp_path / "r.html", [folder])
     assert "No points yet." in read(tmp_path / "r.html").text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: shutil.rmtree(folder.root), "no runs in"),
+        (lambda folder: (shutil.rmtree(folder.root), folder.root.mkdir()), "no runs in"),
+        (lambda folder: folder.lives.write_text(""), "lives.jsonl is damaged"),
+        (lambda folder: folder.lives.write_text('{"life": 1, "st'), "lives.jsonl is damaged"),
+        (lambda folder: folder.summary.write_text('{"kind": "pre'), "is not a summary"),
+    ],
+    ids=["missing", "empty", "no life", "half a life", "half a summary"],
+)
+def test_a_folder_that_is_no_run_yet_is_one_line(make, tmp_path, capsys, spoil, told):
+    folder = make.run("a", finished=told == "is not a summary")
+    spoil(folder)
+    assert run(["report", str(folder.root), "-o", str(tmp_path / "r.html")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert told in error
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("name", ["metrics", "config", "ends", "checkpoints", "owner"])
+@pytest.mark.parametrize("text", [None, "", '{"step": 1', "\x00\xff: ["])
+def test_whatever_else_is_missing_or_half_written_the_page_is_made(make, tmp_path, name, text):
+    folder = make.run("a", finished=False)
+    path = getattr(folder, name)
+    path.unlink(missing_ok=True) if text is None else path.write_text(text)
+    assert run(["report", str(folder.root), "-o", str(tmp_path / "r.html")]) == 0
+    assert "running" in read(tmp_path / "r.html").text
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(make, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(["report", str(make.run().root), "-o", str(tmp_path / "file" / "r.html")]) == 2
+    assert capsys.readouterr().err.startswith("error: --output ")
 
 
 def test_tens_of_runs_stay_one_page_of_some_megabytes(make, tmp_path):
