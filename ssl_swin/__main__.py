@@ -36,9 +36,9 @@ COMMANDS = {
         "name the classes of images: RUN IMAGES... [-o FILE]",
     ),
     "evaluate": (
-        "ssl_swin.evaluation.evaluate",
+        "ssl_swin.features.evaluate",
         "evaluate",
-        "measure a classifier on labelled shards: RUN --data SHARDS",
+        "measure a classifier, or frozen features: WHAT... --data SHARDS [--test SHARDS]",
     ),
     "embed": (
         "ssl_swin.features.embed",
@@ -75,8 +75,11 @@ HELP = (
 EXIT_S = 10.0  # after an error, a process that has not left by then is ended, with status 1
 CLEAN_EXIT_S = 120.0  # the same without an error; a busy machine may take a while
 _STDERR = 2
-_SHARED = ("embed",)  # commands that several processes may share, and that end one by one
-_WITH_LOADERS = (*KINDS, *_SHARED, "predict", "evaluate")  # that have loader processes
+_SHARED = (
+    "embed",
+    "evaluate",
+)  # commands that several processes may share, and that end one by one
+_WITH_LOADERS = (*KINDS, *_SHARED, "predict")  # that have loader processes
 _HINT = "Was memory short? The same command goes on from the last save."
 _HINT_ELSE = "Was memory short? Start again, and give fewer --num-workers."
 
