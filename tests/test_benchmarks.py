@@ -25,6 +25,7 @@ SMALLEST = {
         "--out OUT --rounds 1 --images 8 --batch 4 --checkout .",
         "fine-tuning without erasing, a batch: in all | now |",
     ),
+    "board_overhead.py": ("configs/pretrain/demo.yaml --stretches 2", "At the end, once: Panels "),
     "demo_search.py": (
         "--out OUT --seeds 1 --base-lr 0.1 --epochs 1 -- --optim.epochs 1 --optim.warmup-epochs 0"
         " --data.shards data/fashion-mnist-sample/train-000000.tar --training.num-threads 1",
