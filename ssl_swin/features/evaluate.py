@@ -42,7 +42,7 @@ class Asking:
     layer: str = LAST
     """last, pooled, stage1, stage2 and so on, or a module by its dotted name."""
     measures: tuple[str, ...] = ()
-    """knn, probe, few_labels, collapse, or several with commas; left out, all."""
+    """knn, probe, few_labels, or several with commas; left out, all."""
     img_size: int | None = None
     """Height and width of images in pixels, if not those of the weights."""
     seed: int = 0
@@ -67,8 +67,8 @@ def evaluate(
     """Measure frozen features: what networks know without fine-tuning. Or measure a classifier.
 
     With --test the features of each network are held against each other: classes by the nearest
-    images (kNN), a linear probe, both with few labels, signs of collapse. Without it there is one
-    network, a fine-tuned classifier, and --data is what it is measured on.
+    images (kNN), a linear probe, both with few labels. Without it there is one network, a
+    fine-tuned classifier, and --data is what it is measured on.
 
     Args:
         what: A run folder, a file of an encoder, timm:NAME, timm:NAME:FILE, or random, which has
