@@ -98,4 +98,4 @@ wheels:
 	touch $@
 
 tensorboard: setup
-	$(BIN)/tensorboard --logdir runs
+	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=1000

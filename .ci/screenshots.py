@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-TABS = ("timeseries", "scalars", "custom_scalars", "images", "text", "hparams")
+TABS = ("timeseries", "scalars", "custom_scalars", "images", "text", "hparams", "projector")
 SIZE = "1500,1100"
 START_S = 120
 LOAD_MS = 30_000  # of a tab's own clock, which runs ahead while nothing is under way
@@ -51,6 +51,7 @@ def tensorboard(runs: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", str(port)]
+    words += ["--samples_per_plugin", "images=1000"]
     server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     address, until = f"http://127.0.0.1:{port}/", time.monotonic() + START_S
     try:
@@ -78,12 +79,19 @@ def photograph(browser: str, address: str, path: Path) -> None:
     with tempfile.TemporaryDirectory() as profile:
         options = [
             *("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"),
-            "--disable-3d-apis",  # charts are then drawn in the page itself, which is waited for
+            *_drawing(address),
             *(f"--window-size={SIZE}", f"--virtual-time-budget={LOAD_MS}"),
         ]
         words = [browser, *options, f"--screenshot={path}", address]
         subprocess.run(words, check=True, capture_output=True, timeout=300)
     print(path)
+
+
+def _drawing(address: str) -> tuple[str, ...]:
+    """Return how the browser draws: charts in the page itself, which is waited for, if they can."""
+    if address.endswith("#projector"):  # it needs WebGL, which the processor computes
+        return ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+    return ("--disable-3d-apis",)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ class Purpose(IntEnum):
     MIXUP = 9
     STEP = 10
     MIXTURE = 11
+    FEW_LABELS = 12
+    HELD_OUT_LABELS = 13
+    BOOTSTRAP = 14
+    QUERIES = 15
 
 
 def raw(num: int, *key: int) -> np.ndarray:

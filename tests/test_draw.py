@@ -39,8 +39,12 @@ def test_purposes_keep_their_values():
         "MIXUP",
         "STEP",
         "MIXTURE",
+        "FEW_LABELS",
+        "HELD_OUT_LABELS",
+        "BOOTSTRAP",
+        "QUERIES",
     ]
-    assert sorted(Purpose) == list(range(1, 12))
+    assert sorted(Purpose) == list(range(1, 16))
 
 
 @pytest.mark.parametrize("num", [1, 2, 7, 100])

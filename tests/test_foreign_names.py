@@ -56,6 +56,7 @@ PRIVATE = {
     "torch.UntypedStorage._new_shared",
     "torch._dynamo",
     "torch._inductor",
+    "torch._foreach_sub_",
     "torch._softmax_backward_data",
     "queues.Queue._on_queue_feeder_error",
 }
@@ -81,6 +82,8 @@ OURS = {
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),
     *("run.datamodule.fixed", "run.module.result", "module.schedule"),
+    "pl_module.watch",
+    "self._sent.whole",
     *("self.files.max_open", "self.indexes.max_mapped"),
     *("network.decoder.convolves", "stage.grad_checkpointing"),
     *(f"ctx.{name}" for name in ("drops", "num_heads", "scale", "bias_shape")),

@@ -3,11 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / ".ci" / "screenshots.py"
+import pytest
+
+CI = Path(__file__).parents[1] / ".ci"
 
 
-def test_without_a_browser_one_line_says_what_to_install(tmp_path):
-    words = [sys.executable, str(SCRIPT), str(tmp_path), str(tmp_path / "out")]
+@pytest.mark.parametrize("name", ["screenshots.py", "page_screenshots.py"])
+def test_without_a_browser_one_line_says_what_to_install(name, tmp_path):
+    words = [sys.executable, str(CI / name), str(tmp_path), str(tmp_path / "out")]
     env = os.environ | {"PATH": str(tmp_path)}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1

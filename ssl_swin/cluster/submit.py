@@ -24,6 +24,7 @@ from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.tracking import require_packages
 from ssl_swin.runs.sizes import count_checkpoint_bytes, count_steps, machine_needs
 
 
@@ -112,6 +113,7 @@ def _check(
     be.
     """
     options, folder = stage.options, RunFolder(Path(config.run_dir))
+    require_packages(config.training.loggers)
     if life["find_micro_batch"]:
         raise UserError("--find-micro-batch is no run: start it on a node, with srun or salloc")
     (gpus, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)

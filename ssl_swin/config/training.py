@@ -52,6 +52,10 @@ class TrainingConfig:
     """Epochs between held-out measurements."""
     log_every_steps: int = layout_setting(20)
     """Steps between points in TensorBoard, or fewer, so that a run has ten."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "csv"], ...] = layout_setting(
+        ("tensorboard",)
+    )
+    """Where points go beside metrics.jsonl, which is always written."""
     panel_every_epochs: int = layout_setting(1)
     """Epochs between picture panels; 0 for none but the last. Pretraining only."""
     ledger: bool = layout_setting(False)

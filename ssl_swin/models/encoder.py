@@ -89,6 +89,22 @@ class HasPlaceEmbeddings(Protocol):
         """Return the parameters, (1, tokens, channels), each with (rows, columns) of tokens."""
 
 
+@runtime_checkable
+class HasStages(Protocol):
+    """An encoder that says which of its stages a parameter belongs to, for curves of each."""
+
+    def stage_of(self, parameter_name: str) -> str:
+        """Return "stem", "stage1" and so on."""
+
+
+def part_of(encoder: Encoder, parameter_name: str) -> str:
+    """Return the stage of a parameter; "stem", "layer1" and so on of an encoder without stages."""
+    if isinstance(encoder, HasStages):
+        return encoder.stage_of(parameter_name)
+    layer = min(encoder.layer_of(parameter_name), encoder.num_layers)
+    return f"layer{layer}" if layer else "stem"
+
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     **dict.fromkeys(timm.list_models("swin_*"), SwinEncoder),
 }

@@ -15,6 +15,7 @@ from ssl_swin.models.swin_choices import SwinChoices, sizes_among, switched, swi
 
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _DOWNSAMPLE = re.compile(r"backbone\.layers\.(\d+)\.downsample\.")
+_STAGE = re.compile(r"backbone\.layers\.(\d+)\.")
 _PLACES = "backbone.absolute_pos_embed"
 _TABLE = "backbone.layers.{}.blocks.{}.attn.relative_position_bias_table"
 
@@ -129,6 +130,13 @@ class SwinEncoder(nn.Module):
         if parameter_name.startswith("backbone.norm."):
             return self.num_layers + 1
         raise ValueError(f"{parameter_name!r} belongs to no known layer of a Swin")
+
+    def stage_of(self, parameter_name: str) -> str:
+        """Return "stem", or "stage1" and so on; the last norm is the last stage's."""
+        if match := _STAGE.match(parameter_name):
+            return f"stage{int(match[1]) + 1}"
+        is_last = self.layer_of(parameter_name) > self.num_layers
+        return f"stage{len(self.depths)}" if is_last else "stem"
 
     def no_decay(self) -> set[str]:
         """Return the mask token and what is learned of places."""

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -51,13 +51,14 @@ def report(*runs: Path, output: Path | None = None) -> None:
 
     Args:
         runs: Run folders, or folders that hold run folders at any depth.
-        output: A file for the same tables: .md for Markdown, .csv for all fields of each summary.
+        output: A file for more: .html for a page with curves and pictures, .md for these tables,
+            .csv for all fields of each summary.
 
     Raises:
         UserError: If there is no run, or a summary cannot be read.
     """
-    if output is not None and output.suffix not in (".md", ".csv"):
-        raise UserError(f"--output {output} must end in .md or .csv")
+    if output is not None and output.suffix not in _WRITERS:
+        raise UserError(f"--output {output} must end in {', '.join(_WRITERS)}")
     folders = find_runs(runs)
     tables = results(folders)
     for one in tables:
@@ -66,8 +67,26 @@ def report(*runs: Path, output: Path | None = None) -> None:
     for line in next_commands(folders):
         print(line)
     if output is not None:
-        write_text(output, as_csv(folders) if output.suffix == ".csv" else as_markdown(tables))
+        with usable(f"--output {output}"):
+            _WRITERS[output.suffix](output, folders)
         print(f"written: {output}")
+        if output.suffix == ".html":
+            print(f"open it in a browser, here or after copying it anywhere: {output.resolve()}")
+
+
+def _write_html(path: Path, folders: list[RunFolder]) -> None:
+    # late, for speed: templates and pictures
+    from ssl_swin.record.page.write import write_page
+
+    write_page(path, folders)
+
+
+_WRITERS: dict[str, Callable[[Path, list[RunFolder]], None]] = {
+    ".html": _write_html,
+    ".md": lambda path, folders: write_text(path, as_markdown(results(folders))),
+    ".csv": lambda path, folders: write_text(path, as_csv(folders)),
+}
+"""Ending of a file -> what writes it."""
 
 
 def find_runs(places: Iterable[Path]) -> list[RunFolder]:

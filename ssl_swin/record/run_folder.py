@@ -40,11 +40,12 @@ class RunFolder:
     shards = File("shards.json")  # the training shards: number, samples, fingerprint
     differences = File("resumed_from.json")  # settings that --resume-from changed: old, new value
     summary = File("summary.json")  # the finished run in numbers
+    table = File("metrics.csv")  # the points of metrics.jsonl, if asked for
     # One JSON line for each
     checkpoints = File("checkpoints.jsonl")  # checkpoint written: its step, the reasons, seconds
     metrics = File("metrics.jsonl")  # of TensorBoard's points, in full precision
     bad_samples = File("bad_samples.jsonl")  # image that could not be decoded, once for each epoch
-    lives = File("lives.jsonl")  # start: life, step, world size, SLURM's job, restart, nodes
+    lives = File("lives.jsonl")  # start: life, step, world size, SLURM's job, nodes, when, on what
     ends = File("ends.jsonl")  # life that was not killed: step, reason, status, seconds
     jobs = File("jobs.jsonl")  # job that `ssl-swin submit` queued for this run
     verdicts = File("verdicts.jsonl")  # job that ended: whether it was queued again, and why
@@ -70,6 +71,14 @@ class RunFolder:
     def panel(self, step: int) -> Path:
         """Return the picture panel made after `step` steps."""
         return self.root / "panels" / f"step-{step:07d}.png"
+
+    def heldout_picture(self, which: str, kind: str) -> Path:
+        """Return a picture of the "best" or "last" measurement of a fine-tuning."""
+        return self.root / "panels" / f"{which}-{kind}.png"
+
+    def tracking(self, tracker: str) -> Path:
+        """Return the run's id in a tracker of others, and how far its points were sent there."""
+        return self.root / "tracking" / f"{tracker}.json"
 
     def evaluation(self, name: str) -> Path:
         """Return the folder of a classifier's evaluation on the images of this name."""

@@ -86,7 +86,7 @@ def _progress(folder: RunFolder) -> Cells:
     if not folder.lives.is_file():
         return {"step": "not started"}
     life = _last_line(folder.lives)
-    point = _last_line(folder.metrics) if folder.metrics.is_file() else life
+    point = next(reversed(read_lines(folder.metrics)), life)  # its first one may be half written
     try:
         step, number = max(life["step"], point["step"]), life["life"]
     except (KeyError, TypeError) as error:

@@ -1,6 +1,7 @@
 """What the points of a run are called in TensorBoard, and what they tell: one table."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 TRAIN, HELDOUT = "train", "held-out"  # the runs that TensorBoard shows of a run folder
@@ -76,6 +77,17 @@ TAGS = {
     "memory/peak_reserved_gb": Tag(
         TRAIN, "speed/peak_memory_reserved_gb", "Most GPU memory that a process took, GB."
     ),
+    "speed/mfu": Tag(
+        TRAIN,
+        "speed/mfu",
+        "Model FLOP/s utilisation, per cent: products and attention that a step needs, forward and "
+        "backward, of what the GPUs of the run can do by their data sheet in this precision.",
+    ),
+    "gpu/utilisation": Tag(
+        TRAIN,
+        "speed/gpu_utilisation",
+        "Share of the time in which the first GPU computes anything, per cent, by NVML.",
+    ),
     "data/bad_samples": Tag(
         TRAIN,
         "trouble/bad_samples",
@@ -90,19 +102,62 @@ TAGS = {
 }
 """Name in `metrics.jsonl` -> where TensorBoard shows it; see `shown` for the two of `lr`."""
 
+PREFIXES = {
+    "norm/gradient_": Tag(
+        TRAIN, "stages/gradient_norm_", "Length of this stage's gradient, before it is clipped."
+    ),
+    "norm/parameter_": Tag(TRAIN, "stages/weight_norm_", "Length of the weights of this stage."),
+    "norm/update_": Tag(
+        TRAIN,
+        "stages/update_norm_",
+        "Length of what one step changed in the weights of this stage.",
+    ),
+    "quality/knn": Tag(
+        HELDOUT, "metrics/knn", "Held-out images whose nearest features tell their class, per cent."
+    ),
+    "quality/rankme": Tag(
+        HELDOUT, "metrics/rankme", "RankMe: in how many dimensions features of images differ."
+    ),
+    "quality/feature_std": Tag(
+        HELDOUT, "metrics/feature_std", "Standard deviation of a feature over images, mean of all."
+    ),
+    "quality/mean_cosine": Tag(
+        HELDOUT, "metrics/mean_cosine", "Cosine of the features of two images, mean, -1 to 1."
+    ),
+    "lr/": Tag(TRAIN, "optimiser/lr_of_", "Learning rate of this layer, counted from the stem."),
+}
+"""How the names of points begin of which there are as many as a network has parts."""
+
 CHARTS = {
-    "Loss": {"training and held-out": ["^loss$"]},
-    "Metrics": {"top-1, per cent": ["^metrics/top1"]},
-    "Optimiser": {
-        "learning rates": ["^optimiser/lr"],
-        "gradient norm": ["^optimiser/grad_norm$"],
+    "Training": {
+        "loss, of pixels (standard deviations) or labels (nats)": ["^loss$"],
+        "learning rates, no unit": ["^optimiser/lr$", "^optimiser/lr_of_"],
+        "norm of the whole gradient, no unit": ["^optimiser/grad_norm$"],
+        "gradient norm of each stage, no unit": ["^stages/gradient_norm_"],
+        "weight norm of each stage, no unit": ["^stages/weight_norm_"],
+        "norm of one update of each stage, no unit": ["^stages/update_norm_"],
+    },
+    "Quality": {
+        "top-1, per cent": ["^metrics/top1"],
+        "top-5, per cent": ["^metrics/top5"],
+        "kNN accuracy, per cent": ["^metrics/knn"],
+        "RankMe, dimensions": ["^metrics/rankme"],
+        "standard deviation of features, no unit": ["^metrics/feature_std"],
+        "mean cosine similarity, -1 to 1": ["^metrics/mean_cosine"],
     },
     "Speed": {
         "images per second": ["^speed/images_per_s$"],
-        "memory at the peak, GB": ["^speed/peak_memory"],
+        "MFU, per cent": ["^speed/mfu$"],
+        "GPU utilisation, per cent": ["^speed/gpu_utilisation$"],
     },
+    "Data": {
+        "share of the time that waits for images, 0 to 1": ["^speed/data_wait_share$"],
+        "epochs": ["^progress/epoch$"],
+        "images that cannot be decoded, so far": ["^trouble/bad_samples$"],
+    },
+    "Memory": {"memory at the peak, GB": ["^speed/peak_memory"]},
 }
-"""The tab Custom Scalars: group -> chart -> patterns of its tags."""
+"""The tab Custom Scalars: group -> chart, with its unit -> patterns of its tags."""
 
 NOT_SHOWN = ("heldout/best_heldout_loss",)
 """Points that a curve beside them tells already."""
@@ -119,22 +174,45 @@ HPARAMS = (
 def shown(points: Mapping[str, float]) -> list[tuple[Tag, float]]:
     """Return where TensorBoard shows these points.
 
-    Each layer has its learning rate, a fixed share of the head's: the highest and lowest are shown.
+    Each layer has its learning rate, a fixed share of the head's: the highest and lowest are shown
+    beside those of all layers, which are left out where they are one.
     """
-    rates = [value for name, value in points.items() if name.startswith("lr/")]
+    rates = {_layer(name): value for name, value in points.items() if name.startswith("lr/")}
     found = {
         name: value
         for name, value in points.items()
         if not name.startswith("lr/") and name not in NOT_SHOWN
     }
     if rates:
-        found["lr"] = max(rates)
-        if min(rates) < max(rates):
-            found["lr_lowest"] = min(rates)
+        found["lr"] = max(rates.values())
+        if min(rates.values()) < max(rates.values()):
+            found |= {"lr_lowest": min(rates.values()), **rates}
     return [(TAGS.get(name) or _unlisted(name), value) for name, value in found.items()]
+
+
+def charts_of(tags: Collection[str]) -> dict[str, dict[str, list[str]]]:
+    """Return those of `CHARTS` that have a curve."""
+    found = {
+        group: {
+            title: patterns
+            for title, patterns in charts.items()
+            if any(re.search(pattern, tag) for pattern in patterns for tag in tags)
+        }
+        for group, charts in CHARTS.items()
+    }
+    return {group: charts for group, charts in found.items() if charts}
+
+
+def _layer(name: str) -> str:
+    """Return the name of a layer's rate, which is the same with weight decay and without."""
+    name = name.removesuffix("_no_decay").removesuffix("_decay")
+    return re.sub(r"\d+$", lambda number: f"{int(number[0]):02d}", name)
 
 
 def _unlisted(name: str) -> Tag:
     """Return where a point is shown that has no line in the table."""
+    for start, tag in PREFIXES.items():
+        if name.startswith(start):
+            return tag._replace(name=tag.name + name.removeprefix(start))
     group, _, rest = name.partition("/")
     return Tag(HELDOUT, f"metrics/{rest}", "") if group == "heldout" else Tag(TRAIN, name, "")

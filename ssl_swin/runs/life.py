@@ -18,10 +18,13 @@ from ssl_swin.record.lives import nearest_place, require_record
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary, write_summary
+from ssl_swin.record.tracking import require_packages
 from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
 from ssl_swin.runs.describe import describe
 from ssl_swin.runs.ending import tell_finished, tell_stopped
 from ssl_swin.runs.export import complete, export_all, summarise
+from ssl_swin.runs.gpu_use import utilisation
+from ssl_swin.runs.logged import end_loggers, heldout_pictures_of, loggers_of, send_rest
 from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
 from ssl_swin.runs.out_of_memory import memory_told
@@ -29,17 +32,20 @@ from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.runs.sizes import disk_needs, machine_needs, steps_between_points
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
+from ssl_swin.training.bias_tables import BiasTables
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_file import State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
 from ssl_swin.training.clock import Clock, DataWait
 from ssl_swin.training.life_record import LifeRecord, note_failed_start, reason_of
-from ssl_swin.training.loggers import Ledger, Scalars, make_loggers
+from ssl_swin.training.loggers import Ledger, Scalars
 from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.memory import largest_peak
+from ssl_swin.training.norms import Norms
 from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
+from ssl_swin.training.projector import Projector
 from ssl_swin.training.trainer import is_rank_0, limit_threads, say
 from ssl_swin.training.watchdog import Watchdog
 
@@ -68,6 +74,7 @@ def run(
     with signals.heard_at_once(partial(_leave_unless, begun)):
         for line in told:
             say(line)
+        require_packages(config.training.loggers)
         if find_micro_batch:
             # One process finds it; where SLURM has started more, they are not needed.
             return try_micro_batches(build(config, resume_from, given)) if is_rank_0() else 0
@@ -134,7 +141,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
     watchdog = Watchdog(training.step_timeout_s, record)
     starting = Phase(_start_told(run))
     callbacks = between_steps(run, meeting, record, starting)
-    loggers = make_loggers(folder, module.step, ownership.require)
+    loggers = loggers_of(run, ownership.require)
     trainer = build_trainer(training, [meeting, record, watchdog, *callbacks], loggers)
     run.datamodule.meeting = meeting
     watchdog.start()
@@ -146,6 +153,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         if module.step < stop_step:
             why = f"signal {signal.Signals(meeting.signal).name}"
             record.end(why, errors.REQUEUE)
+            end_loggers(run, trainer, "stopped")
             tell_stopped(run, why)
             return errors.REQUEUE
         return _hand_off(run, trainer, record)
@@ -161,6 +169,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             say(f"error: {ownership.describe_absence()}", file=sys.stderr)
             return errors.FAILED
         record.end(reason_of(error), errors.exit_status(error))
+        end_loggers(run, trainer, "failed")
         raise
     finally:
         starting.stop()
@@ -175,6 +184,7 @@ def _was_finished(run: Run) -> bool:
         return False
     for line in complete(run) if is_rank_0() else ():
         say(line)
+    send_rest(run, summary)
     tell_finished(run, summary, f"{folder.root} is finished: {folder.summary}")
     return True
 
@@ -196,6 +206,7 @@ def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> int:
         write_summary(folder, summary)
     trainer.strategy.barrier()  # when one process leaves, SLURM soon ends the others
     record.end("finished", 0)
+    end_loggers(run, trainer, "finished", summary)
     if summary is not None:
         tell_finished(run, summary)
     return 0
@@ -251,17 +262,28 @@ def between_steps(
         BadSamples(folder, run.stream, data.max_bad_share, count_every, meeting),
         BadSteps(training.max_bad_steps, count_every, meeting),
         Scalars(points_every, clock),
-        Measurement(validate_every, stop_step, checkpoints.save_early),
+        Norms(points_every),
+        *utilisation(run, points_every),
+        Measurement(validate_every, stop_step, checkpoints.save_early, heldout_pictures_of(run)),
     ]
-    if run.kind == "pretrain":
-        callbacks.append(Panels(folder, training.panel_every_epochs * per_epoch, stop_step))
     return [
         *callbacks,
+        *_pictures(run),
         checkpoints,
         ProgressBar(run.module.step, stop_step, starting, lambda: record.seconds),
         DataWait(data.num_workers),
         clock,
     ]
+
+
+def _pictures(run: Run) -> list[Callback]:
+    """Return what makes pictures of a pretraining, and nothing for a fine-tuning."""
+    if run.kind != "pretrain":
+        return []
+    stop_step = run.sizes.stop_step
+    every = run.config.training.panel_every_epochs * run.order.steps_per_epoch
+    panels = Panels(run.start.folder, every, stop_step)
+    return [panels, BiasTables(every, stop_step), Projector(stop_step)]
 
 
 def _facts(run: Run) -> State:

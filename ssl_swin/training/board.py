@@ -1,6 +1,7 @@
 """TensorBoard: a run folder's curves, pictures, config and lives, as event files."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,7 +17,7 @@ from torch.utils.tensorboard import FileWriter, summary
 
 from ssl_swin.record.lives import lives_as_table
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.record.tags import CHARTS, HELDOUT, HPARAMS, TRAIN, Tag, shown
+from ssl_swin.record.tags import HELDOUT, HPARAMS, TRAIN, Tag, charts_of, shown
 
 
 class Board(Logger):
@@ -33,6 +34,8 @@ class Board(Logger):
         self.folder, self.start_step = folder, start_step
         self.is_earlier = any(folder.tensorboard.glob("events.out.*"))
         self._writers: dict[str, FileWriter] = {}
+        self._tags: set[str] = set()  # that have had a point in this life
+        self._charts: dict[str, dict[str, list[str]]] = {}  # as they are laid out
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the first point brings the config, when the folder is this life's."""
@@ -48,6 +51,8 @@ class Board(Logger):
             values = [_scalar(tag, value) for tag, value in points if tag.run == run]
             if values:
                 self._writer(run).add_summary(Summary(value=values), step)
+        if not self.is_earlier:
+            self._lay_out({tag.name for tag, _ in points}, step)
 
     @rank_zero_only
     def show(self, name: str, png: bytes, size: tuple[int, int], step: int, about: str) -> None:
@@ -60,17 +65,34 @@ class Board(Logger):
         )
         self._writer(TRAIN).add_summary(Summary(value=[value]), step)
 
+    @property
+    def place(self) -> Path:
+        """The folder of the run with the curves of training."""
+        return self.folder.tensorboard if self.is_earlier else self.folder.train
+
     def finalize(self, status: str) -> None:
         """Close the files."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
 
+    def _lay_out(self, tags: set[str], step: int | None) -> None:
+        """Lay out the charts again if there is a first curve for one; the last layout counts."""
+        if tags <= self._tags:
+            return
+        self._tags |= tags
+        if (charts := charts_of(self._tags)) != self._charts:
+            self._charts = charts
+            layout = {
+                group: {title: ["Multiline", patterns] for title, patterns in of_group.items()}
+                for group, of_group in charts.items()
+            }
+            self._writer(TRAIN).add_summary(summary.custom_scalars(layout), step)
+
     def _writer(self, run: str) -> FileWriter:
         """Return the writer of a run, which is made when it has its first point."""
         if run not in self._writers:
-            place = {TRAIN: self.folder.train, HELDOUT: self.folder.heldout}[run]
-            place = self.folder.tensorboard if self.is_earlier else place
+            place = self.folder.heldout if run == HELDOUT and not self.is_earlier else self.place
             place.mkdir(exist_ok=True)  # in a run folder that is there
             writer = self._writers[run] = FileWriter(str(place))
             hides = Event(session_log=SessionLog(status=SessionLog.START))
@@ -84,12 +106,6 @@ class Board(Logger):
         path, step = self.folder.config, self.start_step
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if run == TRAIN:
-            charts = {
-                group: {title: ["Multiline", tags] for title, tags in of_group.items()}
-                for group, of_group in CHARTS.items()
-                if group != "Metrics" or "num_classes" in config  # pretraining has none
-            }
-            writer.add_summary(summary.custom_scalars(charts), 0)
             text = yaml.dump(config, Dumper=_Short, sort_keys=False)
             writer.add_summary(summary.text("config", f"```\n{text}```"), step)
             writer.add_summary(summary.text("lives", lives_as_table(self.folder)), step)

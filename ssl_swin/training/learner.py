@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from pytorch_lightning import LightningModule
@@ -26,6 +26,16 @@ class StepResult(NamedTuple):
     grad_norm: Tensor  # of the whole gradient before clipping, the same on every rank
     finite: Tensor  # whether loss and gradient are, on every rank; if not, the step changed nothing
     bad: Tensor  # whether they are not, and that is no overflow which fp16's loss scale mends
+
+
+class StepWatch(Protocol):
+    """Looks at one step from within, and moves no number."""
+
+    def before(self, loss_scale: Tensor | None) -> None:
+        """Look at weights and gradient, whole and not yet clipped; fp16's is of a scaled loss."""
+
+    def after(self) -> None:
+        """Look at the weights that the step has made."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Learner(LightningModule, ABC):
         self.step = 0  # steps done over all lives of the run
         self.cuda_graphs = False  # whether parts of the network are replayed from CUDA graphs
         self.result: StepResult | None = None  # of the last step
+        self.watch: StepWatch | None = None  # of the next step, if it is one to look at
         self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
         self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
         self.loss_scale: LossScale | None = None  # with fp16 alone
@@ -109,9 +120,13 @@ class Learner(LightningModule, ABC):
         loss = self._backward(batch)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scale = self.loss_scale.scale if self.loss_scale else None
+        if self.watch:
+            self.watch.before(scale)
         grad_norm = clip(parameters, self.schedule.clip_grad, scale)
         finite = grad_norm.isfinite()
         step_if(finite, optimizer, scale)
+        if self.watch:
+            self.watch.after()
         bad = ~finite & ~self.loss_scale.update(finite) if self.loss_scale else ~finite
         self.result = StepResult(loss, grad_norm, finite, bad)
         self.step += 1

@@ -13,6 +13,7 @@ from ssl_swin.record.lines import append_line, read_json
 from ssl_swin.record.lives import count_lives, is_known
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.environment import environment
 from ssl_swin.training.learner import Learner
 
 
@@ -98,7 +99,8 @@ class LifeRecord(Callback):
             claim = self.ownership.claim(facts)
             self.prepare()
             begun = {"life": self.life, "step": pl_module.step, "world_size": trainer.world_size}
-            append_line(self.folder.lives, begun | job._asdict(), make_folder=False)
+            here = {"at": round(time.time()), "environment": environment(pl_module.device)}
+            append_line(self.folder.lives, begun | job._asdict() | here, make_folder=False)
         claim, self.life = trainer.strategy.broadcast((claim, self.life))
         self.ownership.follow(claim)
         self._begun = trainer.global_rank, pl_module

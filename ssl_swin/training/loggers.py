@@ -1,17 +1,18 @@
 """What a run logs of its steps: curves, the same points as JSON lines, and the images of each."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from ssl_swin.record.lines import append_line
+from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.board import Board
 from ssl_swin.training.clock import Clock
+from ssl_swin.training.follower import Follower
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.life_record import LifeRecord
 from ssl_swin.training.memory import described, largest_peak, points_of, reset_peak
@@ -37,11 +38,63 @@ class MetricsFile(Logger):
         append_line(self.path, {"step": step, **metrics}, make_folder=False)
 
 
+class CsvFile(Logger):
+    """The same points as one table: a row for each line of `metrics.jsonl`, of which it is made.
+
+    Lightning's own deletes the table of an earlier life, and puts columns in another order each
+    time. This one is written anew when a life has its first point, or a point a new name.
+    """
+
+    name, version = "csv", ""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.folder = folder
+        self._columns: list[str] = []
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the run folder has the config."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Append a row, which stands in `metrics.jsonl`."""
+        point = {"step": step, **metrics}
+        if point.keys() <= {*self._columns}:
+            with self.folder.table.open("a", encoding="utf-8") as file:
+                file.write(self._row(point))
+            return
+        points = [point for point in read_lines(self.folder.metrics) if "step" in point]
+        self._columns = list(dict.fromkeys(name for point in points for name in point))
+        rows = map(self._row, points)
+        write_text(self.folder.table, "".join([",".join(self._columns) + "\n", *rows]))
+
+    def _row(self, point: Mapping[str, Any]) -> str:
+        return ",".join(str(point.get(name, "")) for name in self._columns) + "\n"
+
+
 def make_loggers(
-    folder: RunFolder, start_step: int, require_owner: Callable[[], None] = lambda: None
+    folder: RunFolder,
+    start_step: int,
+    require_owner: Callable[[], None] = lambda: None,
+    names: Iterable[str] = ("tensorboard",),
+    kind: str = "",
 ) -> list[Logger]:
-    """Return TensorBoard, which hides older points after `start_step`, and a file."""
-    return [Board(folder, start_step), MetricsFile(folder, require_owner)]
+    """Return the file of all points, and the loggers of these names for a run of a kind.
+
+    TensorBoard hides older points after `start_step`.
+
+    Raises:
+        UserError: If one lacks what only the user can give, such as a key.
+    """
+    make: dict[str, Callable[[], Logger]] = {
+        "tensorboard": lambda: Board(folder, start_step),
+        "csv": lambda: CsvFile(folder),
+    }
+    rest = [
+        make[name]() if name in make else Follower(folder, name, kind, require_owner)
+        for name in dict.fromkeys(names)
+    ]
+    return [MetricsFile(folder, require_owner), *rest]  # the others stand on its lines
 
 
 def log(trainer: Trainer, points: dict[str, Any]) -> None:

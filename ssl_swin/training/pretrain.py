@@ -80,6 +80,13 @@ class PretrainModule(Learner):
         error = self.network.error_per_image(self.normalise(batch["image"]), mask)
         return {"heldout_loss": error.double().sum()}
 
+    def features(self, images: Tensor) -> Tensor:
+        """Return the mean of the last stage over all positions, (batch, channels), nothing hidden.
+
+        Images are uint8 (batch, chans, height, width), on the device.
+        """
+        return self.network.encoder(self.normalise(images)).mean((2, 3))
+
     def reconstruct(self, images: Tensor, index: Tensor) -> Reconstruction:
         """Return what is made of uint8 images with the masks of epoch 0, for pictures."""
         network, normalised = self.network, self.normalise(images)

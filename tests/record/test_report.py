@@ -211,7 +211,7 @@ def test_the_tables_are_written_as_markdown_and_all_fields_as_csv(runs, tmp_path
     assert (finished["kind"], float(finished["top1"])) == ("finetune", 77.25)
     assert (unfinished["run"], unfinished["top1"]) == (str(runs / "demo" / "stopped"), "")
     assert run(["report", str(runs), "-o", str(tmp_path / "r.txt")]) == 2
-    assert "must end in .md or .csv" in capsys.readouterr().err
+    assert "must end in .html, .md, .csv" in capsys.readouterr().err
 
 
 def test_groups_pair_each_seed_with_its_top1():

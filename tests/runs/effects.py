@@ -197,6 +197,9 @@ def effects(shards, other):
         **training("reduce_precision", "bf16", "hardware.reduce_precision"),
         **training("checkpoint_every_steps", 7, "calls.Checkpoints.every_steps"),
         **training("async_checkpoint", True, "calls.Checkpoints.writer.background"),
+        "training.loggers": Effect(
+            ("csv",), lambda seen: tuple(one.name for one in seen.loggers[1:])
+        ),
         **training("log_every_steps", 2, "calls.Scalars.every_steps"),
         **training("step_timeout_s", 77.0, "calls.Watchdog.timeout_s"),
         **training("max_bad_steps", 4, "calls.BadSteps.most_in_a_row"),

@@ -70,8 +70,8 @@ def seen(monkeypatch, tmp_path):
         found.opened.append((pattern, cache_dir, cache_gb))
         return plain(pattern, cache_dir, cache_gb, index_missing)
 
-    def see(hardware, callbacks, *_):
-        found.hardware = hardware
+    def see(hardware, callbacks, loggers, *_):
+        found.hardware, found.loggers = hardware, loggers
         found.calls = SimpleNamespace(**{type(one).__name__: one for one in callbacks})
         found.threads = torch.get_num_threads()
         raise Seen

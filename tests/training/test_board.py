@@ -82,15 +82,24 @@ def test_runs_are_compared_by_their_settings_where_they_are_measured(folder, mea
     assert SESSION_START_INFO_TAG not in events(other).Tags()["tensors"]
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
-def test_charts_of_several_curves_are_laid_out(folder, kind):
-    if kind == "finetune":
-        folder.config.write_text(folder.config.read_text() + "num_classes: 10\n")
-    log(folder, 0, 1)
-    (value,) = events(folder.train).Tensors("custom_scalars__config__")[0].tensor_proto.string_val
-    first, second, *_ = Layout.FromString(value).category
-    assert second.title == {"pretrain": "Optimiser", "finetune": "Metrics"}[kind]
-    assert (first.title, first.chart[0].multiline.tag[0]) == ("Loss", "^loss$")
+def test_charts_are_laid_out_when_they_have_a_curve_in_the_order_of_the_table(folder):
+    board = Board(folder, 0)
+    board.log_metrics({"speed/images_per_s": 9.0}, 1)
+    board.log_metrics(POINTS, 1)
+    board.log_metrics(POINTS, 2)
+    board.finalize("success")
+    layouts = events(folder.train).Tensors("custom_scalars__config__")
+    assert len(layouts) == 2  # not again without a new chart
+    found = [Layout.FromString(one.tensor_proto.string_val[0]).category for one in layouts]
+    assert [[group.title for group in layout] for layout in found] == [
+        ["Speed"],
+        ["Training", "Speed"],
+    ]
+    rates = found[1][0].chart[1]
+    assert (rates.title, list(rates.multiline.tag)) == (
+        "learning rates, no unit",
+        ["^optimiser/lr$", "^optimiser/lr_of_"],
+    )
 
 
 def test_a_run_that_release_0_1_began_keeps_its_one_curve(folder):

@@ -23,7 +23,10 @@ from tests.training.test_ranks import assert_same_end, stopped_at
 from tests.training.test_ranks import build as build_with_draws
 
 CONFIGS = {"pretrain": pretrain_config, "finetune": finetune_config}
-CURVES = ("train/loss", "train/grad_norm", "heldout/heldout_loss")
+CURVES = (
+    *("train/loss", "train/grad_norm", "heldout/heldout_loss"),
+    *(f"norm/{kind}_stage1" for kind in ("gradient", "parameter", "update")),
+)
 
 
 @pytest.fixture(scope="module")

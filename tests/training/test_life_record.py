@@ -1,12 +1,15 @@
 import json
+import time
 
 import pytest
+import torch
 
 from ssl_swin.errors import UserError
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.lives import count_lives
 from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.training.environment import environment
 from ssl_swin.training.life_record import LifeRecord, SlurmJob, note_failed_start, slurm_job
 from tests.training.tiny import fit, learner
 
@@ -31,6 +34,8 @@ def test_each_life_writes_down_its_beginning_and_its_end(folder, monkeypatch):
         assert kept.end("signal SIGUSR1", 75) == 75
         assert count_lives(folder) == life
     lives = read_lines(folder.lives)
+    assert all(time.time() - life.pop("at") < 600 for life in lives)
+    assert all(life.pop("environment") == environment(torch.device("cpu")) for life in lives)
     where = {"world_size": 1, "job": "17", "nodes": "n[1-2]"}
     assert lives == [{"life": n, "step": 5 * n, "restart": n - 1} | where for n in (1, 2)]
     ends = read_lines(folder.ends)

@@ -1,3 +1,4 @@
+import csv
 import time
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssl_swin import main_memory
-from ssl_swin.record.curves import put_in_order
+from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.owner import LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
@@ -56,7 +57,7 @@ def test_a_life_that_lost_the_folder_appends_no_point(tmp_path):
     folder = RunFolder(tmp_path)
     first, second = Ownership(folder.owner), Ownership(folder.owner)
     first.claim({"life": 1})
-    *_, file = make_loggers(folder, 0, first.require)
+    file, *_ = make_loggers(folder, 0, first.require)
     file.log_metrics({"loss": 0.5}, 1)
     second.claim({"life": 2})
     with pytest.raises(LostOwnership):
@@ -101,3 +102,41 @@ def test_each_step_has_a_line_with_its_images(tmp_path):
         {"life": 2, "step": 7 + step, "rank": 0, "ids": batch["index"].tolist()}
         for step, batch in enumerate(batches(3))
     ]
+
+
+def table(folder):
+    with folder.table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_goes_on_over_lives_with_one_header(tmp_path):
+    folder = RunFolder(tmp_path)
+    for start, steps, points in (
+        (0, (1, 2, 3), {"loss": 0.5}),
+        (2, (3, 4), {"loss": 1 / 3, "top1": 9.0}),  # saved after step 2
+    ):
+        keep_points(folder.metrics, start)
+        loggers = make_loggers(folder, start, names=("csv",))
+        for step in steps:
+            for logger in loggers:
+                logger.log_metrics(points, step)
+        with folder.table.open("a") as file:
+            file.write("5,0.")  # cut off
+        keep = folder.table.read_text()
+    assert keep.splitlines() == ["step,loss,top1", "1,0.5,", "2,0.5,"] + [
+        f"{step},{1 / 3},9.0" for step in (3, 4)
+    ] + ["5,0."]
+
+
+def test_a_new_name_is_a_new_column(tmp_path):
+    folder = RunFolder(tmp_path)
+    loggers = make_loggers(folder, 0, names=("csv", "csv"))
+    for step, points in enumerate(({"loss": 0.5}, {"top1": 7.0}, {"loss": 0.25}), start=1):
+        for logger in loggers:
+            logger.log_metrics(points, step)
+    assert [(row["step"], row["loss"], row["top1"]) for row in table(folder)] == [
+        ("1", "0.5", ""),
+        ("2", "", "7.0"),
+        ("3", "0.25", ""),
+    ]
+    assert not folder.train.exists()
