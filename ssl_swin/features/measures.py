@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ssl_swin.evaluation.measures import balanced, confusion_matrix, cross_entropy
 from ssl_swin.features.calibration import calibration_error
+from ssl_swin.features.collapse import collapse_signs
 from ssl_swin.features.few_labels import few_labels
 from ssl_swin.features.neighbours import nearest, vote
 from ssl_swin.features.probe import Moments, Probe, fit_probe
@@ -142,12 +143,18 @@ def _few_labels(features: LabelledFeatures) -> Finding:
     return Finding({}, few_labels=found)
 
 
+def _collapse(features: LabelledFeatures) -> Finding:
+    """Of the test images, where there are two."""
+    return Finding(collapse_signs(features.test) if len(features.test) > 1 else {})
+
+
 Measure = Callable[[LabelledFeatures], Finding]
 
 MEASURES: dict[str, Measure] = {
     "knn": _knn,
     "probe": _probe,
     "few_labels": _few_labels,
+    "collapse": _collapse,
 }
 
 

@@ -83,3 +83,11 @@ def test_collapsed_features_are_measured_too():
     assert all(np.isfinite(value) for value in found.values())
     most = 100 * (features.test_label == np.bincount(features.train_label).argmax()).mean()
     assert found["probe"] == pytest.approx(most)
+
+
+def test_signs_of_collapse_are_of_the_test_images():
+    features = labelled()
+    features.train[:] = 1.0
+    assert 1 < MEASURES["collapse"](features).numbers["rankme"] <= 12
+    features.test[:] = 1.0
+    assert MEASURES["collapse"](features).numbers["rankme"] == pytest.approx(1)
