@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     HELD_OUT_LABELS = 13
     BOOTSTRAP = 14
     QUERIES = 15
+    MONITORED = 16
 
 
 def raw(num: int, *key: int) -> np.ndarray:

@@ -36,6 +36,9 @@ class DataConfig:
     """With `sets`: images of one epoch; null: as many as the sets hold together."""
     val_shards: str | None = layout_setting(None)
     """Held-out shards; without them there is no held-out loss or accuracy."""
+    labelled_shards: str | None = layout_setting(None)
+    """Shards with labels, a few images of which show how well neighbours tell classes while
+    pretraining; never trained on by their labels. They may be those of `shards`."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     """Mean of each channel, of pixels in [0, 1]; its length is the number of channels, 1 or 3."""
     std: tuple[float, ...] = IMAGENET_STD
@@ -135,6 +138,11 @@ class LabelledDataConfig(DataConfig):
         super().__post_init__()
         require_all("lie in [0, 1]", "data", self, "erasing")
         require_all("be greater than 0", "data", self, "num_labels")
+        require(
+            self.labelled_shards is None,
+            f"data.labelled_shards={self.labelled_shards} goes with pretraining; a fine-tuning "
+            "measures data.val_shards",
+        )
         require(
             self.num_labels is None or not self.sets,
             f"data.num_labels={self.num_labels} draws from one shard set; give data.shards instead "

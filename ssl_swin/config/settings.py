@@ -23,14 +23,14 @@ def layout_setting(default: Any) -> Any:
     return field(default=default, metadata=LAYOUT)
 
 
-def newer_setting(default: Any, before: Any) -> Any:
+def newer_setting(default: Any, before: Any, layout: bool = False) -> Any:
     """Declare a setting that is newer than some runs, or whose default is.
 
     A run that began with `before`, or without the setting, goes on with `before`, unless the user
     gives another value, which is then a difference. Where the default does what was always done,
     plain `= default` is enough.
     """
-    return field(default=default, metadata={_BEFORE: before})
+    return field(default=default, metadata={_BEFORE: before, **(LAYOUT if layout else {})})
 
 
 def require(holds: bool, message: str) -> None:

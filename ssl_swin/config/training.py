@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ssl_swin.config.settings import layout_setting, require, require_all
+from ssl_swin.config.settings import layout_setting, newer_setting, require, require_all
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class TrainingConfig:
     """Keep a checkpoint and its encoder after so many epochs; 0 keeps the last only."""
     validate_every_epochs: int = layout_setting(1)
     """Epochs between held-out measurements."""
+    monitor_every_epochs: int = newer_setting(1, before=0, layout=True)
+    """Epochs between looks at the quality of features, or more, so that they take less than 2 % of
+    the time; 0 for none. Pretraining only."""
     log_every_steps: int = layout_setting(20)
     """Steps between points in TensorBoard, or fewer, so that a run has ten."""
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "csv"], ...] = layout_setting(
@@ -72,5 +75,6 @@ class TrainingConfig:
         counts = ("global_batch_size", "micro_batch_size", "devices", "num_nodes", "num_threads")
         intervals = ("validate_every_epochs", "log_every_steps")
         require_all("be greater than 0", "training", self, *counts, *intervals)
-        may_be_0 = ("checkpoint_every_steps", "checkpoint_every_min", "step_timeout_s")
-        require_all("be 0 or more", "training", self, "max_bad_steps", *may_be_0)
+        saves = ("checkpoint_every_steps", "checkpoint_every_min")
+        others = ("max_bad_steps", "monitor_every_epochs", "step_timeout_s")
+        require_all("be 0 or more", "training", self, *saves, *others)

@@ -105,6 +105,16 @@ def part_of(encoder: Encoder, parameter_name: str) -> str:
     return f"layer{layer}" if layer else "stem"
 
 
+@runtime_checkable
+class EndsInNorm(Protocol):
+    """An encoder whose output is made of its last stage's map alone, place by place."""
+
+    def finish(
+        self, last_map: Float[Tensor, "batch num_features out_rows out_cols"]
+    ) -> Float[Tensor, "batch num_features out_rows out_cols"]:
+        """Make the output of the last map of `stages`."""
+
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     **dict.fromkeys(timm.list_models("swin_*"), SwinEncoder),
 }
@@ -131,3 +141,17 @@ def build_encoder(
     except TypeError as error:
         raise UserError(f"the encoder {name} {error}; leave it out") from error
     return kind(**given)
+
+
+def pooled_stages(
+    encoder: Encoder, images: Float[Tensor, "batch chans height width"]
+) -> dict[str, Float[Tensor, "batch _"]]:
+    """Return means over all positions, nothing hidden: `stage1` and so on, and `last`, the output.
+
+    Maps of stages are before the last norm. This takes one pass; two, if the encoder does not say
+    how it ends.
+    """
+    maps = encoder.stages(images)
+    output = encoder.finish(maps[-1]) if isinstance(encoder, EndsInNorm) else encoder(images)
+    named = {f"stage{number}": one for number, one in enumerate(maps, 1)} | {"last": output}
+    return {name: one.mean((2, 3)) for name, one in named.items()}

@@ -101,6 +101,12 @@ class SwinEncoder(nn.Module):
         maps = self._maps(self.backbone, images, token_mask, self.mask_token)
         return [one.permute(0, 3, 1, 2) for one in maps]
 
+    def finish(
+        self, last_map: Float[Tensor, "batch num_features out_rows out_cols"]
+    ) -> Float[Tensor, "batch num_features out_rows out_cols"]:
+        """Take the norm of the last stage's map: that is the output."""
+        return self.backbone.norm(last_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
     def blocks(self) -> list[nn.Module]:
         """Return the blocks of all stages."""
         return [block for stage in self.backbone.layers for block in stage.blocks]

@@ -37,6 +37,7 @@ from ssl_swin.runs.computing import (
 )
 from ssl_swin.runs.from_encoder import require_encoder
 from ssl_swin.runs.left_open import LeftOpen
+from ssl_swin.runs.monitored import monitored_of
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
@@ -47,6 +48,7 @@ from ssl_swin.training.datamodule import Heldout, StreamModule
 from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Learner, Schedule
+from ssl_swin.training.monitors import Monitored
 from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.regularise import Regularisation
 from ssl_swin.training.trainer import Hardware, make_trainer, say
@@ -69,6 +71,7 @@ class Run:
     sizes: Sizes
     module: Learner
     datamodule: StreamModule
+    monitored: Monitored | None = None
 
     @property
     def encoder(self) -> Any:
@@ -128,7 +131,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     _check_cache(config, shards, order, heldout)
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
-    return Run(config, kind, start, stream, order, sizes, module, datamodule)
+    monitored = monitored_of(config, opened, shards if heldout is None else heldout, sizes)
+    return Run(config, kind, start, stream, order, sizes, module, datamodule, monitored)
 
 
 def build_trainer(

@@ -24,7 +24,14 @@ from ssl_swin.runs.describe import describe
 from ssl_swin.runs.ending import tell_finished, tell_stopped
 from ssl_swin.runs.export import complete, export_all, summarise
 from ssl_swin.runs.gpu_use import utilisation
-from ssl_swin.runs.logged import end_loggers, heldout_pictures_of, loggers_of, send_rest
+from ssl_swin.runs.logged import (
+    end_loggers,
+    heldout_pictures_of,
+    loggers_of,
+    monitors_of,
+    pictures_of,
+    send_rest,
+)
 from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
 from ssl_swin.runs.out_of_memory import memory_told
@@ -32,7 +39,6 @@ from ssl_swin.runs.resume import prepare_folder
 from ssl_swin.runs.sizes import disk_needs, machine_needs, steps_between_points
 from ssl_swin.training.bad_samples import BadSamples
 from ssl_swin.training.bad_steps import BadSteps
-from ssl_swin.training.bias_tables import BiasTables
 from ssl_swin.training.checkpoint import Checkpoints
 from ssl_swin.training.checkpoint_file import State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
@@ -42,10 +48,8 @@ from ssl_swin.training.loggers import Ledger, Scalars
 from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.memory import largest_peak
 from ssl_swin.training.norms import Norms
-from ssl_swin.training.panels import Panels
 from ssl_swin.training.preemption import Meeting, StartAgain
 from ssl_swin.training.progress import ProgressBar
-from ssl_swin.training.projector import Projector
 from ssl_swin.training.trainer import is_rank_0, limit_threads, say
 from ssl_swin.training.watchdog import Watchdog
 
@@ -264,26 +268,17 @@ def between_steps(
         Scalars(points_every, clock),
         Norms(points_every),
         *utilisation(run, points_every),
+        *monitors_of(run, meeting),
         Measurement(validate_every, stop_step, checkpoints.save_early, heldout_pictures_of(run)),
     ]
     return [
         *callbacks,
-        *_pictures(run),
+        *pictures_of(run),
         checkpoints,
         ProgressBar(run.module.step, stop_step, starting, lambda: record.seconds),
         DataWait(data.num_workers),
         clock,
     ]
-
-
-def _pictures(run: Run) -> list[Callback]:
-    """Return what makes pictures of a pretraining, and nothing for a fine-tuning."""
-    if run.kind != "pretrain":
-        return []
-    stop_step = run.sizes.stop_step
-    every = run.config.training.panel_every_epochs * run.order.steps_per_epoch
-    panels = Panels(run.start.folder, every, stop_step)
-    return [panels, BiasTables(every, stop_step), Projector(stop_step)]
 
 
 def _facts(run: Run) -> State:

@@ -1,17 +1,22 @@
-"""Where points and pictures of a run go, by its config; what is sent when a life ends."""
+"""What a run watches and draws, and where it goes, by its config; what is sent when a life ends."""
 
 from collections.abc import Callable
 from dataclasses import asdict
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
 from ssl_swin.record.summary import Summary
 from ssl_swin.record.tracking import PACKAGES, Sent
 from ssl_swin.runs.build import Run
+from ssl_swin.training.bias_tables import BiasTables
 from ssl_swin.training.follower import Follower
 from ssl_swin.training.heldout_pictures import HeldoutPictures
 from ssl_swin.training.loggers import make_loggers
+from ssl_swin.training.monitors import Monitors
+from ssl_swin.training.panels import Panels
+from ssl_swin.training.preemption import Meeting
+from ssl_swin.training.projector import Projector
 from ssl_swin.training.trainer import is_rank_0
 
 
@@ -31,6 +36,23 @@ def heldout_pictures_of(run: Run) -> HeldoutPictures | None:
     if run.kind != "finetune" or heldout is None:
         return None
     return HeldoutPictures(run.start.folder, heldout.stream, run.start.classes)
+
+
+def monitors_of(run: Run, meeting: Meeting) -> list[Callback]:
+    """Return what looks at the features of a pretraining, unless it is switched off."""
+    if run.monitored is None:
+        return []
+    return [Monitors(run.monitored, run.sizes.stop_step, meeting.stop_here)]
+
+
+def pictures_of(run: Run) -> list[Callback]:
+    """Return what makes pictures of a pretraining, and nothing for a fine-tuning."""
+    if run.kind != "pretrain":
+        return []
+    stop_step = run.sizes.stop_step
+    every = run.config.training.panel_every_epochs * run.order.steps_per_epoch
+    panels = Panels(run.start.folder, every, stop_step)
+    return [panels, BiasTables(every, stop_step), Projector(stop_step)]
 
 
 def end_loggers(run: Run, trainer: Trainer, status: str, summary: Summary | None = None) -> None:

@@ -27,6 +27,8 @@ class RunSets:
     """The run's number of each class of the training sets; None if it is the same one."""
     heldout_renumber: tuple[int, ...] | None = None
     """The same of the held-out set."""
+    labelled: ShardSet | None = None
+    """Of which a pretraining looks at a few images and their labels."""
 
     @property
     def classes(self) -> Names | None:
@@ -50,11 +52,14 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
         UserError: If there is no held-out image.
     """
     data = config.data
-    train, heldout = open_sets(data, index_missing), None
+    train, heldout, labelled = open_sets(data, index_missing), None, None
     sets = dict(zip(data.patterns, train, strict=True))
     if data.val_shards is not None:
         heldout = open_set(data, data.val_shards, index_missing)
         sets[data.val_shards] = heldout
+    if data.labelled_shards is not None and config.training.monitor_every_epochs:
+        labelled = open_set(data, data.labelled_shards, index_missing)
+        sets[data.labelled_shards] = labelled
     said = [line for where, one in sets.items() for line in describe(one.left_out, where)]
     if heldout is not None and not heldout.num_samples:
         raise UserError(
@@ -62,7 +67,7 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
             f"held-out measurement{''.join(f' ({line})' for line in said)}"
         )
     if not isinstance(config, FinetuneConfig):
-        return RunSets(train, heldout, said)
+        return RunSets(train, heldout, said, labelled=labelled)
     found = {where: names_of(one) for where, one in sets.items()}
     named = {where: names for where, names in found.items() if names is not None}
     said += _describe_classes(config, list(found), named)

@@ -3,6 +3,8 @@
 Only counting the network imports torch.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
-from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Dealing, Order
@@ -21,6 +23,10 @@ from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
 
 FEWEST_POINTS = 10  # of a run's curves, where it has so many steps
+# Images that monitors look at, in those that are trained on meanwhile: a look at one takes a third
+# of what a step takes for it, so 4 % are 1.3 % of the time, and the rest is for what is done once.
+MONITORED_SHARE = 0.04
+FEWEST_MONITORED, MOST_MONITORED = 256, 2048  # of a set, if it has so many
 
 
 @dataclass(frozen=True)
@@ -114,10 +120,42 @@ def steps_between_points(config: RunConfig, sizes: Sizes) -> int:
     return min(config.training.log_every_steps, max(1, sizes.stop_step // FEWEST_POINTS))
 
 
+class MonitorPlan(NamedTuple):
+    """When monitors look at features, and of how many images of each set."""
+
+    every_steps: int
+    num_images: tuple[int, ...]
+
+
+def plan_monitors(config: RunConfig, sizes: Sizes, available: Sequence[int]) -> MonitorPlan | None:
+    """Return how often and at how many images a pretraining looks; None if it does not.
+
+    It does not depend on the number of processes. The last look is where the run ends. All looks
+    take `MONITORED_SHARE` of the images that are trained on, at most; where that gives too few
+    images, it looks less often, and once in a run that is too short.
+
+    Args:
+        config: Of the run.
+        sizes: Of the run.
+        available: Images of each set that is looked at.
+    """
+    every, epochs = config.training.monitor_every_epochs, config.optim.epochs
+    if not every or not isinstance(config, PretrainConfig):
+        return None
+    share = MONITORED_SHARE * sizes.global_batch_size * sizes.stop_step
+    fewest = sum(min(num, FEWEST_MONITORED) for num in available)
+    while every < epochs and share / math.ceil(epochs / every) < fewest:
+        every += 1
+    each = int(share / math.ceil(epochs / every)) // len(available)
+    num_images = tuple(min(num, MOST_MONITORED, max(each, FEWEST_MONITORED)) for num in available)
+    return MonitorPlan(every * sizes.steps_per_epoch, num_images)
+
+
 def machine_needs(config: RunConfig, share_size: int, processes: int) -> LoaderNeeds:
     """Count what the loaders of `processes` with shares of that size take on one machine."""
-    data, held_out = config.data, config.data.val_shards is not None
-    num_images = share_size + (config.training.micro_batch_size if held_out else 0)
+    data, training = config.data, config.training
+    measures = data.val_shards is not None or training.monitor_every_epochs > 0
+    num_images = share_size + (training.micro_batch_size if measures else 0)
     image_bytes = len(data.mean) * config.model.img_size**2 + FACTS_BYTES
     return LoaderNeeds(processes, data.num_workers, num_images * image_bytes)
 

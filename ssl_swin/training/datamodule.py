@@ -98,11 +98,14 @@ class StreamModule(LightningDataModule):
         """Return this rank's share of the held-out images, each read once over all ranks."""
         if self.heldout is None:
             return None
-        assert self.trainer is not None
         stream, batch_size = self.heldout.stream, self.heldout.batch_size
+        return self.once(stream, np.arange(len(stream)), batch_size)
+
+    def once(self, stream: ImageStream, index: np.ndarray, batch_size: int) -> DataLoader:
+        """Return this rank's share of these places, int64 (num_images,), each read once by all."""
+        assert self.trainer is not None
         place = self.trainer.global_rank, self.trainer.world_size
-        shares = EvaluationShares(np.arange(len(stream)), batch_size, *place)
-        return loader(stream, shares, self.num_workers)
+        return loader(stream, EvaluationShares(index, batch_size, *place), self.num_workers)
 
     def fixed_images(self, num: int) -> Batch:
         """Return `num` images spread over the held-out set, or else the training set."""

@@ -18,7 +18,7 @@ from ssl_swin.models.blocks import InBlocks
 from ssl_swin.training.restarts import MeetsAnew
 
 # How the callbacks and the step reach the network; see `Learner` and `PretrainModule`.
-_WAYS_IN = ("loss", "measure", "reconstruct", "features")
+_WAYS_IN = ("loss", "measure", "reconstruct", "features", "features_of_stages")
 
 
 class FullyShardedStrategy(MeetsAnew):

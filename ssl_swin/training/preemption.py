@@ -84,6 +84,7 @@ class Meeting(Callback):
         self.life, self.begun = life, begun
         self.signal = 0  # stops the run at this step; 0 for none
         self.save_due = 0  # 1 if a checkpoint is due by the clock after this step
+        self._stops_here = 0  # the signal that all ranks have agreed to stop for at this step
         self._saved_at = time.monotonic()
         self._agreement = Agreement(1, timeout)
         self._handing_in = threading.Lock()
@@ -124,6 +125,10 @@ class Meeting(Callback):
         due = any(every and step % every == 0 for every in every_steps)
         return due or bool(self.save_due) or step == self.stop_step
 
+    def stop_here(self, number: int) -> None:
+        """Take no further step, after this signal; all ranks call it between the same two steps."""
+        self._stops_here = number
+
     def saved(self) -> None:
         """Begin the time to the next checkpoint: one was written."""
         self._saved_at, self.save_due = time.monotonic(), 0
@@ -145,6 +150,7 @@ class Meeting(Callback):
                 self._hand_in(batch)
             stop, save_due, someone_waits = self._agreement.wait()
             self._pending = False
+            stop = self._stops_here or stop
             if stop and (someone_waits or self._begun):
                 self.signal, self._pending = stop, True  # what comes later is not handed in
                 return False

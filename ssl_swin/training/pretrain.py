@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ssl_swin.data.batches.batch import Batch
+from ssl_swin.models.encoder import pooled_stages
 from ssl_swin.models.losses import masked_error_per_image, masked_mean
 from ssl_swin.models.masking import Mask, count_hidden, random_mask, to_pixels
 from ssl_swin.models.normalise import Normalisation
@@ -86,6 +87,10 @@ class PretrainModule(Learner):
         Images are uint8 (batch, chans, height, width), on the device.
         """
         return self.network.encoder(self.normalise(images)).mean((2, 3))
+
+    def features_of_stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the same of each stage, (batch, channels), as `pooled_stages`, and of the last."""
+        return pooled_stages(self.network.encoder, self.normalise(images))
 
     def reconstruct(self, images: Tensor, index: Tensor) -> Reconstruction:
         """Return what is made of uint8 images with the masks of epoch 0, for pictures."""

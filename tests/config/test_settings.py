@@ -21,7 +21,7 @@ FINETUNE = FinetuneConfig("runs/a", LabelledDataConfig("shards"), num_classes=10
 MAY_DIFFER = {
     "run_dir",
     *(f"data.{name}" for name in ("shards", "val_shards", "num_workers", "max_bad_share")),
-    *(f"data.{name}" for name in ("cache_dir", "cache_gb")),
+    *(f"data.{name}" for name in ("cache_dir", "cache_gb", "labelled_shards")),
     *(f"training.{name}" for name in ("micro_batch_size", "accelerator", "devices")),
     *(f"training.{name}" for name in ("num_nodes", "num_threads", "step_timeout_s")),
     *(f"training.{name}" for name in ("checkpoint_every_steps", "checkpoint_every_min")),
@@ -29,7 +29,7 @@ MAY_DIFFER = {
     *(f"training.{name}" for name in ("validate_every_epochs", "log_every_steps")),
     *("training.panel_every_epochs", "training.max_bad_steps", "training.compile"),
     *("training.fused_attention", "training.activation_checkpointing", "training.strategy"),
-    "training.loggers",
+    *("training.loggers", "training.monitor_every_epochs"),
 }
 
 
@@ -151,6 +151,19 @@ def test_a_run_older_than_a_setting_goes_on_as_it_began_unless_the_user_says_oth
         other = Outer(Inner((3,)))
         assert as_begun(stored, other) == (other, {})
         assert differences(stored, other) == {"inner.draws": ([1], [3])}
+
+
+@dataclass(frozen=True)
+class Often:
+    """A config with a layout setting that is new."""
+
+    often: int = newer_setting(1, before=0, layout=True)
+
+
+def test_a_new_layout_setting_is_off_in_an_older_run_and_may_be_switched_on():
+    assert as_begun({}, Often()) == (Often(0), {"often": 0})
+    assert as_begun({}, Often(), {"often"}) == (Often(1), {})
+    assert differences({}, Often(1)) == {}
 
 
 def test_a_run_that_began_with_a_new_default_keeps_it():

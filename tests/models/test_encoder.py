@@ -3,7 +3,7 @@ import torch
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.models.encoder import ENCODERS, build_encoder
+from ssl_swin.models.encoder import ENCODERS, build_encoder, pooled_stages
 from ssl_swin.models.simmim import SimMIM
 from tests.toys.toy_encoder import ToyEncoder
 
@@ -69,6 +69,16 @@ def test_every_encoder_gives_the_shapes_it_tells(encoder):
     assert stages[-1].shape == features.shape
     sides = [stage.shape[2] for stage in stages]
     assert sides == sorted(sides, reverse=True)
+
+
+def test_every_encoder_gives_the_means_of_its_stages_and_of_its_output(encoder):
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        means = pooled_stages(encoder.eval(), images)
+        maps = [*encoder.stages(images), encoder(images)]
+    assert [*means] == [*(f"stage{n}" for n in range(1, len(maps))), "last"]
+    for mean, one in zip(means.values(), maps, strict=True):
+        torch.testing.assert_close(mean, one.mean((2, 3)))
 
 
 def test_no_encoder_sees_what_is_hidden(encoder):

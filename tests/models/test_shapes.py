@@ -40,6 +40,7 @@ def test_the_shapes_in_the_signatures_hold():
     checked(losses.masked_mean)(torch.ones(2), PIXELS.sum((1, 2)), 3)
     checked(losses.l1)(IMAGES, IMAGES)
     checked(SwinEncoder.stages)(encoder, IMAGES, masking.to_tokens(MASK, 4))
+    checked(SwinEncoder.finish)(encoder, encoder.stages(IMAGES)[-1])
     features = checked(SwinEncoder.forward)(encoder, IMAGES, masking.to_tokens(MASK, 4))
     checked(PixelDecoder.forward)(model.decoder, features)
     checked(SimMIM.forward)(model, IMAGES, MASK)

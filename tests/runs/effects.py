@@ -113,6 +113,7 @@ def effects(shards, other):
         "loss": Effect("twice", error, 2.0),
         "data.shards": Effect(str(other), lambda seen: seen.opened[0][0]),
         "data.val_shards": Effect(str(other), lambda seen: seen.opened[-1][0]),
+        "data.labelled_shards": Effect(str(other), lambda seen: seen.opened[-1][0]),
         "data.sets": Effect(sets, at("run.order.weights"), (3.0, 1.0), mixed[:1]),
         "data.samples_per_epoch": Effect(72, at("run.order.steps_per_epoch"), 3, mixed),
         "data.mean": Effect((0.25, 0.5, 0.75), channels("mean")),
@@ -211,6 +212,7 @@ def effects(shards, other):
                 ("keep", "Checkpoints.keep_every_steps"),
                 ("validate", "Measurement.every_steps"),
                 ("panel", "Panels.every_steps"),
+                ("monitor", "Monitors.monitored.every_steps"),
             )
         },
     }
@@ -223,5 +225,11 @@ def norm_of(seen):
     return int((seen.run.module.network.target(images)[0, 0, 4] != 0).sum())
 
 
-# Settings that do nothing in one kind of run, as their help says.
-WITHOUT_EFFECT = {("finetune", "training.panel_every_epochs")}
+# Settings that do nothing in one kind of run, as their help says, and what is not there then.
+WITHOUT_EFFECT = {
+    ("finetune", f"training.{name}_every_epochs"): callback
+    for name, callback in (("panel", "Panels"), ("monitor", "Monitors"))
+}
+
+# Settings that one kind of run refuses, and what is said.
+REFUSED = {("finetune", "data.labelled_shards"): "goes with pretraining"}

@@ -13,7 +13,7 @@ from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS, random_mask
 from ssl_swin.runs import life, sizes
 from ssl_swin.runs.build import build
-from tests.runs.effects import STEPS, WITHOUT_EFFECT, Refused, effects
+from tests.runs.effects import REFUSED, STEPS, WITHOUT_EFFECT, Refused, effects
 from tests.training.launch import RGB, finetune_config, pretrain_config
 
 KINDS = {"pretrain": pretrain_config, "finetune": finetune_config}
@@ -89,6 +89,7 @@ def seen(monkeypatch, tmp_path):
 
     monkeypatch.setattr(sizes, "open_shards", opened)
     monkeypatch.setattr(sizes, "FEWEST_POINTS", 1)
+    monkeypatch.setattr(sizes, "FEWEST_MONITORED", 1)
     monkeypatch.setattr("ssl_swin.runs.build.make_trainer", see)
     return start
 
@@ -99,15 +100,16 @@ def test_a_changed_setting_takes_effect_or_is_refused(kind, name, ended, shards,
     checkpoint = Path(old.run_dir, "checkpoints", "last.ckpt")
     assert flatten(old)[name] != effect.value, "the sweep must give another value"
     beside = {} if isinstance(effect, Refused) else dict(effect.beside)
-    config = with_values(old, {"run_dir": "new", **beside, name: effect.value})
-    if isinstance(effect, Refused):
-        with pytest.raises(UserError, match=effect.said):
-            seen(config, checkpoint)
+    values = {"run_dir": "new", **beside, name: effect.value}
+    said = REFUSED.get((kind, name)) or (effect.said if isinstance(effect, Refused) else None)
+    if said:
+        with pytest.raises(UserError, match=said):
+            seen(with_values(old, values), checkpoint)
         return
-    found = seen(config, checkpoint)
+    found = seen(with_values(old, values), checkpoint)
     assert found.run.module.step == 3 * STEPS
     if (kind, name) in WITHOUT_EFFECT:
-        assert not hasattr(found.calls, "Panels")
+        assert not hasattr(found.calls, WITHOUT_EFFECT[kind, name])
         return
     there = effect.value if effect.there is None else effect.there
     assert effect.look(found) == (pytest.approx(there) if isinstance(there, float) else there)

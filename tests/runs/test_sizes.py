@@ -14,6 +14,9 @@ from ssl_swin.errors import UserError
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.network import build_network, checkpoint_bytes
 from ssl_swin.runs.sizes import (
+    FEWEST_MONITORED,
+    MONITORED_SHARE,
+    MOST_MONITORED,
     Sizes,
     count_checkpoint_bytes,
     count_steps,
@@ -21,6 +24,7 @@ from ssl_swin.runs.sizes import (
     open_set,
     open_sets,
     order_of,
+    plan_monitors,
 )
 from ssl_swin.training.checkpoint_file import read_checkpoint
 
@@ -178,3 +182,44 @@ assert count_steps(config, order_of(config, open_sets(config.data)), 2).steps_pe
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def plan(epochs, *available, every=1, images_per_epoch=1000, world_size=1):
+    config = PretrainConfig(
+        "run", DataConfig("x"), optim=OptimConfig(epochs=epochs, warmup_epochs=0)
+    )
+    config = replace(config, training=TrainingConfig(monitor_every_epochs=every))
+    steps = images_per_epoch // 10
+    one = Sizes(0, 8, (10,) * world_size, 1, 10, steps, epochs * steps)
+    found = plan_monitors(config, one, available)
+    return found.every_steps / steps, found.num_images
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 28, 100, 803])
+@pytest.mark.parametrize("images_per_epoch", [200, 3000, 50_000, 1_281_000])
+@pytest.mark.parametrize("available", [(10**6,), (10**6, 10**6), (90,), (90, 10**6)])
+@pytest.mark.parametrize("every", [1, 5, 50])
+def test_monitors_look_at_few_images_as_often_as_that_allows(
+    epochs, images_per_epoch, available, every
+):
+    every_epochs, num_images = plan(
+        epochs, *available, every=every, images_per_epoch=images_per_epoch
+    )
+    looks = -(-epochs // every_epochs)
+    seen, looked_at = epochs * images_per_epoch, looks * sum(num_images)
+    fewest = [min(FEWEST_MONITORED, one) for one in available]
+    assert all(low <= num <= MOST_MONITORED for low, num in zip(fewest, num_images, strict=True))
+    if MONITORED_SHARE * seen >= sum(fewest):
+        assert looked_at <= MONITORED_SHARE * seen
+        if every_epochs > every:  # one epoch earlier would be too much
+            looks = -(-epochs // (every_epochs - 1))
+            assert looks * sum(fewest) > MONITORED_SHARE * seen
+    else:
+        assert (looks, num_images) == (1, tuple(fewest))
+
+
+def test_monitors_do_not_depend_on_ranks_and_can_be_off():
+    assert plan(20, 9000) == plan(20, 9000, world_size=4) == (7, (266,))
+    config = PretrainConfig("run", DataConfig("x"), training=TrainingConfig(monitor_every_epochs=0))
+    one = Sizes(100, 8, (10,), 1, 10, 10, 100)
+    assert plan_monitors(config, one, [100]) is None

@@ -22,6 +22,7 @@ from tests.training.launch import (
     train,
 )
 
+QUALITY = ("quality/rankme", "quality/feature_std_stage1", "quality/mean_cosine")
 LAYOUTS = list(itertools.product([1, 2, 3, 4], [0, 2], [24, 5]))  # processes, workers, micro-batch
 
 
@@ -75,7 +76,7 @@ def test_every_layout_has_the_same_global_batches_and_loss_curve(
 ):
     run = train(build(tmp_path / "run", shards, layout))
     assert global_batches(run) == global_batches(straight)
-    for name in ("train/loss", "train/grad_norm", "heldout/heldout_loss"):
+    for name in ("train/loss", "train/grad_norm", "heldout/heldout_loss", *QUALITY):
         assert largest_difference(points(run, name), points(straight, name)) < 1e-9
 
 

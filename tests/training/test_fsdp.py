@@ -24,7 +24,7 @@ from tests.training.test_ranks import build as build_with_draws
 
 CONFIGS = {"pretrain": pretrain_config, "finetune": finetune_config}
 CURVES = (
-    *("train/loss", "train/grad_norm", "heldout/heldout_loss"),
+    *("train/loss", "train/grad_norm", "heldout/heldout_loss", "quality/rankme"),
     *(f"norm/{kind}_stage1" for kind in ("gradient", "parameter", "update")),
 )
 

@@ -22,6 +22,7 @@ Answer = TypeVar("Answer")
 _NUM_THREADS = 8
 _MOST_REQUESTS = 10_000  # for the labels of a remote set that has no label files: minutes
 _NUM_NAMED = 3
+FEWEST_OF_A_CLASS = 8  # so that its images have neighbours of their class
 
 
 @dataclass(frozen=True)
@@ -250,4 +251,31 @@ def balanced_subset(shards: ShardSet, labels: Labels, num_labels: int, seed: int
                 f"shards hold {len(members)}; ask for fewer labels"
             )
         chosen.append(members[permutation(len(members), Purpose.SUBSET, seed, kind)[:part]])
+    return np.sort(np.concatenate(chosen))
+
+
+def some_of_each_class(label: np.ndarray, num: int, seed: int) -> np.ndarray:
+    """Draw at most `num` images, as many of each class as of any other, where it has them.
+
+    There are `FEWEST_OF_A_CLASS` or more of each, or all it has: if that does not fit, classes are
+    drawn, too. A class of one image is left out, for nothing is like it.
+
+    Args:
+        label: The class of each image, int64 (num_images,); negative if it is not known.
+        num: Images.
+        seed: Of the draws, which depend on nothing else.
+
+    Returns:
+        Places, int64, ascending; none if no class has two images.
+    """
+    classes, count = np.unique(label[label >= 0], return_counts=True)
+    classes, count = classes[count > 1], count[count > 1]
+    order = permutation(len(classes), Purpose.MONITORED, seed, 0)
+    needed = np.minimum(count[order], FEWEST_OF_A_CLASS).cumsum()
+    classes = classes[order[: max(1, np.searchsorted(needed, num, side="right"))]]
+    chosen = [np.empty(0, np.int64)]
+    for kind in classes.tolist():
+        members = np.flatnonzero(label == kind)  # (images of the class,)
+        order = permutation(len(members), Purpose.MONITORED, seed, 1 + kind)
+        chosen.append(members[order[: num // len(classes)]])
     return np.sort(np.concatenate(chosen))

@@ -98,6 +98,11 @@ class ImageStream(Dataset):
         """The names of the classes, by number; None without `classes.json` beside the tars."""
         return names_of(self.shards)
 
+    def one_by_one(self) -> "ImageStream":
+        """Return it, reading of remote tars no more than the images that are asked for: few."""
+        self.reader = self._pieces
+        return self
+
     def __len__(self) -> int:
         return self.shards.num_samples
 

@@ -5,7 +5,13 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from ssl_swin.data.batches.labels import Labels, all_labels, balanced_subset
+from ssl_swin.data.batches.labels import (
+    FEWEST_OF_A_CLASS,
+    Labels,
+    all_labels,
+    balanced_subset,
+    some_of_each_class,
+)
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import UserError
@@ -115,3 +121,26 @@ def test_of_many_processes_one_reads_the_labels_of_an_older_index(tmp_path):
     assert all(labels == [place % 10 for place in range(40)] for labels, _ in found)
     assert sum(num for _, num in found) == 40
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("num", [20, 64, 200, 999])
+@pytest.mark.parametrize("num_classes", [2, 5, 40])
+def test_some_of_each_class_are_few_balanced_and_have_company(num, num_classes):
+    label = np.arange(2000) % (num_classes + 1) - 1  # some have none
+    place = some_of_each_class(label, num, seed=0)
+    assert sorted(set(place.tolist())) == place.tolist()
+    count = np.bincount(label[place])
+    assert label[place].min() >= 0
+    assert num - num_classes < count.sum() + count.max() <= num + num // FEWEST_OF_A_CLASS * 8
+    assert set(count[count > 0]) == {count.max()}
+    assert count.max() >= FEWEST_OF_A_CLASS
+    assert place.tolist() == some_of_each_class(label, num, seed=0).tolist()
+    assert place.tolist() != some_of_each_class(label, num, seed=1).tolist()
+
+
+def test_small_classes_give_all_they_have_and_single_images_nothing():
+    label = np.array([0] * 3 + [1] + [2] * 20 + [3] * 5)
+    place = some_of_each_class(label, 28, seed=0)
+    assert np.bincount(label[place]).tolist() == [3, 0, 9, 5]
+    assert some_of_each_class(np.arange(9), 9, seed=0).tolist() == []
+    assert some_of_each_class(np.full(9, -1), 9, seed=0).tolist() == []
