@@ -39,6 +39,17 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
+        training, data = self.training, self.data
+        neighbours = data.labelled_shards is not None and training.monitor_every_epochs > 0
+        require(
+            training.best != "knn" or neighbours,
+            "training.best=knn needs data.labelled_shards, and training.monitor_every_epochs above "
+            "0; give both, or training.best=none",
+        )
+        require(
+            training.best != "heldout_loss" or data.val_shards is not None,
+            "training.best=heldout_loss needs data.val_shards; give them, or training.best=none",
+        )
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ class TrainingConfig:
     """Write checkpoints in the background, from a copy in main memory."""
     keep_every_epochs: int = layout_setting(0)
     """Keep a checkpoint and its encoder after so many epochs; 0 keeps the last only."""
+    best: Literal["none", "knn", "heldout_loss"] = layout_setting("none")
+    """Keep the checkpoint and the encoder of the highest kNN accuracy, or of the lowest held-out
+    loss, which need not be the best encoder. Pretraining only; fine-tuning keeps its best top-1."""
     validate_every_epochs: int = layout_setting(1)
     """Epochs between held-out measurements."""
     monitor_every_epochs: int = newer_setting(1, before=0, layout=True)

@@ -19,7 +19,7 @@ _CPU_BATCH, _CPU_RATE, _GPU_RATE, _PAPER_RATE = 32, 0.024, 4e-4, 2e-4  # rates p
 _USABLE = 0.8  # of a GPU's memory
 _FEW_IMAGES = 20_000
 _MOST_WORKERS = 8
-_POINTS, _PANELS, _MEASUREMENTS = 200, 8, 10  # of a run
+_POINTS, _PANELS, _MEASUREMENTS, _LOOKS = 200, 8, 10, 20  # of a run
 _NONE_HELD_OUT = "none: shards create --split val=0.1 makes some"
 _OFTEN_H = 1.0  # a run shorter than so many hours saves every few minutes
 
@@ -90,6 +90,7 @@ def _data(images: Images, machine: Machine, shards: str) -> Choices:
     chosen = {
         "data.shards": Choice(shards, f"{images.num:,} images"),
         "data.val_shards": Choice(val, held_out if val else _NONE_HELD_OUT),
+        **_labelled(images, shards),
         "data.mean": Choice([*images.mean], _colours(images)),
         "data.std": Choice([*images.std], "of the same images"),
         "data.crop_scale": Choice(crop, of),
@@ -101,6 +102,13 @@ def _data(images: Images, machine: Machine, shards: str) -> Choices:
     if images.white is not None:
         chosen["data.white"] = Choice(images.white, "more than 8 bits, of which so much is used")
     return chosen
+
+
+def _labelled(images: Images, shards: str) -> Choices:
+    if not images.classes and not images.labelled_share:
+        return {}
+    why = "their labels train nothing; kNN of a few tells while it trains whether features improve"
+    return {"data.labelled_shards": Choice(shards, why)}
 
 
 def _colours(images: Images) -> str:
@@ -220,6 +228,9 @@ def _training(
             3.0 if brief else 15.0, "minutes lost at most if the machine dies"
         ),
         "training.validate_every_epochs": Choice(_every(epochs, _MEASUREMENTS), "about ten times"),
+        "training.monitor_every_epochs": Choice(
+            _every(epochs, _LOOKS), "about twenty looks at features, or what takes 2 % of the time"
+        ),
         "training.panel_every_epochs": Choice(_every(epochs, _PANELS), "about eight pictures"),
         "training.log_every_steps": Choice(
             max(1, min(20, steps // _POINTS)), "steps between points of the curves"

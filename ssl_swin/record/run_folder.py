@@ -29,7 +29,8 @@ class RunFolder:
     last = File("checkpoints", "last.ckpt")  # the same command goes on from this checkpoint
     previous = File("checkpoints", "previous.ckpt")  # the one before, in case the last is damaged
     damaged = File("checkpoints", "damaged.ckpt")  # a last one that could not be read, kept aside
-    best = File("checkpoints", "best.ckpt")  # fine-tuning's, of the best validation top-1
+    best = File("checkpoints", "best.ckpt")  # of the best top-1; of pretraining, if asked for
+    best_encoder = File("encoders", "best.safetensors")  # pretraining's, of that checkpoint
     encoder = File(ENCODER_FILE)  # weights for others; encoder.json is their card
     classifier = File(CLASSIFIER_FILE)  # fine-tuning's encoder and head; classifier.json: the card
     classes = File("classes.json")  # fine-tuning's: the name of each class, in their order

@@ -21,6 +21,11 @@ class Summary:
     train_loss: float | None  # of the last step that was logged with a finite one
     heldout_loss: float | None = None  # validation shards; masked, with fixed masks, if pretrain
     best_heldout_loss: float | None = None  # the lowest that was measured
+    knn: float | None = None  # of features, while pretraining: right by neighbours, per cent
+    best_knn: float | None = None
+    rankme: float | None = None  # signs of collapse, of the last features
+    feature_std: float | None = None
+    mean_cosine: float | None = None
     top1: float | None = None  # per cent, after the last epoch, as top5 and balanced_top1
     top5: float | None = None
     balanced_top1: float | None = None  # mean over the classes that have held-out images

@@ -35,6 +35,7 @@ _COLUMNS: dict[str, dict[str, Callable[[Summary], str | None]]] = {
         "seed": lambda run: str(run.seed),
     },
     "pretrain": {
+        "kNN, %": lambda run: _number(run.knn, ".2f"),
         "held-out": lambda run: _number(run.heldout_loss, ".4f"),
         "loss": lambda run: _number(run.train_loss, ".4f"),
         "epochs": lambda run: f"{run.epochs:.4g}",
@@ -98,6 +99,7 @@ def _progress(folder: RunFolder) -> Cells:
         "step": f"{step:,d}",
         "loss": _number(last_point(folder, "train/loss"), ".4f"),
         "top-1": _number(last_point(folder, "heldout/top1"), ".2f"),
+        "kNN, %": _number(last_point(folder, "quality/knn"), ".2f"),
         "life": str(number),
         "ended": str(ends[0].get("reason")) if ends else "goes on, or was killed",
     }

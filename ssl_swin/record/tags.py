@@ -113,16 +113,24 @@ PREFIXES = {
         "Length of what one step changed in the weights of this stage.",
     ),
     "quality/knn": Tag(
-        HELDOUT, "metrics/knn", "Held-out images whose nearest features tell their class, per cent."
+        HELDOUT,
+        "metrics/knn",
+        "Labelled images whose neighbours tell their class, per cent; frozen features.",
     ),
     "quality/rankme": Tag(
-        HELDOUT, "metrics/rankme", "RankMe: in how many dimensions features of images differ."
+        HELDOUT,
+        "metrics/rankme",
+        "RankMe: effective rank of features, in dimensions; a random network has more.",
     ),
     "quality/feature_std": Tag(
-        HELDOUT, "metrics/feature_std", "Standard deviation of a feature over images, mean of all."
+        HELDOUT,
+        "metrics/feature_std",
+        "Standard deviation of a channel over images; 0 is a collapse, 1 the most.",
     ),
     "quality/mean_cosine": Tag(
-        HELDOUT, "metrics/mean_cosine", "Cosine of the features of two images, mean, -1 to 1."
+        HELDOUT,
+        "metrics/mean_cosine",
+        "Cosine of the features of two images, mean, -1 to 1; 1 is a collapse.",
     ),
     "lr/": Tag(TRAIN, "optimiser/lr_of_", "Learning rate of this layer, counted from the stem."),
 }

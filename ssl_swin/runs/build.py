@@ -203,7 +203,10 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
     patches = grid(config.model.img_size, size)
     masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
     normalise = Normalisation(config.data.mean, config.data.std)
-    return PretrainModule(simmim, normalise, masking, schedule)
+    module = PretrainModule(simmim, normalise, masking, schedule)
+    if config.training.best != "none":
+        module.best_metric = f"best_{config.training.best}"
+    return module
 
 
 def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -> Learner:

@@ -130,7 +130,19 @@ def _sizes(run: Run, first: int, world_size: int) -> str:
         f"epochs of {order.steps_per_epoch}, global batch {training.global_batch_size}: "
         f"{_counted(world_size, 'process')} x up to {share_size} images in "
         f"{_counted(run.sizes.num_micro_batches, 'micro-batch')})"
+        f"{_watched(run)}"
     )
+
+
+def _watched(run: Run) -> str:
+    """Say what features are looked at, and how often."""
+    if (found := run.monitored) is None:
+        return ""
+    every = found.every_steps / run.sizes.steps_per_epoch
+    told = f"\nquality: features of {len(found.images):,} images"
+    if found.labelled is not None:
+        told += f" and neighbours of {len(found.labelled):,} labelled ones"
+    return f"{told}, every {every:g} epoch{'' if every == 1 else 's'} and at the end"
 
 
 def _counted(number: int, word: str) -> str:

@@ -15,6 +15,7 @@ from ssl_swin.record.lives import spent
 from ssl_swin.record.summary import Summary
 from ssl_swin.runs.build import Run
 from ssl_swin.training.measurement import heldout_told
+from ssl_swin.training.monitors import quality_told
 from ssl_swin.training.progress import images_per_s
 from ssl_swin.training.trainer import is_rank_0
 from ssl_swin.typed import quoted, wrapped
@@ -74,6 +75,8 @@ def _found(run: Run, found: Mapping[str, Any]) -> Iterator[Line]:
         yield "loss", f"{found['train_loss']:.4f}, of the last step that was logged"
     if found.get("heldout_loss") is not None:
         yield "held-out", heldout_told(found)
+    if found.get("rankme") is not None:
+        yield "quality", quality_told(found)
     if bad := int(found.get("bad_samples") or 0):
         yield "bad images", f"{bad:,}, replaced; {run.start.folder.bad_samples} names them"
     if bad := int(found.get("bad_steps") or 0):

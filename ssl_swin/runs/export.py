@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,13 +17,19 @@ from ssl_swin.runs.build import Run
 from ssl_swin.runs.resume import write_classes
 
 
-def export_all(run: Run, epoch: int | None, weights: Mapping[str, Tensor]) -> None:
+def export_all(
+    run: Run, epoch: int | Literal["best"] | None, weights: Mapping[str, Tensor]
+) -> None:
     """Write what others take of a run: its encoder and, of a fine-tuning, its classifier.
 
     They are as the module's `weights`, which are whole, and are kept apart after an `epoch`; of
-    None they are those that the run ends with.
+    None they are those that the run ends with. Of the best only a pretraining's encoder is kept.
     """
     folder = run.start.folder
+    if epoch == "best":
+        if isinstance(run.config, PretrainConfig):
+            export_encoder(run, folder.best_encoder, weights)
+        return
     export_encoder(run, folder.encoder if epoch is None else folder.kept_encoder(epoch), weights)
     if isinstance(run.config, FinetuneConfig):
         kept = folder.classifier if epoch is None else folder.kept_classifier(epoch)
@@ -105,6 +111,11 @@ def summarise(
         train_loss=metrics.get("train_loss"),
         heldout_loss=metrics.get("heldout_loss"),
         best_heldout_loss=metrics.get("best_heldout_loss"),
+        knn=metrics.get("knn"),
+        best_knn=metrics.get("best_knn"),
+        rankme=metrics.get("rankme"),
+        feature_std=metrics.get("feature_std"),
+        mean_cosine=metrics.get("mean_cosine"),
         bad_samples=int(metrics.get("bad_samples", 0)),
         bad_steps=int(metrics.get("bad_steps", 0)),
         lives=lives,

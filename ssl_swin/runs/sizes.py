@@ -173,7 +173,8 @@ def disk_needs(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> DiskNe
     if every:
         files += config.optim.epochs // every - last_step(folder) // sizes.steps_per_epoch // every
     stay = [folder.last, folder.previous]
-    stay += [folder.best] if isinstance(config, FinetuneConfig) else []
+    if isinstance(config, FinetuneConfig) or config.training.best != "none":
+        stay.append(folder.best)
     return DiskNeeds(files + sum(not path.is_file() for path in stay), size, source)
 
 

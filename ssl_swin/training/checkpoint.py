@@ -1,7 +1,7 @@
 """What of a run is saved, and when; and how it is put back."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning import Callback, Trainer
 
@@ -49,7 +49,7 @@ class Checkpoints(Callback):
         keep_every_steps: Steps between checkpoints that are kept, with their encoders; 0 for none.
         facts: What a checkpoint says of the run beside its weights: kind, shard set, lanes.
         export: Writes what others take of the weights of a checkpoint, which is that after some
-            epochs, or, of None, the last one.
+            epochs, the best, or, of None, the last one.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Checkpoints(Callback):
         every_steps: int,
         keep_every_steps: int,
         facts: State,
-        export: Callable[[int | None, State], None],
+        export: Callable[[int | Literal["best"] | None, State], None],
     ) -> None:
         self.writer, self.meeting, self.facts, self.export = writer, meeting, facts, export
         self.every_steps, self.keep_every_steps = every_steps, keep_every_steps
@@ -68,11 +68,11 @@ class Checkpoints(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Learner, stage: str) -> None:
         """Take the best result of earlier lives."""
-        self._best, self._saved_step = pl_module.metrics.get("best_top1"), pl_module.step
+        self._best, self._saved_step = pl_module.best, pl_module.step
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Save if this life measured what the one before did not come to, and it is the best."""
-        if pl_module.metrics.get("best_top1") != self._best:
+        if pl_module.best != self._best:
             self._save_on_rank_0(trainer, pl_module, ["best"])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
@@ -111,7 +111,7 @@ class Checkpoints(Callback):
             state = self._state(trainer, module)
             if trainer.is_global_zero:
                 self._save(trainer, module, state, reasons)
-        self._best, self._saved_step = module.metrics.get("best_top1"), module.step
+        self._best, self._saved_step = module.best, module.step
         self.meeting.saved()
         beat()
 
@@ -129,7 +129,7 @@ class Checkpoints(Callback):
             "steps": self.every_steps and step % self.every_steps == 0,
             "minutes": self.meeting.save_due,
             "keep": self.keep_every_steps and step % self.keep_every_steps == 0,
-            "best": module.metrics.get("best_top1") != self._best,
+            "best": module.best != self._best,
             "end": step == self.meeting.stop_step,
         }
         return [reason for reason, holds in due.items() if holds]
@@ -152,7 +152,11 @@ class Checkpoints(Callback):
         for logger in trainer.loggers:  # points before the checkpoint are not logged again
             logger.save()
         folder = self.writer.folder
-        copies = [folder.best] if "best" in reasons else []
+        copies = []
+        if "best" in reasons:
+            copies.append(folder.best)
+            self.writer.require_owner()
+            self.export("best", state["model"])
         if "keep" in reasons:
             epoch = module.step // module.schedule.steps_per_epoch
             copies.append(folder.kept(epoch))

@@ -31,6 +31,7 @@ class FinetuneModule(Learner):
         erasing: Erasing | None = None,
     ) -> None:
         super().__init__(classifier, normalise, schedule)
+        self.best_metric = "best_top1"
         self.regularise, self.layer_decay, self.erasing = regularise, layer_decay, erasing
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -67,9 +67,15 @@ class Learner(LightningModule, ABC):
         self.result: StepResult | None = None  # of the last step
         self.watch: StepWatch | None = None  # of the next step, if it is one to look at
         self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
+        self.best_metric: str | None = None  # that of them which says whose weights are the best
         self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
         self.loss_scale: LossScale | None = None  # with fp16 alone
         self.loss_scale_state: dict[str, Tensor] | None = None  # of a checkpoint
+
+    @property
+    def best(self) -> float | None:
+        """The best that was found so far, if it is asked for: its weights are kept."""
+        return None if self.best_metric is None else self.metrics.get(self.best_metric)
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -23,3 +23,18 @@ def test_one_class_alone_is_refused():
 
 def test_every_config_knows_its_kind():
     assert (kind_of(PRETRAIN), kind_of(FINETUNE)) == ("pretrain", "finetune")
+
+
+@pytest.mark.parametrize("best", ["knn", "heldout_loss"])
+def test_the_best_by_what_is_not_measured_is_refused(best):
+    with pytest.raises(ValueError, match=rf"training\.best={best} needs data\.\w+_shards"):
+        replace(PRETRAIN, training=replace(PRETRAIN.training, best=best))
+
+
+def test_the_best_is_chosen_by_nothing_unless_asked():
+    assert PRETRAIN.training.best == "none"
+
+
+def test_a_fine_tuning_takes_no_labelled_shards_beside_its_own():
+    with pytest.raises(ValueError, match=r"data\.labelled_shards=more goes with pretraining"):
+        LabelledDataConfig("shards", labelled_shards="more")

@@ -29,7 +29,7 @@ MAY_DIFFER = {
     *(f"training.{name}" for name in ("validate_every_epochs", "log_every_steps")),
     *("training.panel_every_epochs", "training.max_bad_steps", "training.compile"),
     *("training.fused_attention", "training.activation_checkpointing", "training.strategy"),
-    *("training.loggers", "training.monitor_every_epochs"),
+    *(f"training.{name}" for name in ("loggers", "monitor_every_epochs", "best")),
 }
 
 

@@ -102,7 +102,9 @@ def test_the_ready_configs_are_what_would_be_chosen(name, num, machine):
     assert (ready.model, ready.mask, ready.optim) == (chosen.model, chosen.mask, chosen.optim)
     for own in ("global_batch_size", "micro_batch_size", "precision", "validate_every_epochs"):
         assert getattr(ready.training, own) == getattr(chosen.training, own), own
-    assert ready.training.panel_every_epochs == chosen.training.panel_every_epochs
+    for what in ("panel", "monitor"):
+        name = f"{what}_every_epochs"
+        assert getattr(ready.training, name) == getattr(chosen.training, name)
     assert ready.data.crop_scale == chosen.data.crop_scale
 
 

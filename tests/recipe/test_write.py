@@ -68,6 +68,8 @@ def test_images_that_are_not_packed_are_packed_first():
     assert text.startswith(f"# {lines[0]}\n")
     assert "  shards: shards/my photos/train" in text
     assert "  val_shards: shards/my photos/val" in text
+    assert "  labelled_shards: shards/my photos/train" in text
+    assert "labelled_shards" not in written(images(), LAPTOP)[1]
 
 
 def test_on_a_slurm_the_run_is_queued():

@@ -22,6 +22,7 @@ PRETRAIN = Summary(
     samples_seen=149_760,
     train_loss=0.31,
     heldout_loss=0.312345,
+    knn=41.234,
     lives=3,
     seconds=90.0,
 )
@@ -32,10 +33,10 @@ name              top-1  balanced   best  top-5  labels       start  seed  min
 ───────────────────────────────────────────────────────────────────────────────
 demo/finetune-s0  77.25     76.50  78.00  98.50     200  pretrained     0  2.0
 Pretrained; loss on held-out images, and of the last steps
-name              held-out    loss  epochs  images  seed  min  lives
-─────────────────────────────────────────────────────────────────────
-demo/pretrain       0.3123  0.3100      15   150 k     0  1.5      3
-other/[bold]x       0.3123  0.3100      15   150 k     0  1.5      3
+name              kNN, %  held-out    loss  epochs  images  seed  min  lives
+─────────────────────────────────────────────────────────────────────────────
+demo/pretrain      41.23    0.3123  0.3100      15   150 k     0  1.5      3
+other/[bold]x      41.23    0.3123  0.3100      15   150 k     0  1.5      3
 Not finished
 name               step    loss  life  ended
 ──────────────────────────────────────────────────────────────

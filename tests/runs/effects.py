@@ -197,6 +197,7 @@ def effects(shards, other):
         "training.compile": Effect("default", lambda seen: "forward" in vars(a_block(seen)), True),
         **training("reduce_precision", "bf16", "hardware.reduce_precision"),
         **training("checkpoint_every_steps", 7, "calls.Checkpoints.every_steps"),
+        "training.best": Effect("heldout_loss", at("run.module.best_metric"), "best_heldout_loss"),
         **training("async_checkpoint", True, "calls.Checkpoints.writer.background"),
         "training.loggers": Effect(
             ("csv",), lambda seen: tuple(one.name for one in seen.loggers[1:])
@@ -229,7 +230,7 @@ def norm_of(seen):
 WITHOUT_EFFECT = {
     ("finetune", f"training.{name}_every_epochs"): callback
     for name, callback in (("panel", "Panels"), ("monitor", "Monitors"))
-}
+} | {("finetune", "training.best"): "Monitors"}
 
 # Settings that one kind of run refuses, and what is said.
 REFUSED = {("finetune", "data.labelled_shards"): "goes with pretraining"}

@@ -33,6 +33,7 @@ def test_a_description_takes_a_few_steps_and_writes_nothing(
     told = capsys.readouterr().out
     assert "data: 50 images in 2 shards" in told
     assert "steps: 0 done, 10 left of 10 (5 epochs of 2, global batch 24: 1 process x up" in told
+    assert "quality: features of 50 images, every 5 epochs and at the end" in told
     for line in (
         r"resident at the peak, of [\d.]+ GB \(main memory\)\n",
         r"s a step here, foretold from steps of 1 and \d+ images of the 24 of a process",

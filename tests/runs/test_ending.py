@@ -46,6 +46,7 @@ def lines_of(told):
 
 def test_a_finished_pretraining_tells_what_it_found_and_what_to_type(run_of, capsys):
     found = {"train_loss": 0.5, "heldout_loss": 0.625, "best_heldout_loss": 0.5625}
+    found |= {"knn": 41.0, "best_knn": 42.0, "rankme": 9.5}
     run = run_of(pretrain_config, **found, bad_samples=3, bad_steps=2.0)
     folder = run.start.folder
     folder.panel(0).parent.mkdir()
@@ -55,6 +56,7 @@ def test_a_finished_pretraining_tells_what_it_found_and_what_to_type(run_of, cap
     assert named["finished:"] == "5 epochs, 10 steps, 240 images"
     assert named["loss"].startswith("0.5000, ")
     assert named["held-out"] == "loss 0.6250 (lowest 0.5625)"
+    assert named["quality"] == "kNN 41.0 % (best 42.0 %), RankMe 9.5"
     assert named["time"] == "6.0 s in 2 lives (1 killed, not counted), 16 images/s"
     assert named["encoder"] == str(folder.encoder)
     assert named["pictures"] == str(folder.root / "panels")

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,23 @@ def test_a_classifier_is_exported_with_its_classes_and_what_images_have_to_be(ru
     assert find_weights(path).card.architecture == network.encoder.architecture()
 
 
+QUALITY = {
+    "knn": 41.0,
+    "best_knn": 42.0,
+    "rankme": 9.5,
+    "feature_std": 0.5,
+    "mean_cosine": 0.8,
+}
+
+
+def test_the_best_encoder_of_a_pretraining_is_kept_and_of_a_fine_tuning_nothing(run_of):
+    for configure, kept in ((pretrain_config, True), (finetune_config, False)):
+        run = run_of(configure)
+        export_all(run, "best", run.module.state_dict())
+        assert run.start.folder.best_encoder.is_file() == kept
+        shutil.rmtree(run.start.folder.root, ignore_errors=True)
+
+
 def test_what_is_kept_along_the_way_is_kept_by_its_epoch(run_of):
     run = run_of(finetune_config)
     export_all(run, 2, run.module.state_dict())
@@ -88,12 +106,13 @@ def test_a_pretraining_is_summarised(run_of):
         "heldout_loss": 0.6,
         "bad_samples": 2.0,
         "bad_steps": 3,
-    }
+    } | QUALITY
     summary = summarise(run, lives=1, seconds=9.0, peak_memory={"resident": 7})
     assert (summary.kind, summary.name, summary.seed) == ("pretrain", "run", 3)
     assert (summary.step, summary.epochs, summary.samples_seen) == (5, 2.5, 120)
     assert (summary.train_loss, summary.heldout_loss) == (0.5, 0.6)
     assert (summary.bad_samples, summary.bad_steps) == (2, 3)
+    assert {name: getattr(summary, name) for name in QUALITY} == QUALITY
     assert (summary.lives, summary.seconds) == (1, 9.0)
     assert summary.peak_memory_bytes == {"resident": 7}
     assert (summary.top1, summary.num_labels, summary.start) == (None, None, None)

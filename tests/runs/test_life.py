@@ -25,7 +25,10 @@ from tests.training import stops
 from tests.training.launch import finetune_config, finish, pretrain_config, start
 from tests.training.tiny import built
 
-ALL = ["Ledger", "BadSamples", "BadSteps", "Scalars", "Measurement", "Panels", "Checkpoints"]
+COUNTED = ["Ledger", "BadSamples", "BadSteps", "Scalars", "Norms"]
+OF_PRETRAINING = {"Monitors", "Panels", "BiasTables", "Projector"}
+LOOKED_AT = ["Monitors", "Measurement", "Panels", "BiasTables", "Projector"]
+ALL = [*COUNTED, *LOOKED_AT, "Checkpoints"]
 AFTER = ["ProgressBar", "DataWait", "Clock"]
 
 
@@ -54,7 +57,7 @@ def reasons(config):
 
 
 @pytest.mark.parametrize(
-    ("configure", "left_out"), [(pretrain_config, set()), (finetune_config, {"Panels"})]
+    ("configure", "left_out"), [(pretrain_config, set()), (finetune_config, OF_PRETRAINING)]
 )
 def test_a_checkpoint_comes_after_all_that_belongs_to_the_step(
     tmp_path, tiny_shards, configure, left_out

@@ -12,6 +12,7 @@ import torch
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.features.collapse import collapse_signs
 from ssl_swin.features.neighbours import knn_scores
+from ssl_swin.pretrained.open import find_weights
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs import sizes
@@ -140,6 +141,8 @@ def test_weights_and_curves_are_those_of_a_run_without(tmp_path, shards):
     for name in ("train/loss", "train/grad_norm", "heldout/heldout_loss"):
         assert points(runs[0], name) == points(runs[1], name)
     assert not points(runs[0], "quality/rankme")
+    assert len(points(runs[1], "heldout/heldout_loss")) == 2  # by which nothing is chosen unasked
+    assert not (runs[1] / "checkpoints" / "best.ckpt").exists()
     assert list(points(runs[1], "quality/rankme")) == [8, 16]
 
 
@@ -149,10 +152,11 @@ def checkpoint_of(run):
 
 def build(run_dir, shards, **training):
     """Two epochs of 8 steps, with drop path, a look after each, of images and of labels."""
-    config = pretrain_config(run_dir, shards, panel_every_epochs=0, **training)
+    config = pretrain_config(run_dir, shards, panel_every_epochs=0)
     data = replace(config.data, labelled_shards=str(shards))
     model, optim = replace(config.model, drop_path_rate=0.1), replace(config.optim, epochs=2)
-    return replace(config, data=data, model=model, optim=optim)
+    training = replace(config.training, **training)
+    return replace(config, data=data, model=model, optim=optim, training=training)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +172,7 @@ def test_after_a_signal_in_a_look_no_step_is_taken_and_the_next_life_looks_first
     tmp_path, shards, devices, num_workers, strategy
 ):
     straight, stopped = (
-        build(tmp_path / name, shards, devices=devices, strategy=strategy)
+        build(tmp_path / name, shards, devices=devices, strategy=strategy, best="knn")
         for name in ("straight", "stopped")
     )
     straight, stopped = (
@@ -186,6 +190,13 @@ def test_after_a_signal_in_a_look_no_step_is_taken_and_the_next_life_looks_first
         found = points(run, name)
         assert list(found) == [8, 16]
         assert found == points(Path(straight.run_dir), name)
+    best = [
+        torch.load(Path(one.run_dir, "checkpoints", "best.ckpt")) for one in (straight, stopped)
+    ]
+    assert_equal(best[0]["model"], best[1]["model"], "best")
+    kept = find_weights(run / "encoders" / "best.safetensors").state
+    for name, value in kept.items():
+        assert torch.equal(value, best[1]["model"][f"network.encoder.{name}"])
 
 
 def test_a_signal_is_heard_while_a_look_waits_for_its_images(tmp_path, shards):
