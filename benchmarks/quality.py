@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="stop after so many, and go on later")
     parser.add_argument("--save", action="store_true", help="write a page into results/")
     parser.add_argument("words", nargs="*", help="more arguments of both trainings, after --")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     missing = [name for name in ("train", "test") if not (given.data / name).is_dir()]
     if missing:
         parser.error(f"{given.data} has no folder {' and no '.join(missing)}; --help says how made")
