@@ -79,12 +79,19 @@ def photograph(browser: str, address: str, path: Path) -> None:
     with tempfile.TemporaryDirectory() as profile:
         options = [
             *("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"),
-            "--disable-3d-apis",  # charts are then drawn in the page itself, which is waited for
+            *_drawing(address),
             *(f"--window-size={SIZE}", f"--virtual-time-budget={LOAD_MS}"),
         ]
         words = [browser, *options, f"--screenshot={path}", address]
         subprocess.run(words, check=True, capture_output=True, timeout=300)
     print(path)
+
+
+def _drawing(address: str) -> tuple[str, ...]:
+    """Return how the browser draws: charts in the page itself, which is waited for, if they can."""
+    if address.endswith("#projector"):  # it needs WebGL, which the processor computes
+        return ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+    return ("--disable-3d-apis",)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from gpu_day import Counts, Day, Row
 from gpu_limits import (
     copy_bandwidth,
     count_bytes,
-    count_flops,
     matrix_peak,
     published_peak,
     transfer_bandwidth,
@@ -39,6 +38,8 @@ from gpu_profile import profile_step
 from gpu_report import report, write
 from gpu_steps import TRACED, Case, Stopwatch, Timing, bare_step, build, time_in_trainer
 from machine import num_cores
+
+from ssl_swin.models.flops import count_flops
 
 RESULTS = Path(__file__).parent / "results"
 EAGER_S, COMPILED_S, LAST_S = 10.0, 60.0, 20.0  # what a case takes; what the end is left

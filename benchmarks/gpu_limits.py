@@ -8,19 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
+from ssl_swin.models.flops import count_flops
 from ssl_swin.training.trainer import allow_tf32
+from ssl_swin.training.utilisation import peak_flops
 
-# Dense bf16 products without sparsity, TFLOP/s, of NVIDIA's data sheets; a name as torch gives it.
-PUBLISHED = {
-    "H200": 989.4,
-    "H100 80GB HBM3": 989.4,
-    "H100 PCIe": 756.5,
-    "A100": 312.0,
-    "L40S": 362.0,
-    "L4": 121.0,
-}
 MOVES_NOTHING = {"_unsafe_view", "detach", "empty", "empty_like", "empty_strided", "new_empty"}
 
 
@@ -31,9 +23,7 @@ def synchronize(device: torch.device) -> None:
 
 def published_peak(device: torch.device) -> float | None:
     """Return FLOP/s of bf16 products that the maker names for this card, None if not known here."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    found = [peak for card, peak in PUBLISHED.items() if card in name]
-    return found[0] * 1e12 if found else None
+    return peak_flops(torch.cuda.get_device_name(device), "bf16") if device.type == "cuda" else None
 
 
 def seconds_of(act: Callable[[], Any], device: torch.device, times: int = 10) -> float:
@@ -99,18 +89,6 @@ def _num_bytes(value: Any) -> int:
         return 0
     # What is expanded is read from the little that is stored.
     return min(value.numel() * value.element_size(), value.untyped_storage().nbytes())
-
-
-def count_flops(step: Callable[[], Any]) -> int:
-    """Return the floating-point operations of products and attention in a step."""
-    lacking = {torch.ops.aten.baddbmm_: _product_in_place}  # torch's counter has the others
-    with FlopCounterMode(display=False, custom_mapping=lacking) as counter:
-        step()
-    return counter.get_total_flops()
-
-
-def _product_in_place(_added: Any, a: tuple, b: tuple, **_: Any) -> int:
-    return 2 * a[0] * a[1] * a[2] * b[2]  # shapes: (batch, rows, inner), (batch, inner, cols)
 
 
 def count_network_flops(network: nn.Module, given: Iterable[Tensor]) -> int:

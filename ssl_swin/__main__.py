@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ssl_swin import __version__, command_line, errors, machine, signals
@@ -35,9 +36,14 @@ COMMANDS = {
         "name the classes of images: RUN IMAGES... [-o FILE]",
     ),
     "evaluate": (
-        "ssl_swin.evaluation.evaluate",
+        "ssl_swin.features.evaluate",
         "evaluate",
-        "measure a classifier on labelled shards: RUN --data SHARDS",
+        "measure a classifier, or frozen features: WHAT... --data SHARDS [--test SHARDS]",
+    ),
+    "embed": (
+        "ssl_swin.features.embed",
+        "embed",
+        "write the features of images: WHAT --data SHARDS -o FILE",
     ),
     "configs": ("ssl_swin.config.named", "configs", "list the shipped configs, or print one: NAME"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),
@@ -69,7 +75,11 @@ HELP = (
 EXIT_S = 10.0  # after an error, a process that has not left by then is ended, with status 1
 CLEAN_EXIT_S = 120.0  # the same without an error; a busy machine may take a while
 _STDERR = 2
-_WITH_LOADERS = (*KINDS, "predict", "evaluate")  # commands that have loader processes
+_SHARED = (
+    "embed",
+    "evaluate",
+)  # commands that several processes may share, and that end one by one
+_WITH_LOADERS = (*KINDS, *_SHARED, "predict")  # that have loader processes
 _HINT = "Was memory short? The same command goes on from the last save."
 _HINT_ELSE = "Was memory short? Start again, and give fewer --num-workers."
 
@@ -131,6 +141,8 @@ def run(arguments: list[str]) -> int:
         if name in KINDS:
             signals.watch()
             return _live(name, words)
+        if name in _SHARED and (devices := _devices(name, words)) > 1:
+            return run_ranks([name, *words], devices, end_together=False)
         handed = {"run": run} if name == "demo" else {}  # the demo is made of commands
         return command_line.call(name, _function(name), words, **handed)
     except (errors.UserError, errors.MachineError) as error:
@@ -178,6 +190,24 @@ def _live(name: str, words: list[str]) -> int:
     with signals.heard_at_once(signals.leave_at_once), Phase("loading libraries"):
         live = _function(name)
     return live(config, **options)
+
+
+@dataclass(frozen=True)
+class _Processes:
+    devices: int = 1
+    """Processes on this machine."""
+
+
+def _devices(name: str, words: list[str]) -> int:
+    """Return how many processes this one has to start for a command that several may share."""
+    if launcher() == "torchrun":
+        end_with_parent()
+    if {"-h", "--help"} & {*words}:
+        return 1
+    asked, _ = command_line.take(name, "", _Processes(), words)
+    if asked.devices < 1:
+        raise errors.UserError(f"devices={asked.devices} leaves nobody to work; give 1 or more")
+    return asked.devices if starts_its_own(os.environ, asked.devices) else 1
 
 
 def _function(name: str) -> Any:

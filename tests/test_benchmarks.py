@@ -25,10 +25,16 @@ SMALLEST = {
         "--out OUT --rounds 1 --images 8 --batch 4 --checkout .",
         "fine-tuning without erasing, a batch: in all | now |",
     ),
+    "board_overhead.py": ("configs/pretrain/demo.yaml --stretches 2", "At the end, once: Panels "),
     "demo_search.py": (
         "--out OUT --seeds 1 --base-lr 0.1 --epochs 1 -- --optim.epochs 1 --optim.warmup-epochs 0"
         " --data.shards data/fashion-mnist-sample/train-000000.tar --training.num-threads 1",
         "| scratch | 0.1 | 1 |",
+    ),
+    "demo_spread.py": (
+        "--out OUT --pretrainings 1 --finetunings 1 --threads 1 -- --optim.epochs 1"
+        " --optim.warmup-epochs 0 --data.shards data/fashion-mnist-sample/train-000000.tar",
+        "| gained | - | ",
     ),
     "gpu.py": (
         "--out OUT --seconds 0.05 --images 8 --workers 1",
@@ -148,6 +154,7 @@ def test_what_the_budget_of_a_gpu_does_not_reach_is_named():
     ("script", "arguments", "told"),
     [
         ("ablations.py", "--seeds 0", "and epochs must be 1 or more"),
+        ("demo_spread.py", "--threads 0", "and --threads must be 1 or more"),
         ("against.py", "--out OUT --images 8 --batch 9", "--batch must be 1 to --images"),
         ("gpu.py", "--seconds 0", "--budget-s and --seconds must be greater than 0"),
         ("memory.py", "--minutes 0.01", "--minutes must hold four looks"),

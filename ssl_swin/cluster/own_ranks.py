@@ -26,10 +26,11 @@ _STOPPED = 130  # by a second Ctrl-C
 _KNOWN = (errors.FAILED, errors.USER_ERROR, errors.LOST, errors.REQUEUE, _STOPPED)
 
 
-def run_ranks(words: list[str], devices: int, num_nodes: int = 1) -> int:
+def run_ranks(words: list[str], devices: int, num_nodes: int = 1, end_together: bool = True) -> int:
     """Run a command of `ssl-swin` in `devices` processes and return the status of the run.
 
-    Of several machines each is started by hand, with the variables that `allocation` asks for.
+    Of several machines each is started by hand, with the variables that `allocation` asks for. If
+    they do not `end_together`, one that has succeeded leaves the others all the time they need.
 
     Returns:
         0 if it finished; else what the first process to leave without success ended with, 1 if it
@@ -42,7 +43,7 @@ def run_ranks(words: list[str], devices: int, num_nodes: int = 1) -> int:
         with tempfile.TemporaryDirectory(prefix="ssl-swin-") as said:
             shared = _shared_variables(devices, num_nodes) | {SAID: said}
             prepare = partial(_prepare, os.getpid(), before)
-            return _Ranks(_command(words), devices, shared, prepare).wait()
+            return _Ranks(_command(words), devices, shared, prepare, end_together).wait()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -91,6 +92,7 @@ class _Ranks:
         devices: int,
         shared: dict[str, str],
         prepare: Callable[[], None],
+        end_together: bool,
     ) -> None:
         first = int((os.environ | shared)["NODE_RANK"]) * devices
         self.processes = [
@@ -105,6 +107,7 @@ class _Ranks:
         self._decided = 0  # the run's status, once a rank has left without success
         self._asked = self._at_once = self._killed = False
         self._deadline = float("inf")
+        self._end_together = end_together
 
     def wait(self) -> int:
         """Wait until all have left; return the status."""
@@ -141,7 +144,7 @@ class _Ranks:
                 name = signal.Signals(-code).name
                 print(f"error: rank {rank} was ended by {name}", file=sys.stderr, flush=True)
         statuses = [self._status(code) for code in new.values()]
-        if not statuses:
+        if not statuses or not (self._end_together or any(statuses)):
             return
         failed = [status for status in statuses if status not in (0, errors.REQUEUE)]
         if self._decided == 0:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +33,7 @@ class Computing:
     num_workers: int | None = None
     """Loader processes, 0 for none; left out, one for each core, at most 8."""
     flip: bool = False
-    """Whether the mirror image is computed, too, and the probabilities are the mean of both."""
+    """Whether the mirror image is computed, too, and what is found is the mean of both."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -109,15 +110,22 @@ def classify(
     places = np.arange(first, len(stream))  # (images that are left,)
     shares = EvaluationShares(places, computing.batch_size, 0, 1)
     for batch in loader(stream, shares, computing.workers_for(len(places))):
-        try:
+        with naming_short_memory(device, computing.batch_size):
             pixels = normalise(batch["image"].to(device, non_blocking=True))
             probability = _probabilities(network, pixels, computing.flip)
-        except torch.OutOfMemoryError as error:
-            raise MachineError(
-                f"the memory of {device} is too small for batch_size={computing.batch_size}: give "
-                "a smaller one, then the same command goes on"
-            ) from error
         yield Answers(batch["index"].numpy(), probability, batch["broken"].numpy())
+
+
+@contextmanager
+def naming_short_memory(device: torch.device, batch_size: int) -> Iterator[None]:
+    """Make one line of a GPU's memory that is too small, a `MachineError`."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MachineError(
+            f"the memory of {device} is too small for batch_size={batch_size}: give a smaller one, "
+            "then the same command goes on"
+        ) from error
 
 
 @torch.inference_mode()

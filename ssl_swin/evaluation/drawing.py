@@ -3,7 +3,7 @@
 import unicodedata
 from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import Image, ImageDraw, ImageFont, ImageOps, features
 
 INK, GREY, PAPER, EMPTY = "#1f2933", "#7b8794", "#ffffff", "#f3f4f6"
 RIGHT, WRONG = (27, 98, 165), (200, 55, 70)  # blue and red
@@ -15,6 +15,7 @@ _SYSTEM_FONTS = (
     "NotoSansCJK-Regular.ttc",
     "Arial Unicode.ttf",
 )
+_SMALL = 96  # pixels of an image that is enlarged without smoothing
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -49,6 +50,12 @@ def upright_text(text: str, size: int) -> Image.Image:
     image = Image.new("RGB", (width + 2, height), PAPER)
     draw_text(image, (1, height / 2), text, size)
     return image.transpose(Image.Transpose.ROTATE_90)
+
+
+def thumbnail(image: Image.Image, side: int) -> Image.Image:
+    """Return all of an image in a square of so many pixels."""
+    smooth = Image.Resampling.LANCZOS if max(image.size) > _SMALL else Image.Resampling.NEAREST
+    return ImageOps.pad(image.convert("RGB"), (side, side), smooth, EMPTY)
 
 
 def shortened(text: str, size: int, width: int) -> str:

@@ -23,6 +23,7 @@ from ssl_swin.evaluation.measures import most_confused, per_class
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY, Subject, write_evaluation
+from ssl_swin.launcher import is_rank_0
 from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_json
 from ssl_swin.record.report import show
@@ -59,7 +60,7 @@ def evaluate(
     """
     told = "the evaluation is not written yet; the same command starts again"
     with stops_at_once(lambda: told):
-        opened, shards, where = open_classifier(run), _open(data, cache_dir), shown(data)
+        opened, shards, where = open_classifier(run), open_set(data, cache_dir), shown(data)
         label = labels_by_name(shards, where, opened.card.classes, label_field)
         known, flip = fingerprint(opened), computing.flip
         subject = Subject(str(run), known, where, shards.fingerprint(), flip)
@@ -115,15 +116,21 @@ def show_findings(findings: Findings, classes: Sequence[str]) -> None:
     )
 
 
-def _open(data: str, cache_dir: Path | None) -> ShardSet:
-    """Open the shards, and say what they leave out."""
+def open_set(data: str, cache_dir: Path | None, name: str = "data") -> ShardSet:
+    """Open the shards, which errors call `name`, and say what they leave out.
+
+    Raises:
+        UserError: If there is no image.
+        ShardError, RemoteError or OSError: If the storage fails, or a shard is damaged.
+    """
     where = shown(data)
-    with usable(f"data={where}"):
+    with usable(f"{name}={where}"):
         shards = open_shards(data, cache_dir=cache_dir)
-    for line in describe(shards.left_out, where):
-        print(line)
+    if is_rank_0():
+        for line in describe(shards.left_out, where):
+            print(line)
     if not shards.num_samples:
-        raise UserError(f"data={where} holds no image; give other shards")
+        raise UserError(f"{name}={where} holds no image; give other shards")
     return shards
 
 

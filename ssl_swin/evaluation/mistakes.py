@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ssl_swin.evaluation.drawing import EMPTY, GREY, PAPER, WRONG, draw_text, shortened
+from ssl_swin.evaluation.drawing import GREY, PAPER, WRONG, draw_text, shortened, thumbnail
 
 NUM_SHOWN = 24
 _COLUMNS, _THUMBNAIL, _GAP, _MARGIN = 6, 256, 28, 48  # pixels, but for the first
 _TEXT = 112  # pixels below a thumbnail
 _RED = "#{:02x}{:02x}{:02x}".format(*WRONG)
-_SMALL = 96  # pixels of an image that is enlarged without smoothing
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], title: str) -> Image.Image:
         row, column = divmod(place, columns)
         left = _MARGIN + column * (_THUMBNAIL + _GAP)
         top = _MARGIN + 64 + row * (_THUMBNAIL + _TEXT + _GAP)
-        sheet.paste(_thumbnail(mistake.image), (left, top))
+        sheet.paste(thumbnail(mistake.image, _THUMBNAIL), (left, top))
         line, end = top + _THUMBNAIL + 22, left + _THUMBNAIL
         percent = f"{100 * mistake.probability:.1f} %"
         said = shortened(f"said: {mistake.said}", 21, _THUMBNAIL - 84)
@@ -50,9 +49,3 @@ def draw_mistakes(mistakes: Sequence[Mistake], title: str) -> Image.Image:
         name = shortened(mistake.name, 16, _THUMBNAIL)
         draw_text(sheet, (left, line + 58), name, 16, GREY)
     return sheet
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    """Return all of an image in a square."""
-    smooth = Image.Resampling.LANCZOS if max(image.size) > _SMALL else Image.Resampling.NEAREST
-    return ImageOps.pad(image.convert("RGB"), (_THUMBNAIL,) * 2, smooth, EMPTY)

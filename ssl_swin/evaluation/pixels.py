@@ -1,5 +1,7 @@
 """Images in their order -> uint8 batches: decoded, resized and cut as an evaluation does."""
 
+from typing import Protocol
+
 import torch
 from torch.utils.data import Dataset
 
@@ -9,11 +11,44 @@ from ssl_swin.data.pixels.decode import Reading, UnreadableImage
 from ssl_swin.data.pixels.render import Renderer
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.evaluation.images import Images
-from ssl_swin.pretrained.classifier import ClassifierCard
+
+
+class PixelCard(Protocol):
+    """What images have to be for a network: a classifier's card says it, and a frozen network."""
+
+    @property
+    def img_size(self) -> int:
+        """Height and width in pixels."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, subtracted from values scaled to [0, 1]."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel, what the difference is divided by."""
+
+    @property
+    def crop_pct(self) -> float:
+        """Share of the short side that the centre crop keeps."""
+
+    @property
+    def interpolation(self) -> str:
+        """How images are resized before that crop: "bicubic" or "bilinear"."""
+
+    # How files are decoded: see `Reading`.
+    @property
+    def decoder(self) -> str: ...  # noqa: D102
+    @property
+    def max_pixels(self) -> int: ...  # noqa: D102
+    @property
+    def black(self) -> float: ...  # noqa: D102
+    @property
+    def white(self) -> float | None: ...  # noqa: D102
 
 
 class PixelStream(Dataset):
-    """The images as a classifier's card wants them; one that cannot be decoded is black.
+    """The images as a card wants them; one that cannot be decoded is black.
 
     The same bytes give the same pixels as in `ImageStream` with an `EvaluationTransform`, whether
     they come from a file or a shard. A batch holds
@@ -22,10 +57,10 @@ class PixelStream(Dataset):
         `broken` bool (batch,), whether it cannot be decoded.
     """
 
-    def __init__(self, images: Images, card: ClassifierCard) -> None:
+    def __init__(self, images: Images, card: PixelCard) -> None:
         self.images, self.img_size, self.in_chans = images, card.img_size, len(card.mean)
         reading = Reading(card.decoder, card.max_pixels, card.black, card.white)
-        transform = EvaluationTransform(card.img_size, card.crop_pct)
+        transform = EvaluationTransform(card.img_size, card.crop_pct, card.interpolation)
         self.renderer = Renderer(transform, self.in_chans, reading)
 
     def __len__(self) -> int:

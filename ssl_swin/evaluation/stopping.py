@@ -10,6 +10,7 @@ from functools import partial
 
 from ssl_swin import signals
 from ssl_swin.errors import REQUEUE
+from ssl_swin.launcher import is_rank_0
 
 
 @contextmanager
@@ -31,8 +32,9 @@ def stops_at_once(describe: Callable[[], str]) -> Iterator[None]:
 def _leave(describe: Callable[[], str], number: int) -> None:
     signals.show_cursor()
     line = f"stopped by {signal.Signals(number).name}: {describe()}"
-    with suppress(OSError):  # who reads it may have gone
-        print(line, file=sys.stderr, flush=True)
+    if is_rank_0():
+        with suppress(OSError):  # who reads it may have gone
+            print(line, file=sys.stderr, flush=True)
     for process in multiprocessing.active_children():
         process.kill()
     os._exit(REQUEUE)

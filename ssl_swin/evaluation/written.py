@@ -40,10 +40,10 @@ def write_evaluation(
     """Write all files; the images that are shown are read again."""
     title = f"{Path(subject.run).name} on {Path(subject.data).name}"
     measures, num = findings.measures, len(findings.label)
-    _write_csv(folder / "per_class.csv", _class_rows(findings, classes))
+    write_csv(folder / "per_class.csv", _class_rows(findings, classes))
     matrix = zip(classes, findings.confusion.tolist(), strict=True)
     rows = [["is / is said to be", *classes], *([name, *counts] for name, counts in matrix)]
-    _write_csv(folder / "confusion.csv", rows)
+    write_csv(folder / "confusion.csv", rows)
     names = columns(findings.ranked.shape[1], "is")
     predictions = _predictions(findings, stream, classes)
     text = Csv()
@@ -51,12 +51,12 @@ def write_evaluation(
     write_text(folder / IMAGES, "".join(lines))
     numbers = f"top-1 {measures['top1']:.1f} %, balanced {measures['balanced_accuracy']:.1f} %"
     picture = draw_confusion(findings.confusion, classes, f"{title}: {num:,} images, {numbers}")
-    _write_picture(folder / "confusion.png", picture)
+    write_picture(folder / "confusion.png", picture)
     worst = findings.mistakes(NUM_SHOWN).tolist()
     shown = [_mistake(findings, at, stream, classes) for at in worst]
     num_wrong = round(num - num * measures["top1"] / 100)
     heading = f"{title}: the {len(shown)} most confident of {num_wrong:,} mistakes"
-    _write_picture(folder / "mistakes.png", draw_mistakes(shown, heading))
+    write_picture(folder / "mistakes.png", draw_mistakes(shown, heading))
     found: dict[str, Any] = {"images": num, "broken": len(findings.broken)} | measures
     write_text(folder / SUMMARY, json.dumps(asdict(subject) | found, indent=2) + "\n")
 
@@ -93,11 +93,13 @@ def _mistake(findings: Findings, at: int, stream: PixelStream, classes: Sequence
     )
 
 
-def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table, its head among the rows."""
     write_text(path, "".join(map(csv_line, rows)))
 
 
-def _write_picture(path: Path, picture: Image.Image) -> None:
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG."""
     content = io.BytesIO()
     picture.save(content, "PNG")
     with replacing(path) as file:

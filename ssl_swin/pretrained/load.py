@@ -49,9 +49,18 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
             and deviation its images had.
         MachineError: If timm's weights are not in its cache and cannot be fetched.
     """
+    return as_image_encoder(find_any(source), str(source), **changes)
+
+
+def as_image_encoder(weights: Weights, source: str, **changes: Any) -> ImageEncoder:
+    """Do what `load_encoder` does, with weights that were found; `source` is how they are called.
+
+    Raises:
+        UserError: As `load_encoder`.
+    """
     reading = {name: changes.pop(name) for name in READING if name in changes}
     colours = changes.pop("mean", None), changes.pop("std", None)
-    weights = _with_colours(_find(source), str(source), *colours)
+    weights = _with_colours(weights, source, *colours)
     encoder = open_weights(weights, **changes).encoder
     card = weights.card or EncoderCard.of(encoder, weights.mean or (), weights.std or ())
     card = replace(card, architecture=encoder.architecture(), **reading)
@@ -107,7 +116,7 @@ def save_encoder(
     write_encoder(require_safetensors(path), encoder.state_dict(), card)
 
 
-def _find(source: str | Path) -> Weights:
+def find_any(source: str | Path) -> Weights:
     """Find weights by path or, where there is none, by a name of timm's."""
     if Path(source).exists():
         return find_weights(Path(source))

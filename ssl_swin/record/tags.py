@@ -130,19 +130,19 @@ PREFIXES = {
 
 CHARTS = {
     "Training": {
-        "loss, of training and held-out images": ["^loss$"],
-        "learning rates": ["^optimiser/lr$", "^optimiser/lr_of_"],
-        "norm of the whole gradient": ["^optimiser/grad_norm$"],
-        "norm of the gradient of each stage": ["^stages/gradient_norm_"],
-        "norm of the weights of each stage": ["^stages/weight_norm_"],
-        "norm of one update of each stage": ["^stages/update_norm_"],
+        "loss, of pixels (standard deviations) or labels (nats)": ["^loss$"],
+        "learning rates, no unit": ["^optimiser/lr$", "^optimiser/lr_of_"],
+        "norm of the whole gradient, no unit": ["^optimiser/grad_norm$"],
+        "gradient norm of each stage, no unit": ["^stages/gradient_norm_"],
+        "weight norm of each stage, no unit": ["^stages/weight_norm_"],
+        "norm of one update of each stage, no unit": ["^stages/update_norm_"],
     },
     "Quality": {
         "top-1, per cent": ["^metrics/top1"],
         "top-5, per cent": ["^metrics/top5"],
         "kNN accuracy, per cent": ["^metrics/knn"],
         "RankMe, dimensions": ["^metrics/rankme"],
-        "standard deviation of features": ["^metrics/feature_std"],
+        "standard deviation of features, no unit": ["^metrics/feature_std"],
         "mean cosine similarity, -1 to 1": ["^metrics/mean_cosine"],
     },
     "Speed": {
@@ -153,7 +153,7 @@ CHARTS = {
     "Data": {
         "share of the time that waits for images, 0 to 1": ["^speed/data_wait_share$"],
         "epochs": ["^progress/epoch$"],
-        "images that cannot be decoded": ["^trouble/bad_samples$"],
+        "images that cannot be decoded, so far": ["^trouble/bad_samples$"],
     },
     "Memory": {"memory at the peak, GB": ["^speed/peak_memory"]},
 }

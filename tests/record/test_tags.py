@@ -70,6 +70,6 @@ def test_a_point_of_a_stage_is_shown_by_how_its_name_begins():
 
 def test_a_chart_without_a_curve_is_not_laid_out():
     assert charts_of(["speed/mfu", "loss"]) == {
-        "Training": {"loss, of training and held-out images": ["^loss$"]},
+        "Training": {"loss, of pixels (standard deviations) or labels (nats)": ["^loss$"]},
         "Speed": {"MFU, per cent": ["^speed/mfu$"]},
     }

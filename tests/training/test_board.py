@@ -97,7 +97,7 @@ def test_charts_are_laid_out_when_they_have_a_curve_in_the_order_of_the_table(fo
     ]
     rates = found[1][0].chart[1]
     assert (rates.title, list(rates.multiline.tag)) == (
-        "learning rates",
+        "learning rates, no unit",
         ["^optimiser/lr$", "^optimiser/lr_of_"],
     )
 

@@ -95,8 +95,10 @@ def crop_box(
     return left, top, left + w, top + h
 
 
-def centre_crop(size: tuple[int, int], img_size: int, crop_pct: float) -> Crop:
-    """Resize an image's short side to `img_size / crop_pct` pixels, bicubic, and take the centre.
+def centre_crop(
+    size: tuple[int, int], img_size: int, crop_pct: float, interpolation: str = "bicubic"
+) -> Crop:
+    """Resize an image's short side to `img_size / crop_pct` pixels, and take the centre.
 
     Source:
         SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192. We differ where
@@ -107,10 +109,10 @@ def centre_crop(size: tuple[int, int], img_size: int, crop_pct: float) -> Crop:
     left, top = (round((side - img_size) / 2) for side in resized)
     right, bottom = left + img_size, top + img_size
     if resized[0] * resized[1] <= LARGEST_RESIZED_PX:
-        return Crop((0, 0, width, height), resized, (left, top, right, bottom), "bicubic")
+        return Crop((0, 0, width, height), resized, (left, top, right, bottom), interpolation)
     x, y = width / resized[0], height / resized[1]
     # Outwards: the whole pixels of the image that the window of the resized one lies in.
     left, top = max(0, floor(left * x)), max(0, floor(top * y))
     right, bottom = min(width, ceil(right * x)), min(height, ceil(bottom * y))
     window = img_size, img_size
-    return Crop((left, top, right, bottom), window, (0, 0, *window), "bicubic")
+    return Crop((left, top, right, bottom), window, (0, 0, *window), interpolation)

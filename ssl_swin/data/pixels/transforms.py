@@ -135,16 +135,18 @@ class TrainTransform(Transform):
 
 @dataclass(frozen=True)
 class EvaluationTransform(Transform):
-    """The centre of an image, as evaluation takes it: `crop.centre_crop`, bicubic.
+    """The centre of an image, as evaluation takes it: `crop.centre_crop`.
 
     Attributes:
         img_size: Height and width of the result, pixels.
         crop_pct: Share of the resized image's short side that the centre takes.
+        interpolation: "bicubic", as in SimMIM's fine-tuning, or "bilinear".
     """
 
     img_size: int = 224
     crop_pct: float = 0.875
+    interpolation: str = "bicubic"
 
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:  # noqa: ARG002
         """Return the centre; nothing is drawn."""
-        return centre_crop(size, self.img_size, self.crop_pct)
+        return centre_crop(size, self.img_size, self.crop_pct, self.interpolation)

@@ -1,0 +1,264 @@
+"""`ssl-swin evaluate`: what frozen features of any networks are worth, held against each other."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ssl_swin.data.remote.urls import shown
+from ssl_swin.errors import UserError, nearest
+from ssl_swin.evaluation import evaluate as of_classifier
+from ssl_swin.evaluation.classify import Computing, find_device
+from ssl_swin.evaluation.stopping import stops_at_once
+from ssl_swin.evaluation.written import SUMMARY
+from ssl_swin.features.extract import STOPPED, extract
+from ssl_swin.features.labelled import open_labelled
+from ssl_swin.features.layers import LAST
+from ssl_swin.features.measures import MEASURES, LabelledFeatures, draws_of_rows
+from ssl_swin.features.ranks import Ranks
+from ssl_swin.features.results import Evaluation, Result, fitting, sentences, tables
+from ssl_swin.features.store import Features
+from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, find_subjects
+from ssl_swin.features.written import check_folder, write_confusion, write_neighbours, write_tables
+from ssl_swin.phases import Phase, tell
+from ssl_swin.pretrained.classifier import read_classifier_card
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.tables import show
+from ssl_swin.typed import typed
+
+_ROWS = 4096  # images whose features are looked at at once
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of frozen features, and of which images."""
+
+    layer: str = LAST
+    """last, pooled, stage1, stage2 and so on, or a module by its dotted name."""
+    measures: tuple[str, ...] = ()
+    """knn, probe, few_labels, or several with commas; left out, all."""
+    img_size: int | None = None
+    """Height and width of images in pixels, if not those of the weights."""
+    seed: int = 0
+    """Of random weights, of labels that are drawn, of images that are held out or shown."""
+    devices: int = 1
+    """Processes on this machine that extract features, each with a GPU of its own if there are
+    so many."""
+    label_field: str = "label"
+    """Field of the .json member that holds the class, as `data.label_field`."""
+    cache_dir: Path | None = None
+    """Where remote shards, indexes and features go; left out, the user's cache."""
+
+
+def evaluate(
+    *what: str,
+    data: str,
+    computing: Computing,
+    asking: Asking,
+    test: str | None = None,
+    output: Path | None = None,
+) -> None:
+    """Measure frozen features: what networks know without fine-tuning. Or measure a classifier.
+
+    With --test the features of each network are held against each other: classes by the nearest
+    images (kNN), a linear probe, both with few labels. Without it there is one network, a
+    fine-tuned classifier, and --data is what it is measured on.
+
+    Args:
+        what: A run folder, a file of an encoder, timm:NAME, timm:NAME:FILE, or random, which has
+            the architecture of another one; random:WHAT for that of WHAT.
+        data: Labelled shards to learn from: a folder, a tar, a pattern in quotes, or a URL. For a
+            classifier those that it is measured on.
+        computing: How.
+        asking: What.
+        test: Labelled shards to be asked about, with the same classes.
+        output: Folder for what is written; left out, evaluation/frozen-NAME in the first run
+            folder that is named, or evaluation-NAME here; of a classifier, evaluation/NAME.
+
+    Raises:
+        UserError: If something named is not there or does not fit, or features are not finite.
+        MachineError: If the memory of a GPU is too small, or weights cannot be fetched.
+        ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
+    """
+    if test is None:
+        run = _only_classifier(what, data)
+        if asking.devices > 1:
+            raise UserError("a classifier is measured by one process; leave out --devices")
+        sets: dict[str, Any] = {"data": data, "label_field": asking.label_field}
+        cache = asking.cache_dir
+        of_classifier.evaluate(run, computing=computing, output=output, cache_dir=cache, **sets)
+        return
+    with stops_at_once(lambda: STOPPED):
+        folder = output or usual_folder(what, test)
+        found = _hold_against(what, (data, test), computing, asking, folder)
+    if found is not None:
+        show_evaluation(found)
+        for line in _ending(found, folder, (data, test), what):
+            print(line)
+
+
+def _hold_against(
+    what: Sequence[str],
+    data: tuple[str, str],
+    computing: Computing,
+    asking: Asking,
+    folder: Path,
+) -> Evaluation | None:
+    """Measure all networks, and write what is found; None in all processes but the first."""
+    is_first = not Ranks.of().rank
+    chosen, device = _chosen(asking.measures), find_device(computing.device)
+    subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
+    say = tell if is_first else _say_nothing
+    sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
+    check_folder(folder, sets[1].shards.fingerprint())
+    found = Evaluation(*sets, asking.layer, asking.seed)
+    for subject in subjects:
+        say(f"{subject.name}: {subject.told}")
+        train, test = (
+            extract(subject, one.shards, computing, asking.layer, asking.cache_dir)
+            for one in sets[:2]
+        )
+        if is_first:
+            features = _labelled(subject, found, train, test, device)
+            found.results.append(_measured(subject, features, found, chosen))
+            write_confusion(folder, found, found.results[-1])
+            write_neighbours(folder, found, subject, features)
+    if not is_first:
+        return None
+    write_tables(folder, found)
+    return found
+
+
+def _say_nothing(line: str) -> None:
+    """Say nothing, where another process says it."""
+
+
+def usual_folder(what: Sequence[str], test: str) -> Path:
+    """Return the folder of an evaluation: in the first run folder that is named, or here."""
+    for one in what:
+        if RunFolder(Path(one)).config.is_file():
+            folder = of_classifier.usual_folder(Path(one), test)
+            return folder.with_name(f"frozen-{folder.name}")
+    return Path(f"evaluation-{of_classifier.usual_folder(Path(), test).name}")
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """Print the tables; in a narrow terminal, one below another for each network."""
+    for one in fitting(tables(found), Console().width):
+        show(one)
+        print()
+
+
+def _only_classifier(what: Sequence[str], data: str) -> Path:
+    """Return the classifier that is named, or say how networks without classes are measured."""
+    if not what:
+        raise UserError(f"nothing is named that could be evaluated; give {WHAT}")
+    command = typed("evaluate", *what, "--data", shown(data), "--test", "TEST")
+    if len(what) > 1:
+        raise UserError(
+            f"{len(what)} networks are compared by what their frozen features tell of a second "
+            f"labelled set, so give one: {command}"
+        )
+    run, folder = Path(what[0]), RunFolder(Path(what[0]))
+    if what[0].startswith((RANDOM, TIMM)) and not run.exists():
+        knows_classes = False
+    elif run.is_dir() and not folder.classifier.is_file():
+        config = folder.config
+        knows_classes = not folder.encoder.is_file() and not config.is_file()
+        knows_classes |= config.is_file() and "num_classes:" in config.read_text(encoding="utf-8")
+    else:
+        knows_classes = not run.is_file() or read_classifier_card(run) is not None
+    if not knows_classes:
+        raise UserError(
+            f"{what[0]} is an encoder, which knows no classes; what its frozen features tell of a "
+            f"second labelled set can be measured, so give one: {command}"
+        )
+    return run
+
+
+def _chosen(measures: Sequence[str]) -> list[str]:
+    """Return the names of measures, in the order of the table."""
+    named = [name for one in measures for name in one.split(",") if name]
+    for name in named:
+        if name not in MEASURES:
+            raise UserError(
+                f"measures={name} is unknown{nearest(name, MEASURES)}; give one or more of "
+                f"{', '.join(MEASURES)}"
+            )
+    return [name for name in MEASURES if name in named or not named]
+
+
+def _labelled(
+    subject: Subject, found: Evaluation, train: Features, test: Features, device: torch.device
+) -> LabelledFeatures:
+    """Take the images that have a label and can be decoded."""
+    rows, parts = [], []
+    for features, labelled in ((train, found.train), (test, found.test)):
+        rows.append(np.flatnonzero(features.good & (labelled.label >= 0)))
+        parts.append(_rows_of(features.values, rows[-1]))
+        _check_finite(parts[-1], subject, labelled.where)
+    draws = draws_of_rows(found.train.label, rows[0], found.seed)
+    label, of_test = found.train.label[rows[0]], found.test.label[rows[1]]
+    learned, asked = (parts[0], rows[0], label), (parts[1], rows[1], of_test)
+    if len(np.unique(label)) < 2 or not len(of_test):
+        raise UserError(
+            f"{found.train.where} or {found.test.where} has too few images that can be decoded; "
+            "give other sets"
+        )
+    return LabelledFeatures(*learned, *asked, len(found.classes), draws, found.seed, device)
+
+
+def _rows_of(values: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Return these rows; all of them stay on the disk until they are read."""
+    if len(rows) < len(values):
+        return torch.from_numpy(values[rows])
+    with warnings.catch_warnings():  # nobody writes to them
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(values)
+
+
+def _check_finite(features: Tensor, subject: Subject, where: str) -> None:
+    num = sum(int((~part.isfinite().all(dim=1)).sum()) for part in features.split(_ROWS))
+    if num:
+        raise UserError(
+            f"{subject.what}: the features of {num:,} of {len(features):,} images of {where} are "
+            "not finite, so its weights are broken; leave it out"
+        )
+
+
+def _measured(
+    subject: Subject, features: LabelledFeatures, found: Evaluation, chosen: Sequence[str]
+) -> Result:
+    """Measure one network by all that is chosen."""
+    findings = []
+    for name in chosen:
+        with Phase(f"{subject.name}: measuring {name}"):
+            findings.append(MEASURES[name](features))
+    numbers = {key: value for one in findings for key, value in one.numbers.items()}
+    few_labels = [line for one in findings for line in one.few_labels]
+    said = {}
+    for key, classes in ((key, value) for one in findings for key, value in one.said.items()):
+        said[key] = np.full(len(found.test.label), -1)
+        said[key][features.test_place] = classes
+    size = features.train.shape[1]
+    return Result(subject.name, subject.what, subject.fingerprint, size, numbers, few_labels, said)
+
+
+def _ending(
+    found: Evaluation, folder: Path, sets: tuple[str, str], what: Sequence[str]
+) -> Iterator[str]:
+    yield from sentences(found)
+    yield f"tables, {SUMMARY} and pictures (confusion-*.png, neighbours-*.png) are in {folder}"
+    data, test = map(shown, sets)
+    if len(what) == 1 and not what[0].startswith(RANDOM):
+        yield "next, what did pretraining bring? The same beside random weights:"
+        yield f"  {typed('evaluate', *what, RANDOM, '--data', data, '--test', test)}"
+    elif not what[0].startswith((RANDOM, TIMM)):
+        yield "next, with all weights trained, which is worth more:"
+        yield f"  {typed('finetune', '--encoder', what[0], '--data.shards', data)}"

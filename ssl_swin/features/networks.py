@@ -1,0 +1,157 @@
+"""Frozen networks of the house and of timm, alike: normalised images -> a vector, or their stages.
+
+A position is a place of a map or a token; class tokens and registers are none.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssl_swin.errors import UserError
+from ssl_swin.models.encoder import Encoder
+
+
+class Network(Protocol):
+    """An `nn.Module` that gives vectors, and says what of it lies where."""
+
+    body: Any
+    """A module; its modules are layers by their names."""
+    num_prefix_tokens: int
+    """Tokens before those of positions, in what its modules give."""
+
+    def __call__(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """Return the mean over all positions of the last stage, after the last norm."""
+
+    def pooled(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """Return what the network's own head is put on, such as the class token of many ViTs."""
+
+    def stages(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> list[Float[Tensor, "batch _"]]:
+        """Return the mean over the positions of each stage, from fine to coarse, without norm."""
+
+
+class HouseNetwork(nn.Module):
+    """An encoder of `ENCODERS`."""
+
+    num_prefix_tokens = 0
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.body: Any = encoder
+
+    def forward(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """See `Network`."""
+        return self.body(images).mean(dim=(2, 3))
+
+    def pooled(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """Return the same: a classifier's head is put on the mean."""
+        return self(images)
+
+    def stages(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> list[Float[Tensor, "batch _"]]:
+        """See `Network`."""
+        return [one.mean(dim=(2, 3)) for one in self.body.stages(images)]
+
+
+class TimmNetwork(nn.Module):
+    """A model of timm, without head. Its stages are what timm lists as `feature_info`.
+
+    Of a ViT these are the blocks, of a ResNet the stem is the first.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.body: Any = model
+        self.num_prefix_tokens = int(getattr(model, "num_prefix_tokens", 0))
+
+    def forward(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """See `Network`."""
+        last = self.body.forward_features(images)
+        return mean_of_positions(last, len(images), self.num_prefix_tokens, "the last stage")
+
+    def pooled(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """See `Network`."""
+        return self.body(images)
+
+    def stages(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> list[Float[Tensor, "batch _"]]:
+        """See `Network`."""
+        names = [one["module"] for one in getattr(self.body, "feature_info", [])]
+        there = dict(self.body.named_modules())
+        outputs = outputs_of(self.body, [name for name in names if name in there], images)
+        return [
+            mean_of_positions(one, len(images), self.num_prefix_tokens, f"stage {number}")
+            for number, one in enumerate(outputs, 1)
+        ]
+
+
+def outputs_of(body: nn.Module, names: list[str], images: Tensor) -> list[Any]:
+    """Return what the modules of these names give while a network computes the images.
+
+    Raises:
+        UserError: If one of them is not used.
+    """
+    found: dict[str, Any] = {}
+
+    def keep(name: str) -> Any:
+        return lambda module, given, output: found.update({name: output})  # noqa: ARG005
+
+    hooks = [body.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    try:
+        body(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if unused := [name for name in names if name not in found]:
+        raise UserError(f"layer={unused[0]} is not used when an image is computed; give another")
+    return [found[name] for name in names]
+
+
+def mean_of_positions(
+    output: Any, num_images: int, num_prefix_tokens: int, where: str
+) -> Float[Tensor, "batch channels"]:
+    """Return the mean over the positions of what a module gives.
+
+    Args:
+        output: Vectors (batch, channels), tokens (batch, tokens, channels), or square maps with
+            their channels first or last.
+        num_images: The batch.
+        num_prefix_tokens: Tokens of each image that stand for no position; they come first.
+        where: How a message calls the module.
+
+    Raises:
+        UserError: If it is none of these.
+    """
+    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+    if not shape:
+        raise UserError(f"{where} gives a {type(output).__name__} and no tensor; give another")
+    if shape[0] == num_images and torch.is_floating_point(output):
+        if len(shape) == 2:
+            return output
+        if len(shape) == 3:
+            prefix = num_prefix_tokens if shape[1] > num_prefix_tokens else 0
+            return output[:, prefix:].mean(dim=1)
+        if len(shape) == 4 and (shape[1] == shape[2]) != (shape[2] == shape[3]):
+            return output.mean(dim=(1, 2) if shape[1] == shape[2] else (2, 3))
+    raise UserError(
+        f"{where} gives {shape} for {num_images} images, while features are made of (images, "
+        "channels), (images, tokens, channels) or maps that are square: give another, such as the "
+        "block around it"
+    )

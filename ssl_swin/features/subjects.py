@@ -1,0 +1,183 @@
+"""WHAT a person names -> a frozen network, and what images have to be for it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_swin.errors import UserError
+from ssl_swin.features.networks import HouseNetwork, Network, TimmNetwork
+from ssl_swin.features.timm_models import open_timm
+from ssl_swin.models.encoder import build_encoder
+from ssl_swin.pretrained.image_modules import ImageEncoder
+from ssl_swin.pretrained.load import as_image_encoder, find_any
+from ssl_swin.pretrained.unfinished import read_unfinished
+from ssl_swin.record.run_folder import CLASSIFIER_FILE, ENCODER_FILE
+
+RANDOM, TIMM = "random", "timm:"
+WHAT = (
+    "a run folder, a file of an encoder, timm:NAME, timm:NAME:FILE, random, or random: before one "
+    "of these"
+)
+_SAYS_LITTLE = ("pretrain", "finetune", "run")  # of a run folder's name
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A frozen network that is looked at, what images have to be for it, and what it is called."""
+
+    name: str
+    """Short, for tables and names of files: letters, digits, dots, hyphens and underscores."""
+    what: str
+    """As it was named."""
+    network: Network
+    """Normalised images (batch, chans, img_size, img_size) -> (batch, num_features), the mean over
+    the positions of the last stage; in eval mode, on the CPU, in float32."""
+    fingerprint: str
+    """Of the weights, the architecture and what is done to images."""
+    img_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_pct: float = 0.875
+    interpolation: str = "bicubic"
+    decoder: str = "fast"
+    max_pixels: int = 178_956_970
+    black: float = 0.0
+    white: float | None = None
+    told: str = ""
+    """What was recognised, in one line."""
+
+
+def find_subject(
+    what: str, *, like: str | None = None, seed: int = 0, img_size: int | None = None
+) -> Subject:
+    """Find what a word names, and freeze it.
+
+    Args:
+        what: A run folder, of a pretraining or a fine-tuning, ended or not; a file that
+            `ssl_swin.load_encoder` takes, or a name of timm's Swins; "timm:NAME" for any model of
+            timm, with the weights that timm has, or "timm:NAME:FILE" with those of a file;
+            "random:WHAT" for the architecture of one of these with weights that are drawn anew; or
+            "random", which is that of `like`.
+        like: What "random" has the architecture of.
+        seed: Of random weights.
+        img_size: In pixels, if not that of the weights.
+
+    Raises:
+        UserError: If it is not there, cannot be read, or cannot be what it is asked to be.
+        MachineError: If timm's weights are not here and cannot be fetched.
+    """
+    if what == RANDOM and like is None:
+        raise UserError(
+            "random has the architecture of another network, and there is none: name one before "
+            "or after it, or give random:WHAT"
+        )
+    meant = like if what == RANDOM and like is not None else what.removeprefix(f"{RANDOM}:")
+    drawn = meant != what
+    if meant == RANDOM or meant.startswith(f"{RANDOM}:"):
+        raise UserError(f"{what} is random twice; give {WHAT}")
+    find = _find_timm if meant.startswith(TIMM) else _find_house
+    with torch.random.fork_rng(devices=[]):  # others are drawn, too, before they get weights
+        found = find(meant, seed if drawn else None, img_size)
+    name = RANDOM if what == RANDOM else f"{RANDOM}-{found.name}" if drawn else found.name
+    told = f"random weights, seed {seed}, of {found.told}" if drawn else found.told
+    return replace(found, what=what, name=name, told=told, fingerprint=_fingerprint(found))
+
+
+def find_subjects(
+    whats: Sequence[str], *, seed: int = 0, img_size: int | None = None
+) -> list[Subject]:
+    """Find several; "random" has the architecture of the first other one, and no two one name.
+
+    Raises:
+        UserError: If none is named, or as `find_subject`.
+    """
+    if not whats:
+        raise UserError(f"nothing is named that could be evaluated; give {WHAT}")
+    like = next((what.removeprefix(f"{RANDOM}:") for what in whats if what != RANDOM), None)
+    found = [find_subject(what, like=like, seed=seed, img_size=img_size) for what in whats]
+    names: list[str] = []
+    for one in found:
+        same = [before.name for before in found[: len(names)]].count(one.name)
+        names.append(f"{one.name}-{same + 1}" if same else one.name)
+    return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
+
+
+def _find_house(what: str, seed: int | None, img_size: int | None) -> Subject:
+    """Find an encoder of the house, or weights that fit one; with a seed they are drawn."""
+    changes: dict[str, Any] = {} if img_size is None else {"img_size": img_size}
+    try:
+        weights = read_unfinished(Path(what)) or find_any(what)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from error
+    found = as_image_encoder(weights, what, **changes)
+    encoder = found.encoder
+    if seed is not None:
+        torch.manual_seed(seed)
+        encoder = build_encoder(**encoder.architecture())
+    return _of_house(found, encoder, _short(what), what, weights.told)
+
+
+def _of_house(found: ImageEncoder, encoder: Any, name: str, what: str, told: str) -> Subject:
+    card = found.card
+    rows, cols = encoder.img_size
+    if rows != cols:
+        raise UserError(
+            f"{what} takes images of {rows} x {cols} pixels, and evaluation cuts squares: give an "
+            "img_size"
+        )
+    reading = asdict(found.preprocess.reading)
+    network = HouseNetwork(encoder).float().eval().requires_grad_(False)
+    return Subject(
+        name, what, network, "", rows, card.mean, card.std, card.crop_pct, told=told, **reading
+    )
+
+
+def _find_timm(what: str, seed: int | None, img_size: int | None) -> Subject:
+    """Find a model of timm; with a seed its weights are drawn."""
+    name, _, file = what.removeprefix(TIMM).partition(":")
+    if not name:
+        raise UserError(f"{what} names no model; give timm:NAME or timm:NAME:FILE")
+    if seed is not None:
+        torch.manual_seed(seed)
+    found = open_timm(name, Path(file) if file else None, img_size, trained=seed is None)
+    network = TimmNetwork(found.model).eval().requires_grad_(False)
+    sizes = found.img_size, found.mean, found.std, found.crop_pct, found.interpolation
+    told = f"{found.told}, weights of {file}" if file and seed is None else found.told
+    return Subject(_as_name(name), what, network, "", *sizes, told=told)
+
+
+def _short(what: str) -> str:
+    """Return a short name of a run folder or a file: of two folders where one says little."""
+    path = Path(what)
+    if path.name in (ENCODER_FILE, CLASSIFIER_FILE) and path.parent.name:
+        path = path.parent
+    if path.exists():
+        path = path.absolute() if path.name in ("", "..") else path
+        parts = path.parts[-2:] if path.name in _SAYS_LITTLE else (path.name,)
+        return _as_name(path.stem if path.is_file() else "-".join(parts))
+    return _as_name(what)  # a name of timm's weights
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.") or "network"
+
+
+def _fingerprint(found: Subject) -> str:
+    """Hash weights, architecture and what is done to images; neither names nor places."""
+    body = found.network.body
+    known = body.architecture() if hasattr(body, "architecture") else str(body)
+    card = {
+        key: value
+        for key, value in vars(found).items()
+        if key not in ("name", "what", "network", "fingerprint", "told")
+    }
+    digest = hashlib.sha256(json.dumps([known, card]).encode())
+    for name, value in sorted(body.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

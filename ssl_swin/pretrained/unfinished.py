@@ -1,0 +1,58 @@
+"""The encoder of a run that has not ended: the weights of its last checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from ssl_swin.errors import usable
+from ssl_swin.models.encoder import build_encoder
+from ssl_swin.pretrained.card import READING, EncoderCard, Weights
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.tensors import opened
+from ssl_swin.record.lines import read_lines
+from ssl_swin.record.run_folder import RunFolder, encoder_file
+
+_INSIDE = "model.network.encoder."  # what names of the encoder's weights begin with
+
+
+def read_unfinished(source: Path) -> Weights | None:
+    """Read the newest weights of a run folder without an encoder of its own; None of all else.
+
+    Raises:
+        PretrainedMismatch: If config or checkpoint cannot be read.
+    """
+    folder = RunFolder(Path(source))
+    if encoder_file(folder.root).is_file() or not folder.last.is_file():
+        return None
+    with usable(str(folder.last), PretrainedMismatch), opened(folder.last) as file:
+        names = [name for name in file.names if name.startswith(_INSIDE)]
+        state = {name.removeprefix(_INSIDE): file.read(name) for name in names}
+    model, data = _config(folder)
+    try:
+        colours = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))
+        encoder = build_encoder(in_chans=len(colours[0]), **model)
+        reading = {name: data[name] for name in READING if name in data}
+    except (KeyError, TypeError, ValueError) as error:
+        raise PretrainedMismatch(_no_config(folder, error)) from error
+    card = EncoderCard.of(encoder, *colours, **reading)
+    steps = [one.get("step") for one in read_lines(folder.checkpoints)]
+    after = f" after step {steps[-1]:,}" if steps and isinstance(steps[-1], int) else ""
+    told = f"a run that has not ended: its checkpoint{after}"
+    return Weights(state, card.architecture, *colours, card, told)
+
+
+def _config(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a run's config says of model and data."""
+    import yaml  # late, for speed
+
+    try:
+        content = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+        return dict(content["model"]), dict(content["data"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise PretrainedMismatch(_no_config(folder, error)) from error
+
+
+def _no_config(folder: RunFolder, error: Exception) -> str:
+    return (
+        f"{folder.root} has a checkpoint and no config that says what it is of, copy its "
+        f"config.yaml again: {' '.join(str(error).split())}"
+    )

@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_swin.data.open import open_shards
+from ssl_swin.data.order.lanes import Share
+from ssl_swin.errors import UserError
+from ssl_swin.evaluation.classify import Computing
+from ssl_swin.evaluation.images import Samples
+from ssl_swin.evaluation.pixels import PixelStream
+from ssl_swin.features import extract as module
+from ssl_swin.features.extract import extract
+from ssl_swin.features.ranks import Ranks
+from ssl_swin.features.subjects import find_subject
+from ssl_swin.models.normalise import Normalisation
+from tests.features.conftest import MEAN, STD
+
+CPU = Computing(device="cpu", num_workers=0, batch_size=48)
+
+
+@pytest.fixture
+def subject(encoder_run):
+    return find_subject(str(encoder_run()))
+
+
+@pytest.fixture
+def shards(noise):
+    return open_shards(noise)
+
+
+def test_features_are_those_of_ten_plain_lines_in_the_order_of_the_set(subject, shards, tmp_path):
+    said = []
+    found = extract(subject, shards, CPU, cache_dir=tmp_path, say=said.append)
+    stream = PixelStream(Samples(shards), subject)
+    expected = []
+    for first, last in ((0, 256), (256, 300)):  # blocks
+        for start in range(first, last, 48):
+            images = stream.__getitems__(Share(0, np.arange(start, min(start + 48, last))))["image"]
+            with torch.no_grad():
+                expected.append(subject.network(Normalisation(MEAN, STD)(images)))
+    expected = torch.cat(expected).numpy()
+    assert found.values.dtype == np.float32
+    assert np.flatnonzero(~found.good).tolist() == [3, 290]
+    assert np.array_equal(found.values[found.good], expected[found.good])
+    assert np.isnan(found.values[~found.good]).all()
+    assert "features of 300 images at" in said[0]
+    assert "2 are broken and have none" in said[0]
+
+
+def test_the_second_time_nothing_is_computed_and_that_is_said(subject, shards, tmp_path, capsys):
+    first = extract(subject, shards, CPU, cache_dir=tmp_path)
+    subject.network.body = None  # nothing can be
+    again = extract(subject, shards, CPU, cache_dir=tmp_path)
+    assert np.array_equal(first.values, again.values, equal_nan=True)
+    assert "features of 300 images are in the cache" in capsys.readouterr().out
+    (facts,) = tmp_path.glob("features/*/features.json")
+    assert json.loads(facts.read_text())["num_images"] == 300
+
+
+def test_layers_flips_and_weights_are_kept_apart(subject, shards, tmp_path, encoder_run):
+    other = find_subject(str(encoder_run(seed=1)))
+    flipped = Computing(device="cpu", num_workers=0, batch_size=48, flip=True)
+    found = [
+        extract(subject, shards, CPU, cache_dir=tmp_path),
+        extract(subject, shards, CPU, "stage1", tmp_path),
+        extract(other, shards, CPU, cache_dir=tmp_path),
+        extract(subject, shards, flipped, cache_dir=tmp_path),
+    ]
+    assert len({one.values[0].tobytes() for one in found}) == 4
+    stream = PixelStream(Samples(shards), subject)
+    images = Normalisation(MEAN, STD)(stream.__getitems__(Share(0, np.arange(2)))["image"])
+    with torch.no_grad():
+        both = (subject.network(images) + subject.network(images.flip(3))) / 2
+    assert np.allclose(found[3].values[:2], both, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_two_processes_give_the_bits_of_one(subject, shards, tmp_path, monkeypatch, num_workers):
+    alone = extract(subject, shards, CPU, cache_dir=tmp_path / "one")
+    waited = []
+
+    class Second(Exception):
+        pass
+
+    def no_wait(self, done, needed):
+        waited.append(needed())
+        if self.ranks.rank == 1:
+            raise Second
+        assert done()
+
+    monkeypatch.setattr(module.Beats, "wait", no_wait)
+    how = Computing(device="cpu", num_workers=num_workers, batch_size=48)
+    for rank in (1, 0):
+        monkeypatch.setattr(Ranks, "of", lambda rank=rank: Ranks(rank, 2, rank, 2))
+        try:
+            shared = extract(subject, shards, how, cache_dir=tmp_path / "two")
+        except Second:
+            assert len(list(tmp_path.glob("two/features/*/block-000001.npz"))) == 1
+    assert np.array_equal(alone.values, shared.values, equal_nan=True)
+    assert np.array_equal(alone.good, shared.good)
+    assert waited == [{0}, set()]
+
+
+def test_a_stopped_extraction_goes_on(subject, shards, tmp_path, monkeypatch):
+    whole = extract(subject, shards, CPU, cache_dir=tmp_path / "whole")
+    seen = []
+    read = PixelStream.__getitems__
+
+    def stopping(self, share):
+        seen.extend(share.index.tolist())
+        if share.index[0] >= 256 and stopping.stops:
+            raise KeyboardInterrupt
+        return read(self, share)
+
+    stopping.stops = True
+    monkeypatch.setattr(PixelStream, "__getitems__", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        extract(subject, shards, CPU, cache_dir=tmp_path / "stopped")
+    stopping.stops = False
+    seen.clear()
+    found = extract(subject, shards, CPU, cache_dir=tmp_path / "stopped")
+    assert seen == list(range(256, 300))
+    assert np.array_equal(whole.values, found.values, equal_nan=True)
+
+
+def test_images_of_which_none_can_be_decoded_are_refused(subject, tiny_shards, tmp_path):
+    shards = open_shards(tiny_shards([2], broken={0, 1}))
+    with pytest.raises(UserError, match="none of the 2 images can be decoded"):
+        extract(subject, shards, CPU, cache_dir=tmp_path)
+
+
+def test_a_wrong_layer_leaves_nothing_behind(subject, shards, tmp_path):
+    with pytest.raises(UserError, match="none of this network"):
+        extract(subject, shards, CPU, "stage9", tmp_path)
+    assert not list(tmp_path.glob("features/*"))

@@ -1,0 +1,71 @@
+import pytest
+import timm
+import torch
+from torch import nn
+
+from ssl_swin.errors import UserError
+from ssl_swin.features.networks import HouseNetwork, TimmNetwork, mean_of_positions, outputs_of
+from ssl_swin.models.swin import SwinEncoder
+from tests.features.conftest import SIZES
+
+IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_encoder_of_the_house_gives_the_mean_of_its_maps():
+    torch.manual_seed(0)
+    encoder = SwinEncoder("swin_tiny_patch4_window7_224", in_chans=3, **SIZES).eval()
+    network = HouseNetwork(encoder)
+    with torch.no_grad():
+        assert torch.equal(network(IMAGES), encoder(IMAGES).mean((2, 3)))
+        assert torch.equal(network.pooled(IMAGES), network(IMAGES))
+        assert [one.shape for one in network.stages(IMAGES)] == [(3, 8), (3, 16)]
+
+
+def test_a_vit_leaves_out_its_class_token_and_pools_as_it_does_itself():
+    model = timm.create_model("test_vit", num_classes=0, img_size=32).eval()
+    network = TimmNetwork(model)
+    with torch.no_grad():
+        tokens = model.forward_features(IMAGES)
+        assert torch.allclose(network(IMAGES), tokens[:, 1:].mean(1))
+        assert torch.allclose(network.pooled(IMAGES), tokens[:, 0])
+        assert len(network.stages(IMAGES)) == len(model.blocks)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "test_convnext", "swin_tiny_patch4_window7_224"])
+def test_models_of_timm_that_pool_by_the_mean_give_what_timm_gives(name):
+    size = {"img_size": 32, "window_size": 4} if "swin" in name else {}
+    torch.manual_seed(0)
+    network = TimmNetwork(timm.create_model(name, num_classes=0, **size).eval())
+    with torch.no_grad():
+        last, pooled, stages = network(IMAGES), network.pooled(IMAGES), network.stages(IMAGES)
+    assert last.shape == pooled.shape
+    if "convnext" not in name:  # its last norm comes after the mean
+        assert torch.allclose(last, pooled, atol=1e-5)
+    assert len(stages) >= 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((3, 5), ()), ((3, 4, 4, 7), (1, 2)), ((3, 7, 4, 4), (2, 3)), ((3, 9, 7), (1,))],
+)
+def test_positions_are_the_axes_that_are_no_channels(shape, axes):
+    output = torch.randn(shape)
+    expected = output.mean(axes) if axes else output
+    assert torch.equal(mean_of_positions(output, 3, 0, "it"), expected)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [torch.zeros(6, 4), torch.zeros(3, 4, 4, 4), torch.zeros(3, 4, 5, 6), torch.zeros(3), (1, 2)],
+)
+def test_what_is_neither_tokens_nor_a_map_is_refused(output):
+    with pytest.raises(UserError, match=r"layer=x gives .* give another"):
+        mean_of_positions(output, 3, 0, "layer=x")
+
+
+def test_a_module_that_is_not_used_is_named():
+    body = nn.Sequential(nn.Linear(2, 2))
+    body[0].unused = nn.Identity()
+    with pytest.raises(UserError, match=r"layer=0.unused is not used"):
+        outputs_of(body, ["0", "0.unused"], torch.zeros(1, 2))
+    assert not body[0]._forward_hooks
