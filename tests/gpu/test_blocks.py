@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def ended(config, stops=()):
     for step in stops:
         assert finish(start(config, prepare=partial(prepare, at_step=step))) == {75}
     assert finish(start(config, prepare=prepare)) == {0}
-    return checkpoint(config.run_dir)
+    return checkpoint(Path(config.run_dir))
 
 
 @needs_gpu
