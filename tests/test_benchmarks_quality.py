@@ -152,7 +152,17 @@ def test_data_without_its_folders_is_refused(tmp_path):
 @pytest.mark.commands
 def test_a_signal_comes_to_the_run_and_the_same_command_goes_on(tmp_path):
     words = [
-        *("--only", "pretrain", "--seeds", "1", "--", "--optim.epochs", "10", "--optim.warmup-epochs", "1"),
+        *(
+            "--only",
+            "pretrain",
+            "--seeds",
+            "1",
+            "--",
+            "--optim.epochs",
+            "10",
+            "--optim.warmup-epochs",
+            "1",
+        ),
         *("--data.shards", "data/fashion-mnist-sample/train-000000.tar"),
     ]
     process = start(tmp_path, *words)

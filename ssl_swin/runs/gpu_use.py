@@ -43,7 +43,7 @@ def most_images_per_s(config: RunConfig, card: str) -> float | None:
 
 def utilisation(run: Run, every_steps: int) -> list[Utilisation]:
     """Return what logs how much of the GPUs is used; nothing on CPUs."""
-    if not run.on_gpu:
+    if not run.on_gpu or not torch.cuda.is_available():  # the Trainer refuses that
         return []
     most = most_images_per_s(run.config, torch.cuda.get_device_name(run.device))
     return [Utilisation(every_steps, most, asks_nvml(run.device))]

@@ -25,7 +25,9 @@ from tests.training import stops
 from tests.training.launch import finetune_config, finish, pretrain_config, start
 from tests.training.tiny import built
 
-ALL = ["Ledger", "BadSamples", "BadSteps", "Scalars", "Measurement", "Panels", "Checkpoints"]
+PICTURES = ["Panels", "BiasTables", "Projector"]
+ALL = ["Ledger", "BadSamples", "BadSteps", "Scalars", "Norms", "Measurement", *PICTURES]
+ALL += ["Checkpoints"]
 AFTER = ["ProgressBar", "DataWait", "Clock"]
 
 
@@ -54,7 +56,7 @@ def reasons(config):
 
 
 @pytest.mark.parametrize(
-    ("configure", "left_out"), [(pretrain_config, set()), (finetune_config, {"Panels"})]
+    ("configure", "left_out"), [(pretrain_config, set()), (finetune_config, set(PICTURES))]
 )
 def test_a_checkpoint_comes_after_all_that_belongs_to_the_step(
     tmp_path, tiny_shards, configure, left_out
