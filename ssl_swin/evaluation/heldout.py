@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssl_swin.data.batches.batch import Batch
 
 NUM_OF, RIGHT_OF = "num_of_class", "right_of_class"  # images by class, and those that were right
+SAID, SURE = "said", "sure"  # of each image the class that came first, and its probability
 
 
 class Measurable(Protocol):
@@ -20,7 +21,8 @@ class Measurable(Protocol):
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return sums over the images of a batch, float64 by name.
 
-        Each is a scalar, but for `NUM_OF` and `RIGHT_OF`, (classes,), of a classifier.
+        Each is a scalar, but for `NUM_OF` and `RIGHT_OF`, (classes,), of a classifier. Its `SAID`
+        and `SURE`, (batch,), are no sums: they are kept.
         """
 
     # What is used of nn.Module:
@@ -35,6 +37,8 @@ class HeldoutSums:
     sums: dict[str, Tensor]  # name -> sum over the images that were measured, as `measure` says
     num_measured: int
     num_left_out: int  # images that cannot be decoded
+    answers: Tensor | None = None
+    """float64 (images, 4), of a classifier: place in the set, label, `SAID` and `SURE`."""
 
     def means(self) -> dict[str, float]:
         """Return the mean of each measurement over the images; of no images it is not a number.
@@ -59,6 +63,7 @@ def measure(
     """
     device, was_training = next(module.parameters()).device, module.training
     sums: dict[str, Tensor] = {}
+    answers: list[Tensor] = []
     num_measured = num_left_out = 0
     module.train(False)
     with torch.no_grad():
@@ -68,10 +73,15 @@ def measure(
             if 0 < num_good < num:
                 batch = {name: value[good] for name, value in batch.items()}
             batch = {name: value.to(device) for name, value in batch.items()}
-            for name, value in module.measure(batch).items():
+            found = module.measure(batch)
+            if SAID in found:
+                each = (batch["index"], batch["label"], found.pop(SAID), found.pop(SURE))
+                answers.append(torch.stack([one.double() for one in each], dim=1)[:num_good])
+            for name, value in found.items():
                 # Where no image is good the names still count: all ranks must know them.
                 sums[name] = sums.get(name, 0) + (value if num_good else torch.zeros_like(value))
             num_measured, num_left_out = num_measured + num_good, num_left_out + num - num_good
             on_batch()
     module.train(was_training)
-    return HeldoutSums(sums, num_measured, num_left_out)
+    kept = torch.cat(answers) if answers else None
+    return HeldoutSums(sums, num_measured, num_left_out, kept)

@@ -72,6 +72,10 @@ class RunFolder:
         """Return the picture panel made after `step` steps."""
         return self.root / "panels" / f"step-{step:07d}.png"
 
+    def heldout_picture(self, which: str, kind: str) -> Path:
+        """Return a picture of the "best" or "last" measurement of a fine-tuning."""
+        return self.root / "panels" / f"{which}-{kind}.png"
+
     def tracking(self, tracker: str) -> Path:
         """Return the run's id in a tracker of others, and how far its points were sent there."""
         return self.root / "tracking" / f"{tracker}.json"

@@ -23,7 +23,7 @@ from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
 from ssl_swin.runs.describe import describe
 from ssl_swin.runs.ending import tell_finished, tell_stopped
 from ssl_swin.runs.export import complete, export_all, summarise
-from ssl_swin.runs.logged import end_loggers, loggers_of, send_rest
+from ssl_swin.runs.logged import end_loggers, heldout_pictures_of, loggers_of, send_rest
 from ssl_swin.runs.micro_batch import try_micro_batches
 from ssl_swin.runs.network import checkpoint_bytes
 from ssl_swin.runs.out_of_memory import memory_told
@@ -262,7 +262,7 @@ def between_steps(
         BadSteps(training.max_bad_steps, count_every, meeting),
         Scalars(points_every, clock),
         Norms(points_every),
-        Measurement(validate_every, stop_step, checkpoints.save_early),
+        Measurement(validate_every, stop_step, checkpoints.save_early, heldout_pictures_of(run)),
     ]
     return [
         *callbacks,

@@ -1,4 +1,4 @@
-"""Where the points of a run go, by its config, and what is sent there when a life ends."""
+"""Where points and pictures of a run go, by its config; what is sent when a life ends."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,6 +10,7 @@ from ssl_swin.record.summary import Summary
 from ssl_swin.record.tracking import PACKAGES, Sent
 from ssl_swin.runs.build import Run
 from ssl_swin.training.follower import Follower
+from ssl_swin.training.heldout_pictures import HeldoutPictures
 from ssl_swin.training.loggers import make_loggers
 from ssl_swin.training.trainer import is_rank_0
 
@@ -22,6 +23,14 @@ def loggers_of(run: Run, require_owner: Callable[[], None]) -> list[Logger]:
     """
     names, step = run.config.training.loggers, run.module.step
     return make_loggers(run.start.folder, step, require_owner, names, run.kind)
+
+
+def heldout_pictures_of(run: Run) -> HeldoutPictures | None:
+    """Return what draws the held-out measurements of a fine-tuning."""
+    heldout = run.datamodule.heldout
+    if run.kind != "finetune" or heldout is None:
+        return None
+    return HeldoutPictures(run.start.folder, heldout.stream, run.start.classes)
 
 
 def end_loggers(run: Run, trainer: Trainer, status: str, summary: Summary | None = None) -> None:

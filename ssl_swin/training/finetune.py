@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssl_swin.data.batches.batch import Batch
-from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF
+from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF, SAID, SURE
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.erasing import Erasing
@@ -62,11 +62,13 @@ class FinetuneModule(Learner):
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return top-1 and top-5 in per cent and the cross-entropy, summed over images.
 
-        Beside them stand the images of each class, and those of them whose first guess is right.
+        Beside them stand the images of each class, those of them whose first guess is right, and of
+        each image that guess and its probability.
         """
         logits = self.network(self.normalise(batch["image"])).double()
         label = batch["label"]
-        right = logits.topk(min(5, logits.shape[1]), dim=1).indices == label[:, None]
+        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        right = ranked == label[:, None]
         of_class = functional.one_hot(label, logits.shape[1]).double()  # (batch, classes)
         return {
             "top1": 100 * right[:, 0].double().sum(),
@@ -74,4 +76,6 @@ class FinetuneModule(Learner):
             "heldout_loss": functional.cross_entropy(logits, label, reduction="sum"),
             NUM_OF: of_class.sum(dim=0),
             RIGHT_OF: (right[:, :1] * of_class).sum(dim=0),
+            SAID: ranked[:, 0].double(),
+            SURE: logits.softmax(dim=1).amax(dim=1),
         }

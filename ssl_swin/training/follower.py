@@ -1,5 +1,6 @@
 """Sends the points of a run to a tracker of others, from a thread that may wait for a network."""
 
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from ssl_swin.training.trainer import is_rank_0
 RETRY_S = 60.0  # between two tries while a tracker does not answer
 END_S, HURRY_S = 30.0, 5.0  # a finished run waits so long at most; another, or after a signal
 _LOOK_S = 0.1
+_LONGEST = 160  # letters of what a tracker says of its network
 
 
 class Follower(Logger):
@@ -79,12 +81,15 @@ class Follower(Logger):
         self._over.set()
         self._news.set()
         now = time.monotonic()
-        until, heard = now + (END_S if status == "finished" else HURRY_S), False
+        patient = status == "finished" and not self._why
+        until, heard = now + (END_S if patient else HURRY_S), False
         while self._thread.is_alive() and now < until:
             self._thread.join(_LOOK_S)
             now = time.monotonic()
             if signals.received() and not heard:
                 until, heard = min(until, now + HURRY_S), True
+        if self._thread.is_alive():
+            self._tracker.drop()
         if self._why or self._thread.is_alive():
             why = self._why or "it does not answer"
             tell(
@@ -103,12 +108,14 @@ class Follower(Logger):
             except (LostOwnership, FolderGone):
                 return  # what stands there is another life's
             except Exception as error:
+                why = textwrap.shorten(errors.one_line(error), _LONGEST, placeholder=" ...")
                 if not self._why and not is_last:
                     tell(
-                        f"warning: {self.name} cannot be sent to ({errors.one_line(error)}); "
-                        f"training goes on, it is tried again, and {self.folder.metrics} has all"
+                        f"warning: {self.name} cannot be sent to ({why}); training goes on, it is "
+                        f"tried again, and {self.folder.metrics} has all"
                     )
-                self._why = errors.one_line(error)
+                self._why, self._is_open = why or type(error).__name__, False
+                self._tracker.drop()
                 self._over.wait(RETRY_S)
                 self._news.set()
             else:

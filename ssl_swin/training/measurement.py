@@ -12,6 +12,7 @@ from ssl_swin import signals
 from ssl_swin.evaluation.heldout import HeldoutSums, measure
 from ssl_swin.phases import Phase, duration
 from ssl_swin.training.fsdp import is_sharded
+from ssl_swin.training.heldout_pictures import HeldoutPictures
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.loggers import log
 from ssl_swin.training.trainer import say
@@ -33,12 +34,18 @@ class Measurement(Callback):
         every_steps: Steps between measurements.
         stop_step: The step the run ends at.
         save: Saves this rank's part of that, without waiting for other ranks, once a step.
+        pictures: Draws what a classifier took the images for.
     """
 
     def __init__(
-        self, every_steps: int, stop_step: int, save: Callable[[Trainer, Learner], None]
+        self,
+        every_steps: int,
+        stop_step: int,
+        save: Callable[[Trainer, Learner], None],
+        pictures: HeldoutPictures | None = None,
     ) -> None:
         self.every_steps, self.stop_step, self.save = every_steps, stop_step, save
+        self.pictures = pictures
         self._num_told = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
@@ -68,6 +75,7 @@ class Measurement(Callback):
             found = _over_all_ranks(trainer, mine)
         means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}
         metrics = pl_module.metrics
+        is_best = means.get("top1", -1.0) > metrics.get("best_top1", -1.0)
         if "top1" in means:
             means["best_top1"] = max(means["top1"], metrics.get("best_top1", 0.0))
         if "heldout_loss" in means:
@@ -87,6 +95,9 @@ class Measurement(Callback):
             )
             self._num_told = found.num_left_out
         log(trainer, points)
+        if self.pictures is not None:
+            which = is_best, pl_module.step == self.stop_step
+            self.pictures.take(trainer, found, mine.answers, which)
 
 
 def _of_this_rank(

@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from pytorch_lightning.loggers import MLFlowLogger, WandbLogger
@@ -31,19 +33,24 @@ class Tracker(Protocol):
     def end(self, status: str, found: Mapping[str, float], step: int) -> None:
         """Send what was found, and how this life ended: `finished`, `stopped` or `failed`."""
 
+    def drop(self) -> None:
+        """Let go of what waits for a network; `open` may be tried again."""
+
 
 class Wandb:
     """Weights & Biases: WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY and so on say where and how."""
 
     def prepare(self, folder: RunFolder) -> None:
-        """Ask for the key that was stored; nobody is asked to type one."""
+        """Look for the key; nobody is asked to type one, and no server whether it is right."""
         for name in ("CACHE", "DATA"):  # else they are in the user's home
             os.environ.setdefault(f"WANDB_{name}_DIR", str(folder.root.absolute() / "wandb"))
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.environ.setdefault("WANDB_SILENT", "true")
         self.wandb: Any = importlib.import_module("wandb")
-        mode = self.wandb.setup().settings.mode
-        if mode in ("online", "shared") and not self.wandb.login(prompt=False):
+        settings = self.wandb.setup().settings
+        given = [os.environ.get(f"WANDB_{name}") for name in ("API_KEY", "IDENTITY_TOKEN_FILE")]
+        stored = importlib.import_module("requests.utils").get_netrc_auth(settings.base_url)
+        if settings.mode in ("online", "shared") and not any([*given, stored]):
             raise UserError(
                 "training.loggers names wandb, which has no key here: wandb login, or set "
                 "WANDB_API_KEY, or WANDB_MODE=offline (wandb sync sends such runs later)"
@@ -83,6 +90,15 @@ class Wandb:
         if status == "stopped":
             run.mark_preempting()
         run.finish(exit_code=int(status == "failed"))
+
+    def drop(self) -> None:
+        """End wandb's own process, or this one would wait for it as it leaves; the files stay."""
+        for process in _children():
+            with suppress(OSError):  # it may have ended
+                if (process / "comm").read_text().startswith("wandb-core"):
+                    os.kill(int(process.name), signal.SIGKILL)
+        with suppress(Exception):  # whatever it says of that: it forgets the process
+            self.wandb.teardown()
 
 
 class Mlflow:
@@ -137,6 +153,9 @@ class Mlflow:
         else:
             self.client.set_terminated(self.run_id, status.upper())
 
+    def drop(self) -> None:
+        """Do nothing: each request gives up by itself."""
+
 
 TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "mlflow": Mlflow}
 
@@ -144,6 +163,13 @@ TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "mlflow": Mlflow}
 def called(folder: RunFolder) -> str:
     """Return what a run is called: its folder, and the one around it."""
     return "/".join(folder.root.absolute().parts[-2:])
+
+
+def _children() -> Iterator[Path]:
+    """Yield this process's children, as folders of `/proc`."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # that thread may have ended
+            yield from (Path("/proc", child) for child in children.read_text().split())
 
 
 @contextmanager

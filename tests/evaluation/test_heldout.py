@@ -3,12 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ssl_swin.data.batches.batch import collate
 from ssl_swin.data.order.shares import EvaluationShares
+from ssl_swin.data.pixels.formats import decode
+from ssl_swin.evaluation.confusion import draw_confusion
 from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF, measure
+from ssl_swin.evaluation.measures import confusion_matrix
+from ssl_swin.evaluation.mistakes import NUM_SHOWN, Mistake, draw_mistakes
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
 from tests.training.launch import finetune_config, pretrain_config, train
@@ -113,3 +118,27 @@ def test_without_a_trainer_the_numbers_are_those_of_the_run_s_summary(
     assert means["heldout_loss"] == pytest.approx(summary.heldout_loss, rel=tolerance, abs=0)
     for name in ("top1", "top5", "balanced_top1"):
         assert means.get(name) == getattr(summary, name)
+    if configure is finetune_config:
+        assert_pictures_are_of(found.answers, run)
+
+
+def assert_pictures_are_of(answers, run):
+    """Whether the pictures that ranks drew together show what one process finds."""
+    answers, folder, classes = answers.numpy(), run.start.folder, run.start.classes
+    place, label, said = answers[:, :3].astype(int).T
+    assert sorted(place) == [one for one in range(61) if one not in (3, 60)]
+    with Image.open(folder.heldout_picture("last", "confusion")) as image:
+        title = f"step 4: 59 held-out images, top-1 {100 * (label == said).mean():.1f} %"
+        expected = draw_confusion(confusion_matrix(label, said, 10), classes, title)
+        assert image.tobytes() == expected.tobytes()
+    wrong = answers[label != said]
+    worst = wrong[np.lexsort((wrong[:, 0], -wrong[:, 3]))][:NUM_SHOWN]
+    stream, shown = run.datamodule.heldout.stream, []
+    for index, *kinds, sure in worst:
+        where = [int(one[0]) for one in stream.shards.locate(np.array([int(index)]))]
+        pixels = decode(stream.reader.read(*where), 3, stream.renderer.reading)
+        names = [classes[int(kind)] for kind in kinds]
+        shown.append(Mistake(pixels, stream.reader.key(*where), *names, sure))
+    with Image.open(folder.heldout_picture("last", "mistakes")) as image:
+        heading = f"{title}: the {len(shown)} most confident of {len(wrong)} mistakes"
+        assert image.tobytes() == draw_mistakes(shown, heading).tobytes()

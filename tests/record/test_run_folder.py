@@ -8,13 +8,14 @@ from ssl_swin.record.run_folder import File, RunFolder, classifier_file, encoder
 def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
     folder = RunFolder(tmp_path)
     plain = [getattr(folder, n) for n, p in vars(RunFolder).items() if isinstance(p, File)]
+    pictures = [folder.heldout_picture(which, "kind") for which in ("best", "last")]
     numbered = [
         getattr(folder, name)(str(number) if name in ("evaluation", "tracking") else number)
         for name, method in inspect.getmembers(RunFolder, inspect.isfunction)
-        if not name.startswith("_")
+        if not name.startswith("_") and name != "heldout_picture"
         for number in (0, 7, 12345)
     ]
-    paths = plain + numbered
+    paths = plain + numbered + pictures
     assert (len(plain), len(numbered)) == (23, 8 * 3)
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)

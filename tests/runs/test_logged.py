@@ -19,6 +19,9 @@ class Kept:
     def prepare(self, folder):
         pass
 
+    def drop(self):
+        pass
+
     def open(self, _folder, sent, kind, _config):
         if Kept.fails:
             raise ConnectionError("no network")

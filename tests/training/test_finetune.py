@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF
+from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF, SAID, SURE
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.swin import SwinEncoder
@@ -94,6 +94,8 @@ def test_measurements_are_sums_over_the_images(module, batch):
     rights = [row[0] * (one == row[0]) for one, row in zip(label, ranked, strict=True)]
     assert found[RIGHT_OF].sum() == found["top1"] / 100
     assert all(found[RIGHT_OF][one] for one in set(rights) - {0})
+    assert found[SAID].tolist() == [row[0] for row in ranked]
+    assert torch.equal(found[SURE], logits.double().softmax(dim=1).amax(dim=1))
     loss = functional.cross_entropy(logits, batch["label"]) * BATCH
     assert float(found["heldout_loss"]) == pytest.approx(float(loss), rel=1e-12)
     assert {value.dtype for value in found.values()} == {torch.float64}

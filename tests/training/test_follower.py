@@ -22,6 +22,9 @@ class Toy:
     def prepare(self, folder):
         pass
 
+    def drop(self):
+        pass
+
     def open(self, _folder, sent, kind, config):
         self.points = Toy.runs.setdefault(sent.id, [])
         self.points.append((kind, config["seed"]))
@@ -92,7 +95,7 @@ def test_a_network_that_fails_is_told_once_and_later_gets_all(folder, capsys):
     Toy.fails = False
     end(loggers, step=3)
     (points,) = Toy.runs.values()
-    assert [point[0] for point in points] == ["pretrain", 1, 2, 3, "stopped"]
+    assert [point[0] for point in points] == ["pretrain"] * 2 + [1, 2, 3, "stopped"]  # opened again
     told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
     assert len(told) == 1
     assert "toy cannot be sent to (nobody answers); training goes on" in told[0]

@@ -10,6 +10,7 @@ from ssl_swin.record.page.evaluations import Row, Table
 from ssl_swin.record.page.story import Story
 
 NOT_TOLD = "–"
+MOST_ABREAST = 4  # runs that are columns of a table
 _PLACES = ("run_dir",)  # settings that differ in any two runs and say nothing
 
 
@@ -45,7 +46,7 @@ def results_of(story: Story) -> dict[str, str]:
         "training time": at_least + duration(story.seconds) if story.seconds else "",
         f"{story.device}-hours": f"{at_least}{story.device_hours:.2f}" if story.seconds else "",
         "lives": str(len(story.lives) or ""),
-        "steps done again": _again(story),
+        "done again": _again(story),
     }
 
 
@@ -77,29 +78,49 @@ def results(stories: Sequence[Story]) -> Table:
 
 
 def settings(stories: Sequence[Story]) -> Table | None:
-    """Return the settings in which runs differ, a row for each; None if there are none."""
+    """Return the settings in which runs differ; None if there are none."""
     known = [story for story in stories if story.config]
-    found = _differing([{n: _plain(v) for n, v in one.config.items()} for one in known])
-    rows = [Row(name, None, cells) for name, cells in found.items() if name not in _PLACES]
+    found = _by_name([{n: _plain(v) for n, v in one.config.items()} for one in known])
+    differing = {
+        name: cells for name, cells in found.items() if name not in _PLACES and len(set(cells)) > 1
+    }
     note = f"{NOT_TOLD}: the release that began this run did not have the setting."
-    note *= any(NOT_TOLD in row.cells for row in rows)
-    return Table("", [story.name for story in known], rows, note) if rows else None
+    note *= any(NOT_TOLD in cells for cells in differing.values())
+    return _side_by_side(known, differing, note) if differing else None
 
 
 def environments(stories: Sequence[Story]) -> Table | None:
-    """Return where runs were: versions, nodes, devices, a row for each; None if nothing is told."""
-    names = dict.fromkeys(name for story in stories for name in story.environment)
-    rows = [
-        Row(name, None, [story.environment.get(name, NOT_TOLD) for story in stories])
-        for name in names
+    """Return where runs were: versions, nodes, devices; None if nothing is told.
+
+    What is the same in all of several runs is said beneath.
+    """
+    known = [story for story in stories if story.environment]
+    found = _by_name([story.environment for story in known])
+    same = {
+        name: cells[0] for name, cells in found.items() if len(cells) > 1 and len(set(cells)) == 1
+    }
+    told = ", ".join(f"{name} {value}" for name, value in same.items())
+    differing = {name: cells for name, cells in found.items() if name not in same}
+    note = f"The same in all: {told}." if same else ""
+    return _side_by_side(known, differing, note) if found else None
+
+
+def _by_name(of_runs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return of each name what each run has there."""
+    names = dict.fromkeys(name for one in of_runs for name in one)
+    return {name: [one.get(name, NOT_TOLD) for one in of_runs] for name in names}
+
+
+def _side_by_side(stories: Sequence[Story], found: Mapping[str, list[str]], note: str) -> Table:
+    """Return a row for each name, or for each run where there are many."""
+    if len(stories) <= MOST_ABREAST:
+        rows = [Row(name, None, cells) for name, cells in found.items()]
+        return Table("", [story.name for story in stories], rows, note)
+    of_runs = [
+        Row(story.name, story.number, [cells[place] for cells in found.values()])
+        for place, story in enumerate(stories)
     ]
-    return Table("", [story.name for story in stories], rows) if rows else None
-
-
-def _differing(all_settings: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    names = dict.fromkeys(name for one in all_settings for name in one)
-    found = {name: [one.get(name, NOT_TOLD) for one in all_settings] for name in names}
-    return {name: cells for name, cells in found.items() if len(set(cells)) > 1}
+    return Table("", list(found), of_runs, note)
 
 
 def _plain(value: Any) -> str:

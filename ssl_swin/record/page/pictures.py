@@ -72,6 +72,13 @@ def panels(
     }
 
 
+def findings(folder: RunFolder, album: Album) -> list[Picture]:
+    """Return what a fine-tuning draws beside no step: confusion and worst mistakes."""
+    paths = sorted(folder.panel(0).parent.glob("*.png"))
+    found = [album.add(path) for path in paths if not path.name.startswith("step-")]
+    return [picture for picture in found if picture is not None]
+
+
 def by_worth(paths: list[Path]) -> list[Path]:
     """Put the last first, then the first, then whatever lies in the middle of the widest gap."""
     if len(paths) < 2:

@@ -13,8 +13,8 @@ from ssl_swin.phases import Phase, duration
 from ssl_swin.record.lines import write_text
 from ssl_swin.record.page.curves import NUM_COLOURS, charts
 from ssl_swin.record.page.evaluations import evaluations
-from ssl_swin.record.page.facts import environments, results, results_of, settings
-from ssl_swin.record.page.pictures import Album, panels
+from ssl_swin.record.page.facts import MOST_ABREAST, environments, results, results_of, settings
+from ssl_swin.record.page.pictures import Album, findings, panels
 from ssl_swin.record.page.story import Life, Story, read_story
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
@@ -59,6 +59,7 @@ def page(stories: Sequence[Story], command: str) -> str:
     """Return the page; names of runs, settings and reasons are text in it, whatever they hold."""
     album = Album()
     pictures = panels([story.folder for story in stories], album)
+    found = {story.number: findings(story.folder, album) for story in stories}
     measured = evaluations(stories, album)
     kinds = {kind: [one for one in stories if one.kind == kind] for kind in TITLES}
     made = jinja2.Environment(
@@ -68,7 +69,7 @@ def page(stories: Sequence[Story], command: str) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    known = {"num_colours": NUM_COLOURS, "duration": duration}
+    known = {"num_colours": NUM_COLOURS, "most_abreast": MOST_ABREAST, "duration": duration}
     return made.get_template("page.html", globals=known).render(
         stories=stories,
         title=stories[0].name if len(stories) == 1 else f"{len(stories)} runs",
@@ -79,6 +80,7 @@ def page(stories: Sequence[Story], command: str) -> str:
         results_of=results_of,
         charts=[(TITLES[kind], charts(of_kind)) for kind, of_kind in kinds.items() if of_kind],
         panels={story.number: pictures[story.folder] for story in stories},
+        findings=found,
         evaluations=measured,
         settings=settings(stories) if len(stories) > 1 else None,
         environments=environments(stories),

@@ -1,7 +1,7 @@
 """Runs side by side: what they found and took, and in what they differ."""
 
 from ssl_swin.record.lines import append_line
-from ssl_swin.record.page.facts import environments, results, results_of, settings
+from ssl_swin.record.page.facts import MOST_ABREAST, environments, results, results_of, settings
 from ssl_swin.record.page.write import read_stories
 
 
@@ -36,7 +36,7 @@ def test_hours_are_at_least_those_of_lives_that_told_theirs(make):
     (story,) = read_stories([folder])
     told = results_of(story)
     assert (told["training time"], told["CPU-hours"]) == ("≥ 60.0 min", "≥ 1.00")
-    assert told["steps done again"] == "37.5 %"  # 60 of 160
+    assert told["done again"] == "37.5 %"  # 60 of 160
 
 
 def test_columns_that_no_run_fills_are_left_out(make):
@@ -68,10 +68,23 @@ def test_a_run_without_a_readable_config_is_left_out_of_the_settings(make):
     assert settings(read_stories([a, b, c])).headings == ["a", "b"]
 
 
-def test_environments_lie_side_by_side(make):
+def test_of_many_runs_each_is_a_row(make):
+    folders = [make.run(f"r{seed}", seed=seed) for seed in range(MOST_ABREAST + 1)]
+    table = settings(read_stories(folders))
+    assert table.headings == ["seed"]
+    assert [(row.name, row.run, row.cells) for row in table.rows[:2]] == [
+        ("r0", 0, ["0"]),
+        ("r1", 1, ["1"]),
+    ]
+
+
+def test_environments_lie_side_by_side_and_what_is_the_same_is_said_once(make):
     a, b = make.run("a"), make.run("b")
-    append_line(a.lives, {"life": 2, "step": 0, "environment": {"torch": "2.11.0"}})
+    append_line(a.lives, {"life": 2, "step": 0, "world_size": 1, "environment": {"torch": "2.11"}})
     table = environments(read_stories([a, b]))
-    assert {row.name: row.cells for row in table.rows}["torch"] == ["2.11.0", "–"]
+    assert {row.name: row.cells for row in table.rows} == {"torch": ["2.11", "–"]}
+    assert table.note == "The same in all: processes 1."
+    (alone,) = environments(read_stories([b])).rows
+    assert (alone.name, alone.cells) == ("processes", ["1"])
     b.lives.write_text("")
     assert environments(read_stories([b])) is None

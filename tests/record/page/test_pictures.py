@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ssl_swin.record.page.pictures import MOST_PANELS, WIDEST, Album, by_worth, panels
+from ssl_swin.record.page.pictures import MOST_PANELS, WIDEST, Album, by_worth, findings, panels
 
 
 def opened(picture):
@@ -74,3 +74,12 @@ def test_a_run_without_panels_has_none(make):
     folder = make.run()
     assert panels([folder], Album()) == {folder: ([], 0)}
     assert panels([], Album()) == {}
+
+
+def test_pictures_of_no_step_are_findings_and_no_panels(make):
+    folder = make.run()
+    make.panel(folder, 10)
+    make.picture(folder.panel(10).with_name("last-confusion.png"))
+    folder.panel(10).with_name("last-mistakes.png").write_bytes(b"half")
+    assert [one.name for one in findings(folder, Album())] == ["last-confusion"]
+    assert panels([folder], Album())[folder][1] == 1
