@@ -86,6 +86,7 @@ RULES = {  # how a line begins -> how it runs; the first that fits counts
     "make ": is_a_target,
     "pip install": is_shell,
     "source .venv": is_shell,
+    f"{DEMO} --training.loggers": has_its_options,  # wandb is not installed
     DEMO: partial(as_written, more=FEW),
     f"{LARGE} --run-dir runs/far": has_its_options,  # s3://bucket
     "ssl-swin pretrain my.yaml": partial(as_written, more=SHORT),
