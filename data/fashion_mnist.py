@@ -2,6 +2,7 @@
 
     python data/fashion_mnist.py --source FOLDER_WITH_THE_FOUR_IDX_FILES --out FOLDER
     python data/fashion_mnist.py --download --out FOLDER
+    python data/fashion_mnist.py --source FOLDER --whole --out FOLDER    (all 70,000: train/, test/)
 
 Debian's package dataset-fashion-mnist has the four files in /usr/share/datasets/fashion-mnist.
 No two images of the sample have the same pixels. The draw depends on the seed only.
@@ -11,6 +12,7 @@ import argparse
 import gzip
 import hashlib
 import io
+import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,10 @@ from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.files import replacing
 
 NUM_CLASSES = 10
+CLASSES = (
+    *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,25 @@ def make_sample(source: Path, out: Path, seed: int) -> None:
     index_shards(paths)
 
 
+def make_whole(source: Path, out: Path, seed: int) -> None:
+    """Write all images with their labels, 10,000 a shard in a drawn order, and the classes' names.
+
+    Raises:
+        ValueError: If the files are not the original ones.
+        OSError: If a file is missing, or `out` cannot be written to.
+    """
+    for origin, name in (("train", "train"), ("t10k", "test")):
+        images = read_idx(source / f"{origin}-images-idx3-ubyte.gz")
+        labels = read_idx(source / f"{origin}-labels-idx1-ubyte.gz")
+        folder, places, paths = out / name, shuffled(len(images), seed, name), []
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, piece in enumerate(cut(places, [10_000] * (len(places) // 10_000))):
+            paths.append(folder / f"{name}-{number:06d}.tar")
+            write_shard(paths[-1], origin, piece, images, labels)
+        index_shards(paths)
+        (folder / "classes.json").write_text(json.dumps(CLASSES), encoding="utf-8")
+
+
 def download(folder: Path) -> Path:
     """Fetch the four files with torchvision and return their folder."""
     from torchvision.datasets import FashionMNIST
@@ -187,9 +212,11 @@ def main() -> None:
     origin.add_argument("--download", action="store_true", help="fetch them with torchvision")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--seed", type=int, default=0, help="of the draw, a whole number")
+    parser.add_argument("--whole", action="store_true", help="all images, in train/ and test/")
     args = parser.parse_args()
+    make = make_whole if args.whole else make_sample
     with tempfile.TemporaryDirectory() as folder:
-        make_sample(args.source or download(Path(folder)), args.out, args.seed)
+        make(args.source or download(Path(folder)), args.out, args.seed)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ from pathlib import Path
 from ssl_swin.record.report import compare, show
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary
+from ssl_swin.shipped import or_shipped
 
 CONFIG = "demo"  # `ssl-swin configs` lists it
 SCRATCH_LR = "0.0512"  # its best of the grid; the config has that of the pretrained encoder
+LABELLED = "data/fashion-mnist-sample/train-{000000..000001}.tar"  # the configs name them, too
+TEST = "data/fashion-mnist-sample/test-{000000..000001}.tar"
 FIRST_LINES = """\
 This demo pretrains a small Swin on 10,000 images without labels, then fine-tunes it on a few
 labelled ones, beside the same network from scratch: same images, budget and recipe; learning rate
@@ -48,12 +51,25 @@ def demo(
             summary = read_summary(place)
             assert summary is not None  # status 0 says it is there
             summaries.append(summary)
+    print(
+        "\nThe encoder frozen, told by 1,000 labelled images, beside the same with random weights:"
+    )
+    if status := _run(run, _evaluation(out)):
+        return status
     minutes = (time.monotonic() - began) / 60
     print(f"\nTop-1 on test images that were read once, after {minutes:.1f} minutes:")
     show(compare(summaries))
     print(f"pictures:    {max(folder.root.glob('panels/*.png'))}")
     print(f"TensorBoard: tensorboard --logdir {shlex.quote(out)}")
     return 0
+
+
+def _evaluation(out: str) -> list[str]:
+    """Return the command that measures the frozen encoder beside the same network untrained."""
+    words = ["evaluate", str(RunFolder(Path(out) / "pretrain").root), "random"]
+    for option, pattern in (("--data", LABELLED), ("--test", TEST)):
+        words += [option, or_shipped(pattern)]
+    return [*words, "--measures", "knn,probe", "-o", str(Path(out) / "frozen")]
 
 
 def _run(run: Callable[[list[str]], int], arguments: list[str]) -> int:

@@ -52,6 +52,11 @@ SMALLEST = {
         " --rounds 1",
         "A checkpoint has 1.08 GB",
     ),
+    "quality.py": (
+        "DATA --task fashion-mnist --out OUT --only pretrain --seeds 1 -- --optim.epochs 1"
+        " --optim.warmup-epochs 0 --data.shards data/fashion-mnist-sample/train-000000.tar",
+        "1 of ",
+    ),
     "scaling.py": (
         "--img-size 32 64 --at 64 --batches 1 2 --processes 1 2 --images-per-process 1 --rounds 1"
         " --threads 1 --swin-dim 12 --vit-dim 12 --window-size 4 --plot OUT.svg",
@@ -81,7 +86,13 @@ def run(*arguments):
 
 
 def small(script, tmp_path):
-    return SMALLEST[script][0].replace("OUT", str(tmp_path / "out")).split()
+    for name in ("train", "test"):
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+    places = {"OUT": tmp_path / "out", "DATA": tmp_path / "data"}
+    return [
+        str(places.get(word, word)).replace("OUT", str(tmp_path / "out"))
+        for word in SMALLEST[script][0].split()
+    ]
 
 
 @commands

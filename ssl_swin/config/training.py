@@ -75,6 +75,12 @@ class TrainingConfig:
             "training.compile=reduce-overhead needs weights that stay in their place, and "
             "training.strategy=fsdp gathers them anew for each block; use compile=default or off",
         )
+        require(
+            not (self.activation_checkpointing and self.compile == "reduce-overhead"),
+            "training.compile=reduce-overhead records what is kept for the backward, and "
+            "training.activation_checkpointing keeps nothing: torch fails at both; use "
+            "compile=default",
+        )
         counts = ("global_batch_size", "micro_batch_size", "devices", "num_nodes", "num_threads")
         intervals = ("validate_every_epochs", "log_every_steps")
         require_all("be greater than 0", "training", self, *counts, *intervals)

@@ -20,6 +20,7 @@ MOST_PLACES, MOST_HEAD_DIM = 256, 64
 TYPES = (torch.bfloat16, torch.float16, torch.float32)
 LARGEST_TILE = 64  # places along a side
 NUM_PROGRAMS = 1024  # or more, of so many windows: an H100 has about half of them at a time
+MOST_SHARES = 2**16 - 1  # that CUDA has in the third axis of a grid
 MOST_IMAGES = 16  # of a program, for which it reads the bias and writes its gradient once
 
 
@@ -92,7 +93,7 @@ def attend(
     same bits each time; that of the bias is the sum over windows and images.
     """
     bias = None if bias is None else bias.contiguous()
-    seen = None if visible is None else visible.contiguous().view(torch.uint8)
+    seen = None if visible is None else visible.contiguous().to(torch.uint8)
     return _attend(qkv.contiguous(), bias, seen, num_heads)[0]
 
 
@@ -181,7 +182,7 @@ def _num_shares(sizes: Sizes, num_tiles: int, num_windows: int) -> int:
     """
     num_images = num_windows // sizes.num_windows
     enough = -(-NUM_PROGRAMS // (sizes.num_heads * sizes.num_windows * num_tiles))
-    return min(num_images, max(enough, -(-num_images // MOST_IMAGES)))
+    return min(num_images, MOST_SHARES, max(enough, -(-num_images // MOST_IMAGES)))
 
 
 def _run(name: str, sizes: Sizes, num_tiles: int, tensors: tuple[Tensor | None, ...]) -> None:

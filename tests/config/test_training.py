@@ -29,6 +29,11 @@ def test_nothing_need_be_saved_by_steps_or_minutes():
     TrainingConfig(checkpoint_every_steps=0, checkpoint_every_min=0.0, step_timeout_s=0.0)
 
 
+def test_cuda_graphs_are_not_made_of_what_is_computed_again():
+    with pytest.raises(UserError, match=r"use compile=default$"):
+        TrainingConfig(activation_checkpointing=True, compile="reduce-overhead")
+
+
 def test_cuda_graphs_are_not_made_of_weights_that_are_gathered():
     with pytest.raises(UserError, match=r"training\.compile=reduce-overhead needs weights that"):
         TrainingConfig(strategy="fsdp", compile="reduce-overhead")

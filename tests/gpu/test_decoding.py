@@ -41,7 +41,8 @@ def train(run_dir, shards, decoder, accelerator):
     optim = replace(config.optim, epochs=1, warmup_epochs=0.5)
     config = replace(config, data=data, optim=optim)
     assert finish(start(config, prepare=tolerate_warnings)) == {0}
-    losses = [line["train/loss"] for line in read_lines(run_dir / "metrics.jsonl")]
+    lines = read_lines(run_dir / "metrics.jsonl")
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
     used = read_lines(run_dir / "ledger" / "rank-0000.jsonl")
     bad = read_lines(run_dir / "bad_samples.jsonl")
     return losses, used, [{k: v for k, v in line.items() if k != "time"} for line in bad]

@@ -149,6 +149,11 @@ def test_a_gpu_is_filled_or_each_image_has_a_program(num_heads, num_tiles, num_i
 
 
 @pytest.mark.slow
+def test_cuda_has_room_for_the_programs_of_any_number_of_images():
+    sizes = Sizes(3, 32, 36, 1, 64, 32, 1, 1.0)
+    assert window_op._num_shares(sizes, 1, 2**21) == 2**16 - 1
+
+
 def test_an_encoder_needs_no_triton():
     code = (
         "import sys; sys.modules['triton'] = None\n"

@@ -1,0 +1,153 @@
+"""What the runs of `quality.py` have found so far: tables of Markdown, and a plot."""
+
+import csv
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from line_plot import curves
+from quality_plan import ARMS, MAIN, SHARES, Drawn, Plan
+from scipy.stats import t as student
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+MISSING = "-"
+
+
+def t_interval(differences: Sequence[float]) -> tuple[float, float] | None:
+    """Return the interval of the mean of paired differences, by Student's t; None of one alone."""
+    if len(differences) < 2:
+        return None
+    mean, sd = statistics.mean(differences), statistics.stdev(differences)
+    half = student.ppf((1 + LEVEL) / 2, len(differences) - 1) * sd / len(differences) ** 0.5
+    return mean - half, mean + half
+
+
+def bootstrap_interval(gains: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return the interval of the mean of (images,) gains, when other test images are drawn."""
+    rng = np.random.default_rng(seed)
+    means = [rng.choice(gains, len(gains)).mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def right(run: Path) -> np.ndarray | None:
+    """Return of each test image, in per cent, whether a classifier is right; None if not known."""
+    path = run / "evaluation" / "test" / "images.csv"
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        return np.array([100.0 * (row["is"] == row["label"]) for row in csv.DictReader(file)])
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return what stands in a file of JSON; None where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def top1(plan: Plan, row: str, arm: str, share: int) -> dict[int, float]:
+    """Return the top-1 of each seed that has been fine-tuned, the mean over its draws."""
+    found: dict[int, float] = {}
+    for seed in range(plan.num_seeds):
+        places = [plan.tuned(row, arm, Drawn(share, seed, draw)) for draw in range(SHARES[share])]
+        known = [summary["top1"] for one in places if (summary := read(one / "summary.json"))]
+        if known:
+            found[seed] = statistics.mean(known)
+    return found
+
+
+def finetuned(plan: Plan) -> Iterator[str]:
+    """Say what fine-tuning gives with each share of labels, with and without pretraining."""
+    yield "| labels | from scratch | pretrained | difference | over seeds | over test images |"
+    yield "|---|---|---|---|---|---|"
+    for share in SHARES:
+        arms = {arm: top1(plan, MAIN, arm, share) for arm in ARMS}
+        both = sorted(set(arms["scratch"]) & set(arms["pretrained"]))
+        differences = [arms["pretrained"][seed] - arms["scratch"][seed] for seed in both]
+        pairs = product(both, range(SHARES[share]))
+        known = [gain for pair in pairs if (gain := _gain(plan, Drawn(share, *pair))) is not None]
+        images = bootstrap_interval(np.mean(known, axis=0)) if known else None
+        cells = [
+            f"{share} %: {plan.num_labels(share)}",
+            *(_several(list(arms[arm].values())) for arm in ARMS),
+            f"{statistics.mean(differences):+.1f}" if differences else MISSING,
+            _between(t_interval(differences)),
+            _between(images),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _gain(plan: Plan, drawn: Drawn) -> np.ndarray | None:
+    """Return what is gained on each test image, in points; None before both arms are evaluated."""
+    before, after = (right(plan.tuned(MAIN, arm, drawn)) for arm in ARMS)
+    return None if before is None or after is None else after - before
+
+
+def frozen(plan: Plan, rows: Sequence[str]) -> Iterator[str]:
+    """Say what frozen features give, in the rows that have been measured."""
+    yield "| | features | 20 neighbours | probe, all labels | 10 % | 1 % | RankMe |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        for number, name in enumerate(("pretrained", "random")):
+            found = [one["subjects"][number] for one in _evaluations(plan, row)]
+            if found and (name != "random" or row == MAIN):
+                measures = [subject["measures"] for subject in found]
+                few = [{one["name"]: one["mean"] for one in of["few_labels"]} for of in found]
+                cells = [
+                    _several([one[key] for one in measures if key in one])
+                    for key in ("knn20", "probe")
+                ]
+                cells += [
+                    _several([one[key] for one in few if key in one]) for key in ("10 %", "1 %")
+                ]
+                ranks = _several([one["rankme"] for one in measures if "rankme" in one])
+                yield f"| {row} | {name} | {' | '.join(cells)} | {ranks} |"
+
+
+def _evaluations(plan: Plan, row: str) -> list[dict[str, Any]]:
+    places = (plan.folder(row) / f"frozen-seed{seed}" for seed in range(plan.num_seeds))
+    return [found for place in places if (found := read(place / "summary.json"))]
+
+
+def ablations(plan: Plan) -> Iterator[str]:
+    """Say what each change of the pretraining does to frozen features and to fine-tuning."""
+    yield "| pretraining | 20 neighbours | probe, all labels | fine-tuned with 10 % of the labels |"
+    yield "|---|---|---|---|"
+    for row in [MAIN, *plan.task.ablations]:
+        first = next((one["subjects"][0] for one in _evaluations(plan, row)), None)
+        tuned = top1(plan, row, "pretrained", 10).get(0)
+        if first or tuned:
+            measures = first["measures"] if first else {}
+            values = measures.get("knn20"), measures.get("probe"), tuned
+            cells = [MISSING if value is None else f"{value:.1f}" for value in values]
+            yield f"| {row}{', seed 0' if row == MAIN else ''} | {' | '.join(cells)} |"
+
+
+def plot(plan: Plan) -> str | None:
+    """Draw top-1 over the number of labels; None before there are two points."""
+    series = {}
+    for arm, name in zip(ARMS, ("from scratch", "pretrained"), strict=True):
+        found = {share: top1(plan, MAIN, arm, share) for share in SHARES}
+        series[name] = [
+            (float(plan.num_labels(share)), statistics.mean(values.values()) / 100)
+            for share, values in found.items()
+            if values
+        ]
+    if min(map(len, series.values())) < 2:
+        return None
+    return curves(f"{plan.task.name}: top-1 on test images", "labels", series)
+
+
+def _several(values: list[float]) -> str:
+    if not values:
+        return MISSING
+    sd = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{sd}"
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return MISSING if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}"
