@@ -141,7 +141,7 @@ class LabelledDataConfig(DataConfig):
         require(
             self.labelled_shards is None,
             f"data.labelled_shards={self.labelled_shards} goes with pretraining; a fine-tuning "
-            "measures data.val_shards",
+            "measures data.val_shards: leave it out",
         )
         require(
             self.num_labels is None or not self.sets,
