@@ -28,6 +28,7 @@ from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, find_subject
 from ssl_swin.features.written import check_folder, write_confusion, write_neighbours, write_tables
 from ssl_swin.phases import Phase, tell
 from ssl_swin.pretrained.classifier import read_classifier_card
+from ssl_swin.pretrained.open import find_sizes
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.tables import show
 from ssl_swin.typed import typed
@@ -165,21 +166,23 @@ def _only_classifier(what: Sequence[str], data: str) -> Path:
             f"{len(what)} networks are compared by what their frozen features tell of a second "
             f"labelled set, so give one: {command}"
         )
-    run, folder = Path(what[0]), RunFolder(Path(what[0]))
-    if what[0].startswith((RANDOM, TIMM)) and not run.exists():
-        knows_classes = False
-    elif run.is_dir() and not folder.classifier.is_file():
-        config = folder.config
-        knows_classes = not folder.encoder.is_file() and not config.is_file()
-        knows_classes |= config.is_file() and "num_classes:" in config.read_text(encoding="utf-8")
-    else:
-        knows_classes = not run.is_file() or read_classifier_card(run) is not None
-    if not knows_classes:
+    run = Path(what[0])
+    if _is_encoder(run) if run.exists() else what[0].startswith((RANDOM, TIMM)):
         raise UserError(
             f"{what[0]} is an encoder, which knows no classes; what its frozen features tell of a "
             f"second labelled set can be measured, so give one: {command}"
         )
     return run
+
+
+def _is_encoder(place: Path) -> bool:
+    """Say whether a file or a run folder has an encoder, and no classes."""
+    if place.is_file():
+        return read_classifier_card(place) is None and bool(find_sizes(place))
+    folder = RunFolder(place)
+    config = folder.config.read_bytes() if folder.config.is_file() else b""
+    has_weights = folder.encoder.is_file() or folder.last.is_file()
+    return has_weights and not folder.classifier.is_file() and b"num_classes:" not in config
 
 
 def _chosen(measures: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ in it is written whole or not at all, and `features.json` last.
 import hashlib
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from ssl_swin.record.lines import read_json, write_text
 _BLOCK = 256  # images: what a killed process does again, at most
 _MOST_BLOCKS = 4096  # of larger sets blocks are larger
 _VALUES, _GOOD, _FACTS = "features.npy", "good.npy", "features.json"
+_DAMAGED = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # of `numpy.load`
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,7 @@ class Store:
         goods: list[np.ndarray] = []
         with replacing(self.folder / _VALUES) as file:
             for block in range(self.num_blocks):
-                with np.load(self._block(block)) as kept:
-                    values, good = kept["values"], kept["good"]
+                values, good = self._read(block)
                 if not block:
                     shape = (self.num_images, values.shape[1])
                     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -105,6 +107,18 @@ class Store:
         for path in [*self.folder.glob("block-*.npz"), *self.folder.glob(".*.partial")]:
             path.unlink(missing_ok=True)
 
+    def _read(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of a block, and which images are good; one that is damaged goes."""
+        path = self._block(block)
+        try:
+            with path.open("rb") as file, np.load(file) as kept:
+                return kept["values"], kept["good"]
+        except _DAMAGED as error:
+            path.unlink(missing_ok=True)
+            raise MachineError(
+                f"{path} was damaged and is removed; the same command makes it again: {error}"
+            ) from error
+
     def open(self) -> Features:
         """Open the array.
 
@@ -114,7 +128,7 @@ class Store:
         try:
             values = np.load(self.folder / _VALUES, mmap_mode="r")
             good = np.load(self.folder / _GOOD)
-        except ValueError as error:
+        except _DAMAGED as error:
             raise MachineError(
                 f"{self.folder} is damaged, remove it; the same command makes it again: {error}"
             ) from error

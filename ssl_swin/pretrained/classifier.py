@@ -145,7 +145,7 @@ def _found(source: Path) -> Path:
     if not source.exists():
         raise PretrainedMismatch(f"{source}: there is no such run folder or file; {give}")
     encoder, config = encoder_file(source), RunFolder(source).config
-    if not encoder.is_file() and config.is_file() and "num_classes:" not in config.read_text():
+    if not encoder.is_file() and config.is_file() and b"num_classes:" not in config.read_bytes():
         raise PretrainedMismatch(
             f"{source} holds a pretraining, which knows no classes and has not finished: let it, "
             f"then fine-tune it, ssl-swin finetune --encoder {source}; or {give}"

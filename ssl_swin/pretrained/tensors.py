@@ -68,6 +68,15 @@ def is_tensor_file(path: Path) -> bool:
     )
 
 
+def is_whole(path: Path) -> bool:
+    """Say whether there is such a safetensors file, as long as it says itself."""
+    try:
+        with safetensors.safe_open(path, framework="pt"):
+            return True
+    except (OSError, safetensors.SafetensorError):
+        return False
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[TensorFile]:
     """Open the tensors of a file and leave everything else in it alone.
@@ -93,7 +102,8 @@ def opened(path: Path) -> Iterator[TensorFile]:
             yield _open_legacy(path)
     except safetensors.SafetensorError as error:
         raise PretrainedMismatch(
-            f"{path} is not a complete safetensors file: {error}; fetch it again"
+            f"{path} is not a complete safetensors file: {error}; fetch it again, or give the "
+            "command of its run again, which writes it anew"
         ) from error
     except zipfile.BadZipFile as error:
         raise PretrainedMismatch(f"{path} is damaged: {error}; fetch it again") from error

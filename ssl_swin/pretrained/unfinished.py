@@ -23,9 +23,15 @@ def read_unfinished(source: Path) -> Weights | None:
     folder = RunFolder(Path(source))
     if encoder_file(folder.root).is_file() or not folder.last.is_file():
         return None
-    with usable(str(folder.last), PretrainedMismatch), opened(folder.last) as file:
-        names = [name for name in file.names if name.startswith(_INSIDE)]
-        state = {name.removeprefix(_INSIDE): file.read(name) for name in names}
+    try:
+        with usable(str(folder.last), PretrainedMismatch), opened(folder.last) as file:
+            names = [name for name in file.names if name.startswith(_INSIDE)]
+            state = {name.removeprefix(_INSIDE): file.read(name) for name in names}
+    except PretrainedMismatch as error:
+        raise PretrainedMismatch(
+            f"{folder.root} is a run that has not ended, and {folder.last} is damaged: give its "
+            "command again, which goes on from the checkpoint before"
+        ) from error
     model, data = _config(folder)
     try:
         colours = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))

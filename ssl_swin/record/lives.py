@@ -103,6 +103,9 @@ def require_record(folder: RunFolder) -> None:
             "system mounted there? Nothing is begun anew; once it is back, the same command goes on"
         )
     require_writable(folder)
+    if os.environ.get("SLURM_PROCID") == "0":  # a restart looks for it, whoever wrote the script
+        folder.root.mkdir(parents=True, exist_ok=True)
+        folder.jobs.touch()
 
 
 def require_writable(folder: RunFolder) -> None:
@@ -116,9 +119,6 @@ def require_writable(folder: RunFolder) -> None:
         raise UserError(
             f"run_dir={folder.root} cannot be written to: {here}; give another --run-dir"
         )
-    if os.environ.get("SLURM_PROCID") == "0":  # a restart looks for it, whoever wrote the script
-        folder.root.mkdir(parents=True, exist_ok=True)
-        folder.jobs.touch()
 
 
 def last_step(folder: RunFolder) -> int:

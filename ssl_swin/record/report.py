@@ -102,6 +102,11 @@ def find_runs(places: Iterable[Path]) -> list[RunFolder]:
         with usable(str(place)):
             here = [place] if _is_run(place) else _runs_below(place)
         if not here:
+            if not place.exists():
+                raise UserError(
+                    f"{place}: there is no such run folder; give the run_dir of a run, or a folder "
+                    "above several"
+                )
             raise UserError(
                 f"no runs in {place}: neither it nor a folder below was submitted or started; give "
                 "the run_dir of a run, or a folder above several"

@@ -42,6 +42,10 @@ class Summary:
     peak_memory_bytes: dict[str, int] | None = None
 
 
+class DamagedSummary(UserError):
+    """A `summary.json` that is not whole."""
+
+
 def write_summary(folder: RunFolder, summary: Summary) -> None:
     """Write `summary.json`."""
     write_text(folder.summary, json.dumps(asdict(summary), indent=2) + "\n")
@@ -51,13 +55,19 @@ def read_summary(folder: RunFolder) -> Summary | None:
     """Return the summary of a finished run; None while there is none.
 
     Raises:
-        UserError: If the file is there and is not a summary.
+        DamagedSummary: If the file is cut off or damaged.
+        UserError: If it is not of this version.
     """
     if not folder.summary.is_file():
         return None
     try:
         return Summary(**json.loads(folder.summary.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
+        raise DamagedSummary(
+            f"{folder.summary} is cut off or damaged ({error}); the command that made the run "
+            "writes it anew"
+        ) from error
+    except TypeError as error:
         raise UserError(
             f"{folder.summary} is not a summary of this version ({error}); use that which wrote it"
         ) from error

@@ -12,6 +12,7 @@ from ssl_swin import __version__
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.pretrained.card import READING, EncoderCard, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard, write_classifier
+from ssl_swin.pretrained.tensors import is_whole
 from ssl_swin.record.summary import Summary
 from ssl_swin.runs.build import Run
 from ssl_swin.runs.resume import write_classes
@@ -68,16 +69,27 @@ def export_classifier(run: Run, path: Path, weights: Mapping[str, Tensor]) -> No
 
 
 def complete(run: Run) -> list[str]:
-    """Write what a finished run of an earlier release lacks; return what is to be said of it."""
-    folder = run.start.folder
-    if not isinstance(run.config, FinetuneConfig) or folder.classifier.is_file():
-        return []
-    try:
-        write_classes(run.start)
-        export_classifier(run, folder.classifier, run.module.state_dict())
-    except OSError as error:  # as of a run that was put away; it is finished all the same
-        return [f"warning: {folder.classifier}, which is new, cannot be written: {error}"]
-    return [f"{folder.classifier} is new: an earlier release, which had none, finished this run"]
+    """Write what a finished run has lost, or never had; return what is to be said of it.
+
+    Earlier releases left no classifier.
+    """
+    folder, weights = run.start.folder, run.module.state_dict()
+    exports = {folder.encoder: export_encoder}
+    if isinstance(run.config, FinetuneConfig):
+        exports[folder.classifier] = export_classifier
+    told = []
+    for path, export in exports.items():
+        if is_whole(path):
+            continue
+        try:
+            if path == folder.classifier:
+                write_classes(run.start)
+            export(run, path, weights)
+            told.append(f"{path} was missing or cut off, and is written anew")
+        except OSError as error:  # as of a run that was put away; it is finished all the same
+            what = f"{path}, which is missing or cut off, cannot be written"
+            told.append(f"warning: {what}: {error}")
+    return told
 
 
 def _training(run: Run) -> dict[str, Any]:

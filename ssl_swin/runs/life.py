@@ -14,10 +14,10 @@ from ssl_swin import __version__, errors, machine, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.phases import Phase
-from ssl_swin.record.lives import nearest_place, require_record
+from ssl_swin.record.lives import nearest_place, require_record, require_writable
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.record.summary import Summary, read_summary, write_summary
+from ssl_swin.record.summary import DamagedSummary, Summary, read_summary, write_summary
 from ssl_swin.record.tracking import require_packages
 from ssl_swin.runs.build import LONGEST, Run, build, build_trainer
 from ssl_swin.runs.describe import describe
@@ -83,6 +83,7 @@ def run(
             # One process finds it; where SLURM has started more, they are not needed.
             return try_micro_batches(build(config, resume_from, given)) if is_rank_0() else 0
         if dry_run:
+            require_writable(RunFolder(Path(config.run_dir)))
             return describe(_fitted(build(config, resume_from, given)))
         folder = RunFolder(Path(config.run_dir))
         try:
@@ -182,8 +183,11 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
 
 def _was_finished(run: Run) -> bool:
     """Whether an earlier life has finished the run; if so, complete it and tell of it once more."""
-    folder = run.start.folder
-    summary = read_summary(folder) if run.module.step >= run.sizes.stop_step else None
+    folder, summary = run.start.folder, None
+    try:
+        summary = read_summary(folder) if run.module.step >= run.sizes.stop_step else None
+    except DamagedSummary as damage:
+        say(f"warning: {damage}")
     if summary is None:
         return False
     for line in complete(run) if is_rank_0() else ():

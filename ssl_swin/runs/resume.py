@@ -179,7 +179,10 @@ def _read_newest(folder: RunFolder, read: Read) -> tuple[State, tuple[str, ...]]
         return read(folder.last), ()
     except DamagedCheckpoint as damage:
         if not folder.previous.is_file():
-            raise
+            raise UserError(
+                f"{damage}; no previous one is there; give another run_dir, or go on from a kept "
+                "checkpoint with --resume-from"
+            ) from damage
         try:
             state = read(folder.previous)
         except DamagedCheckpoint as other:

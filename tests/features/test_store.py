@@ -64,6 +64,19 @@ def test_an_array_that_is_cut_short_is_one_line(store):
         store.open()
 
 
+@pytest.mark.parametrize("kept", [0, 30, 1000, -20])
+def test_a_block_that_is_cut_short_is_one_line_and_made_again(store, kept):
+    write(store, 0, 1, 2)
+    path = store.folder / "block-000001.npz"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(MachineError, match=r"block-000001.npz was damaged and is removed"):
+        store.assemble({})
+    assert store.missing() == [1]
+    write(store, 1)
+    store.assemble({})
+    assert np.array_equal(store.open().values, VALUES)
+
+
 def test_the_folder_depends_on_each_word_and_needs_a_cache(tmp_path):
     folders = {features_folder(of, tmp_path) for of in (("a", "b"), ("a", "c"), ("ab", ""))}
     assert len(folders) == 3

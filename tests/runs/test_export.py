@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.pretrained.open import find_weights
@@ -127,16 +128,28 @@ def test_a_fine_tuning_tells_its_labels_and_where_it_started(run_of):
     assert (summary.top1, summary.top5, summary.best_top1) == (50.0, 90.0, 60.0)
 
 
-def test_a_finished_run_that_lacks_its_classifier_gets_it_where_that_can_be(run_of):
+def test_a_finished_run_that_lacks_a_file_gets_it_where_that_can_be(run_of):
     run = run_of(finetune_config)
     folder = run.start.folder
     folder.classifier.mkdir(parents=True)
-    (line,) = complete(run)
-    assert line.startswith(f"warning: {folder.classifier}, which is new, cannot be written")
+    encoder, classifier = complete(run)
+    assert encoder == f"{folder.encoder} was missing or cut off, and is written anew"
+    said = f"warning: {folder.classifier}, which is missing or cut off, cannot be written: "
+    assert classifier.startswith(said)
     folder.classifier.rmdir()
     (line,) = complete(run)
-    assert line.startswith(f"{folder.classifier} is new")
+    assert line == f"{folder.classifier} was missing or cut off, and is written anew"
     assert open_classifier(folder.root).card.classes == run.start.classes
     assert json.loads(folder.classes.read_text()) == [*run.start.classes]
     assert complete(run) == []
-    assert complete(run_of(pretrain_config)) == []
+
+
+def test_a_finished_run_whose_encoder_was_cut_off_gets_it_anew(run_of):
+    run = run_of(pretrain_config)
+    encoder = run.start.folder.encoder
+    assert len(complete(run)) == 1
+    whole = load_file(encoder)
+    encoder.write_bytes(encoder.read_bytes()[:-10])
+    assert complete(run) == [f"{encoder} was missing or cut off, and is written anew"]
+    assert load_file(encoder).keys() == whole.keys()
+    assert complete(run) == []

@@ -140,7 +140,10 @@ def test_a_finished_run_of_an_earlier_release_gets_its_classifier(tmp_path, tiny
     folder.classifier.unlink()
     folder.classes.unlink()
     assert train(built(config)) == 0
-    assert f"{folder.classifier} is new" in capsys.readouterr().out
+    assert (
+        f"{folder.classifier} was missing or cut off, and is written anew"
+        in capsys.readouterr().out
+    )
     after = open_classifier(folder.root)
     assert after.card == before.card
     state = after.classifier.state_dict()

@@ -138,16 +138,16 @@ def test_a_run_without_points_has_a_page(make, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda folder: shutil.rmtree(folder.root), "no runs in"),
+        (lambda folder: shutil.rmtree(folder.root), "there is no such run folder"),
         (lambda folder: (shutil.rmtree(folder.root), folder.root.mkdir()), "no runs in"),
         (lambda folder: folder.lives.write_text(""), "lives.jsonl is damaged"),
         (lambda folder: folder.lives.write_text('{"life": 1, "st'), "lives.jsonl is damaged"),
-        (lambda folder: folder.summary.write_text('{"kind": "pre'), "is not a summary"),
+        (lambda folder: folder.summary.write_text('{"kind": "pre'), "is cut off or damaged"),
     ],
     ids=["missing", "empty", "no life", "half a life", "half a summary"],
 )
 def test_a_folder_that_is_no_run_yet_is_one_line(make, tmp_path, capsys, spoil, told):
-    folder = make.run("a", finished=told == "is not a summary")
+    folder = make.run("a", finished=told == "is cut off or damaged")
     spoil(folder)
     assert run(["report", str(folder.root), "-o", str(tmp_path / "r.html")]) == 2
     error = capsys.readouterr().err
@@ -187,7 +187,7 @@ def test_a_page_that_cannot_be_made_leaves_the_earlier_one(make, tmp_path):
     write_page(out / "r.html", [folder])
     before = (out / "r.html").read_bytes()
     folder.summary.write_text("{")
-    with pytest.raises(ValueError, match="is not a summary"):
+    with pytest.raises(ValueError, match="is cut off or damaged"):
         write_page(out / "r.html", [folder])
     assert (out / "r.html").read_bytes() == before
     assert len([*out.iterdir()]) == 1
