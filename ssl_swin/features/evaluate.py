@@ -1,7 +1,7 @@
 """`ssl-swin evaluate`: what frozen features of any networks are worth, held against each other."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def evaluate(
         ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
     """
     if test is None:
-        run = _only_classifier(what, data)
+        run = only_classifier(what, data)
         if asking.devices > 1:
             raise UserError("a classifier is measured by one process; leave out --devices")
         sets: dict[str, Any] = {"data": data, "label_field": asking.label_field}
@@ -112,7 +112,7 @@ def _hold_against(
 ) -> Evaluation | None:
     """Measure all networks, and write what is found; None in all processes but the first."""
     is_first = not Ranks.of().rank
-    chosen, device = _chosen(asking.measures), find_device(computing.device)
+    chosen, device = chosen_measures(asking.measures), find_device(computing.device)
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
     say = tell if is_first else _say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
@@ -139,10 +139,13 @@ def _say_nothing(line: str) -> None:
     """Say nothing, where another process says it."""
 
 
-def usual_folder(what: Sequence[str], test: str) -> Path:
-    """Return the folder of an evaluation: in the first run folder that is named, or here."""
+def usual_folder(what: Sequence[str], test: str, coming: Collection[str] = ()) -> Path:
+    """Return the folder of an evaluation: in the first run folder that is named, or here.
+
+    `coming` are names of run folders that are not there yet.
+    """
     for one in what:
-        if RunFolder(Path(one)).config.is_file():
+        if one in coming or RunFolder(Path(one)).config.is_file():
             folder = of_classifier.usual_folder(Path(one), test)
             return folder.with_name(f"frozen-{folder.name}")
     return Path(f"evaluation-{of_classifier.usual_folder(Path(), test).name}")
@@ -155,8 +158,12 @@ def show_evaluation(found: Evaluation) -> None:
         print()
 
 
-def _only_classifier(what: Sequence[str], data: str) -> Path:
-    """Return the classifier that is named, or say how networks without classes are measured."""
+def only_classifier(what: Sequence[str], data: str) -> Path:
+    """Return the classifier that is named, or say how networks without classes are measured.
+
+    Raises:
+        UserError: If it is none.
+    """
     if not what:
         raise UserError(f"nothing is named that could be evaluated; give {WHAT}")
     command = typed("evaluate", *what, "--data", shown(data), "--test", "TEST")
@@ -182,8 +189,12 @@ def _only_classifier(what: Sequence[str], data: str) -> Path:
     return run
 
 
-def _chosen(measures: Sequence[str]) -> list[str]:
-    """Return the names of measures, in the order of the table."""
+def chosen_measures(measures: Sequence[str]) -> list[str]:
+    """Return the names of measures, in the order of the table; all if none is named.
+
+    Raises:
+        UserError: If one is unknown.
+    """
     named = [name for one in measures for name in one.split(",") if name]
     for name in named:
         if name not in MEASURES:
