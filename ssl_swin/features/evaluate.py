@@ -117,20 +117,23 @@ def _hold_against(
     say = tell if is_first else _say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
     check_folder(folder, sets[1].shards.fingerprint())
-    found = Evaluation(*sets, asking.layer, asking.seed)
+    # Of all, before one is measured: that is for the first process alone, and others would wait.
+    extracted: list[tuple[Subject, Features, Features]] = []
     for subject in subjects:
         say(f"{subject.name}: {subject.told}")
         train, test = (
             extract(subject, one.shards, computing, asking.layer, asking.cache_dir)
             for one in sets[:2]
         )
-        if is_first:
-            features = _labelled(subject, found, train, test, device)
-            found.results.append(_measured(subject, features, found, chosen))
-            write_confusion(folder, found, found.results[-1])
-            write_neighbours(folder, found, subject, features)
+        extracted.append((subject, train, test))
     if not is_first:
         return None
+    found = Evaluation(*sets, asking.layer, asking.seed)
+    for subject, train, test in extracted:
+        features = _labelled(subject, found, train, test, device)
+        found.results.append(_measured(subject, features, found, chosen))
+        write_confusion(folder, found, found.results[-1])
+        write_neighbours(folder, found, subject, features)
     write_tables(folder, found)
     return found
 
