@@ -184,7 +184,9 @@ def _usual_output(asked: _Asked, coming: Mapping[str, str]) -> Path:
     from ssl_swin.features.evaluate import usual_folder
 
     if asked.test is None:
-        return of_classifier.usual_folder(Path(asked.what[0]), asked.data)
+        run = Path(asked.what[0])
+        run = RunFolder(run).classifier if asked.what[0] in coming else run
+        return of_classifier.usual_folder(run, asked.data)
     return usual_folder(asked.what, asked.test, coming)
 
 

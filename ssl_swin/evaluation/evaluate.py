@@ -27,7 +27,7 @@ from ssl_swin.launcher import is_rank_0
 from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_json
 from ssl_swin.record.report import show
-from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.run_folder import RunFolder, classifier_file
 from ssl_swin.typed import typed
 
 _MOST_CLASSES = 30  # in the table that is printed
@@ -87,7 +87,7 @@ def usual_folder(run: Path, data: str) -> Path:
     parts = [part for part in re.split(r"[/\\]", data.partition("?")[0]) if part]
     named = [part for part in parts if not part.endswith(".tar")] or parts
     name = re.sub(r"[^\w.-]+", "-", named[-1]).strip("-.") or "data"
-    return RunFolder(run.parent if run.is_file() else run).evaluation(name)
+    return RunFolder(classifier_file(run).parent).evaluation(name)
 
 
 def show_findings(findings: Findings, classes: Sequence[str]) -> None:

@@ -148,8 +148,9 @@ def usual_folder(what: Sequence[str], test: str, coming: Collection[str] = ()) -
     `coming` are names of run folders that are not there yet.
     """
     for one in what:
-        if one in coming or RunFolder(Path(one)).config.is_file():
-            folder = of_classifier.usual_folder(Path(one), test)
+        run = RunFolder(Path(one))
+        if one in coming or run.config.is_file():
+            folder = of_classifier.usual_folder(run.classifier, test)
             return folder.with_name(f"frozen-{folder.name}")
     return Path(f"evaluation-{of_classifier.usual_folder(Path(), test).name}")
 
