@@ -106,6 +106,7 @@ RULES = {  # how a line begins -> how it runs; the first that fits counts
     "ssl-swin doctor": partial(as_written, more="--seconds 1"),
     "ssl-swin submit pretrain configs/pretrain/swin_base": is_queued_too,
     "ssl-swin submit pretrain configs/pretrain/demo.yaml": as_written,
+    "ssl-swin submit evaluate": has_its_options,  # of a run that is not there
     "ssl-swin status runs/base --watch": has_its_options,
     "ssl-swin status": as_written,
     "p=$(sbatch": as_written,

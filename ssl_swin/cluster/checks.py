@@ -1,14 +1,17 @@
 """Checks of a run before it waits for hours in the queue: shards, processes, disk, run folder."""
 
 import math
+import re
 import shutil
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ssl_swin.cluster.options import seconds
-from ssl_swin.cluster.queue import look_up
+from ssl_swin.cluster.queue import JobState, look_up
+from ssl_swin.cluster.script import Script
 from ssl_swin.config.run import RunConfig
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
@@ -23,6 +26,21 @@ from ssl_swin.runs.sets import check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, disk_needs, order_of
 
 _WAITS = 0.25  # part of the time that a run may wait for data, as for `DataWait`
+
+
+@dataclass(frozen=True)
+class CheckedStage:
+    """A stage that was checked, with its script."""
+
+    kind: str
+    root: Path
+    runs: tuple[Path, ...]
+    """Folders, in the order of the array's tasks; `root` alone if it is no array."""
+    script: Script
+    said: tuple[str, ...]
+    """What the checks found."""
+    after: tuple[str, ...] = ()
+    """Jobs of others whose success it waits for."""
 
 
 class Start(NamedTuple):
@@ -172,27 +190,39 @@ class FinishedRun(UserError):
     """A run folder whose run is finished."""
 
 
-def check_folder(config: RunConfig) -> None:
-    """Refuse a run folder that a living job has, or that cannot be written to.
+def check_name(name: str, folder: Path) -> None:
+    """Refuse a folder whose path SLURM cannot be told; `name` is the setting that named it.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if re.search(r"[%\n\"'\\]", str(folder.absolute())):
+        raise UserError(f"{name} {folder} holds a character that SLURM reads as another: rename it")
+
+
+def check_folder(folder: RunFolder, name: str) -> None:
+    """Refuse a folder that a living job has, or that cannot be written to.
 
     Raises:
         UserError: If a living job has the folder, or it cannot be written to.
     """
-    folder = RunFolder(Path(config.run_dir))
-    require_writable(folder)
-    _require_free(folder)
+    require_writable(folder, name)
+    job, state = living_job(folder)
+    if state is not None:
+        raise UserError(
+            f"{folder.root} belongs to job {job}, which is {state.state}: wait for it, end it "
+            f"with scancel {job}, or give another --{name.replace('_', '-')}"
+        )
 
 
-def _require_free(folder: RunFolder) -> None:
-    """Refuse a folder that a living job owns, or waits for."""
+def living_job(folder: RunFolder) -> tuple[str, JobState | None]:
+    """Return the living job that owns a folder or waits for it, and its state; None if none is."""
     for line in (*read_lines(folder.jobs)[-1:], read_json(folder.owner)):
         job = line.get("job")
         state = None if job is None else look_up(str(job))
         if state is not None and state.alive:
-            raise UserError(
-                f"{folder.root} belongs to job {job}, which is {state.state}: wait for it, end it "
-                f"with scancel {job}, or give another --run-dir"
-            )
+            return str(job), state
+    return "", None
 
 
 def check_encoder(encoder: str | None, before: str | None) -> str | None:

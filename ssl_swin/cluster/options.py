@@ -3,6 +3,8 @@
 import math
 import os
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from ssl_swin.command_line import take
 from ssl_swin.config.run import KINDS
 from ssl_swin.errors import UserError, nearest, usable
 
+EVALUATE = "evaluate"  # the one kind of a stage that trains nothing
 CLUSTER_FILE = Path("~/.config/ssl-swin/slurm.yaml")
 _COMMAND_LINE_ONLY = ("array", "cluster", "dry_run")
 _SEVERAL = ("sbatch", "srun")  # may stand in the file several times, as a list
@@ -23,14 +26,14 @@ class Options:
     """Options of `ssl-swin submit`; None leaves the choice to the config or to SLURM."""
 
     nodes: str | None = None
-    """Nodes: a number, or MIN-MAX; default: training.num_nodes."""
+    """Nodes: a number, or MIN-MAX; default: training.num_nodes; of an evaluation, 1."""
     gpus_per_node: int | None = None
     """GPUs of each node, one task each; default: training.devices, or 0 with
-    training.accelerator=cpu."""
+    training.accelerator=cpu; of an evaluation, 1, or 0 with --device=cpu."""
     tasks_per_node: int | None = None
-    """Training processes of each node; default: the GPUs, or else training.devices."""
+    """Processes of each node; default: the GPUs, or else training.devices."""
     cpus_per_task: int | None = None
-    """CPUs of each task; default: data.num_workers + 1."""
+    """CPUs of each task; default: data.num_workers + 1; of an evaluation, 8."""
     time: str = "24:00:00"
     """Time limit of one life, as SLURM writes it."""
     partition: str | None = None
@@ -81,14 +84,53 @@ class Options:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} {value}: give {kind} greater than 0")
 
+    def num_nodes(self, usual: int) -> tuple[int, int]:
+        """Return the fewest and the most nodes, `usual` if nothing is said.
+
+        Raises:
+            UserError: If what is said is no number of nodes.
+        """
+        text = self.nodes or str(usual)
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+        fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= fewest <= most:
+            raise UserError(f"--nodes {text}: give a number, or MIN-MAX such as 2-4")
+        return fewest, most
+
+    def per_node(self, devices: int, on_gpu: bool) -> tuple[int, int]:
+        """Return GPUs and tasks of each node, `devices` if nothing is said.
+
+        Raises:
+            UserError: If there is not a task for each GPU.
+        """
+        gpus = self.gpus_per_node
+        if gpus is None:
+            gpus = devices if on_gpu else 0
+        tasks = self.tasks_per_node or gpus or devices
+        if gpus and tasks != gpus:
+            raise UserError(
+                f"--tasks-per-node {tasks} and --gpus-per-node {gpus}: one task each, leave one out"
+            )
+        return gpus, tasks
+
+    def how_called(self) -> tuple[str, ...]:
+        """Return how the nodes call the program."""
+        this_python = shlex.join([sys.executable, "-m", "ssl_swin"])
+        return tuple(shlex.split(self.program or this_python))
+
+    def of_evaluation(self) -> "Options":
+        """Return them for an evaluation, which takes no more of a cluster than it asks for."""
+        gpus = 0 if self.gpus_per_node == 0 else None
+        return replace(self, nodes=None, tasks_per_node=None, gpus_per_node=gpus)
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One training that was asked for."""
+    """One training or evaluation that was asked for."""
 
     kind: str
     arguments: tuple[str, ...]
-    """CONFIG and its settings."""
+    """CONFIG and its settings; of an evaluation its words."""
     options: Options
 
 
@@ -108,18 +150,19 @@ class Request:
         """
         first, *others = _split(words)
         told, _ = _take(Options(), first)
-        options, rest = _take(_from_file(told.cluster), first)
-        stages = [_stage(rest, options)]
+        options = _from_file(told.cluster)
+        stage, options = _stage(first, options)
+        stages = [stage]
         for part in others:
-            options, rest = _take(replace(options, array=(), cluster=None), part)
-            if options.cluster or options.array:
+            stage, options = _stage(part, replace(options, array=(), cluster=None))
+            if stage.options.cluster or stage.options.array:
                 raise UserError("--cluster and --array go before --then")
-            stages.append(_stage(rest, options))
+            stages.append(stage)
         if told.array and others:
             raise UserError(
                 "--array and --then cannot be combined: submit the second step by itself"
             )
-        return cls(tuple(stages), options.dry_run)
+        return cls(tuple(stages), any(one.options.dry_run for one in stages))
 
 
 def seconds(text: str) -> int:
@@ -149,18 +192,29 @@ def _split(words: Sequence[str]) -> list[list[str]]:
 
 def _take(defaults: Options, words: Sequence[str]) -> tuple[Options, list[str]]:
     name = "submit pretrain|finetune CONFIG [--key value ...] [--then finetune CONFIG ...]"
-    about = "Check a run, write its batch script into the run folder, and sbatch it."
+    name += " [--then evaluate [WHAT ...] --data SHARDS --test SHARDS]"
+    about = "Check a run, write its batch script into the run folder, and sbatch it. Or check and "
+    about += "queue an evaluation: submit evaluate WHAT ... --data SHARDS --test SHARDS."
     return take(name, about, defaults, words)
 
 
-def _stage(words: list[str], options: Options) -> Stage:
-    no_file = len(words) > 1 and words[1].startswith("-")  # a fine-tuning needs none
-    if len(words) < 2 or words[0] not in KINDS or (no_file and words[0] != "finetune"):
+def _stage(words: list[str], before: Options) -> tuple[Stage, Options]:
+    """Read a stage that begins with the options `before`; return it and those that the next has."""
+    options, rest = _take(before, words)
+    kind = rest[0] if rest else ""
+    if kind == EVALUATE and len(rest) > 1:
+        own, _ = _take(before.of_evaluation(), words)
+        if own.array:
+            raise UserError("--array sweeps a config, an evaluation has none: give several WHAT")
+        return Stage(kind, tuple(rest[1:]), own), before
+    no_file = len(rest) > 1 and rest[1].startswith("-")  # a fine-tuning needs none
+    if len(rest) < 2 or kind not in KINDS or (no_file and kind != "finetune"):
         raise UserError(
-            "say what to submit: ssl-swin submit pretrain CONFIG (or finetune CONFIG), "
-            f"not {' '.join(words[:2]) or 'nothing'}; see ssl-swin submit --help"
+            "say what to submit: ssl-swin submit pretrain CONFIG (or finetune CONFIG, or evaluate "
+            f"WHAT --data SHARDS), not {' '.join(rest[:2]) or 'nothing'}; see ssl-swin submit "
+            "--help"
         )
-    return Stage(words[0], tuple(words[1:]), options)
+    return Stage(kind, tuple(rest[1:]), options), options
 
 
 def _from_file(file: str | None) -> Options:

@@ -1,4 +1,4 @@
-"""The batch script of a run: plain bash that a person can read, edit and `sbatch` by hand.
+"""The batch script of a job: plain bash that a person can read, edit and `sbatch` by hand.
 
 `slurm/*.sbatch` are this file's output for an invented cluster; a test holds them to it.
 """
@@ -6,21 +6,21 @@
 from dataclasses import dataclass, field
 from shlex import join, quote
 
-from ssl_swin.cluster.options import Options
+from ssl_swin.cluster.options import EVALUATE, Options
 
 
 @dataclass(frozen=True)
 class Script:
-    """What is filled into the script of one training."""
+    """What is filled into the script of one training, or of one evaluation."""
 
     kind: str
-    """"pretrain" or "finetune"."""
+    """"pretrain", "finetune" or "evaluate"."""
     config: str
     """The run's YAML file; empty if there is none."""
     run_dir: str
-    """The run's folder; of a sweep, the folder of its runs."""
+    """The run's folder; of a sweep, the folder of its runs; of an evaluation, its output."""
     settings: tuple[str, ...] = ()
-    """What the command line says beside the file, `--key value ...`."""
+    """What the command line says beside the file, `--key value ...`; of an evaluation all words."""
     sweep: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Folder and settings of each task of a job array; empty if it is none."""
     nodes: str = "1"
@@ -43,27 +43,32 @@ class Script:
 
     def render(self) -> str:
         """Return the text of the script."""
+        facts = self._facts()
+        parts = _OF_EVALUATION if self.kind == EVALUATE else _OF_TRAINING
+        parts = parts | {"record": ""} if self.submitted else parts
+        return TEMPLATE.format(**facts | {key: text.format(**facts) for key, text in parts.items()})
+
+    def _facts(self) -> dict[str, str | int]:
         options = self.options
-        return TEMPLATE.format(
-            kind=self.kind,
-            options="\n".join(self._options()),
-            more="".join(f"#SBATCH {option}\n" for option in options.sbatch),
-            setup=options.setup.strip() or "# module load ...; source .venv/bin/activate",
-            program=join(self.program),
-            config=f" {quote(self.config)}" if self.config else "",
-            run=self._run(),
-            node_cache=options.node_cache,
-            cache=' --data.cache-dir "$node_cache/shards"' if self.shards_to_cache else "",
-            srun="".join(f"{quote(option)} " for option in options.srun),
-            warning_s=options.warning,
+        return {
+            "kind": self.kind,
+            "options": "\n".join(self._options()),
+            "more": "".join(f"#SBATCH {option}\n" for option in options.sbatch),
+            "setup": options.setup.strip() or "# module load ...; source .venv/bin/activate",
+            "program": join(self.program),
+            "config": f" {quote(self.config)}" if self.config else "",
+            "run": self._run(),
+            "node_cache": options.node_cache,
+            "cache": ' --data.cache-dir "$node_cache/shards"' if self.shards_to_cache else "",
+            "srun": "".join(f"{quote(option)} " for option in options.srun),
+            "warning_s": options.warning,
             # all are gone in half a minute, and the verdict is before the time limit
-            wait_s=max(1, min(20, options.warning // 3)),
-            max_restarts=options.max_restarts,
-            pause_s=options.pause,
-            record="" if self.submitted else _RECORD,
-            tasks="$SLURM_NTASKS_PER_NODE" if self._fixed else str(self.tasks_per_node),
-            cpus="$SLURM_CPUS_PER_TASK" if self._fixed else str(self.cpus_per_task),
-        )
+            "wait_s": max(1, min(20, options.warning // 3)),
+            "max_restarts": options.max_restarts,
+            "pause_s": options.pause,
+            "tasks": "$SLURM_NTASKS_PER_NODE" if self._fixed else str(self.tasks_per_node),
+            "cpus": "$SLURM_CPUS_PER_TASK" if self._fixed else str(self.cpus_per_task),
+        }
 
     def _options(self) -> list[str]:
         """Return the #SBATCH lines with the reasons for those that have one."""
@@ -108,12 +113,91 @@ def _sbatch(name: str, value: str | int) -> str:
     return f"#SBATCH --{name}={quote(str(value))}"
 
 
-_RECORD = """\
+# What only one of the two kinds of scripts has, or says otherwise.
+_OF_TRAINING = {
+    "leaves": ", saves after its step, and leaves",
+    "record": """\
 # The record of the run: a later life that does not find it does not begin anew, for its file system
 # is away.
-[ -n "${SLURM_RESTART_COUNT:-}" ] || { mkdir -p "$run" && touch "$run/jobs.jsonl"; }
+[ -n "${{SLURM_RESTART_COUNT:-}}" ] || {{ mkdir -p "$run" && touch "$run/jobs.jsonl"; }}
 
-"""
+""",
+    "port": """\
+# Rank 0 listens on this node: another port in each life, and one that nobody has.
+taken() {{ (: <> "/dev/tcp/$1/$MASTER_PORT") 2> /dev/null; }}
+export MASTER_PORT=$((10000 + (SLURM_JOB_ID * 7 + ${{SLURM_RESTART_COUNT:-0}} * 1009) % 20000))
+while taken localhost || taken "$(hostname)"; do
+    MASTER_PORT=$((10000 + (MASTER_PORT + 7) % 20000))
+done
+
+""",
+    "caches": r"""
+# Compiled kernels, and shards from afar, go to the node's own disk: a home folder on the network is
+# slow for many ranks.
+node_cache="{node_cache}"
+node_cache="${{node_cache:-/tmp}}/ssl-swin-$(id -un)"
+case $(stat --file-system --format=%T "${{node_cache%/*}}" 2> /dev/null) in
+    tmpfs | ramfs)
+        echo "ssl-swin: node_cache, ${{node_cache%/*}}, is memory of $(hostname): what lies there" \
+            "counts as the job's, and shards from afar may fill it; --node-cache names a disk" ;;
+esac
+export TORCHINDUCTOR_CACHE_DIR="$node_cache/inductor" TRITON_CACHE_DIR="$node_cache/triton"
+
+""".lstrip(),
+    "threads": """\
+# Images are decoded by loader processes, one thread each; training.num_threads is for the others.
+export OMP_NUM_THREADS=1
+
+# NCCL names what fails, and ends the process instead of waiting for a lost peer for ever; 3 ends it
+# without cleaning up first (1 does), for to abort NCCL may itself wait for ever.
+export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=3
+# If it takes the wrong network (`ip -br addr` on a node names them), choose one:
+# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
+""",
+    "together": """\
+# Nodes and processes are what SLURM gave. All leave together after a save. One that fails does not
+# end the others at once: they have {wait_s} s to notice, and to say where they were.
+""",
+    "exists": "SSL_SWIN_RUN_EXISTS=1 ",
+    "command": """\
+{kind}{config} "${{settings[@]}}" --run-dir "$run"{cache} \\
+    --training.num-nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node" \
+""",
+    "kept": "what it saved is in $run",
+}
+_OF_EVALUATION = {
+    "leaves": " and leaves; what it computed is kept",
+    "record": """\
+# The record of the job, for the verdict and `ssl-swin status`.
+[ -n "${{SLURM_RESTART_COUNT:-}}" ] || {{
+    mkdir -p "$run" &&
+        printf '{{"job": "%s", "kind": "{kind}"}}\\n' "$SLURM_JOB_ID" >> "$run/jobs.jsonl"
+}}
+
+""",
+    "port": "",
+    "caches": """\
+# Compiled kernels go to the node's own disk. Features do not, for the next life goes on with them.
+node_cache="{node_cache}"
+export TRITON_CACHE_DIR="${{node_cache:-/tmp}}/ssl-swin-$(id -un)/triton"
+
+""",
+    "threads": """\
+# The probe, and without a GPU the network, take all CPUs of a task; a loader process takes one.
+export OMP_NUM_THREADS={cpus}
+""",
+    "together": """\
+# Nodes and processes are what SLURM gave. They share the images, and meet in the cache of features
+# alone. Then the first one measures, and the others have ended, which must not end it: --wait=0.
+# Whoever waits for a process that is gone leaves by itself.
+""",
+    "exists": "",
+    "wait_s": "0",
+    "command": """\
+{kind} "${{settings[@]}}" -o "$run" \
+""",
+    "kept": "what it computed is kept",
+}
 
 TEMPLATE = r"""#!/bin/bash
 # `ssl-swin {kind}` on SLURM: edit what is your cluster's, then sbatch this file.
@@ -121,7 +205,7 @@ TEMPLATE = r"""#!/bin/bash
 #
 #SBATCH --job-name=ssl-{kind}
 {options}
-# So many seconds before the time is up every task gets SIGUSR1, saves after its step, and leaves.
+# So many seconds before the time is up every task gets SIGUSR1{leaves}.
 #SBATCH --signal=USR1@{warning_s}
 # The job may be queued again: below, and by SLURM after a preemption or the loss of a node.
 #SBATCH --requeue
@@ -141,41 +225,12 @@ program=({program})
 # What another job or a shell left behind would mislead this one.
 unset MASTER_ADDR MASTER_PORT RANK LOCAL_RANK NODE_RANK WORLD_SIZE
 
-{record}# Rank 0 listens on this node: another port in each life, and one that nobody has.
-taken() {{ (: <> "/dev/tcp/$1/$MASTER_PORT") 2> /dev/null; }}
-export MASTER_PORT=$((10000 + (SLURM_JOB_ID * 7 + ${{SLURM_RESTART_COUNT:-0}} * 1009) % 20000))
-while taken localhost || taken "$(hostname)"; do
-    MASTER_PORT=$((10000 + (MASTER_PORT + 7) % 20000))
-done
-
-# Compiled kernels, and shards from afar, go to the node's own disk: a home folder on the network is
-# slow for many ranks.
-node_cache="{node_cache}"
-node_cache="${{node_cache:-/tmp}}/ssl-swin-$(id -un)"
-case $(stat --file-system --format=%T "${{node_cache%/*}}" 2> /dev/null) in
-    tmpfs | ramfs)
-        echo "ssl-swin: node_cache, ${{node_cache%/*}}, is memory of $(hostname): what lies there" \
-            "counts as the job's, and shards from afar may fill it; --node-cache names a disk" ;;
-esac
-export TORCHINDUCTOR_CACHE_DIR="$node_cache/inductor" TRITON_CACHE_DIR="$node_cache/triton"
-
-# Images are decoded by loader processes, one thread each; training.num_threads is for the others.
-export OMP_NUM_THREADS=1
-
-# NCCL names what fails, and ends the process instead of waiting for a lost peer for ever; 3 ends it
-# without cleaning up first (1 does), for to abort NCCL may itself wait for ever.
-export NCCL_DEBUG=WARN TORCH_NCCL_ASYNC_ERROR_HANDLING=3
-# If it takes the wrong network (`ip -br addr` on a node names them), choose one:
-# export NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0
-
-# Nodes and processes are what SLURM gave. All leave together after a save. One that fails does not
-# end the others at once: they have {wait_s} s to notice, and to say where they were.
-tasks_per_node={tasks} cpus_per_task={cpus}
-SSL_SWIN_RUN_EXISTS=1 srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
+{record}{port}{caches}{threads}
+{together}tasks_per_node={tasks} cpus_per_task={cpus}
+{exists}srun --kill-on-bad-exit=0 --wait={wait_s} --unbuffered \
     --ntasks=$((SLURM_JOB_NUM_NODES * tasks_per_node)) --ntasks-per-node="$tasks_per_node" \
     --cpus-per-task="$cpus_per_task" {srun}\
-    "${{program[@]}}" {kind}{config} "${{settings[@]}}" --run-dir "$run"{cache} \
-    --training.num-nodes "$SLURM_JOB_NUM_NODES" --training.devices "$tasks_per_node" &
+    "${{program[@]}}" {command}&
 step=$!
 [ $warned = 0 ] || kill -USR1 "$step"
 while # a signal ends `wait`, and not the step
@@ -222,7 +277,7 @@ if [ $verdict = 0 ]; then
         scontrol show job "$job" | grep -q " Requeue=0" && break # it may not be queued again
         sleep $pause
     done
-    echo "ssl-swin: job $job could not be queued again; what it saved is in $run: sbatch goes on"
+    echo "ssl-swin: job $job could not be queued again; {kept}: sbatch goes on"
 fi
 exit $status # SLURM takes the last status for the job's
 """

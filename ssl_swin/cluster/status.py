@@ -10,7 +10,7 @@ from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.verdict import Line, first_end
 from ssl_swin.phases import duration
 from ssl_swin.record.lines import read_json, read_lines
-from ssl_swin.record.lives import last_step
+from ssl_swin.record.lives import is_evaluation, last_step
 from ssl_swin.record.owner import lives_here
 from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
@@ -30,7 +30,8 @@ def status(*runs: Path, watch: bool = False, every: float = 10) -> None:
         UserError: If there is no run.
     """
     while True:
-        text = "\n\n".join(describe(folder) for folder in find_runs(runs or (Path("runs"),)))
+        folders = find_runs(runs or (Path("runs"),), evaluations=True)
+        text = "\n\n".join(map(describe, folders))
         print(f"{_CLEAR}{time.ctime()}\n\n{text}" if watch else text, flush=True)
         if not watch:
             return
@@ -38,7 +39,12 @@ def status(*runs: Path, watch: bool = False, every: float = 10) -> None:
 
 
 def describe(folder: RunFolder) -> str:
-    """Return what is known of one run, as a few lines; what is not known is left out."""
+    """Return what is known of one run, as a few lines; what is not known is left out.
+
+    An evaluation that was queued is told with its run, or alone if it is asked for.
+    """
+    if is_evaluation(folder):
+        return _evaluation(folder)
     lives = read_lines(folder.lives)
     job, state = _job(folder, lives)
     unknown = "job unknown to SLURM" if job else "no job"
@@ -50,7 +56,21 @@ def describe(folder: RunFolder) -> str:
     alive = alive or lives_here(folder.owner)
     lines += [_life(one, lives, folder, alive) for one in range(len(lives))]
     lines += _verdict(folder, lives)
-    return "\n  ".join([*lines, *_progress(folder), *_saved(folder)])
+    queued = sorted(folder.evaluation("").glob("*/jobs.jsonl"))
+    told = [_evaluation(RunFolder(path.parent)) for path in queued]
+    return "\n  ".join([*lines, *_progress(folder), *_saved(folder), *told])
+
+
+def _evaluation(folder: RunFolder) -> str:
+    """Say in one line where an evaluation stands that was queued."""
+    job = str([{}, *read_lines(folder.jobs)][-1].get("job"))
+    judged = [line for line in read_lines(folder.verdicts) if str(line.get("job")) == job]
+    state = look_up(job)
+    standing, why = "job unknown to SLURM" if state is None else state.state, judged[-1:]
+    if any(line.get("status") == 0 for line in judged):
+        standing, why = "finished", []
+    text = " ".join([f"evaluation {folder.root}: {standing}", *_place(job, state, [])])
+    return "; ".join([text, *map(_told, why)])
 
 
 def _job(folder: RunFolder, lives: list[Line]) -> tuple[str | None, JobState | None]:
@@ -98,8 +118,12 @@ def _verdict(folder: RunFolder, lives: list[Line]) -> list[str]:
     found = read_lines(folder.verdicts)
     if not found or folder.summary.is_file() or not _is_of(found[-1], lives):
         return []
-    word = "queued again" if found[-1].get("requeue") else "not queued again"
-    return [f"{word}: {found[-1].get('why', '')}"]
+    return [_told(found[-1])]
+
+
+def _told(verdict: Line) -> str:
+    word = "queued again" if verdict.get("requeue") else "not queued again"
+    return f"{word}: {verdict.get('why', '')}"
 
 
 def _is_of(verdict: Line, lives: list[Line]) -> bool:

@@ -1,18 +1,18 @@
-"""`ssl-swin submit`: check a run, write its batch script into the run folder, hand it to SLURM."""
+"""`ssl-swin submit`: check a stage, write its batch script into its folder, hand it to SLURM."""
 
 import itertools
 import os
 import re
 import shlex
-import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssl_swin.cluster import checks
-from ssl_swin.cluster.options import Options, Request, Stage
+from ssl_swin.cluster.checks import CheckedStage
+from ssl_swin.cluster.evaluation import prepare_evaluation
+from ssl_swin.cluster.options import EVALUATE, Options, Request, Stage
 from ssl_swin.cluster.save_interval import describe_saves
 from ssl_swin.cluster.sbatch import queue, would_start
 from ssl_swin.cluster.script import Script
@@ -28,32 +28,21 @@ from ssl_swin.record.tracking import require_packages
 from ssl_swin.runs.sizes import count_checkpoint_bytes, count_steps, machine_needs
 
 
-@dataclass(frozen=True)
-class CheckedStage:
-    """A stage that was checked, with its script."""
-
-    kind: str
-    config: RunConfig
-    root: Path
-    runs: tuple[Path, ...]
-    """Run folders, in the order of the array's tasks; `root` alone if it is no array."""
-    script: Script
-    said: tuple[str, ...]
-    """What the checks found."""
-
-
 def submit(request: Request) -> None:
-    """Check runs, then write their batch scripts and queue them, or do nothing if a check fails.
+    """Check stages, then write their batch scripts and queue them, or nothing if a check fails.
 
     Raises:
         UserError: If a check fails, or sbatch does.
     """
-    before: RunConfig | None = None
+    trained: list[RunConfig] = []
     prepared: list[CheckedStage] = []
     refused: list[str] = []
     for stage in request.stages:
-        one = _prepare(stage, before)
-        before = one.config
+        if stage.kind == EVALUATE:
+            one = prepare_evaluation(stage, trained, request.dry_run)
+        else:
+            config, one = _prepare(stage, trained[-1] if trained else None)
+            trained.append(config)
         if one.runs:
             prepared.append(one)
         elif stage is request.stages[-1]:
@@ -62,7 +51,10 @@ def submit(request: Request) -> None:
             print(f"left out: {'; '.join(one.said)}")
     roots = [run.resolve() for one in prepared for run in one.runs]
     if len(set(roots)) < len(roots):
-        raise UserError("two of the runs have the same run_dir: give each its own --run-dir")
+        raise UserError(
+            "two of the runs have the same run_dir: give each its own --run-dir, and each "
+            "evaluation its own -o"
+        )
     for one in prepared:
         answer, is_refused = would_start(one.script.render())
         print("\n".join([f"{one.kind} {one.root}", *(f"  {line}" for line in (*one.said, answer))]))
@@ -73,10 +65,11 @@ def submit(request: Request) -> None:
         raise UserError("; ".join(refused))
     job: str | None = None
     for one in () if request.dry_run else prepared:
-        job = _queue(one, after=job)
+        queued = _queue(one, after=job)
+        job = job if one.kind == EVALUATE else queued  # nothing waits for an evaluation
 
 
-def _prepare(stage: Stage, before: RunConfig | None) -> CheckedStage:
+def _prepare(stage: Stage, before: RunConfig | None) -> tuple[RunConfig, CheckedStage]:
     """Check a stage; it has no runs if all of them are finished."""
     arguments = [with_hyphens(word) for word in stage.arguments]
     config, _ = read_config(stage.kind, arguments)
@@ -84,8 +77,7 @@ def _prepare(stage: Stage, before: RunConfig | None) -> CheckedStage:
         arguments += ["--encoder", str(Path(before.run_dir))]
         config, _ = read_config(stage.kind, arguments)
     root = Path(config.run_dir)
-    if re.search(r"[%\n\"'\\]", str(root.absolute())):
-        raise UserError(f"run_dir {root} holds a character that SLURM reads as another: rename it")
+    checks.check_name("run_dir", root)
     sweep = _sweep(root, stage.options.array)
     said: list[str] = []
     left: list[tuple[str, tuple[str, ...]]] = []
@@ -101,7 +93,7 @@ def _prepare(stage: Stage, before: RunConfig | None) -> CheckedStage:
     if not sweep:
         arguments += [word for _, settings in left for word in settings]
     script = _script(config, stage, tuple(arguments), tuple(left) if sweep else ())
-    return CheckedStage(stage.kind, config, root, runs, script, tuple(said))
+    return config, CheckedStage(stage.kind, root, runs, script, tuple(said))
 
 
 def _check(
@@ -116,11 +108,12 @@ def _check(
     require_packages(config.training.loggers)
     if life["find_micro_batch"]:
         raise UserError("--find-micro-batch is no run: start it on a node, with srun or salloc")
-    (gpus, tasks_per_node), (fewest, most) = _per_node(config, options), _num_nodes(config, options)
+    gpus, tasks_per_node = _per_node(config, options)
+    fewest, most = options.num_nodes(config.training.num_nodes)
     layout = {"training.devices": tasks_per_node, "training.num_nodes": most}
     config = with_values(config, layout)
     life_s = checks.check_time(options.time, options.warning)
-    checks.check_folder(config)
+    checks.check_folder(folder, "run_dir")
     start = checks.find_start(config, life["resume_from"], life["given"], gpus > 0, before)
     found = [*start.told, *life["told"]]
     if isinstance(config, FinetuneConfig) and start.is_new:  # later, the checkpoint has its weights
@@ -171,7 +164,6 @@ def _script(
     options, root = stage.options, Path(config.run_dir).absolute()
     gpus_per_node, tasks_per_node = _per_node(config, options)
     file = "" if arguments[0].startswith("-") else arguments[0]
-    program = shlex.split(options.program or shlex.join([sys.executable, "-m", "ssl_swin"]))
     return Script(
         kind=stage.kind,
         config=file,
@@ -183,7 +175,7 @@ def _script(
         gpus_per_node=gpus_per_node,
         cpus_per_task=options.cpus_per_task or config.data.num_workers + 1,
         options=options,
-        program=tuple(program),
+        program=options.how_called(),
         log=f"{root}/slurm-%A_%a.out" if sweep else f"{root}/slurm-%j.out",
         folder=os.getcwd(),
         submitted=True,
@@ -198,26 +190,8 @@ def _without_run_dir(settings: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word for word in kept if not word.startswith("--run-dir="))
 
 
-def _num_nodes(config: RunConfig, options: Options) -> tuple[int, int]:
-    text = options.nodes or str(config.training.num_nodes)
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= fewest <= most:
-        raise UserError(f"--nodes {text}: give a number, or MIN-MAX such as 2-4")
-    return fewest, most
-
-
 def _per_node(config: RunConfig, options: Options) -> tuple[int, int]:
-    """Return GPUs and tasks of each node."""
-    gpus, devices = options.gpus_per_node, config.training.devices
-    if gpus is None:
-        gpus = 0 if config.training.accelerator == "cpu" else devices
-    tasks = options.tasks_per_node or gpus or devices
-    if gpus and tasks != gpus:
-        raise UserError(
-            f"--tasks-per-node {tasks} and --gpus-per-node {gpus}: one task each, leave one out"
-        )
-    return gpus, tasks
+    return options.per_node(config.training.devices, config.training.accelerator != "cpu")
 
 
 def _queue(stage: CheckedStage, after: str | None) -> str:
@@ -228,6 +202,7 @@ def _queue(stage: CheckedStage, after: str | None) -> str:
             run.mkdir(parents=True, exist_ok=True)
             RunFolder(run).jobs.touch()  # the job's first life looks for it
         write_text(path, stage.script.render())
+    after = ":".join(dict.fromkeys([*([] if after is None else [after]), *stage.after])) or None
     chain = [] if after is None else [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
     job = queue(*chain, str(path))
     log = stage.script.log.replace("%j", job).replace("%A", job)
@@ -236,12 +211,16 @@ def _queue(stage: CheckedStage, after: str | None) -> str:
         line = {"job": name, "kind": stage.kind, "after": after, "submitted": time.time()}
         append_line(RunFolder(run).jobs, line | {"log": log.replace("%a", str(task))})
     root = shlex.quote(str(stage.root))
+    told = f"  curves: tensorboard --logdir {root}\n"
+    if stage.kind == EVALUATE:
+        told = f"  found:  {root}, once it is done: the log has the tables, too\n"
+    first = "" if after is None else f", after the success of {after.replace(':', ' and ')}"
     print(
-        f"job {job}{'' if after is None else f', after the success of {after}'}\n"
+        f"job {job}{first}\n"
         f"  script: {path}\n"
         f"  log:    {log}\n"
         f"  watch:  ssl-swin status {root} --watch\n"
-        f"  curves: tensorboard --logdir {root}\n"
+        f"{told}"
         f"  end it: scancel {job}"
     )
     return job

@@ -17,7 +17,7 @@ from typing import Any
 from ssl_swin import errors
 from ssl_swin.cluster.queue import without_nodes
 from ssl_swin.record.lines import append_line, read_json, read_lines
-from ssl_swin.record.lives import is_known, last_step
+from ssl_swin.record.lives import is_evaluation, is_known, last_step
 from ssl_swin.record.run_folder import RunFolder
 
 MAX_FAILURES = 3  # in a row that are answered with another life, of each of the two kinds
@@ -130,7 +130,13 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
     began = saved if life is None else life.get("step", 0)
     record = {"job": job, "restart": restart, "life": number, "status": status}
     record |= {"further": saved > began, "reason": end.get("reason")}
-    requeue, why = _judge(record, saved, began, before)
+    if is_evaluation(folder):
+        requeue, why = _judge(record, "what it computed is kept", "", before)
+    else:
+        got = f"but got from step {began} to {saved}"
+        if not record["further"]:
+            got = f"before it saved anything new (last checkpoint: step {saved})"
+        requeue, why = _judge(record, f"saved at step {saved}", f", {got}", before)
     if asked_early:
         why = "asked to stop before it began"
     if status == errors.LOST and not _is_ours(folder, job, restart):
@@ -143,20 +149,18 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
     return Verdict(requeue, why, record, pauses, _node(end), forgiven)
 
 
-def _judge(record: Line, saved: int, began: int, before: list[Line]) -> tuple[bool, str]:
+def _judge(record: Line, saved: str, got: str, before: list[Line]) -> tuple[bool, str]:
+    """Judge by status and reason; `saved` and `got` say how far it was."""
     status, reason = record["status"], record["reason"]
     if status == 0:
         return False, "finished"
     if status == errors.REQUEUE:
-        return True, f"asked to stop, saved at step {saved}"
+        return True, f"asked to stop, {saved}"
     failed = f"failed with status {status}" + (f" ({reason})" if reason else "")
     if status == errors.USER_ERROR and before and _same(record, before[-1]):
         return False, f"{failed}, as the life before: an error of the command or its config"
     in_a_row = 1 + len(_row(before, record["further"]))
-    got = f"but got from step {began} to {saved}"
-    if not record["further"]:
-        got = f"before it saved anything new (last checkpoint: step {saved})"
-    why = f"{failed}, {got}; failure {in_a_row} in a row"
+    why = f"{failed}{got}; failure {in_a_row} in a row"
     why += f", at most {MAX_FAILURES} are tried again"
     why += "; the same once more is the end" if status == errors.USER_ERROR else ""
     return in_a_row <= MAX_FAILURES, why

@@ -1,7 +1,7 @@
 """`ssl-swin evaluate`: what frozen features of any networks are worth, held against each other."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def evaluate(
         ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
     """
     if test is None:
-        run = _only_classifier(what, data)
+        run = only_classifier(what, data)
         if asking.devices > 1:
             raise UserError("a classifier is measured by one process; leave out --devices")
         sets: dict[str, Any] = {"data": data, "label_field": asking.label_field}
@@ -113,25 +113,28 @@ def _hold_against(
 ) -> Evaluation | None:
     """Measure all networks, and write what is found; None in all processes but the first."""
     is_first = not Ranks.of().rank
-    chosen, device = _chosen(asking.measures), find_device(computing.device)
+    chosen, device = chosen_measures(asking.measures), find_device(computing.device)
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
     say = tell if is_first else _say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
     check_folder(folder, sets[1].shards.fingerprint())
-    found = Evaluation(*sets, asking.layer, asking.seed)
+    # Of all, before one is measured: that is for the first process alone, and others would wait.
+    extracted: list[tuple[Subject, Features, Features]] = []
     for subject in subjects:
         say(f"{subject.name}: {subject.told}")
         train, test = (
             extract(subject, one.shards, computing, asking.layer, asking.cache_dir)
             for one in sets[:2]
         )
-        if is_first:
-            features = _labelled(subject, found, train, test, device)
-            found.results.append(_measured(subject, features, found, chosen))
-            write_confusion(folder, found, found.results[-1])
-            write_neighbours(folder, found, subject, features)
+        extracted.append((subject, train, test))
     if not is_first:
         return None
+    found = Evaluation(*sets, asking.layer, asking.seed)
+    for subject, train, test in extracted:
+        features = _labelled(subject, found, train, test, device)
+        found.results.append(_measured(subject, features, found, chosen))
+        write_confusion(folder, found, found.results[-1])
+        write_neighbours(folder, found, subject, features)
     write_tables(folder, found)
     return found
 
@@ -140,11 +143,15 @@ def _say_nothing(line: str) -> None:
     """Say nothing, where another process says it."""
 
 
-def usual_folder(what: Sequence[str], test: str) -> Path:
-    """Return the folder of an evaluation: in the first run folder that is named, or here."""
+def usual_folder(what: Sequence[str], test: str, coming: Collection[str] = ()) -> Path:
+    """Return the folder of an evaluation: in the first run folder that is named, or here.
+
+    `coming` are names of run folders that are not there yet.
+    """
     for one in what:
-        if RunFolder(Path(one)).config.is_file():
-            folder = of_classifier.usual_folder(Path(one), test)
+        run = RunFolder(Path(one))
+        if one in coming or run.config.is_file():
+            folder = of_classifier.usual_folder(run.classifier, test)
             return folder.with_name(f"frozen-{folder.name}")
     return Path(f"evaluation-{of_classifier.usual_folder(Path(), test).name}")
 
@@ -156,8 +163,12 @@ def show_evaluation(found: Evaluation) -> None:
         print()
 
 
-def _only_classifier(what: Sequence[str], data: str) -> Path:
-    """Return the classifier that is named, or say how networks without classes are measured."""
+def only_classifier(what: Sequence[str], data: str) -> Path:
+    """Return the classifier that is named, or say how networks without classes are measured.
+
+    Raises:
+        UserError: If it is none.
+    """
     if not what:
         raise UserError(f"nothing is named that could be evaluated; give {WHAT}")
     command = typed("evaluate", *what, "--data", shown(data), "--test", "TEST")
@@ -185,8 +196,12 @@ def _is_encoder(place: Path) -> bool:
     return has_weights and not folder.classifier.is_file() and b"num_classes:" not in config
 
 
-def _chosen(measures: Sequence[str]) -> list[str]:
-    """Return the names of measures, in the order of the table."""
+def chosen_measures(measures: Sequence[str]) -> list[str]:
+    """Return the names of measures, in the order of the table; all if none is named.
+
+    Raises:
+        UserError: If one is unknown.
+    """
     named = [name for one in measures for name in one.split(",") if name]
     for name in named:
         if name not in MEASURES:

@@ -97,15 +97,16 @@ def _facts(subject: Subject, layer: str, images: Images) -> dict[str, Any]:
 
 def _for_rank(computing: Computing, num_images: int, ranks: Ranks) -> Computing:
     """Share out a machine's cores and GPUs among the processes on it."""
-    if ranks.local_world_size == 1:
-        return computing
-    torch.set_num_threads(min(torch.get_num_threads(), ranks.cores))
     device, num_gpus = find_device(computing.device), torch.cuda.device_count()
     name = f"cuda:{ranks.local_rank % num_gpus}" if str(device) == "cuda" else computing.device
+    computing = replace(computing, device=name)
+    if ranks.local_world_size == 1:  # as under SLURM, which shares out the cores itself
+        return computing
+    torch.set_num_threads(min(torch.get_num_threads(), ranks.cores))
     workers = computing.workers_for(num_images)
     if computing.num_workers is None:
         workers = min(workers, ranks.cores)
-    return replace(computing, device=name, num_workers=workers)
+    return replace(computing, num_workers=workers)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_swin.errors import MachineError, ShardError, UserError
-from ssl_swin.record.lines import read_lines
+from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.run_folder import RunFolder
 
 
@@ -73,6 +73,12 @@ def is_known(folder: RunFolder) -> bool:
     return folder.jobs.is_file() or folder.lives.is_file()
 
 
+def is_evaluation(folder: RunFolder) -> bool:
+    """Whether it is the folder of an evaluation of frozen features, or of one that was queued."""
+    queued = any(line.get("kind") == "evaluate" for line in read_lines(folder.jobs)[-1:])
+    return queued or read_json(folder.summary).get("kind") == "frozen"
+
+
 def nearest_place(folder: RunFolder) -> Path:
     """Return the folder, or the nearest place above it that exists."""
     return next(one for one in (folder.root, *folder.root.absolute().parents) if one.exists())
@@ -108,8 +114,8 @@ def require_record(folder: RunFolder) -> None:
         folder.jobs.touch()
 
 
-def require_writable(folder: RunFolder) -> None:
-    """Refuse a folder that cannot be written to, or cannot be made.
+def require_writable(folder: RunFolder, name: str = "run_dir") -> None:
+    """Refuse a folder that cannot be written to, or cannot be made; `name` is what named it.
 
     Raises:
         UserError: If it is one.
@@ -117,7 +123,8 @@ def require_writable(folder: RunFolder) -> None:
     here = nearest_place(folder)
     if not here.is_dir() or not os.access(here, os.W_OK | os.X_OK):
         raise UserError(
-            f"run_dir={folder.root} cannot be written to: {here}; give another --run-dir"
+            f"{name}={folder.root} cannot be written to: {here}; give another "
+            f"--{name.replace('_', '-')}"
         )
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import write_text
+from ssl_swin.record.lives import is_evaluation
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary
 from ssl_swin.record.tables import (
@@ -89,10 +90,11 @@ _WRITERS: dict[str, Callable[[Path, list[RunFolder]], None]] = {
 """Ending of a file -> what writes it."""
 
 
-def find_runs(places: Iterable[Path]) -> list[RunFolder]:
+def find_runs(places: Iterable[Path], evaluations: bool = False) -> list[RunFolder]:
     """Return the runs at or below these places, each once, by name within each place.
 
-    A run that only waits in the queue is one too.
+    A run that only waits in the queue is one too. `evaluations` says whether what `submit` queued
+    of these counts as well, if it lies in no run.
 
     Raises:
         UserError: If there are no places, or one of them holds no run.
@@ -100,7 +102,7 @@ def find_runs(places: Iterable[Path]) -> list[RunFolder]:
     found: dict[Path, RunFolder] = {}
     for place in places:
         with usable(str(place)):
-            here = [place] if _is_run(place) else _runs_below(place)
+            here = [place] if _is_run(place, evaluations) else _runs_below(place, evaluations)
         if not here:
             if not place.exists():
                 raise UserError(
@@ -184,15 +186,17 @@ def compare(summaries: Iterable[Summary]) -> Table:
     return table("", rows)
 
 
-def _is_run(path: Path) -> bool:
+def _is_run(path: Path, evaluations: bool) -> bool:
     folder = RunFolder(path)
+    if is_evaluation(folder):
+        return evaluations and folder.jobs.is_file()
     return any(file.is_file() for file in (folder.summary, folder.lives, folder.jobs))
 
 
-def _runs_below(place: Path) -> list[Path]:
+def _runs_below(place: Path, evaluations: bool) -> list[Path]:
     found = []
     for name, folders, _ in os.walk(place):
-        if _is_run(Path(name)):
+        if _is_run(Path(name), evaluations):
             found.append(Path(name))
             folders.clear()  # a run holds no runs
     return sorted(found)

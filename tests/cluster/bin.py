@@ -11,9 +11,10 @@ if "--test-only" in sys.argv:
     print("sbatch: Job 7 to start at noon", file=sys.stderr)
     sys.exit(0)
 line = {"words": sys.argv[1:], "variables": dict(os.environ)}
-with open(pathlib.Path(__file__).with_name("asked"), "a") as file:
+asked = pathlib.Path(__file__).with_name("asked")
+with open(asked, "a") as file:
     file.write(json.dumps(line) + "\\n")
-print(7)
+print(6 + len(asked.read_text().splitlines()))
 """,
     "squeue": """#!/bin/sh
 case "$*" in

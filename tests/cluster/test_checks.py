@@ -108,7 +108,7 @@ def test_what_a_node_needs_is_told_and_what_is_short_here():
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written to"):
-        check_folder(pretrain(tmp_path / "file" / "run"))
+        check_folder(RunFolder(tmp_path / "file" / "run"), "run_dir")
 
 
 def test_an_encoder_is_there_or_comes_from_the_stage_before(tmp_path):

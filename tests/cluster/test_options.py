@@ -34,6 +34,18 @@ def test_a_chain_starts_with_the_options_of_its_first_step():
     assert second.arguments == ("b.yaml", "--x", "2")
 
 
+def test_an_evaluation_takes_no_more_of_the_cluster_than_it_asks_for():
+    words = "pretrain a.yaml --nodes 4 --gpus-per-node 8 --time 1:00:00 --then evaluate --data d"
+    words += " --gpus-per-node 2 --dry-run --then finetune b.yaml"
+    request = Request.read(words.split())
+    first, second, third = request.stages
+    assert (second.options.nodes, second.options.gpus_per_node) == (None, 2)
+    assert second.options.time == "1:00:00"
+    assert second.arguments == ("--data", "d")
+    assert third.options == first.options
+    assert request.dry_run
+
+
 def test_the_command_line_goes_before_the_clusters_file(cluster):
     path = cluster("partition: gpu\ntime: 12:00:00\ncpus-per-task: 6\nsbatch: [--mem=2G]\n")
     words = ["pretrain", "c.yaml", "--cluster", path, "--partition", "long", "--sbatch=--nice"]
@@ -83,6 +95,8 @@ def test_a_wrong_file_of_the_cluster_is_refused(cluster, text, said):
         ("pretrain c.yaml --images-per-s nan", "images_per_s=nan"),
         ("pretrain c.yaml --array seed=0,1 --then finetune d.yaml", "cannot be combined"),
         ("pretrain c.yaml --then finetune d.yaml --array seed=0", "go before --then"),
+        ("pretrain c.yaml --then evaluate", "not evaluate; see"),
+        ("evaluate run --data d --array seed=0,1", "an evaluation has none"),
     ],
 )
 def test_an_incomplete_command_is_refused(words, said):

@@ -10,6 +10,7 @@ import pytest
 
 from ssl_swin.cluster.options import Options
 from ssl_swin.cluster.script import Script
+from ssl_swin.record.lines import read_lines
 
 SLURM = Path(__file__).parents[2] / "slurm"
 EXAMPLES = {
@@ -34,6 +35,13 @@ EXAMPLES = {
         gpus_per_node=8,
         cpus_per_task=8,
         options=Options(time="12:00:00"),
+    ),
+    "evaluate": Script(
+        kind="evaluate",
+        config="",
+        run_dir="runs/pretrain/evaluation/frozen-val",
+        settings=("runs/pretrain", "random", "--data", "shards/labelled", "--test", "shards/val"),
+        options=Options(time="2:00:00"),
     ),
 }
 
@@ -219,6 +227,27 @@ def test_a_job_that_was_not_submitted_makes_its_record_in_its_first_life(tmp_pat
             script = Script("pretrain", "c.yaml", str(folder), submitted=submitted)
             run(script, **({"SLURM_RESTART_COUNT": restart} if restart else {}))
             assert (folder / "jobs.jsonl").exists() == made
+
+
+def test_an_evaluation_is_called_with_its_words_and_its_folder():
+    words = ("a b", "random", "--data", "x/{0..1}.tar", "--test", "$(touch y)")
+    script = Script("evaluate", "", "out", words, nodes="1-2", tasks_per_node=3, cpus_per_task=4)
+    called, left = run(script, SLURM_JOB_NUM_NODES="2")
+    assert left == 0
+    place = called.index("ssl-swin")
+    assert called[place : called.index("verdict")] == [
+        *("ssl-swin", "evaluate", *words, "-o", "out")
+    ]
+    assert {"--ntasks=6", "--wait=0", "--cpus-per-task=4"} <= {*called}
+    assert "export OMP_NUM_THREADS=4" in script.render().splitlines()
+
+
+@pytest.mark.parametrize(("restart", "made"), [("", True), ("1", False)])
+def test_an_evaluation_that_was_not_submitted_says_what_it_is(tmp_path, restart, made):
+    script = Script("evaluate", "", str(tmp_path / "out"), submitted=False)
+    run(script, **({"SLURM_RESTART_COUNT": restart} if restart else {}))
+    lines = read_lines(tmp_path / "out/jobs.jsonl")
+    assert lines == ([{"job": "7", "kind": "evaluate"}] if made else [])
 
 
 @pytest.mark.parametrize(("node_cache", "told"), [("/dev/shm", True), ("/proc", False)])

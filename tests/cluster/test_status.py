@@ -76,6 +76,25 @@ def test_a_run_that_waits_in_the_queue_says_why(folder):
     assert describe(folder) == f"{folder.root}: PENDING job 14 (Resources)"
 
 
+def test_an_evaluation_is_told_with_its_run_or_alone(folder, capsys):
+    append_line(folder.jobs, {"job": "13", "kind": "pretrain"})
+    one, other = (RunFolder(folder.evaluation(name)) for name in ("frozen-a", "frozen-b"))
+    append_line(one.jobs, {"job": "14", "kind": "evaluate"})
+    append_line(other.jobs, {"job": "12", "kind": "evaluate"})
+    append_line(other.verdicts, {"job": "12", "status": 75, "requeue": True, "why": "asked"})
+    assert describe(folder).splitlines() == [
+        f"{folder.root}: COMPLETED job 13 on n1",
+        f"  evaluation {one.root}: PENDING job 14 (Resources)",
+        f"  evaluation {other.root}: RUNNING job 12 on n[1-2] 1:00:00 to its limit; "
+        "queued again: asked",
+    ]
+    append_line(other.verdicts, {"job": "12", "status": 0, "requeue": False, "why": "finished"})
+    assert run(["status", str(other.root)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"evaluation {other.root}: finished job 12 on n[1-2]")
+    assert "again" not in told
+
+
 def test_of_a_run_nothing_is_known_but_that_it_began(folder):
     append_line(folder.lives, {})
     assert describe(folder).splitlines() == [

@@ -43,6 +43,18 @@ def test_what_was_asked_to_stop_goes_on(live):
     assert found.why == "asked to stop, saved at step 10"
 
 
+def test_an_evaluation_goes_on_too_and_has_no_steps(live, tmp_path):
+    append_line(tmp_path / "jobs.jsonl", {"job": "7", "kind": "evaluate"})
+    found = live.again(75)
+    assert (found.requeue, found.why) == (True, "asked to stop, what it computed is kept")
+    found = live.again(1, restart=1)
+    assert (found.requeue, found.pauses) == (True, True)
+    said = f"failed with status 1; failure 1 in a row, at most {MAX_FAILURES} are tried again"
+    assert found.why == said
+    assert [live.again(1, restart=restart).requeue for restart in (2, 3, 4)] == [True, True, False]
+    assert not live.again(0, restart=5).requeue
+
+
 def test_the_same_error_of_the_user_twice_is_the_end(live, tmp_path):
     told = {"life": None, "job": "7", "status": 2}
     first = live.again(2)

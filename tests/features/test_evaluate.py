@@ -117,6 +117,18 @@ def test_a_new_measure_is_a_file_and_a_line(encoder_run, evaluate, tmp_path, mon
     assert "did you mean toy?" in capsys.readouterr().err
 
 
+def test_all_is_extracted_before_anything_is_measured(encoder_run, evaluate, tmp_path, monkeypatch):
+    whole = []
+
+    def count(features):
+        whole.append(len([*(tmp_path / "cache/features").glob("*/features.json")]))
+        return toy_measure(features)
+
+    monkeypatch.setitem(MEASURES, "toy", count)
+    assert evaluate(encoder_run(seed=3), "random", "--measures=toy") == 0
+    assert whole == [4, 4]  # other processes have nothing to wait for
+
+
 def test_features_that_are_not_finite_are_one_line(encoder_run, evaluate, tmp_path, capsys):
     where = encoder_run()
     path = tmp_path / "broken.safetensors"

@@ -103,6 +103,17 @@ def test_two_processes_give_the_bits_of_one(subject, shards, tmp_path, monkeypat
     assert waited == [{0}, set()]
 
 
+@pytest.mark.parametrize("local_size", [1, 8])  # SLURM shares out cores itself, and GPUs not always
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch, local_size):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    devices = [
+        module._for_rank(Computing(), 10, Ranks(8 + local, 16, local, local_size)).device
+        for local in range(8)
+    ]
+    assert devices == [f"cuda:{local % 4}" for local in range(8)]
+
+
 def test_a_stopped_extraction_goes_on(subject, shards, tmp_path, monkeypatch):
     whole = extract(subject, shards, CPU, cache_dir=tmp_path / "whole")
     seen = []

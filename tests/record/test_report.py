@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ssl_swin.__main__ import run
-from ssl_swin.record.lines import append_line
+from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.report import compare, find_runs, groups, results, show
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, write_summary
@@ -125,6 +125,15 @@ def test_a_run_that_only_waits_in_the_queue_is_found(runs, capsys):
     assert "seed=0 not started" in words(capsys.readouterr().out)
     with pytest.raises(ValueError, match="no runs are named"):
         find_runs([])
+
+
+def test_an_evaluation_is_no_run(runs, capsys):
+    append_line(runs / "queued/jobs.jsonl", {"job": "14", "kind": "evaluate"})
+    write_text(runs / "done/summary.json", json.dumps({"kind": "frozen", "test": {}}))
+    assert run(["report", str(runs)]) == 0
+    assert lines(capsys.readouterr().out.partition("next:")[0]) == lines(REPORT)
+    found = find_runs([runs], evaluations=True)
+    assert "queued" in [folder.root.name for folder in found]
 
 
 def test_a_column_that_no_run_fills_is_left_out(runs):

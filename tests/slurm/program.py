@@ -10,6 +10,7 @@ DIE_IN_IMPORTS: rank 1 dies in its imports after so many restarts: `1` or `1,5`.
 number of an error that the save SAVE_NUMBER of the first life ends with.
 STALL_RANK: storage never answers this rank's read with the number STALL_READ, in the first life.
 CLOCK_DAYS: days that the clock is ahead in the second life.
+EXTRACT_S: seconds that each block of features takes, of an evaluation.
 """
 
 import os
@@ -36,6 +37,8 @@ def main() -> None:
                 die(0)
             warnings.simplefilter("error")
             disturb()
+        if name == "evaluate":
+            delay_extracting(float(os.environ.get("EXTRACT_S", 0)))
         return find(name)
 
     __main__._function = disturbed
@@ -112,6 +115,20 @@ def delay_measuring(seconds: float) -> None:
         return take(self, batch)
 
     PretrainModule.measure = measure
+
+
+def delay_extracting(seconds: float) -> None:
+    """Make each block of features slow, and say when it is written."""
+    from ssl_swin.features.store import Store
+
+    write = Store.write
+
+    def slowly(self, block, values, good):
+        time.sleep(seconds)
+        write(self, block, values, good)
+        print(f"written {self.folder.name} {block}", flush=True)
+
+    Store.write = slowly
 
 
 def disturb_saving(seconds: float, first: int, error: int) -> None:
