@@ -43,8 +43,9 @@ def test_purposes_keep_their_values():
         "HELD_OUT_LABELS",
         "BOOTSTRAP",
         "QUERIES",
+        "MONITORED",
     ]
-    assert sorted(Purpose) == list(range(1, 16))
+    assert sorted(Purpose) == list(range(1, 17))
 
 
 @pytest.mark.parametrize("num", [1, 2, 7, 100])
