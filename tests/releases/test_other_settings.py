@@ -105,4 +105,4 @@ def test_without_a_checkpoint_nothing_is_held_against_a_new_config(old, capsys):
     (old / "checkpoints" / "last.ckpt").unlink()
     words = ["pretrain", str(old / "config.yaml"), "--seed=9"]
     assert run([*words, "--dry-run"]) == run(["submit", *words, "--dry-run"]) == 0
-    assert f"{old} was missing or cut off, and is written anew" in capsys.readouterr().out
+    assert f"{old} is new" in capsys.readouterr().out
