@@ -162,16 +162,25 @@ def run(arguments: list[str]) -> int:
             return _fail(f"{stopped}. {_HINT}", errors.FAILED)
         return _fail(f"{stopped}. {_HINT_ELSE}", errors.FAILED)
     except OSError as error:
-        if told := machine.cause(error):
-            return _fail(told, errors.FAILED)
-        if isinstance(error, PermissionError) and error.filename:
-            said = f"{error.filename}: {error.strerror}; let this user have it"
-            return _fail(said, errors.FAILED)
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):  # no file system has such a name
+        if (status := _told_of_files(error)) is None:
             raise
-        return _fail(str(error))
+        return status
     except KeyboardInterrupt as error:
         return _fail(str(error) or "stopped", status=130)
+
+
+def _told_of_files(error: OSError) -> int | None:
+    """Tell in one line what the system says of a file, and return the status; None if unknown."""
+    if told := machine.cause(error):
+        return _fail(told, errors.FAILED)
+    what = f"{error.filename}: {error.strerror}"
+    if isinstance(error, PermissionError) and error.filename:
+        return _fail(f"{what}; let this user have it", errors.FAILED)
+    if error.errno in machine.AWAY and error.filename:
+        return _fail(f"{what}; its storage fails, so try again later", errors.FAILED)
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # no file system has such a name
+        return _fail(str(error))
+    return None
 
 
 def _live(name: str, words: list[str]) -> int:

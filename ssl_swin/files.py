@@ -1,4 +1,4 @@
-"""Files written whole or not at all (temporary name, sync, rename); the sum of a file.
+"""Files written whole or not at all (temporary name, sync, rename); their names, their sums.
 
 Standard library only.
 """
@@ -53,6 +53,16 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
             raise
     finally:
         os.close(folder)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let an error of the storage say which file it is of; one of a read does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def sha256_of(path: Path) -> str:

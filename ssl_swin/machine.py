@@ -21,6 +21,7 @@ SHARED_MEMORY = Path("/dev/shm")
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # until something is deleted
 FULL = (*NO_ROOM, errno.EFBIG)
+AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EHOSTDOWN)  # storage
 IN_FLIGHT_EACH = 2  # batches that each loader process makes ahead
 _IN_FLIGHT_BESIDE = 2  # the batch in use, and the one on its way to the device
 FACTS_BYTES = 4 * 8  # of an image in a batch, beside its pixels: index, epoch, replaced, label

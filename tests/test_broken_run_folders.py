@@ -1,5 +1,7 @@
 """Every command on a run folder that is missing, empty or half-written: one clear line."""
 
+import itertools
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +13,15 @@ from tests.conftest import png
 
 pytestmark = pytest.mark.usefixtures("in_the_checkout", "short_timing")
 
-NO_RUN_FOLDER = {"configs", "demo", "doctor", "recipe", *(c for c in COMMANDS if " " in c)}
 TINY_LENGTH = (
     *("--optim.epochs=1", "--optim.warmup-epochs=0", "--training.global-batch-size=8"),
     *("--data.mean=[0.286]", "--data.std=[0.353]", "--data.rand-augment="),
     *("--data.num-workers=0", "--training.num-threads=1"),
 )
-LAST, ENCODER, CLASSIFIER = "checkpoints/last.ckpt", "encoder.safetensors", "classifier.safetensors"
+LAST, PREVIOUS = "checkpoints/last.ckpt", "checkpoints/previous.ckpt"
+ENCODER, CLASSIFIER = "encoder.safetensors", "classifier.safetensors"
+RESULTS = ("summary.json", ENCODER, CLASSIFIER)  # of a run that has ended
+LINES = ("lives.jsonl", "ends.jsonl", "metrics.jsonl", "checkpoints.jsonl")
 
 
 def only(*names: str) -> Callable[[Path], None]:
@@ -33,17 +37,46 @@ def only(*names: str) -> Callable[[Path], None]:
     return leave
 
 
-def half(*names: str, without: tuple[str, ...] = ()) -> Callable[[Path], None]:
-    """Leave the first half of these files, as far as there are such."""
+def half(*names: str, without: tuple[str, ...] = (), keep: float = 0.5) -> Callable[[Path], None]:
+    """Leave the first half of these files, as far as there are such; and no file of the others."""
 
     def cut(folder: Path) -> None:
         for name in without:
             (folder / name).unlink(missing_ok=True)
         for name in filter(lambda name: (folder / name).is_file(), names):
             content = (folder / name).read_bytes()
-            (folder / name).write_bytes(content[: len(content) // 2])
+            (folder / name).write_bytes(content[: int(len(content) * keep)])
 
     return cut
+
+
+def as_empty_files(folder: Path) -> None:
+    """Leave no byte in any file."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+def after_a_whole_one(folder: Path) -> None:
+    """Cut the last checkpoint; there is one before."""
+    shutil.copy(folder / LAST, folder / PREVIOUS)
+    half(LAST, without=RESULTS)(folder)
+
+
+def beside_the_run(folder: Path) -> None:
+    """Cut what others make of a run: an evaluation, its picture, the id of a tracker."""
+    for name in ("evaluation/test/summary.json", "tracking/wandb.json", "tracking/mlflow.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{"measures": {"top1": 5')
+    (folder / "evaluation/test/confusion.png").write_bytes(png(0)[:40])
+
+
+def on_failing_storage(folder: Path) -> None:
+    """Let reads fail as those of a broken disk do: this file of Linux has no first byte."""
+    for name in ("lives.jsonl", "summary.json", "config.yaml", "owner.json", ENCODER, CLASSIFIER):
+        if (folder / name).exists():
+            (folder / name).unlink()
+            (folder / name).symlink_to("/proc/self/mem")
 
 
 def as_file(folder: Path) -> None:
@@ -56,12 +89,21 @@ STATES = {
     "missing": shutil.rmtree,
     "a file": as_file,
     "empty": only(),
+    "empty files": as_empty_files,
     "only config.yaml": only("config.yaml"),
     "only lives.jsonl": only("lives.jsonl"),
+    "no config.yaml": half(without=("config.yaml",)),
     "half a config.yaml": half("config.yaml"),
     "half a summary.json": half("summary.json"),
-    "half a checkpoint": half(LAST, without=("summary.json", ENCODER, CLASSIFIER)),
+    "half a last line": half(*LINES, keep=0.97),
+    "no checkpoint": half(without=(LAST, "summary.json")),
+    "half a checkpoint": half(LAST, without=RESULTS),
+    "half a checkpoint after a whole one": after_a_whole_one,
+    "no weights": half(without=(ENCODER, CLASSIFIER)),
     "half an encoder": half(ENCODER, CLASSIFIER),
+    "no card": half(without=("encoder.json", "classifier.json")),
+    "half of what is beside it": beside_the_run,
+    "storage fails": on_failing_storage,
 }
 
 # command -> its words, of RUN, GOOD (the same run, whole), DATA, IMAGE, and OUT for what it writes
@@ -81,36 +123,75 @@ ROWS = {
     "pretrain": "pretrain PRETRAIN --run-dir RUN",
     "pretrain, planned": "pretrain PRETRAIN --run-dir RUN --dry-run",
     "submit pretrain": "submit pretrain PRETRAIN --run-dir RUN --dry-run",
+    "resume": "pretrain PRETRAIN --run-dir OUT/new --resume-from RUN/checkpoints/last.ckpt"
+    " --dry-run",
+    "its config": "pretrain RUN/config.yaml --run-dir RUN --dry-run",
+    # where images are asked for
+    "embed it": "embed GOOD --data RUN -o OUT/features.npy",
+    "predict it": "predict TUNED RUN -o OUT/predictions.csv",
+    "recipe": "recipe RUN -o OUT/my.yaml",
+    "doctor": "doctor --data RUN",
+    "shards create": "shards create RUN OUT/shards",
+    "shards index": "shards index RUN",
+    "shards verify": "shards verify RUN",
+    "shards info": "shards info RUN",
+    "configs": "configs RUN",
 }
 # what rightly works, for it tells what is there, needs no file that is cut, or mends it
-TELLS = {"only lives.jsonl", "half a config.yaml", "half a checkpoint", "half an encoder"}
-HAS_ENCODER = {"half a config.yaml", "half a summary.json"}
-NO_CHECKPOINT = {"missing", "empty", "only config.yaml", "only lives.jsonl"}
-MENDS = {*NO_CHECKPOINT, *HAS_ENCODER, "half an encoder"}
+WHOLE = {"no config.yaml", "half a last line", "no card", "half of what is beside it"}
+BEGUN = {"only lives.jsonl", "half a config.yaml", "no checkpoint", "no weights"}
+TELLS = (
+    WHOLE
+    | BEGUN
+    | {
+        "half a checkpoint",
+        "half a checkpoint after a whole one",
+        "half an encoder",
+    }
+)
+HAS_ENCODER = WHOLE | {"half a config.yaml", "half a summary.json", "no checkpoint"}
+HAS_WEIGHTS = HAS_ENCODER | {"no weights"}  # the last checkpoint has them
+HAS_CHECKPOINT = (
+    WHOLE | {"half a config.yaml", "half a summary.json", "no weights"} | {"half an encoder"}
+)
+BEGINS = {"missing", "empty", "only config.yaml", "only lives.jsonl"}
+HAS_CONFIG = {"only config.yaml", "half a checkpoint after a whole one"} | (
+    HAS_CHECKPOINT - {"no config.yaml", "half a config.yaml"}
+)
+MENDS = BEGINS | HAS_CHECKPOINT | {"half a checkpoint after a whole one"}
 WORKS = {
     "report": TELLS,
     "report of two": TELLS,
     "report, a page": TELLS,
-    "status": {*TELLS, "half a summary.json"},
-    "embed": HAS_ENCODER,
-    "evaluate": HAS_ENCODER,
-    "evaluate two": HAS_ENCODER,
-    "evaluate, classes": set[str](),  # a pretraining
-    "predict": set[str](),
-    "finetune": HAS_ENCODER,
-    "submit": HAS_ENCODER,
+    "status": TELLS | {"half a summary.json", "empty files"},
+    "embed": HAS_WEIGHTS,
+    "evaluate": HAS_WEIGHTS,
+    "evaluate two": HAS_WEIGHTS,
+    "finetune": HAS_ENCODER - {"half a config.yaml"},  # settings are chosen by it
+    "submit": HAS_ENCODER - {"half a config.yaml"},
     "pretrain": MENDS,
     "pretrain, planned": MENDS,
-    "submit pretrain": NO_CHECKPOINT,  # the others are finished
+    "submit pretrain": BEGINS | {"half a summary.json", "half a checkpoint after a whole one"},
+    "resume": HAS_CHECKPOINT | {"storage fails"},  # not that of the checkpoint
+    "its config": HAS_CONFIG,
+    "predict it": {"a file"},  # an image that cannot be decoded, which is counted
 }
+WORKS_TUNED = HAS_ENCODER
+AWAY, GOES_ON = (
+    {"no checkpoint"},
+    ("pretrain", "pretrain, planned", "submit pretrain", "its config"),
+)
+NOT_READ = ("configs", "predict it", "embed it", "recipe", "doctor")  # nothing of a run is
 CLASSES = ("evaluate, classes", "predict")  # of a fine-tuning, too
+LONG = {"embed", "evaluate", "evaluate two", "finetune", "submit", *GOES_ON, "resume"}
+MOST_LIKELY = {"missing", "half a checkpoint after a whole one", "half an encoder", "storage fails"}
 
 
 def contents(folder: Path) -> dict[str, bytes] | None:
     """Each file below a folder, or what is there instead."""
     if folder.is_file():
         return {"": folder.read_bytes()}
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return {str(path): path.read_bytes() for path in files} if folder.is_dir() else None
 
 
@@ -133,45 +214,48 @@ def whole(two_step_run, tmp_path_factory):
     return {"pretrain": (words, folder), "finetune": (tuning, tuned)}
 
 
-def broken(whole, kind, state, image, tmp_path):
-    """Bring a run into a state; return what stands for each capital word."""
+def broken(whole, kind, row, state, image, tmp_path):
+    """Bring a run into a state; return the words of a command on it."""
     copy, good = tmp_path / "run", whole[kind][1]
     shutil.copytree(good, copy)
     STATES[state](copy)
-    out = tmp_path / "out"
-    out.mkdir()
+    (tmp_path / "out").mkdir()
     data = next(word for word in whole[kind][0] if word.startswith("--data.shards="))
-    return {
-        "RUN": [str(copy)],
-        "GOOD": [str(good)],
-        "DATA": [data.partition("=")[2]],
-        "IMAGE": [str(image)],
-        "PRETRAIN": whole["pretrain"][0],
-        "FINETUNE": whole["finetune"][0],
-    } | {
-        name: [name.replace("OUT", str(out))]
-        for row in ROWS.values()
-        for name in row.split()
-        if "OUT" in name
+    stands = {
+        "RUN": copy,
+        "GOOD": good,
+        "TUNED": whole["finetune"][1],
+        "DATA": data.partition("=")[2],
+        "IMAGE": image,
+        "OUT": tmp_path / "out",
     }
+    lists = {"PRETRAIN": whole["pretrain"][0], "FINETUNE": whole["finetune"][0]}
+    words = [word for name in ROWS[row].split() for word in lists.get(name, [name])]
+    return [re.sub(r"\b[A-Z]+\b", lambda word: str(stands[word[0]]), word) for word in words]
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(
-    ("kind", "row"), [*(("pretrain", row) for row in ROWS), *(("finetune", row) for row in CLASSES)]
-)
+def cases():
+    """Yield kind, command and state; those that take longer are for the slow tests, but for few."""
+    kinds = [*(("pretrain", row) for row in ROWS), *(("finetune", row) for row in CLASSES)]
+    for (kind, row), state in itertools.product(kinds, STATES):
+        long = row in LONG and state not in MOST_LIKELY
+        yield pytest.param(kind, row, state, marks=[pytest.mark.slow] * long)
+
+
+@pytest.mark.parametrize(("kind", "row", "state"), [*cases()])
 def test_a_broken_run_folder_is_told_in_one_line(kind, row, state, whole, image, tmp_path, capsys):
-    stands = broken(whole, kind, state, image, tmp_path)
+    words = broken(whole, kind, row, state, image, tmp_path)
     before = contents(tmp_path / "run")
-    words = [word for name in ROWS[row].split() for word in stands.get(name, [name])]
     capsys.readouterr()
     status = run(words)
     told = capsys.readouterr()
-    works = HAS_ENCODER if kind == "finetune" else WORKS[row]
+    works = WORKS_TUNED if kind == "finetune" else WORKS.get(row, ())
     if state in works:
         assert (status, told.err.count("error")) == (0, 0)
     else:
-        assert status == 2, told.out
+        failed = state == "storage fails" and row not in NOT_READ and "shards" not in row
+        failed |= state in AWAY and row in GOES_ON
+        assert status == (1 if failed else 2), told
         (line,) = told.err.splitlines()
         assert line.startswith("error: ")
         assert str(tmp_path / "run") in line
@@ -180,6 +264,16 @@ def test_a_broken_run_folder_is_told_in_one_line(kind, row, state, whole, image,
         assert contents(tmp_path / "run") == before
 
 
-def test_each_command_that_takes_a_run_folder_has_a_row():
-    rows = {words.split()[0] for words in ROWS.values()}
-    assert rows | NO_RUN_FOLDER | {"verdict"} == set(COMMANDS)
+@pytest.mark.parametrize("state", STATES)
+def test_a_verdict_is_given_on_any_folder(state, whole, image, tmp_path, capsys):
+    broken(whole, "pretrain", "report", state, image, tmp_path)
+    assert run(["verdict", str(tmp_path / "run"), "1"]) in (0, 3, 4)
+    (line, *more) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ssl-swin: ")
+    assert more == [] or "this verdict stands" in more[0]
+
+
+def test_each_command_has_a_row():
+    begin = [words.split() for words in ROWS.values()]
+    rows = {name for first, second, *_ in begin for name in (first, f"{first} {second}")}
+    assert set(COMMANDS) - rows == {"demo", "verdict"}  # one takes none, one has its own test

@@ -19,8 +19,9 @@ from ssl_swin.errors import UserError
 from ssl_swin.machine import LoaderNeeds, as_text, shortages
 from ssl_swin.record.curves import last_point
 from ssl_swin.record.lines import read_json, read_lines
-from ssl_swin.record.lives import last_step, nearest_place, require_writable
+from ssl_swin.record.lives import last_step, nearest_place, require_saved, require_writable
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
+from ssl_swin.record.summary import is_finished
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.sets import check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, disk_needs, order_of
@@ -77,7 +78,7 @@ def find_start(
     found = resume.find_start(config, shards, resume_from, given, read, settles)
     _, sets, mapped = agree(found.config, sets, found.state, shards)
     root, summary = found.folder.root, found.folder.summary
-    if summary.is_file():
+    if is_finished(found.folder):
         raise FinishedRun(f"{root} is finished: {summary}")
     here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
     told = [f"{root} {here}", *found.told(), *sets.said, *mapped]
@@ -201,11 +202,13 @@ def check_name(name: str, folder: Path) -> None:
 
 
 def check_folder(folder: RunFolder, name: str) -> None:
-    """Refuse a folder that a living job has, or that cannot be written to.
+    """Refuse a folder that a living job has, or that cannot be written to, or lacks a file.
 
     Raises:
         UserError: If a living job has the folder, or it cannot be written to.
+        MachineError: If the checkpoint that its record names is not there.
     """
+    require_saved(folder)
     require_writable(folder, name)
     job, state = living_job(folder)
     if state is not None:

@@ -4,8 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.verdict import Line, first_end
 from ssl_swin.phases import duration
@@ -14,6 +12,7 @@ from ssl_swin.record.lives import is_evaluation, last_step
 from ssl_swin.record.owner import lives_here
 from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.settings import read_config
 
 _CLEAR = "\033[H\033[2J"
 
@@ -146,11 +145,8 @@ def _progress(folder: RunFolder) -> list[str]:
     step, epoch = last.get("step"), last.get("train/epoch")
     if step is None:
         return []
-    text = folder.config.read_text(encoding="utf-8") if folder.config.is_file() else ""
-    found = yaml.safe_load(text)
-    config = found if isinstance(found, dict) else {}
-    epochs = config.get("optim", {}).get("epochs")
-    batch = config.get("training", {}).get("global_batch_size")
+    config = read_config(folder)
+    epochs, batch = config.get("optim.epochs"), config.get("training.global_batch_size")
     of = total = ""
     speed, left = last.get("speed/images_per_s"), ""
     if epoch and epochs:

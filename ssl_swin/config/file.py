@@ -9,6 +9,7 @@ from ssl_swin.config.earlier import renew_content
 from ssl_swin.config.folder import instead_of_folder
 from ssl_swin.config.run import KINDS
 from ssl_swin.errors import UserError, nearest
+from ssl_swin.files import named
 
 
 def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
@@ -28,7 +29,9 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     if not Path(path).is_file():
         return path, set(), []  # the parser says so
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with named(Path(path)):
+            text = Path(path).read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML, mend it: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -16,6 +16,7 @@ from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.folders import is_image, walk
+from ssl_swin.data.shards.instead import run_instead
 from ssl_swin.data.shards.left_out import AGAIN, NOT_AN_IMAGE, LeftOut, describe, leave_out
 from ssl_swin.data.shards.names import expand_braces, has_tars, is_remote
 from ssl_swin.data.shards.reader import ShardReader
@@ -223,6 +224,8 @@ def _files_of(source: str, left_out: LeftOut) -> Iterator[str]:
 
 def _folder(folder: str, left_out: LeftOut) -> list[str]:
     """Return the images below a folder, sorted; links are followed, and a folder counts once."""
+    if run := run_instead(Path(folder)):
+        raise UserError(f"{folder}: {run}; give images, a folder of them or shards")
     found = sorted(name for name, size in walk(Path(folder), left_out) if size is not None)
     if not found:
         tars = next(filter(has_tars, sorted(Path(folder).iterdir())), None)

@@ -30,6 +30,7 @@ from ssl_swin.phases import Phase, tell
 from ssl_swin.pretrained.classifier import read_classifier_card
 from ssl_swin.pretrained.open import find_sizes
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.settings import has_classes
 from ssl_swin.record.tables import show
 from ssl_swin.typed import typed
 
@@ -191,9 +192,8 @@ def _is_encoder(place: Path) -> bool:
     if place.is_file():
         return read_classifier_card(place) is None and bool(find_sizes(place))
     folder = RunFolder(place)
-    config = folder.config.read_bytes() if folder.config.is_file() else b""
     has_weights = folder.encoder.is_file() or folder.last.is_file()
-    return has_weights and not folder.classifier.is_file() and b"num_classes:" not in config
+    return has_weights and not folder.classifier.is_file() and not has_classes(folder)
 
 
 def chosen_measures(measures: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from ssl_swin.pretrained.card import (
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
 from ssl_swin.pretrained.tensors import opened
 from ssl_swin.record.run_folder import CLASSIFIER_FILE, RunFolder, classifier_file, encoder_file
+from ssl_swin.record.settings import has_classes
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "ssl_swin_classifier"
@@ -144,8 +145,8 @@ def _found(source: Path) -> Path:
     give = f"give a finished fine-tuning's run folder, or its {CLASSIFIER_FILE}"
     if not source.exists():
         raise PretrainedMismatch(f"{source}: there is no such run folder or file; {give}")
-    encoder, config = encoder_file(source), RunFolder(source).config
-    if not encoder.is_file() and config.is_file() and b"num_classes:" not in config.read_bytes():
+    encoder, folder = encoder_file(source), RunFolder(source)
+    if not encoder.is_file() and folder.config.is_file() and not has_classes(folder):
         raise PretrainedMismatch(
             f"{source} holds a pretraining, which knows no classes and has not finished: let it, "
             f"then fine-tune it, ssl-swin finetune --encoder {source}; or {give}"

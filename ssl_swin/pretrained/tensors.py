@@ -15,6 +15,7 @@ import safetensors
 import torch
 from torch import Tensor
 
+from ssl_swin.errors import MachineError
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 
 _DTYPES = {
@@ -89,6 +90,7 @@ def opened(path: Path) -> Iterator[TensorFile]:
     Raises:
         PretrainedMismatch: If the file is of no such format, is damaged, or names no tensor; also
             within the block, if a tensor is damaged.
+        MachineError or OSError: If the storage fails.
     """
     try:
         if path.suffix == ".safetensors":
@@ -100,6 +102,11 @@ def opened(path: Path) -> Iterator[TensorFile]:
                 yield _open_archive(archive, path)
         else:
             yield _open_legacy(path)
+    except OSError as error:
+        if error.errno is None and type(error) is OSError:  # of safetensors, which has no numbers
+            raise MachineError(f"{path}: {error}; its storage fails, so try again later") from error
+        error.filename = error.filename or str(path)
+        raise
     except safetensors.SafetensorError as error:
         raise PretrainedMismatch(
             f"{path} is not a complete safetensors file: {error}; fetch it again, or give the "

@@ -28,9 +28,11 @@ def read_unfinished(source: Path) -> Weights | None:
             names = [name for name in file.names if name.startswith(_INSIDE)]
             state = {name.removeprefix(_INSIDE): file.read(name) for name in names}
     except PretrainedMismatch as error:
+        then = "there is none before it, give another run"
+        if folder.previous.is_file():
+            then = "give its command again, which goes on from the checkpoint before"
         raise PretrainedMismatch(
-            f"{folder.root} is a run that has not ended, and {folder.last} is damaged: give its "
-            "command again, which goes on from the checkpoint before"
+            f"{folder.root} is a run that has not ended, and {folder.last} is damaged: {then}"
         ) from error
     model, data = _config(folder)
     try:

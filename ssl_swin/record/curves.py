@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ssl_swin.files import named
 from ssl_swin.record.lines import parse_line, read_lines, write_text
 from ssl_swin.record.run_folder import RunFolder
 
@@ -17,7 +18,9 @@ def keep_points(path: Path, last_step: int) -> None:
     if not path.is_file():
         return
     kept: dict[Any, str] = {}
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    with named(path):
+        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for text in texts:
         point = parse_line(text)
         if point is not None and point.get("step", 0) <= last_step:
             kept.pop(key := (point.get("step"), *point), None)

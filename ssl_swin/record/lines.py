@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ssl_swin.files import replacing
+from ssl_swin.files import named, replacing
+
+MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # where a file was to be
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,7 +40,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     found = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    with named(path):
+        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for text in texts:
         line = parse_line(text)
         if line is not None:
             found.append(line)
@@ -55,9 +59,14 @@ def parse_line(text: str) -> dict[str, Any] | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; it is empty if the file is missing or damaged."""
+    """Read a JSON object; it is empty if the file is missing or damaged.
+
+    Raises:
+        OSError: If the storage fails: what it says of the file would be made anew.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, json.JSONDecodeError):
+        with named(path):
+            found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (*MISSING, json.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}

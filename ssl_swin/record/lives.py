@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_swin.errors import MachineError, ShardError, UserError
+from ssl_swin.files import named
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.run_folder import RunFolder
 
@@ -17,7 +18,8 @@ def count_lives(folder: RunFolder) -> int:
     """Return how often the run was started."""
     if not folder.lives.is_file():
         return 0
-    return len(folder.lives.read_bytes().splitlines())
+    with named(folder.lives):
+        return len(folder.lives.read_bytes().splitlines())
 
 
 class Spent(NamedTuple):
@@ -93,14 +95,8 @@ def require_record(folder: RunFolder) -> None:
         MachineError: If the record is not there, or the checkpoint that it names.
         UserError: If there is no record, none need be, and none can be made.
     """
-    if folder.last.is_file() or folder.previous.is_file():
-        return
-    if saved := last_step(folder):
-        raise MachineError(
-            f"{folder.checkpoints} names a checkpoint of step {saved}, and {folder.last} is not "
-            "there; once it is back, the same command goes on, and another run_dir begins anew"
-        )
-    if is_known(folder):
+    require_saved(folder)
+    if folder.last.is_file() or folder.previous.is_file() or is_known(folder):
         return
     restart = os.environ.get("SLURM_RESTART_COUNT", "0")
     if restart != "0" or os.environ.get("SSL_SWIN_RUN_EXISTS"):
@@ -112,6 +108,21 @@ def require_record(folder: RunFolder) -> None:
     if os.environ.get("SLURM_PROCID") == "0":  # a restart looks for it, whoever wrote the script
         folder.root.mkdir(parents=True, exist_ok=True)
         folder.jobs.touch()
+
+
+def require_saved(folder: RunFolder) -> None:
+    """Refuse a run whose checkpoint is not there, while its record names one.
+
+    Raises:
+        MachineError: If it is one.
+    """
+    if folder.last.is_file() or folder.previous.is_file():
+        return
+    if saved := last_step(folder):
+        raise MachineError(
+            f"{folder.checkpoints} names a checkpoint of step {saved}, and {folder.last} is not "
+            "there; once it is back, the same command goes on, and another run_dir begins anew"
+        )
 
 
 def require_writable(folder: RunFolder, name: str = "run_dir") -> None:

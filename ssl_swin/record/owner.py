@@ -11,6 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from ssl_swin.files import named
 from ssl_swin.record.lines import read_json, write_text
 
 NUM_LOOKS = 6  # of a thread, before a folder that is not there counts as gone
@@ -124,7 +125,8 @@ class Ownership:
 
     def _read(self) -> str | None:
         try:
-            return self.path.read_text(encoding="utf-8", errors="replace")
+            with named(self.path):
+                return self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from ssl_swin.errors import UserError
+from ssl_swin.files import named
 from ssl_swin.record.lines import write_text
 from ssl_swin.record.run_folder import RunFolder
 
@@ -61,7 +62,8 @@ def read_summary(folder: RunFolder) -> Summary | None:
     if not folder.summary.is_file():
         return None
     try:
-        return Summary(**json.loads(folder.summary.read_text(encoding="utf-8")))
+        with named(folder.summary):
+            return Summary(**json.loads(folder.summary.read_text(encoding="utf-8")))
     except ValueError as error:
         raise DamagedSummary(
             f"{folder.summary} is cut off or damaged ({error}); the command that made the run "
@@ -71,3 +73,13 @@ def read_summary(folder: RunFolder) -> Summary | None:
         raise UserError(
             f"{folder.summary} is not a summary of this version ({error}); use that which wrote it"
         ) from error
+
+
+def is_finished(folder: RunFolder) -> bool:
+    """Whether a run has its summary; one that is damaged the next life writes anew."""
+    try:
+        return read_summary(folder) is not None
+    except DamagedSummary:
+        return False
+    except UserError:  # of another version
+        return True

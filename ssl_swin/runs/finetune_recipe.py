@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.errors import UserError
 from ssl_swin.machine import usable_cores
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.settings import read_config
 
 _REFERENCE_BATCH = 512  # the global batch that rates are given for
 _FEW, _SOME, _MORE, _MANY, _VERY_MANY = 500, 1_000, 5_000, 20_000, 500_000  # labels
@@ -166,15 +166,17 @@ class Recipe:
 
     def _pretraining_data(self) -> dict[str, Any]:
         """Return the `data` of the pretraining whose run folder the encoder is given as."""
-        path = RunFolder(Path(self.config.encoder or "")).config
-        if self.config.encoder is None or not path.is_file():
+        folder = RunFolder(Path(self.config.encoder or ""))
+        if self.config.encoder is None or not folder.config.is_file():
             return {}
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            return {}
-        data = content.get("data") if isinstance(content, dict) else None
-        return data if isinstance(data, dict) else {}
+        read = read_config(folder)
+        data = {name[5:]: value for name, value in read.items() if name.startswith("data.")}
+        if "seed" not in read:  # it stands after all of data
+            raise UserError(
+                f"{folder.config} is cut off or damaged, and settings are chosen by it: copy it "
+                f"again, or give a config file, or --encoder {folder.encoder}"
+            )
+        return data
 
 
 def _has_bf16() -> bool:

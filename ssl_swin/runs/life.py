@@ -14,7 +14,7 @@ from ssl_swin import __version__, errors, machine, signals
 from ssl_swin.config.run import RunConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.phases import Phase
-from ssl_swin.record.lives import nearest_place, require_record, require_writable
+from ssl_swin.record.lives import nearest_place, require_record, require_saved, require_writable
 from ssl_swin.record.owner import FolderGone, LostOwnership, Ownership
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import DamagedSummary, Summary, read_summary, write_summary
@@ -82,10 +82,11 @@ def run(
         if find_micro_batch:
             # One process finds it; where SLURM has started more, they are not needed.
             return try_micro_batches(build(config, resume_from, given)) if is_rank_0() else 0
-        if dry_run:
-            require_writable(RunFolder(Path(config.run_dir)))
-            return describe(_fitted(build(config, resume_from, given)))
         folder = RunFolder(Path(config.run_dir))
+        if dry_run:
+            require_saved(folder)
+            require_writable(folder)
+            return describe(_fitted(build(config, resume_from, given)))
         try:
             require_record(folder)
             with _storage_to_blame(folder):

@@ -86,7 +86,7 @@ def find_start(
         if resume_from is None:
             return _beginning(start, given, left_open)
         with usable(f"--resume-from {resume_from}"):
-            state = read(resume_from)
+            state = _read_given(resume_from, read)
         if state["kind"] != kind:
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
         start = _going_on(start, state, given, left_open)
@@ -167,6 +167,24 @@ def _with_its_lanes(config: RunConfig, folder: RunFolder, state: State | None = 
         first = read_lines(folder.lives)[:1] if state is None else []
         num_lanes = default_num_lanes(batch, first[0]["world_size"] if first else world_size)
     return config if num_lanes == usual else with_values(config, {"data.num_lanes": num_lanes})
+
+
+def _read_given(path: Path, read: Read) -> State:
+    """Return the checkpoint that a user names.
+
+    Raises:
+        UserError: If it is a folder, or cannot be read.
+    """
+    if path.is_dir():
+        raise UserError(
+            f"--resume-from {path} is a folder; give a checkpoint, as {RunFolder(path).last}"
+        )
+    try:
+        return read(path)
+    except DamagedCheckpoint as damage:
+        raise UserError(
+            f"{damage}; give another one of its run, as previous.ckpt or epoch-*.ckpt"
+        ) from damage
 
 
 def _read_newest(folder: RunFolder, read: Read) -> tuple[State, tuple[str, ...]]:

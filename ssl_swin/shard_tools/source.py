@@ -10,7 +10,7 @@ from ssl_swin.data.counting import counting
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension, open_image
 from ssl_swin.data.shards.folders import walk
-from ssl_swin.data.shards.instead import table_of
+from ssl_swin.data.shards.instead import run_instead, table_of
 from ssl_swin.data.shards.left_out import LeftOut
 from ssl_swin.data.shards.names import set_of
 from ssl_swin.errors import ShardError, UserError
@@ -65,6 +65,8 @@ def list_images(
         raise UserError(
             f"source={source} is not there ({source.absolute()}); give a folder of images"
         )
+    if run := run_instead(source):
+        raise ShardError(f"source={source}: {run}; give a folder of images")
     left_out: LeftOut = {}
     found, folders = [], set()
     for name, num_bytes in files_and_folders(source, left_out):

@@ -57,6 +57,7 @@ def read_checkpoint(path: Path, facts_only: bool = False) -> State:
                 file.check_the_rest()
     except OSError as error:
         if error.errno not in _WRONG_FILE:
+            error.filename = error.filename or str(path)
             raise
         raise DamagedCheckpoint(f"{cannot}: {error.strerror or error}") from error
     except _BROKEN as error:

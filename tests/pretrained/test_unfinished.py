@@ -42,6 +42,9 @@ def test_a_damaged_checkpoint_is_one_line_and_an_empty_folder_is_none(trained, t
     folder.encoder.unlink()
     assert yaml.safe_load(folder.config.read_text())["model"]
     folder.last.write_bytes(folder.last.read_bytes()[:2000])
+    with pytest.raises(PretrainedMismatch, match=r"last.ckpt is damaged: there is none before it"):
+        read_unfinished(folder.root)
+    folder.previous.touch()
     with pytest.raises(PretrainedMismatch, match=r"last.ckpt is damaged: give its command again"):
         read_unfinished(folder.root)
     assert read_unfinished(tmp_path / "nothing") is None

@@ -49,3 +49,11 @@ def test_a_file_that_is_no_json_object_reads_as_an_empty_one(tmp_path, text):
     assert read_json(path) == {}
     write_text(path, '{"life": 1}\n')
     assert read_json(path) == {"life": 1}
+
+
+@pytest.mark.parametrize("read", [read_json, read_lines])
+def test_a_failure_of_the_storage_is_no_empty_file_and_names_it(tmp_path, read):
+    path = tmp_path / "file"
+    path.symlink_to("/proc/self/mem")  # Linux has no first byte of it
+    with pytest.raises(OSError, match=f"Input/output error: '{path}'"):
+        read(path)

@@ -8,6 +8,7 @@ from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.config.settings import flatten, unsaid, with_values
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.errors import UserError
 from ssl_swin.runs.finetune_recipe import Recipe
 
 SMALL = ModelConfig(img_size=32, embed_dim=48, depths=(2, 2), num_heads=(3, 6))
@@ -85,13 +86,16 @@ def test_the_sizes_of_a_name_are_timm_s():
 
 def test_images_are_cropped_as_in_the_pretraining_of_the_run_folder(tmp_path):
     data = {"hflip": 0.0, "crop_pct": 1.0, "crop_scale": [0.8, 1.0], "white": 1023.0}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump({"data": data, "seed": 0}, sort_keys=False)
+    )
     found = chosen(config(encoder=str(tmp_path)), 200)
     assert (found["data.hflip"], found["data.crop_pct"]) == (0.0, 1.0)
     assert (found["data.crop_scale"], found["data.white"]) == ((0.8, 1.0), 1023.0)
-    for text in ("{", "- 1", "data: 3"):
+    for text in ("", "{", "- 1", "data: 3", "data:\n  hflip: 0.0\n"):
         (tmp_path / "config.yaml").write_text(text)
-        assert chosen(config(encoder=str(tmp_path)), 200) == chosen(config(), 200)
+        with pytest.raises(UserError, match=r"config.yaml is cut off or damaged"):
+            chosen(config(encoder=str(tmp_path)), 200)
 
 
 def test_the_user_s_accelerator_decides():

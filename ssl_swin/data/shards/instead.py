@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ssl_swin.data.shards.folders import is_image
 from ssl_swin.data.shards.names import SETS, has_tars, is_hidden, printable, usual_split
+from ssl_swin.record.lives import is_known
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.typed import typed
 
 _MOST_LOOKED_AT = 20_000  # files of a folder
@@ -34,6 +36,13 @@ def pack_commands(images: Path) -> str:
     return f"{create}; then: {typed('recipe', shards, '-o', 'my.yaml')}"
 
 
+def run_instead(place: Path) -> str | None:
+    """Say that a folder is that of a run, whose pictures are no images of a set; None if not."""
+    if not is_known(RunFolder(place)):
+        return None
+    return "it is the folder of a run, which holds pictures of it and no set of images"
+
+
 def what_is_there(place: Path) -> str | None:
     """Say what a folder holds in place of tars, or what a file is, and what to type.
 
@@ -44,6 +53,8 @@ def what_is_there(place: Path) -> str | None:
             return what_it_is(place.name, file.read(_NUM_HEAD_BYTES), place)
     if not place.is_dir():
         return None
+    if run := run_instead(place):
+        return run
     sets = folders_of_tars(place)
     if sets:
         named = ", ".join(sets[:_MOST_LISTED])

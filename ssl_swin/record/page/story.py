@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import yaml
-
 from ssl_swin.errors import REQUEUE
 from ssl_swin.phases import duration
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.owner import lives_here
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.record.settings import read_config
 from ssl_swin.record.summary import Summary
 
 FRESH_S = 600.0  # a run whose curves grew in these seconds goes on
@@ -129,23 +128,6 @@ def read_story(folder: RunFolder, name: str, number: int, summary: Summary | Non
         lives,
         _state(folder, lives, summary),
     )
-
-
-def read_config(folder: RunFolder) -> dict[str, Any]:
-    """Return the settings of a run under dotted names; none if they cannot be read."""
-    try:
-        found = yaml.safe_load(folder.config.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return dict(_flat(found)) if isinstance(found, dict) else {}
-
-
-def _flat(settings: dict[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
 
 
 def _points(folder: RunFolder) -> list[dict[str, float]]:

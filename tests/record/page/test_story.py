@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssl_swin.record.lines import append_line, write_text
-from ssl_swin.record.page.story import read_config, read_story
+from ssl_swin.record.page.story import read_story
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
 
@@ -100,14 +100,6 @@ def test_what_is_half_written_or_no_number_is_left_out(make):
     story = read(folder)
     assert [point["step"] for point in story.points] == [10, 20, 30]
     assert story.points[-1] == {"step": 30}
-    write_text(folder.config, "seed: [0\n")
-    assert read_config(folder) == {}
-    write_text(folder.config, "- 1\n")
-    assert read_config(folder) == {}
-
-
-def test_settings_have_dotted_names(make):
-    assert read_config(make.run(steps=10))["training.global_batch_size"] == 32
 
 
 def test_the_hours_of_all_processes_are_those_of_gpus_where_points_tell_of_one(make):
