@@ -85,7 +85,9 @@ def read_demo(out: Path, threads: int, seed: int, num_finetunings: int) -> Demo:
                 found[number] = summary.top1
     path = place / "frozen" / "summary.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"subjects": []}
-    return Demo(threads, seed, top1, {one["name"]: one["measures"] for one in record["subjects"]})
+    names = ["random" if one["name"] == "random" else "pretrain" for one in record["subjects"]]
+    measures = [one["measures"] for one in record["subjects"]]
+    return Demo(threads, seed, top1, dict(zip(names, measures, strict=True)))
 
 
 def mean_and_sd(values: Sequence[float]) -> str:

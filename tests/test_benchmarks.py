@@ -45,6 +45,10 @@ SMALLEST = {
         "no GPU here" if not torch.cuda.is_available() else "| must be moved |",
     ),
     "memory.py": ("--minutes 0.02 --every 0.3 --workers 1", "in the first quarter"),
+    "monitor_overhead.py": (
+        "configs/pretrain/demo.yaml --stretches 1",
+        "of the time from look to look: ",
+    ),
     "order.py": ("--on-disk 20 --shards 10 --batch 256 --small 20", "| 8 | 256 |"),
     "overhead.py": ("--processes 1 --rounds 1 --steps 100", "| 1 | ours |"),
     "ranks.py": (

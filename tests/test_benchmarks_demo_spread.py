@@ -1,6 +1,7 @@
 """What `benchmarks/demo_spread.py` makes of what demos found."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -48,3 +49,15 @@ def test_the_spread_tells_demos_fine_tunings_and_threads_apart(module):
 def test_a_demo_that_has_come_halfway_has_dashes(module):
     *_, line = module.table([found(module, 1, 0, [60.0], [])])
     assert line == "| 1 | 0 | 60.0 | - | - | - | - | - | - |"
+
+
+def test_the_pretrained_encoder_is_found_by_whatever_name(module, tmp_path):
+    place = module.folder(tmp_path, 1, 0) / "frozen"
+    place.mkdir(parents=True)
+    subjects = [
+        {"name": f"{place.parent.name}-pretrain", "measures": {"probe": 70.0}},
+        {"name": "random", "measures": {"probe": 60.0}},
+    ]
+    (place / "summary.json").write_text(json.dumps({"subjects": subjects}))
+    found = module.read_demo(tmp_path, 1, 0, 3).frozen
+    assert found == {"pretrain": {"probe": 70.0}, "random": {"probe": 60.0}}

@@ -77,7 +77,10 @@ SET = {
 SET_FOR_THEM = {"optimizer.found_inf", "optimizer.grad_scale"}
 OURS = {
     *("error.filename", "raised.errno"),
-    *(f"module.{name}" for name in ("step", "metrics", "optimizer_state", "loss_scale_state")),
+    *(
+        f"module.{name}"
+        for name in ("step", "metrics", "best_metric", "optimizer_state", "loss_scale_state")
+    ),
     *("module.cuda_graphs", "block.forward", "parameter.grad", "counter.value"),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),

@@ -205,7 +205,7 @@ def test_what_to_type_next_begins_with_the_best_classifier_or_the_encoder(runs, 
 def test_the_tables_are_written_as_markdown_and_all_fields_as_csv(runs, tmp_path, capsys):
     assert run(["report", str(runs / "demo"), "-o", str(tmp_path / "r.md")]) == 0
     assert "| demo/pretrain |" not in (text := (tmp_path / "r.md").read_text())
-    assert "| pretrain | 0.3123 | 0.3100 | 15 | 150 k | 0 | 1.5 | 3 |" in text
+    assert "| pretrain | 41.23 | 0.3123 | 0.3100 | 15 | 150 k | 0 | 1.5 | 3 |" in text
     assert run(["report", str(runs / "demo"), "--output", str(tmp_path / "r.csv")]) == 0
     with (tmp_path / "r.csv").open(newline="") as file:
         finished, _, unfinished = csv.DictReader(file)
