@@ -93,7 +93,8 @@ STATES = {
     "only config.yaml": only("config.yaml"),
     "only lives.jsonl": only("lives.jsonl"),
     "no config.yaml": half(without=("config.yaml",)),
-    "half a config.yaml": half("config.yaml"),
+    "half a config.yaml": half("config.yaml"),  # with all of its data
+    "a tenth of a config.yaml": half("config.yaml", keep=0.1),
     "half a summary.json": half("summary.json"),
     "half a last line": half(*LINES, keep=0.97),
     "no checkpoint": half(without=(LAST, "summary.json")),
@@ -137,28 +138,19 @@ ROWS = {
     "shards info": "shards info RUN",
     "configs": "configs RUN",
 }
-# what rightly works, for it tells what is there, needs no file that is cut, or mends it
-WHOLE = {"no config.yaml", "half a last line", "no card", "half of what is beside it"}
-BEGUN = {"only lives.jsonl", "half a config.yaml", "no checkpoint", "no weights"}
-TELLS = (
-    WHOLE
-    | BEGUN
-    | {
-        "half a checkpoint",
-        "half a checkpoint after a whole one",
-        "half an encoder",
-    }
-)
-HAS_ENCODER = WHOLE | {"half a config.yaml", "half a summary.json", "no checkpoint"}
+# What rightly works, by what is left.
+A_CONFIG = {"half a config.yaml", "a tenth of a config.yaml"}
+BESIDE = {"half a last line", "no card", "half of what is beside it"}  # nobody needs that, or all
+ALL_BUT_CONFIG = BESIDE | {"no config.yaml", *A_CONFIG}
+CUT_CHECKPOINT = {"half a checkpoint", "half a checkpoint after a whole one"}
+NO_ENCODER = {"no weights", "half an encoder"}
+TELLS = ALL_BUT_CONFIG | CUT_CHECKPOINT | NO_ENCODER | {"only lives.jsonl", "no checkpoint"}
+HAS_ENCODER = ALL_BUT_CONFIG | {"half a summary.json", "no checkpoint"}
 HAS_WEIGHTS = HAS_ENCODER | {"no weights"}  # the last checkpoint has them
-HAS_CHECKPOINT = (
-    WHOLE | {"half a config.yaml", "half a summary.json", "no weights"} | {"half an encoder"}
-)
+CHOOSES = HAS_ENCODER - {"a tenth of a config.yaml"}  # settings, by the data of the config
+HAS_CHECKPOINT = ALL_BUT_CONFIG | NO_ENCODER | {"half a summary.json"}
 BEGINS = {"missing", "empty", "only config.yaml", "only lives.jsonl"}
-HAS_CONFIG = {"only config.yaml", "half a checkpoint after a whole one"} | (
-    HAS_CHECKPOINT - {"no config.yaml", "half a config.yaml"}
-)
-MENDS = BEGINS | HAS_CHECKPOINT | {"half a checkpoint after a whole one"}
+GOES_ON = HAS_CHECKPOINT | {"half a checkpoint after a whole one"}  # from the one before
 WORKS = {
     "report": TELLS,
     "report of two": TELLS,
@@ -167,23 +159,20 @@ WORKS = {
     "embed": HAS_WEIGHTS,
     "evaluate": HAS_WEIGHTS,
     "evaluate two": HAS_WEIGHTS,
-    "finetune": HAS_ENCODER - {"half a config.yaml"},  # settings are chosen by it
-    "submit": HAS_ENCODER - {"half a config.yaml"},
-    "pretrain": MENDS,
-    "pretrain, planned": MENDS,
+    "finetune": CHOOSES,
+    "submit": CHOOSES,
+    "pretrain": BEGINS | GOES_ON,  # what a finished run lacks is written anew
+    "pretrain, planned": BEGINS | GOES_ON,
     "submit pretrain": BEGINS | {"half a summary.json", "half a checkpoint after a whole one"},
     "resume": HAS_CHECKPOINT | {"storage fails"},  # not that of the checkpoint
-    "its config": HAS_CONFIG,
+    "its config": GOES_ON - {"no config.yaml", *A_CONFIG} | {"only config.yaml"},
     "predict it": {"a file"},  # an image that cannot be decoded, which is counted
 }
 WORKS_TUNED = HAS_ENCODER
-AWAY, GOES_ON = (
-    {"no checkpoint"},
-    ("pretrain", "pretrain, planned", "submit pretrain", "its config"),
-)
+SAME_RUN = {"pretrain", "pretrain, planned", "submit pretrain", "its config"}
 NOT_READ = ("configs", "predict it", "embed it", "recipe", "doctor")  # nothing of a run is
 CLASSES = ("evaluate, classes", "predict")  # of a fine-tuning, too
-LONG = {"embed", "evaluate", "evaluate two", "finetune", "submit", *GOES_ON, "resume"}
+LONG = {"embed", "evaluate", "evaluate two", "finetune", "submit", *SAME_RUN, "resume"}
 MOST_LIKELY = {"missing", "half a checkpoint after a whole one", "half an encoder", "storage fails"}
 
 
@@ -254,7 +243,7 @@ def test_a_broken_run_folder_is_told_in_one_line(kind, row, state, whole, image,
         assert (status, told.err.count("error")) == (0, 0)
     else:
         failed = state == "storage fails" and row not in NOT_READ and "shards" not in row
-        failed |= state in AWAY and row in GOES_ON
+        failed |= state == "no checkpoint" and row in SAME_RUN
         assert status == (1 if failed else 2), told
         (line,) = told.err.splitlines()
         assert line.startswith("error: ")
