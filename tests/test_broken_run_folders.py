@@ -121,6 +121,7 @@ ROWS = {
     "predict": "predict RUN IMAGE -o OUT/predictions.csv --num-workers 0",
     "finetune": "finetune --encoder RUN --run-dir OUT/tuned FINETUNE",
     "submit": "submit finetune --encoder RUN --run-dir OUT/tuned FINETUNE --dry-run",
+    "submit evaluate": "submit evaluate RUN --data DATA --test DATA -o OUT/frozen --dry-run",
     "pretrain": "pretrain PRETRAIN --run-dir RUN",
     "pretrain, planned": "pretrain PRETRAIN --run-dir RUN --dry-run",
     "submit pretrain": "submit pretrain PRETRAIN --run-dir RUN --dry-run",
@@ -161,6 +162,7 @@ WORKS = {
     "evaluate two": HAS_WEIGHTS,
     "finetune": CHOOSES,
     "submit": CHOOSES,
+    "submit evaluate": HAS_WEIGHTS,
     "pretrain": BEGINS | GOES_ON,  # what a finished run lacks is written anew
     "pretrain, planned": BEGINS | GOES_ON,
     "submit pretrain": BEGINS | {"half a summary.json", "half a checkpoint after a whole one"},
@@ -172,7 +174,16 @@ WORKS_TUNED = HAS_ENCODER
 SAME_RUN = {"pretrain", "pretrain, planned", "submit pretrain", "its config"}
 NOT_READ = ("configs", "predict it", "embed it", "recipe", "doctor")  # nothing of a run is
 CLASSES = ("evaluate, classes", "predict")  # of a fine-tuning, too
-LONG = {"embed", "evaluate", "evaluate two", "finetune", "submit", *SAME_RUN, "resume"}
+LONG = {
+    "embed",
+    "evaluate",
+    "evaluate two",
+    "finetune",
+    "submit",
+    "submit evaluate",
+    *SAME_RUN,
+    "resume",
+}
 MOST_LIKELY = {"missing", "half a checkpoint after a whole one", "half an encoder", "storage fails"}
 
 
