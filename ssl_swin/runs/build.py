@@ -28,6 +28,7 @@ from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.phases import Phase, duration
 from ssl_swin.pretrained.open import find_weights, load_into
+from ssl_swin.runs.best import best_is_elsewhere, best_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
     compile_as_asked,
@@ -72,6 +73,8 @@ class Run:
     module: Learner
     datamodule: StreamModule
     monitored: Monitored | None = None
+    best_of: str | None = None
+    """See `runs/best.py`."""
 
     @property
     def encoder(self) -> Any:
@@ -132,7 +135,10 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
     monitored = monitored_of(config, opened, shards if heldout is None else heldout, sizes)
-    return Run(config, kind, start, stream, order, sizes, module, datamodule, monitored)
+    images = best_of(module, heldout, monitored)
+    if start.state is not None and best_is_elsewhere(start, kind, images):
+        module.forget_best()
+    return Run(config, kind, start, stream, order, sizes, module, datamodule, monitored, images)
 
 
 def build_trainer(

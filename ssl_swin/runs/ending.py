@@ -112,6 +112,8 @@ def _places(run: Run) -> Iterator[Line]:
     yield "checkpoint", str(folder.last)
     if folder.best.is_file():
         yield "best", str(folder.best)
+    if folder.best_encoder.is_file():
+        yield "its encoder", str(folder.best_encoder)
 
 
 def _next(run: Run) -> Iterator[Command]:

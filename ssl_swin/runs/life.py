@@ -175,7 +175,8 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
             say(f"error: {ownership.describe_absence()}", file=sys.stderr)
             return errors.FAILED
         record.end(reason_of(error), errors.exit_status(error))
-        end_loggers(run, trainer, "failed")
+        if not isinstance(error, KeyboardInterrupt):  # a second Ctrl-C waits for nobody
+            end_loggers(run, trainer, "failed")
         raise
     finally:
         starting.stop()
@@ -252,12 +253,7 @@ def between_steps(
     keep_every = training.keep_every_epochs * per_epoch
     points_every = steps_between_points(run.config, run.sizes)
     # wherever a checkpoint may be due, so that it holds all counts
-    count_every = (
-        points_every,
-        training.checkpoint_every_steps,
-        validate_every,
-        keep_every,
-    )
+    count_every = points_every, training.checkpoint_every_steps, validate_every, keep_every
     checkpoints = Checkpoints(
         CheckpointWriter(folder, record.ownership.require, training.async_checkpoint),
         meeting,
@@ -294,5 +290,6 @@ def _facts(run: Run) -> State:
         "config": flatten(run.config),
         "shards": run.stream.shards.describe(),
         "num_lanes": run.order.num_lanes,
+        "best_of": run.best_of,
         **run.start.remembered,
     }

@@ -103,7 +103,8 @@ class Checkpoints(Callback):
         """
         if trainer.is_global_zero and not is_sharded(trainer) and self._early != pl_module.step:
             self._early = pl_module.step
-            self._save(trainer, pl_module, self._state(trainer, pl_module), ["stop"])
+            reasons = ["stop"] if pl_module.best == self._best else ["stop", "best"]
+            self._save(trainer, pl_module, self._state(trainer, pl_module), reasons)
 
     def _save_on_rank_0(self, trainer: Trainer, module: Learner, reasons: list[str]) -> None:
         beat()
@@ -136,7 +137,9 @@ class Checkpoints(Callback):
 
     def _state(self, trainer: Trainer, module: Learner) -> State:
         optimizer = module.optimizers(use_pl_optimizer=False)
-        scaler = {"loss_scale": module.loss_scale.state()} if module.loss_scale else {}
+        # until the module itself starts, the scale is that of the checkpoint
+        scale = module.loss_scale.state() if module.loss_scale else module.loss_scale_state
+        scaler = {} if scale is None else {"loss_scale": scale}
         return {
             "format": FORMAT,
             "step": module.step,

@@ -106,6 +106,7 @@ class Follower(Logger):
             try:
                 self._send(is_last)
             except (LostOwnership, FolderGone):
+                self._tracker.drop()
                 return  # what stands there is another life's
             except Exception as error:
                 why = textwrap.shorten(errors.one_line(error), _LONGEST, placeholder=" ...")

@@ -77,6 +77,10 @@ class Learner(LightningModule, ABC):
         """The best that was found so far, if it is asked for: its weights are kept."""
         return None if self.best_metric is None else self.metrics.get(self.best_metric)
 
+    def forget_best(self) -> None:
+        """Begin with no best: the next that is found will be."""
+        self.metrics.pop(self.best_metric or "", None)
+
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimiser's groups."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.runs import sizes
+from ssl_swin.training.monitors import Monitors
 from ssl_swin.training.pretrain import PretrainModule
-from tests.training.stops import send
+from tests.training.stops import killed_while_it_measures, send
 
 STEPS = 8  # of an epoch
 
@@ -44,3 +45,20 @@ def signal_while_a_look_waits(_rank: int) -> None:
         return read(self, share)
 
     ImageStream.__getitems__ = stalled  # type: ignore[method-assign]
+
+
+def killed_in_the_measurement_after_a_look(rank: int) -> None:
+    """The best look is the first; then comes a warning, and no time to measure to the end."""
+    best_is_first(rank)
+    killed_while_it_measures(rank)
+
+
+def best_is_first(_rank: int = 0) -> None:
+    """Let each look find less than the one before."""
+    look_every_epoch()
+    look = Monitors._look
+
+    def falling(self: Monitors, trainer: Any, module: PretrainModule, may_stop: bool) -> Any:
+        return look(self, trainer, module, may_stop) | {"knn": 50.0 - module.step}
+
+    Monitors._look = falling  # type: ignore[method-assign]

@@ -278,3 +278,18 @@ def not_finite_in(steps: set[int], rank: int) -> None:
 def loss_scale_that_overflows(_rank: int) -> None:
     """Begin with the largest, so that it is halved step by step, and let it grow again soon."""
     loss_scale.INITIAL, loss_scale.GROWS_AFTER = loss_scale.LARGEST, 1
+
+
+def killed_while_it_measures(_rank: int) -> None:
+    """After the warning that comes in the second batch, in the fifth."""
+    take, count = PretrainModule.measure, itertools.count()
+
+    def measure(self: PretrainModule, batch: Any) -> Any:
+        number = next(count)
+        if number == 1:
+            send(signal.SIGUSR1)
+        if number == 4:
+            send(signal.SIGKILL)
+        return take(self, batch)
+
+    PretrainModule.measure = measure  # type: ignore[method-assign]

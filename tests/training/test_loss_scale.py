@@ -15,10 +15,11 @@ from ssl_swin.record.lines import read_lines
 from ssl_swin.training import loss_scale
 from ssl_swin.training.bad_steps import BadSteps
 from ssl_swin.training.checkpoint import restore
+from ssl_swin.training.checkpoint_file import read_checkpoint, write_checkpoint
 from ssl_swin.training.loss_scale import INITIAL, LARGEST, SMALLEST, LossScale
 from ssl_swin.training.preemption import Meeting
 from tests.training.launch import finetune_config, finish, interrupt, pretrain_config, start
-from tests.training.stops import loss_scale_that_overflows
+from tests.training.stops import killed_while_it_measures, loss_scale_that_overflows
 from tests.training.test_bad_steps import States, broken
 from tests.training.test_interruption import assert_equal, checkpoint
 from tests.training.tiny import fit, learner
@@ -192,3 +193,16 @@ def test_killed_among_overflows_a_run_goes_on_with_the_same_bits(
         overflows = {at["step"]: at["train/overflow_steps"] for at in lines if "train/loss" in at}
         assert overflows[3] > 0  # before the first kill, and after the last
         assert overflows[24] > overflows[18] > overflows[12]
+
+
+def test_what_is_saved_as_a_life_begins_has_the_scale_that_it_began_with(tmp_path, shards):
+    """The best look of a life before, of which a signal came in the measurement."""
+    config = pretrain_config(tmp_path / "run", shards, precision="fp16")
+    assert -signal.SIGKILL in interrupt(config, 9, signal.SIGKILL)
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    state = read_checkpoint(path)
+    state["metrics"]["heldout_due"] = 1
+    state["loss_scale"]["scale"].fill_(1024.0)
+    write_checkpoint(path, state)
+    assert finish(start(config, prepare=killed_while_it_measures)) == {-signal.SIGKILL}
+    assert float(read_checkpoint(path)["loss_scale"]["scale"]) == 1024.0

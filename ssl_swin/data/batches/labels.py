@@ -273,9 +273,10 @@ def some_of_each_class(label: np.ndarray, num: int, seed: int) -> np.ndarray:
     order = permutation(len(classes), Purpose.MONITORED, seed, 0)
     needed = np.minimum(count[order], FEWEST_OF_A_CLASS).cumsum()
     classes = classes[order[: max(1, np.searchsorted(needed, num, side="right"))]]
+    most = max(min(FEWEST_OF_A_CLASS, num), num // len(classes)) if len(classes) else 0
     chosen = [np.empty(0, np.int64)]
     for kind in classes.tolist():
         members = np.flatnonzero(label == kind)  # (images of the class,)
         order = permutation(len(members), Purpose.MONITORED, seed, 1 + kind)
-        chosen.append(members[order[: num // len(classes)]])
+        chosen.append(members[order[:most]])
     return np.sort(np.concatenate(chosen))

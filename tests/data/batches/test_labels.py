@@ -144,3 +144,10 @@ def test_small_classes_give_all_they_have_and_single_images_nothing():
     assert np.bincount(label[place]).tolist() == [3, 0, 9, 5]
     assert some_of_each_class(np.arange(9), 9, seed=0).tolist() == []
     assert some_of_each_class(np.full(9, -1), 9, seed=0).tolist() == []
+
+
+def test_a_class_of_many_has_eight_images_beside_many_classes_of_two():
+    label = np.repeat(np.arange(107), [2] * 100 + [50] * 7)
+    counts = np.bincount(label[some_of_each_class(label, 256, seed=0)])
+    assert counts.tolist() == [2] * 100 + [8] * 7
+    assert len(some_of_each_class(np.zeros(20, np.int64), 5, seed=0)) == 5
