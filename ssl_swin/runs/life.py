@@ -167,8 +167,7 @@ def train(run: Run, begun: Callable[[], None] = lambda: None) -> int:
         say(f"stopped before the first step: {error}")
         return record.end("ranks read different checkpoints", errors.REQUEUE)
     except BaseException as error:
-        # Any error may be a consequence of it.
-        if isinstance(error, LostOwnership) or ownership.is_lost():
+        if isinstance(error, LostOwnership) or ownership.is_lost():  # which may cause any error
             say(f"error: {ownership.describe_loss()}", file=sys.stderr)
             return record.end("lost ownership", errors.LOST)
         if _is_gone(ownership):
