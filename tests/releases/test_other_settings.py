@@ -103,6 +103,7 @@ def test_what_is_refused_is_refused_by_both_with_one_sentence(old, capsys, words
 @pytest.mark.usefixtures("short_timing")
 def test_without_a_checkpoint_nothing_is_held_against_a_new_config(old, capsys):
     (old / "checkpoints" / "last.ckpt").unlink()
+    (old / "checkpoints.jsonl").unlink()  # it names that one
     words = ["pretrain", str(old / "config.yaml"), "--seed=9"]
     assert run([*words, "--dry-run"]) == run(["submit", *words, "--dry-run"]) == 0
     assert f"{old} is new" in capsys.readouterr().out
