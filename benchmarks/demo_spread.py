@@ -23,9 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from figures import save
+from figures import mean_and_sd, save
 from machine import commit, num_cores, processor
 
+from ssl_swin import signals
 from ssl_swin.__main__ import run
 from ssl_swin.demo import demo
 from ssl_swin.record.run_folder import RunFolder
@@ -63,7 +64,7 @@ def run_demo(given: argparse.Namespace, threads: int, seed: int, asked: threadin
     place.mkdir(parents=True, exist_ok=True)
 
     def told(arguments: list[str]) -> int:
-        if asked.is_set():
+        if asked.is_set() or signals.received():  # a training takes over the handlers
             return STOPPED
         of_threads = ["--training.num-threads", str(threads)]
         more = {"pretrain": [*of_threads, *given.words], "finetune": given.words}
@@ -90,14 +91,6 @@ def read_demo(out: Path, threads: int, seed: int, num_finetunings: int) -> Demo:
     return Demo(threads, seed, top1, dict(zip(names, measures, strict=True)))
 
 
-def mean_and_sd(values: Sequence[float]) -> str:
-    """Say both; a dash of none, and no deviation of one."""
-    if not values:
-        return "-"
-    sd = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{sd}"
-
-
 def table(demos: Sequence[Demo]) -> Iterator[str]:
     """Say what each demo found."""
     yield (
@@ -122,7 +115,10 @@ def gains(one: Demo) -> list[float]:
 
 
 def spread(demos: Sequence[Demo]) -> Iterator[str]:
-    """Say how far the means of whole demos lie apart, and what a second thread does to them."""
+    """Say how far the means of whole demos lie apart, and what a second thread does to them.
+
+    Demos of one seed share their labels, whatever their threads, so they are not counted as two.
+    """
     yield "| | sd within a demo | means of demos ± sd | least to most | two threads less one |"
     yield "|---|---|---|---|---|"
     for name, of in MEASURED.items():
@@ -132,10 +128,12 @@ def spread(demos: Sequence[Demo]) -> Iterator[str]:
             continue
         inner = [statistics.variance(values) for values in found.values() if len(values) > 1]
         within = f"{statistics.mean(inner) ** 0.5:.1f}" if inner else "-"
+        first = [value for (threads, _), value in means.items() if threads == min(means)[0]]
+        sd = f" ± {statistics.stdev(first):.1f}" if len(first) > 1 else ""
         seeds = [seed for threads, seed in means if threads == 1 and (2, seed) in means]
         moved = [means[2, seed] - means[1, seed] for seed in seeds]
         yield (
-            f"| {name} | {within} | {mean_and_sd(list(means.values()))} "
+            f"| {name} | {within} | {statistics.mean(means.values()):.1f}{sd} "
             f"| {min(means.values()):.1f} to {max(means.values()):.1f} | {mean_and_sd(moved)} |"
         )
 
@@ -169,7 +167,8 @@ def page(demos: Sequence[Demo], words: Sequence[str]) -> list[str]:
         "",
         *table(demos),
         "",
-        "Within a demo the pretraining is the same; between demos it is another one, too.",
+        "Within a demo the pretraining is the same; between demos it is another one, too. The ± of "
+        "means is over demos with the fewest threads, mean and range are of all.",
         "",
         *spread(demos),
     ]

@@ -1,12 +1,21 @@
 """How figures are said and kept."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import mean, median, quantiles, stdev
 
 
 def spread(values: list[float]) -> str:
     """Say the median, the least and the most."""
     return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def mean_and_sd(values: Sequence[float]) -> str:
+    """Say both (n - 1); a dash of none, and no deviation of one."""
+    if not values:
+        return "-"
+    sd = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{sd}"
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:

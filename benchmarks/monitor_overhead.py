@@ -8,7 +8,6 @@ import os
 import shlex
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -42,20 +41,26 @@ class Stopwatch(Callback):
         look = monitors.on_train_batch_end
 
         def timed(trainer: Any, module: Any, *rest: Any) -> None:
-            began = time.process_time()
+            began = spent()
             look(trainer, module, *rest)
             if module.step % (2 * EVERY) == 0:
-                self.looks.append(time.process_time() - began)
+                self.looks.append(spent() - began)
 
         monitors.on_train_batch_end = timed
 
     def on_train_batch_end(self, _trainer: Any, module: Any, *_: Any) -> None:
         if module.step % EVERY:
             return
-        now = time.process_time()
+        now = spent()
         if module.step > WARM_UP:
             self.seconds[module.step % (2 * EVERY) == 0].append(now - self._began)
         self._began = now
+
+
+def spent() -> float:
+    """Return seconds of processor time, of loader processes too, once they have ended."""
+    told = os.times()
+    return told.user + told.system + told.children_user + told.children_system
 
 
 def measure(words: list[str], stretches: int) -> tuple[Run, Stopwatch]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import mean_and_sd
 from line_plot import curves
 from quality_plan import ARMS, MAIN, SHARES, Drawn, Plan
 from scipy.stats import t as student
@@ -49,15 +50,19 @@ def read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def top1(plan: Plan, row: str, arm: str, share: int) -> dict[int, float]:
-    """Return the top-1 of each seed that has been fine-tuned, the mean over its draws."""
-    found: dict[int, float] = {}
-    for seed in range(plan.num_seeds):
-        places = [plan.tuned(row, arm, Drawn(share, seed, draw)) for draw in range(SHARES[share])]
-        known = [summary["top1"] for one in places if (summary := read(one / "summary.json"))]
-        if known:
-            found[seed] = statistics.mean(known)
+def top1(plan: Plan, arm: str, share: int) -> dict[int, dict[int, float]]:
+    """Return the top-1 of each seed and draw that has been fine-tuned."""
+    found: dict[int, dict[int, float]] = {}
+    for seed, draw in product(range(plan.num_seeds), range(SHARES[share])):
+        summary = read(plan.tuned(MAIN, arm, Drawn(share, seed, draw)) / "summary.json")
+        if summary is not None:
+            found.setdefault(seed, {})[draw] = summary["top1"]
     return found
+
+
+def over_draws(found: dict[int, dict[int, float]]) -> list[float]:
+    """Return the mean of each seed over its draws."""
+    return [statistics.mean(draws.values()) for draws in found.values()]
 
 
 def finetuned(plan: Plan) -> Iterator[str]:
@@ -65,15 +70,18 @@ def finetuned(plan: Plan) -> Iterator[str]:
     yield "| labels | from scratch | pretrained | difference | over seeds | over test images |"
     yield "|---|---|---|---|---|---|"
     for share in SHARES:
-        arms = {arm: top1(plan, MAIN, arm, share) for arm in ARMS}
-        both = sorted(set(arms["scratch"]) & set(arms["pretrained"]))
-        differences = [arms["pretrained"][seed] - arms["scratch"][seed] for seed in both]
-        pairs = product(both, range(SHARES[share]))
+        arms = {arm: top1(plan, arm, share) for arm in ARMS}
+        gains: dict[int, dict[int, float]] = {}  # of what both have, by seed and draw
+        for seed, draws in arms["scratch"].items():
+            for draw in draws.keys() & arms["pretrained"].get(seed, {}).keys():
+                gains.setdefault(seed, {})[draw] = arms["pretrained"][seed][draw] - draws[draw]
+        differences = over_draws(gains)
+        pairs = [(seed, draw) for seed, draws in gains.items() for draw in sorted(draws)]
         known = [gain for pair in pairs if (gain := _gain(plan, Drawn(share, *pair))) is not None]
         images = bootstrap_interval(np.mean(known, axis=0)) if known else None
         cells = [
             f"{share} %: {plan.num_labels(share)}",
-            *(_several(list(arms[arm].values())) for arm in ARMS),
+            *(mean_and_sd(over_draws(arms[arm])) for arm in ARMS),
             f"{statistics.mean(differences):+.1f}" if differences else MISSING,
             _between(t_interval(differences)),
             _between(images),
@@ -98,13 +106,13 @@ def frozen(plan: Plan, rows: Sequence[str]) -> Iterator[str]:
                 measures = [subject["measures"] for subject in found]
                 few = [{one["name"]: one["mean"] for one in of["few_labels"]} for of in found]
                 cells = [
-                    _several([one[key] for one in measures if key in one])
+                    mean_and_sd([one[key] for one in measures if key in one])
                     for key in ("knn20", "probe")
                 ]
                 cells += [
-                    _several([one[key] for one in few if key in one]) for key in ("10 %", "1 %")
+                    mean_and_sd([one[key] for one in few if key in one]) for key in ("10 %", "1 %")
                 ]
-                ranks = _several([one["rankme"] for one in measures if "rankme" in one])
+                ranks = mean_and_sd([one["rankme"] for one in measures if "rankme" in one])
                 yield f"| {row} | {name} | {' | '.join(cells)} | {ranks} |"
 
 
@@ -114,39 +122,36 @@ def _evaluations(plan: Plan, row: str) -> list[dict[str, Any]]:
 
 
 def ablations(plan: Plan) -> Iterator[str]:
-    """Say what each change of the pretraining does to frozen features and to fine-tuning."""
+    """Say what each change of the pretraining does to frozen features and to fine-tuning.
+
+    Seed 0 and its first draw of labels, in each row.
+    """
     yield "| pretraining | 20 neighbours | probe, all labels | fine-tuned with 10 % of the labels |"
     yield "|---|---|---|---|"
     for row in [MAIN, *plan.task.ablations]:
         first = next((one["subjects"][0] for one in _evaluations(plan, row)), None)
-        tuned = top1(plan, row, "pretrained", 10).get(0)
-        if first or tuned:
+        summary = read(plan.tuned(row, "pretrained", Drawn(10, 0, 0)) / "summary.json")
+        if first or summary:
             measures = first["measures"] if first else {}
-            values = measures.get("knn20"), measures.get("probe"), tuned
+            values = measures.get("knn20"), measures.get("probe"), (summary or {}).get("top1")
             cells = [MISSING if value is None else f"{value:.1f}" for value in values]
-            yield f"| {row}{', seed 0' if row == MAIN else ''} | {' | '.join(cells)} |"
+            name = f"**{row}**" if row == plan.task.reference else row
+            yield f"| {name} | {' | '.join(cells)} |"
 
 
 def plot(plan: Plan) -> str | None:
     """Draw top-1 over the number of labels; None before there are two points."""
     series = {}
     for arm, name in zip(ARMS, ("from scratch", "pretrained"), strict=True):
-        found = {share: top1(plan, MAIN, arm, share) for share in SHARES}
+        found = {share: over_draws(top1(plan, arm, share)) for share in SHARES}
         series[name] = [
-            (float(plan.num_labels(share)), statistics.mean(values.values()) / 100)
+            (float(plan.num_labels(share)), statistics.mean(values) / 100)
             for share, values in found.items()
             if values
         ]
     if min(map(len, series.values())) < 2:
         return None
     return curves(f"{plan.task.name}: top-1 on test images", "labels", series)
-
-
-def _several(values: list[float]) -> str:
-    if not values:
-        return MISSING
-    sd = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{sd}"
 
 
 def _between(interval: tuple[float, float] | None) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 ARMS = ("scratch", "pretrained")
 SHARES = {1: 3, 10: 3, 100: 1}  # per cent of the labels -> draws of them for each pretraining
-MAIN = "recipe"  # the row that all others differ from in one thing
+MAIN = "recipe"
 
 
 class Length(NamedTuple):
@@ -39,7 +39,9 @@ class Task:
     rates: dict[str, float]
     """Learning rate of each arm, of a step; chosen on training images."""
     ablations: dict[str, tuple[str, ...]]
-    """Row -> what its pretraining is told beside; of the length of a part."""
+    """Row -> what its pretraining is told beside."""
+    reference: str
+    """The row that all others of no other length differ from in one thing."""
 
     def train(self, data: Path) -> str:
         """Return the labelled training shards."""
@@ -82,6 +84,7 @@ CLOTHING = Task(
         "crop scale 0.2": _PART + _changed(data__crop_scale="[0.2,1.0]"),
         "crop scale 0.8": _PART + _changed(data__crop_scale="[0.8,1.0]"),
     },
+    reference="9 epochs",
 )
 _PIXELS = (
     *("--data.mean", "[0.286]", "--data.std", "[0.353]", "--data.crop-scale", "[0.8,1.0]"),
@@ -110,6 +113,7 @@ FASHION = Task(
         "normalised pixels": _epochs(1) + _changed(target__kind="normalised_pixels"),
         "crop scale 0.4": _epochs(1) + _changed(data__crop_scale="[0.4,1.0]"),
     },
+    reference="1 epoch",
 )
 TASKS = {task.name: task for task in (CLOTHING, FASHION)}
 

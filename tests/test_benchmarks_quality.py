@@ -59,6 +59,16 @@ def test_both_arms_differ_in_start_and_rates_alone(plan):
         assert scratch.training == pretrained.training
 
 
+def test_the_page_says_by_what_the_arms_differ(modules, plan):
+    page = " ".join("\n".join(modules.quality.page(plan(), ["DATA"])).split())
+    words = [job.words for job in plan().jobs() if job.part == "finetune"]
+    tuned = [one for one in words if one[0] == "finetune"]
+    for scratch, pretrained in zip(tuned[::2], tuned[1::2], strict=True):
+        decays = [one[one.index("--optim.layer-decay") + 1] for one in (scratch, pretrained)]
+        assert decays == ["1.0", "0.75"]
+    assert "the pretrained one a layer decay of 0.75" in page
+
+
 def test_encoders_are_pretrained_before_they_are_used(plan):
     made = set()
     for job in plan().jobs():
@@ -93,6 +103,31 @@ def test_the_page_says_what_is_there_and_what_is_not(modules, plan):
     page = modules.quality.page(plan, ["DATA"])
     assert "6 of 130 commands are done" in "\n".join(page)
     assert "| 1 %: 36 | - | - | - | - | - |" in page
+
+
+def write_top1(modules, plan, row, arm, found):
+    """Of seed 0, with a tenth of the labels, by draw."""
+    for draw, top1 in enumerate(found):
+        place = plan.tuned(row, arm, modules.quality_plan.Drawn(10, 0, draw))
+        place.mkdir(parents=True)
+        (place / "summary.json").write_text(json.dumps({"top1": top1}))
+
+
+def test_differences_are_of_the_draws_that_both_arms_have(modules, plan):
+    plan = plan()
+    write_top1(modules, plan, "recipe", "scratch", (40, 60, 80))
+    write_top1(modules, plan, "recipe", "pretrained", (41, 61))
+    row = next(line for line in modules.quality_figures.finetuned(plan) if ": 363 " in line)
+    assert row == "| 10 %: 363 | 60.0 | 51.0 | +1.0 | - | - |"
+
+
+def test_ablations_are_held_against_the_same_draw_and_a_named_row(modules, plan):
+    plan = plan()
+    write_top1(modules, plan, "recipe", "pretrained", (40, 60, 80))
+    write_top1(modules, plan, "9 epochs", "pretrained", (40,))
+    rows = list(modules.quality_figures.ablations(plan))[2:]
+    assert rows == ["| recipe | - | - | 40.0 |", "| **9 epochs** | - | - | 40.0 |"]
+    assert "as long as **9 epochs**" in "\n".join(modules.quality.page(plan, ["DATA"]))
 
 
 def test_frozen_features_are_averaged_over_seeds(modules, plan):

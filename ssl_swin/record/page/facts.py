@@ -55,7 +55,8 @@ def _again(story: Story) -> str:
     done = sum(max(0, life.end - life.begin) for life in story.lives)
     if len(story.lives) < 2 or not done:
         return ""
-    return f"{100 * max(0, done - story.step) / done:.1f} %"
+    untold = any(life.seconds is None for life in story.lives)  # nor what it did since its save
+    return f"{'≥ ' if untold else ''}{100 * max(0, done - story.step) / done:.1f} %"
 
 
 def _of(whole: float | None, form: str) -> str:
