@@ -10,7 +10,7 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.left_out import describe
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError, usable
 from ssl_swin.evaluation.classify import Computing
@@ -94,7 +94,7 @@ def _origin(subject: Subject, shards: ShardSet, layer: str, computing: Computing
         "network": subject.fingerprint,
         "layer": layer,
         "flip": computing.flip,
-        "data": shards.fingerprint(),
+        "data": content_of(shards),
     }
 
 

@@ -118,7 +118,7 @@ def _hold_against(
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
     say = tell if is_first else _say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
-    check_folder(folder, sets[1].shards.fingerprint())
+    check_folder(folder, sets[1].content)
     # Of all, before one is measured: that is for the first process alone, and others would wait.
     extracted: list[tuple[Subject, Features, Features]] = []
     for subject in subjects:

@@ -16,10 +16,11 @@ from torch import nn
 from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.counting import counting
 from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.shards.reader import content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.evaluation.classify import Computing, find_device, naming_short_memory
-from ssl_swin.evaluation.images import Images, Samples
+from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.features.layers import LAST, LayerFeatures
 from ssl_swin.features.ranks import Beats, Ranks
@@ -30,11 +31,12 @@ from ssl_swin.phases import tell
 
 STOPPED = "features that are computed are kept; the same command goes on"
 """For `stops_at_once`, while features are extracted."""
+_FORMAT = "2"  # of what the cache holds; another number wherever features come out otherwise
 
 
 def extract(
     subject: Subject,
-    shards: ShardSet | Images,
+    shards: ShardSet,
     computing: Computing,
     layer: str = LAST,
     cache_dir: Path | None = None,
@@ -57,8 +59,8 @@ def extract(
         MachineError: If the memory of a GPU is too small, or another process is gone.
         ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
     """
-    images = Samples(shards) if isinstance(shards, ShardSet) else shards
-    known = (subject.fingerprint, layer, str(computing.flip), images.fingerprint())
+    images, content = Samples(shards), content_of(shards)
+    known = (_FORMAT, subject.fingerprint, layer, str(computing.flip), content)
     store, ranks = Store(features_folder(known, cache_dir), len(images)), Ranks.of()
     told = f"{subject.name}: features of {len(images):,} images"
     if store.is_whole():
@@ -66,7 +68,7 @@ def extract(
     else:
         stream, computing = PixelStream(images, subject), _for_rank(computing, len(images), ranks)
         work = _Work(store, _network(subject, layer), stream, computing, ranks)
-        rate = work.fill(f"features of {subject.name}", _facts(subject, layer, images))
+        rate = work.fill(f"features of {subject.name}", _facts(subject, layer, shards))
         found, how = store.open(), f"at {rate:,.0f} images/s"
     if not found.good.any():
         raise UserError(f"none of the {len(images):,} images can be decoded; give others")
@@ -84,14 +86,14 @@ def _network(subject: Subject, layer: str) -> nn.Module:
     ).eval()
 
 
-def _facts(subject: Subject, layer: str, images: Images) -> dict[str, Any]:
+def _facts(subject: Subject, layer: str, shards: ShardSet) -> dict[str, Any]:
     """Say, for people, what lies in a folder of the cache."""
     return {
         "what": subject.what,
         "network": subject.fingerprint,
         "layer": layer,
-        "num_images": len(images),
-        "images": images.fingerprint(),
+        "num_images": shards.num_samples,
+        "images": content_of(shards),
     }
 
 

@@ -96,7 +96,7 @@ class Evaluation:
         sets = {
             name: {
                 "data": one.where.partition("=")[2],
-                "fingerprint": one.shards.fingerprint(),
+                "fingerprint": one.content,
                 "images": one.num_labels,
             }
             for name, one in (("train", self.train), ("test", self.test))

@@ -15,6 +15,7 @@ from ssl_swin.features.extract import extract
 from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.subjects import find_subject
 from ssl_swin.models.normalise import Normalisation
+from tests.data.shards.tars import image_bytes, write_tar
 from tests.features.conftest import MEAN, STD
 
 CPU = Computing(device="cpu", num_workers=0, batch_size=48)
@@ -57,6 +58,17 @@ def test_the_second_time_nothing_is_computed_and_that_is_said(subject, shards, t
     assert "features of 300 images are in the cache" in capsys.readouterr().out
     (facts,) = tmp_path.glob("features/*/features.json")
     assert json.loads(facts.read_text())["num_images"] == 300
+
+
+def test_a_set_packed_again_in_another_order_is_computed_again(subject, tmp_path):
+    found = []
+    for name, order in (("a", [0, 1, 2]), ("b", [2, 0, 1])):
+        (tmp_path / name).mkdir()
+        members = [(f"{key}.png", image_bytes(key, "BMP")) for key in order]
+        write_tar(tmp_path / name / "s.tar", members)
+        found.append(extract(subject, open_shards(tmp_path / name), CPU, cache_dir=tmp_path))
+    assert np.allclose(found[1].values, found[0].values[[2, 0, 1]], atol=1e-6)
+    assert not np.allclose(found[1].values, found[0].values, atol=1e-3)
 
 
 def test_layers_flips_and_weights_are_kept_apart(subject, shards, tmp_path, encoder_run):
