@@ -26,7 +26,7 @@ from ssl_swin.features.results import Evaluation, Result, fitting, sentences, ta
 from ssl_swin.features.store import Features
 from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, find_subjects
 from ssl_swin.features.written import check_folder, write_confusion, write_neighbours, write_tables
-from ssl_swin.phases import Phase, tell
+from ssl_swin.phases import Phase, say_nothing, tell
 from ssl_swin.pretrained.classifier import read_classifier_card
 from ssl_swin.pretrained.open import find_sizes
 from ssl_swin.record.run_folder import RunFolder
@@ -116,7 +116,7 @@ def _hold_against(
     is_first = not Ranks.of().rank
     chosen, device = chosen_measures(asking.measures), find_device(computing.device)
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
-    say = tell if is_first else _say_nothing
+    say = tell if is_first else say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
     check_folder(folder, sets[1].content)
     # Of all, before one is measured: that is for the first process alone, and others would wait.
@@ -138,10 +138,6 @@ def _hold_against(
         write_neighbours(folder, found, subject, features)
     write_tables(folder, found)
     return found
-
-
-def _say_nothing(line: str) -> None:
-    """Say nothing, where another process says it."""
 
 
 def usual_folder(what: Sequence[str], test: str, coming: Collection[str] = ()) -> Path:

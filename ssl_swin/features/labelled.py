@@ -56,7 +56,7 @@ def open_labelled(
     """
     sets, names = [], []
     for data, kind in ((train, "data"), (test, "test")):
-        shards, where = open_set(data, cache_dir, kind), f"{kind}={shown(data)}"
+        shards, where = open_set(data, cache_dir, kind, say), f"{kind}={shown(data)}"
         label = all_labels(shards, field)
         sets.append(LabelledSet(shards, where, _checked(label, where, say)))
         names.append(names_of(shards))
