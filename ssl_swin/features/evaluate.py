@@ -25,7 +25,13 @@ from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.results import Evaluation, Result, fitting, sentences, tables
 from ssl_swin.features.store import Features
 from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, find_subjects
-from ssl_swin.features.written import check_folder, write_confusion, write_neighbours, write_tables
+from ssl_swin.features.written import (
+    check_folder,
+    check_question,
+    write_confusion,
+    write_neighbours,
+    write_tables,
+)
 from ssl_swin.phases import Phase, say_nothing, tell
 from ssl_swin.pretrained.classifier import read_classifier_card
 from ssl_swin.pretrained.open import find_sizes
@@ -118,7 +124,14 @@ def _hold_against(
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
     say = tell if is_first else say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
-    check_folder(folder, sets[1].content)
+    how: dict[str, Any] = {
+        "measures": chosen,
+        "flip": computing.flip,
+        "label_field": asking.label_field,
+    }
+    found = Evaluation(*sets, asking.layer, asking.seed, **how)
+    check_folder(folder, found.test.content)
+    check_question(folder, found, subjects)
     # Of all, before one is measured: that is for the first process alone, and others would wait.
     extracted: list[tuple[Subject, Features, Features]] = []
     for subject in subjects:
@@ -130,7 +143,6 @@ def _hold_against(
         extracted.append((subject, train, test))
     if not is_first:
         return None
-    found = Evaluation(*sets, asking.layer, asking.seed)
     for subject, train, test in extracted:
         features = _labelled(subject, found, train, test, device)
         found.results.append(_measured(subject, features, found, chosen))

@@ -1,6 +1,6 @@
 """What an evaluation of frozen features found: its numbers, tables and sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,6 +73,9 @@ class Evaluation:
     layer: str
     seed: int
     results: list[Result] = field(default_factory=list)
+    measures: Sequence[str] = ()
+    flip: bool = False
+    label_field: str = "label"
 
     @cached_property
     def differences(self) -> list[Difference]:
@@ -112,9 +115,14 @@ class Evaluation:
             }
             for one in self.results
         ]
-        about = {"classes": [*self.classes], "layer": self.layer, "seed": self.seed}
+        about = {"classes": [*self.classes], "measures": [*self.measures]} | self.how()
         found = {"subjects": subjects, "differences": [d.as_record() for d in self.differences]}
         return {"kind": "frozen"} | sets | about | found
+
+    def how(self) -> dict[str, Any]:
+        """Return what was asked, but for sets, networks and measures."""
+        names = ("layer", "seed", "flip", "label_field")
+        return {name: getattr(self, name) for name in names}
 
 
 def tables(found: Evaluation) -> list[Table]:

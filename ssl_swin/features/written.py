@@ -1,7 +1,7 @@
 """The files of an evaluation of frozen features: tables, pictures, and `summary.json` at last."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,37 @@ def check_folder(folder: Path, fingerprint: str) -> None:
         raise UserError(
             f"{folder} holds an evaluation of other images, or of a classifier; give another "
             "folder, -o, or move it away"
+        )
+
+
+def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject]) -> None:
+    """Refuse a folder with numbers that this evaluation, of these networks, will not have again.
+
+    More networks or measures, all else the same, may be written over it.
+
+    Raises:
+        UserError: If it has such numbers.
+    """
+    earlier, now = read_json(folder / SUMMARY), found.how()
+    train, known = earlier.get("train"), {one.fingerprint for one in subjects}
+    others = [
+        f"{name}={earlier[name]}" for name in now if earlier.get(name, now[name]) != now[name]
+    ]
+    if isinstance(train, dict) and train.get("fingerprint") != found.train.content:
+        others.append(f"other images to learn from (data={train.get('data')})")
+    lost = [
+        str(one.get("name"))
+        for one in earlier.get("subjects", [])
+        if one.get("fingerprint") not in known
+    ]
+    if lost:
+        others.append(f"networks that are not named now or have changed ({', '.join(lost)})")
+    if less := [str(one) for one in earlier.get("measures", []) if one not in found.measures]:
+        others.append(f"more measures ({', '.join(less)})")
+    if others:
+        raise UserError(
+            f"{folder} holds an evaluation with {', '.join(others)}; give another folder, -o, or "
+            "remove it"
         )
 
 

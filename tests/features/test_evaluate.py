@@ -102,9 +102,35 @@ def test_draws_are_the_same_for_every_network(encoder_run, evaluate, tmp_path, m
     one, other = read_json(tmp_path / "out" / "summary.json")["subjects"]
     assert one["few_labels"] == other["few_labels"]
     assert one["name"] != other["name"]
-    assert evaluate(where, "--measures=few_labels", "--seed=1") == 0
-    (again,) = read_json(tmp_path / "out" / "summary.json")["subjects"]
+    other = tmp_path / "other"
+    assert evaluate(where, "--measures=few_labels", "--seed=1", output=other) == 0
+    (again,) = read_json(other / "summary.json")["subjects"]
     assert again["few_labels"] != one["few_labels"]
+
+
+def test_another_question_does_not_replace_what_was_found(
+    encoder_run, evaluate, sets, tmp_path, capsys
+):
+    where, other = encoder_run(), encoder_run(seed=1)
+    fewer = painted(tmp_path / "fewer", [NAMES[place % 3] for place in range(30)], NAMES)
+    assert evaluate(where, "--measures=knn") == 0
+    before = (tmp_path / "out" / "summary.json").read_bytes()
+    for words, train, told in (
+        ([where, "--layer=stage1"], sets[0], "layer=last"),
+        ([where, "--seed=1"], sets[0], "seed=0"),
+        ([where, "--flip"], sets[0], "flip=False"),
+        ([where], fewer, f"other images to learn from (data={sets[0]})"),
+        ([other], sets[0], f"networks that are not named now or have changed ({where.name})"),
+        ([where, "--measures=collapse"], sets[0], "more measures (knn)"),
+    ):
+        words = words if "--measures=collapse" in words else [*words, "--measures=knn"]
+        assert evaluate(*words, train=train) == 2
+        said = capsys.readouterr().err
+        assert f"holds an evaluation with {told}; give another folder, -o, or remove it" in said
+        assert said.count("error: ") == 1
+        assert (tmp_path / "out" / "summary.json").read_bytes() == before
+    assert evaluate(where, "random", "--measures=knn,collapse") == 0  # more of the same
+    assert len(read_json(tmp_path / "out" / "summary.json")["subjects"]) == 2
 
 
 def test_a_new_measure_is_a_file_and_a_line(encoder_run, evaluate, tmp_path, monkeypatch, capsys):
