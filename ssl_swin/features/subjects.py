@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,12 @@ def find_subjects(
     like = next((what.removeprefix(f"{RANDOM}:") for what in whats if what != RANDOM), None)
     found = [find_subject(what, like=like, seed=seed, img_size=img_size) for what in whats]
     names: list[str] = []
+    taken = {one.name for one in found}
     for one in found:
-        same = [before.name for before in found[: len(names)]].count(one.name)
-        names.append(f"{one.name}-{same + 1}" if same else one.name)
+        numbered = (f"{one.name}-{number}" for number in count(2))
+        free = (name for name in numbered if name not in taken)
+        names.append(next(free) if one.name in names else one.name)
+        taken.add(names[-1])
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
@@ -146,7 +150,7 @@ def _find_timm(what: str, seed: int | None, img_size: int | None) -> Subject:
     if seed is not None:
         torch.manual_seed(seed)
     found = open_timm(name, Path(file) if file else None, img_size, trained=seed is None)
-    network = TimmNetwork(found.model).eval().requires_grad_(False)
+    network = TimmNetwork(found.model, name.partition(".")[0]).eval().requires_grad_(False)
     sizes = found.img_size, found.mean, found.std, found.crop_pct, found.interpolation
     told = f"{found.told}, weights of {file}" if file and seed is None else found.told
     return Subject(_as_name(name), what, network, "", *sizes, told=told)
@@ -171,7 +175,10 @@ def _as_name(text: str) -> str:
 def _fingerprint(found: Subject) -> str:
     """Hash weights, architecture and what is done to images; neither names nor places."""
     body = found.network.body
-    known = body.architecture() if hasattr(body, "architecture") else str(body)
+    if isinstance(found.network, TimmNetwork):
+        known = [found.network.architecture, str(body)]
+    else:
+        known = body.architecture()
     card = {
         key: value
         for key, value in vars(found).items()
