@@ -24,7 +24,7 @@ from ssl_swin.features.measures import MEASURES, LabelledFeatures, draws_of_rows
 from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.results import Evaluation, Result, fitting, sentences, tables
 from ssl_swin.features.store import Features
-from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, find_subjects
+from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, check_asked, find_subjects
 from ssl_swin.features.written import (
     check_folder,
     check_question,
@@ -62,6 +62,9 @@ class Asking:
     """Field of the .json member that holds the class, as `data.label_field`."""
     cache_dir: Path | None = None
     """Where remote shards, indexes and features go; left out, the user's cache."""
+
+    def __post_init__(self) -> None:
+        check_asked(self.seed, self.img_size)
 
 
 def evaluate(

@@ -54,6 +54,18 @@ class Subject:
     """What was recognised, in one line."""
 
 
+def check_asked(seed: int, img_size: int | None) -> None:
+    """Refuse what no network can be drawn from or given.
+
+    Raises:
+        UserError: If the seed is negative, or images have no pixel.
+    """
+    if seed < 0:
+        raise UserError(f"seed={seed} draws nothing; give 0 or more")
+    if img_size is not None and img_size < 1:
+        raise UserError(f"img_size={img_size} has no pixel; give 1 or more, or leave it out")
+
+
 def find_subject(
     what: str, *, like: str | None = None, seed: int = 0, img_size: int | None = None
 ) -> Subject:
@@ -73,6 +85,7 @@ def find_subject(
         UserError: If it is not there, cannot be read, or cannot be what it is asked to be.
         MachineError: If timm's weights are not here and cannot be fetched.
     """
+    check_asked(seed, img_size)
     if what == RANDOM and like is None:
         raise UserError(
             "random has the architecture of another network, and there is none: name one before "

@@ -178,6 +178,8 @@ def test_what_cannot_be_measured_is_one_line(encoder_run, evaluate, sets, tmp_pa
         ([where], {"train": alone}, "one class only"),
         ([where], {"test": tmp_path}, "matches no tar"),
         ([where, "--layer=nothing"], {}, "layer=nothing"),
+        ([where, "--seed=-1"], {}, "seed=-1 draws nothing"),
+        ([where, "--img-size=0"], {}, "img_size=0 has no pixel"),
         ([tmp_path / "nothing"], {}, "nothing"),
         ([bare], {}, "bare"),
         ([], {}, "nothing is named"),

@@ -109,6 +109,19 @@ def test_what_is_nothing_is_refused(what, told):
         find_subject(what)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": -1}, "seed=-1 draws nothing"),
+        ({"img_size": 0}, "img_size=0 has no pixel"),
+        ({"img_size": -32}, "img_size=-32 has no pixel"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(change, told):
+    with pytest.raises(UserError, match=told):
+        find_subject("random:timm:test_vit", **change)
+
+
 def test_folders_that_hold_nothing_are_refused(tmp_path):
     for place in (tmp_path / "away", tmp_path):
         with pytest.raises(UserError, match="no encoder weights at"):
