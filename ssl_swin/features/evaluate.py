@@ -17,7 +17,7 @@ from ssl_swin.evaluation import evaluate as of_classifier
 from ssl_swin.evaluation.classify import Computing, find_device
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY
-from ssl_swin.features.extract import STOPPED, extract
+from ssl_swin.features.extract import STOPPED, extract, network_at
 from ssl_swin.features.labelled import open_labelled
 from ssl_swin.features.layers import LAST
 from ssl_swin.features.measures import MEASURES, LabelledFeatures, draws_of_rows
@@ -125,6 +125,8 @@ def _hold_against(
     is_first = not Ranks.of().rank
     chosen, device = chosen_measures(asking.measures), find_device(computing.device)
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
+    for subject in subjects:
+        network_at(subject, asking.layer)  # refuses, before one of them is computed for hours
     say = tell if is_first else say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
     how: dict[str, Any] = {

@@ -67,7 +67,7 @@ def extract(
         found, how = store.open(), "are in the cache"
     else:
         stream, computing = PixelStream(images, subject), _for_rank(computing, len(images), ranks)
-        work = _Work(store, _network(subject, layer), stream, computing, ranks)
+        work = _Work(store, network_at(subject, layer), stream, computing, ranks)
         rate = work.fill(f"features of {subject.name}", _facts(subject, layer, shards))
         found, how = store.open(), f"at {rate:,.0f} images/s"
     if not found.good.any():
@@ -78,8 +78,12 @@ def extract(
     return found
 
 
-def _network(subject: Subject, layer: str) -> nn.Module:
-    """Return the way from uint8 pixels to the features of a layer."""
+def network_at(subject: Subject, layer: str) -> nn.Module:
+    """Return the way from uint8 pixels to the features of a layer.
+
+    Raises:
+        UserError: If there is no such layer.
+    """
     shape = len(subject.mean), subject.img_size, subject.img_size
     return nn.Sequential(
         Normalisation(subject.mean, subject.std), LayerFeatures(subject.network, layer, shape)

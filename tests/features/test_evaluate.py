@@ -155,6 +155,14 @@ def test_all_is_extracted_before_anything_is_measured(encoder_run, evaluate, tmp
     assert whole == [4, 4]  # other processes have nothing to wait for
 
 
+def test_a_layer_that_the_second_lacks_is_said_before_the_first_is_computed(
+    encoder_run, evaluate, vit, tmp_path, capsys
+):
+    assert evaluate(f"timm:test_vit:{vit[1]}", encoder_run(), "--layer=stage3") == 2
+    assert "layer=stage3 is none of this network" in capsys.readouterr().err
+    assert not list((tmp_path / "cache").glob("features/*"))
+
+
 def test_features_that_are_not_finite_are_one_line(encoder_run, evaluate, tmp_path, capsys):
     where = encoder_run()
     path = tmp_path / "broken.safetensors"
