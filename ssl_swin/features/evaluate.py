@@ -277,8 +277,9 @@ def _measured(
     for key, classes in ((key, value) for one in findings for key, value in one.said.items()):
         said[key] = np.full(len(found.test.label), -1)
         said[key][features.test_place] = classes
-    size = features.train.shape[1]
-    return Result(subject.name, subject.what, subject.fingerprint, size, numbers, few_labels, said)
+    sizes = features.train.shape[1], len(features.train), len(features.test)
+    known = subject.name, subject.what, subject.fingerprint
+    return Result(*known, *sizes, numbers, few_labels, said)
 
 
 def _ending(
