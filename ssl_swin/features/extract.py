@@ -66,9 +66,14 @@ def extract(
     if store.is_whole():
         found, how = store.open(), "are in the cache"
     else:
-        stream, computing = PixelStream(images, subject), _for_rank(computing, len(images), ranks)
-        work = _Work(store, network_at(subject, layer), stream, computing, ranks)
-        rate = work.fill(f"features of {subject.name}", _facts(subject, layer, shards))
+        network, stream = network_at(subject, layer), PixelStream(images, subject)
+        threads = torch.get_num_threads()
+        try:
+            work = _Work(store, network, stream, _for_rank(computing, len(images), ranks), ranks)
+            rate = work.fill(f"features of {subject.name}", _facts(subject, layer, shards))
+        finally:
+            torch.set_num_threads(threads)
+            network.cpu()  # another one needs the memory of a GPU
         found, how = store.open(), f"at {rate:,.0f} images/s"
     if not found.good.any():
         raise UserError(f"none of the {len(images):,} images can be decoded; give others")
@@ -179,4 +184,3 @@ class _Work:
                 if self.computing.flip:
                     vectors = (vectors + network(images.flip(-1))) / 2
             yield vectors.float().cpu().numpy(), batch["broken"].numpy()
-        self.network.cpu()  # another one needs the memory of a GPU

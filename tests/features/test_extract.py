@@ -1,8 +1,10 @@
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
@@ -113,6 +115,36 @@ def test_two_processes_give_the_bits_of_one(subject, shards, tmp_path, monkeypat
     assert np.array_equal(alone.values, shared.values, equal_nan=True)
     assert np.array_equal(alone.good, shared.good)
     assert waited == [{0}, set()]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_network_leaves_the_device_and_threads_are_as_they_were(
+    subject, shards, tmp_path, monkeypatch, fails
+):
+    moved, threads = [], torch.get_num_threads()
+    to, cpu = nn.Module.to, nn.Module.cpu
+
+    def share(computing, *_):
+        torch.set_num_threads(threads + 1)
+        return computing
+
+    def watched_to(self, device):
+        moved.append("there")
+        if fails:
+            raise RuntimeError("full")
+        return to(self, device)
+
+    def watched_cpu(self):
+        moved.append("back")
+        return cpu(self)
+
+    monkeypatch.setattr(module, "_for_rank", share)
+    monkeypatch.setattr(nn.Sequential, "to", watched_to)
+    monkeypatch.setattr(nn.Sequential, "cpu", watched_cpu)
+    with pytest.raises(RuntimeError, match="full") if fails else nullcontext():
+        extract(subject, shards, CPU, cache_dir=tmp_path)
+    assert moved == ["there", "back"]
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("local_size", [1, 8])  # SLURM shares out cores itself, and GPUs not always
