@@ -11,11 +11,19 @@ from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.errors import UserError, usable
 from ssl_swin.evaluation.confusion import draw_confusion
+from ssl_swin.evaluation.drawing import thumbnail
 from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.measures import confusion_matrix, per_class
 from ssl_swin.evaluation.written import SUMMARY, write_csv, write_picture
 from ssl_swin.features.measures import LabelledFeatures
-from ssl_swin.features.panel import NUM_SHOWN, Neighbour, Query, choose_queries, draw_neighbours
+from ssl_swin.features.panel import (
+    NUM_SHOWN,
+    THUMBNAIL,
+    Neighbour,
+    Query,
+    choose_queries,
+    draw_neighbours,
+)
 from ssl_swin.features.results import TOP1, Evaluation, Result, tables
 from ssl_swin.features.subjects import Subject
 from ssl_swin.record.lines import read_json, write_text
@@ -132,7 +140,8 @@ def write_neighbours(
     learned, asked = Samples(found.train.shards), Samples(found.test.shards)
 
     def image(images: Samples, place: int) -> Any:
-        return decode(images.read(place), len(subject.mean), reading)
+        whole = decode(images.read(place), len(subject.mean), reading)
+        return thumbnail(whole, THUMBNAIL)  # 90 photographs are much memory
 
     queries = []
     for row, similarities, neighbours in zip(rows, similarity, index, strict=True):

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ssl_swin.__main__ import run
-from ssl_swin.features import few_labels
+from ssl_swin.features import few_labels, written
 from ssl_swin.features.evaluate import usual_folder
 from ssl_swin.features.measures import MEASURES
 from ssl_swin.record.lines import read_json
@@ -162,6 +162,19 @@ def test_a_layer_that_the_second_lacks_is_said_before_the_first_is_computed(
     assert evaluate(f"timm:test_vit:{vit[1]}", encoder_run(), "--layer=stage3") == 2
     assert "layer=stage3 is none of this network" in capsys.readouterr().err
     assert not list((tmp_path / "cache").glob("features/*"))
+
+
+def test_pictures_of_neighbours_hold_no_whole_image(encoder_run, evaluate, monkeypatch):
+    held, draw = [], written.draw_neighbours
+
+    def drawn(queries, title):
+        for query in queries:
+            held.extend(one.image.size for one in (query, *query.neighbours))
+        return draw(queries, title)
+
+    monkeypatch.setattr(written, "draw_neighbours", drawn)
+    assert evaluate(encoder_run(), "--measures=knn") == 0
+    assert held == [(192, 192)] * 90
 
 
 def test_features_that_are_not_finite_are_one_line(encoder_run, evaluate, tmp_path, capsys):
