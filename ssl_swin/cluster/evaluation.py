@@ -212,7 +212,7 @@ def _check_sets(asked: _Asked, coming: Mapping[str, str], output: Path) -> list[
     said: list[str] = []
     train, test, classes = open_labelled(asked.data, asked.test, field, cache, said.append)
     if output.is_dir():
-        check_images(output, test.content)
+        check_images(output, test.shards.fingerprint())
     numbers = f"data: {train.num_labels:,} labelled images, test: {test.num_labels:,}"
     return [*said, f"{numbers}, {len(classes)} classes"]
 

@@ -135,7 +135,7 @@ def _hold_against(
         "label_field": asking.label_field,
     }
     found = Evaluation(*sets, asking.layer, asking.seed, **how)
-    check_folder(folder, found.test.content)
+    check_folder(folder, found.test.shards.fingerprint())
     check_question(folder, found, subjects)
     # Of all, before one is measured: that is for the first process alone, and others would wait.
     extracted: list[tuple[Subject, Features, Features]] = []

@@ -108,7 +108,8 @@ class Evaluation:
         sets = {
             name: {
                 "data": one.where.partition("=")[2],
-                "fingerprint": one.content,
+                "fingerprint": one.shards.fingerprint(),
+                "content": one.content,
                 "images": num,
                 "broken": one.num_labels - num,
             }

@@ -56,12 +56,14 @@ def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject])
         UserError: If it has such numbers.
     """
     earlier, now = read_json(folder / SUMMARY), found.how()
-    train, known = earlier.get("train"), {one.fingerprint for one in subjects}
+    known = {one.fingerprint for one in subjects}
     others = [
         f"{name}={earlier[name]}" for name in now if earlier.get(name, now[name]) != now[name]
     ]
-    if isinstance(train, dict) and train.get("fingerprint") != found.train.content:
-        others.append(f"other images to learn from (data={train.get('data')})")
+    for name, kind, here in (("train", "training", found.train), ("test", "test", found.test)):
+        there = earlier.get(name)
+        if isinstance(there, dict) and there.get("content") != here.content:
+            others.append(f"other {kind} images ({there.get('data')})")
     lost = [
         str(one.get("name"))
         for one in earlier.get("subjects", [])

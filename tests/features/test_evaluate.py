@@ -120,7 +120,7 @@ def test_another_question_does_not_replace_what_was_found(
         ([where, "--layer=stage1"], sets[0], "layer=last"),
         ([where, "--seed=1"], sets[0], "seed=0"),
         ([where, "--flip"], sets[0], "flip=False"),
-        ([where], fewer, f"other images to learn from (data={sets[0]})"),
+        ([where], fewer, f"other training images ({sets[0]})"),
         ([other], sets[0], f"networks that are not named now or have changed ({where.name})"),
         ([where, "--measures=collapse"], sets[0], "more measures (knn)"),
     ):

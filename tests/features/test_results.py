@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,11 +26,12 @@ def result(name, share, few=(), seed=0, broken=(), **numbers):
 
 
 class Known(LabelledSet):
-    content = "f"  # else it is read
+    content = "c"  # else it is read
 
 
 def evaluation(*results):
-    sets = (Known(None, f"{name}=shards/{name}", LABEL) for name in ("data", "test"))
+    shards = SimpleNamespace(fingerprint=lambda: "f")
+    sets = (Known(shards, f"{name}=shards/{name}", LABEL) for name in ("data", "test"))
     return Evaluation(*sets, ("a", "b", "c", "d"), "last", 0, [*results])
 
 
@@ -77,6 +79,7 @@ def test_the_summary_is_json_with_all_that_was_found():
     assert summary["test"] == {
         "data": "shards/test",
         "fingerprint": "f",
+        "content": "c",
         "images": 399,
         "broken": 0,
     }
