@@ -1,7 +1,7 @@
 """`ssl-swin evaluate`: how often a fine-tuned classifier is right, and where it is not."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from ssl_swin.evaluation.measures import most_confused, per_class
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY, Subject, write_evaluation
-from ssl_swin.launcher import is_rank_0
 from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.record.lines import read_json
 from ssl_swin.record.report import show
@@ -116,8 +115,10 @@ def show_findings(findings: Findings, classes: Sequence[str]) -> None:
     )
 
 
-def open_set(data: str, cache_dir: Path | None, name: str = "data") -> ShardSet:
-    """Open the shards, which errors call `name`, and say what they leave out.
+def open_set(
+    data: str, cache_dir: Path | None, name: str = "data", say: Callable[[str], None] = print
+) -> ShardSet:
+    """Open the shards, which errors call `name`, and say what they leave out, a line at a time.
 
     Raises:
         UserError: If there is no image.
@@ -126,9 +127,8 @@ def open_set(data: str, cache_dir: Path | None, name: str = "data") -> ShardSet:
     where = shown(data)
     with usable(f"{name}={where}"):
         shards = open_shards(data, cache_dir=cache_dir)
-    if is_rank_0():
-        for line in describe(shards.left_out, where):
-            print(line)
+    for line in describe(shards.left_out, where):
+        say(line)
     if not shards.num_samples:
         raise UserError(f"{name}={where} holds no image; give other shards")
     return shards

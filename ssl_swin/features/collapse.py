@@ -1,11 +1,15 @@
 """Signs of collapse, which need no label: do the features of different images differ?"""
 
 import math
+from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
+
+_ROWS = 4096  # images at once
 
 
 def collapse_signs(features: Float[Tensor, "n d"]) -> dict[str, float]:
@@ -20,7 +24,6 @@ def collapse_signs(features: Float[Tensor, "n d"]) -> dict[str, float]:
     """
     if len(features) < 2:
         raise ValueError(f"signs of collapse need 2 images or more, and there are {len(features)}")
-    features = features.double()
     return {
         "rankme": rankme(features),
         "feature_std": feature_std(features),
@@ -39,11 +42,12 @@ def rankme(features: Float[Tensor, "n d"]) -> float:
         share: a share of 0 counts nothing here. The singular values are roots of the eigenvalues
         of the smaller of two products, so those below 1e-7 of the largest are lost in rounding.
     """
-    features = features.double()
-    if not features.isfinite().all():
+    if not all(part.isfinite().all() for part in features.split(_ROWS)):
         return math.nan
-    is_tall = features.shape[0] > features.shape[1]
-    product = features.T @ features if is_tall else features @ features.T
+    if features.shape[0] > features.shape[1]:
+        product = _sum(part.T @ part for part in _parts(features))
+    else:
+        product = features.double() @ features.double().T
     values = torch.linalg.eigvalsh(product)  # (min(n, d),), ascending
     rounding = values[-1] * len(values) * torch.finfo(values.dtype).eps
     singular = values[values > rounding].sqrt()
@@ -60,8 +64,9 @@ def feature_std(features: Float[Tensor, "n d"]) -> float:
         SimSiam, section 4.1 (arXiv:2011.10566), which does not multiply: there the most is 1 over
         the root of d.
     """
-    unit = normalize(features.double(), dim=1)  # (n, d)
-    return float(unit.std(0, correction=0).mean()) * math.sqrt(features.shape[1])
+    mean = _sum(part.sum(0) for part in _units(features)) / len(features)  # (d,)
+    squares = _sum((part - mean).square().sum(0) for part in _units(features))  # (d,)
+    return float((squares / len(features)).sqrt().mean()) * math.sqrt(features.shape[1])
 
 
 def mean_cosine(features: Float[Tensor, "n d"]) -> float:
@@ -70,7 +75,20 @@ def mean_cosine(features: Float[Tensor, "n d"]) -> float:
     No pair is looked at: the squared length of the sum of all directions is the sum over all
     pairs, and n over each image with itself.
     """
-    unit = normalize(features.double(), dim=1)  # (n, d)
-    with_itself = unit.square().sum()
-    num_pairs = len(unit) * (len(unit) - 1)
-    return float((unit.sum(0).square().sum() - with_itself) / num_pairs)
+    with_itself = _sum(part.square().sum() for part in _units(features))
+    every = _sum(part.sum(0) for part in _units(features)).square().sum()
+    return float((every - with_itself) / (len(features) * (len(features) - 1)))
+
+
+def _parts(features: Tensor) -> Iterator[Tensor]:
+    """Yield some rows at a time, in float64: a copy of all would take twice the memory of all."""
+    return (part.double() for part in features.split(_ROWS))
+
+
+def _units(features: Tensor) -> Iterator[Tensor]:
+    """Yield some rows at a time, in float64, each of length 1."""
+    return (normalize(part, dim=1) for part in _parts(features))
+
+
+def _sum(parts: Iterator[Tensor]) -> Tensor:
+    return reduce(torch.add, parts)

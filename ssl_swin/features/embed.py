@@ -6,21 +6,19 @@ from typing import Any
 import numpy as np
 
 from ssl_swin.data.batches.labels import all_labels
-from ssl_swin.data.open import open_shards
-from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.classes import names_of
-from ssl_swin.data.shards.left_out import describe
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, content_of
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError, usable
 from ssl_swin.evaluation.classify import Computing
+from ssl_swin.evaluation.evaluate import open_set
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.features.extract import STOPPED, extract
 from ssl_swin.features.feature_file import FeatureTable, check_output, write_features
 from ssl_swin.features.layers import LAST
+from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.store import Features
 from ssl_swin.features.subjects import Subject, find_subject
-from ssl_swin.launcher import is_rank_0
+from ssl_swin.phases import say_nothing, tell
 
 
 def embed(
@@ -62,29 +60,16 @@ def embed(
         ShardError or OSError: If the storage or another process fails, or a shard was changed.
     """
     with stops_at_once(lambda: STOPPED):
-        shards = _open(data, cache_dir)
+        is_first = not Ranks.of().rank
+        shards = open_set(data, cache_dir, say=tell if is_first else say_nothing)
         subject = find_subject(what, seed=seed, img_size=img_size)
-        origin = _origin(subject, shards, layer, computing)
-        check_output(output, origin)
+        check_output(output, origin := _origin(subject, shards, layer, computing))
         found = extract(subject, shards, computing, layer, cache_dir)
-        if is_rank_0():
+        if is_first:
             write_features(output, _table(found, shards, label_field), origin)
             num, dim = found.values.shape
             print(f"{output}: {num:,} images, {dim} features each, layer {layer}")
             print(f"they are of {subject.told}")
-
-
-def _open(data: str, cache_dir: Path | None) -> ShardSet:
-    """Open the shards, and say what they leave out."""
-    where = shown(data)
-    with usable(f"data={where}"):
-        shards = open_shards(data, cache_dir=cache_dir)
-    if is_rank_0():
-        for line in describe(shards.left_out, where):
-            print(line)
-    if not shards.num_samples:
-        raise UserError(f"data={where} holds no image; give other shards")
-    return shards
 
 
 def _origin(subject: Subject, shards: ShardSet, layer: str, computing: Computing) -> dict[str, Any]:
@@ -94,7 +79,7 @@ def _origin(subject: Subject, shards: ShardSet, layer: str, computing: Computing
         "network": subject.fingerprint,
         "layer": layer,
         "flip": computing.flip,
-        "data": shards.fingerprint(),
+        "data": content_of(shards),
     }
 
 

@@ -17,16 +17,22 @@ from ssl_swin.evaluation import evaluate as of_classifier
 from ssl_swin.evaluation.classify import Computing, find_device
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY
-from ssl_swin.features.extract import STOPPED, extract
+from ssl_swin.features.extract import STOPPED, extract, network_at
 from ssl_swin.features.labelled import open_labelled
 from ssl_swin.features.layers import LAST
 from ssl_swin.features.measures import MEASURES, LabelledFeatures, draws_of_rows
 from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.results import Evaluation, Result, fitting, sentences, tables
 from ssl_swin.features.store import Features
-from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, find_subjects
-from ssl_swin.features.written import check_folder, write_confusion, write_neighbours, write_tables
-from ssl_swin.phases import Phase, tell
+from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, check_asked, find_subjects
+from ssl_swin.features.written import (
+    check_folder,
+    check_question,
+    write_confusion,
+    write_neighbours,
+    write_tables,
+)
+from ssl_swin.phases import Phase, say_nothing, tell
 from ssl_swin.pretrained.classifier import read_classifier_card
 from ssl_swin.pretrained.open import find_sizes
 from ssl_swin.record.run_folder import RunFolder
@@ -56,6 +62,9 @@ class Asking:
     """Field of the .json member that holds the class, as `data.label_field`."""
     cache_dir: Path | None = None
     """Where remote shards, indexes and features go; left out, the user's cache."""
+
+    def __post_init__(self) -> None:
+        check_asked(self.seed, self.img_size)
 
 
 def evaluate(
@@ -116,9 +125,18 @@ def _hold_against(
     is_first = not Ranks.of().rank
     chosen, device = chosen_measures(asking.measures), find_device(computing.device)
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
-    say = tell if is_first else _say_nothing
+    for subject in subjects:
+        network_at(subject, asking.layer)  # refuses, before one of them is computed for hours
+    say = tell if is_first else say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
-    check_folder(folder, sets[1].shards.fingerprint())
+    how: dict[str, Any] = {
+        "measures": chosen,
+        "flip": computing.flip,
+        "label_field": asking.label_field,
+    }
+    found = Evaluation(*sets, asking.layer, asking.seed, **how)
+    check_folder(folder, found.test.shards.fingerprint())
+    check_question(folder, found, subjects)
     # Of all, before one is measured: that is for the first process alone, and others would wait.
     extracted: list[tuple[Subject, Features, Features]] = []
     for subject in subjects:
@@ -130,7 +148,6 @@ def _hold_against(
         extracted.append((subject, train, test))
     if not is_first:
         return None
-    found = Evaluation(*sets, asking.layer, asking.seed)
     for subject, train, test in extracted:
         features = _labelled(subject, found, train, test, device)
         found.results.append(_measured(subject, features, found, chosen))
@@ -138,10 +155,6 @@ def _hold_against(
         write_neighbours(folder, found, subject, features)
     write_tables(folder, found)
     return found
-
-
-def _say_nothing(line: str) -> None:
-    """Say nothing, where another process says it."""
 
 
 def usual_folder(what: Sequence[str], test: str, coming: Collection[str] = ()) -> Path:
@@ -264,8 +277,9 @@ def _measured(
     for key, classes in ((key, value) for one in findings for key, value in one.said.items()):
         said[key] = np.full(len(found.test.label), -1)
         said[key][features.test_place] = classes
-    size = features.train.shape[1]
-    return Result(subject.name, subject.what, subject.fingerprint, size, numbers, few_labels, said)
+    sizes = features.train.shape[1], len(features.train), len(features.test)
+    known = subject.name, subject.what, subject.fingerprint
+    return Result(*known, *sizes, numbers, few_labels, said)
 
 
 def _ending(

@@ -16,10 +16,11 @@ from torch import nn
 from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.counting import counting
 from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.shards.reader import content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.evaluation.classify import Computing, find_device, naming_short_memory
-from ssl_swin.evaluation.images import Images, Samples
+from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.features.layers import LAST, LayerFeatures
 from ssl_swin.features.ranks import Beats, Ranks
@@ -30,11 +31,12 @@ from ssl_swin.phases import tell
 
 STOPPED = "features that are computed are kept; the same command goes on"
 """For `stops_at_once`, while features are extracted."""
+_FORMAT = "2"  # of what the cache holds; another number wherever features come out otherwise
 
 
 def extract(
     subject: Subject,
-    shards: ShardSet | Images,
+    shards: ShardSet,
     computing: Computing,
     layer: str = LAST,
     cache_dir: Path | None = None,
@@ -57,16 +59,21 @@ def extract(
         MachineError: If the memory of a GPU is too small, or another process is gone.
         ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
     """
-    images = Samples(shards) if isinstance(shards, ShardSet) else shards
-    known = (subject.fingerprint, layer, str(computing.flip), images.fingerprint())
+    images, content = Samples(shards), content_of(shards)
+    known = (_FORMAT, subject.fingerprint, layer, str(computing.flip), content)
     store, ranks = Store(features_folder(known, cache_dir), len(images)), Ranks.of()
     told = f"{subject.name}: features of {len(images):,} images"
     if store.is_whole():
         found, how = store.open(), "are in the cache"
     else:
-        stream, computing = PixelStream(images, subject), _for_rank(computing, len(images), ranks)
-        work = _Work(store, _network(subject, layer), stream, computing, ranks)
-        rate = work.fill(f"features of {subject.name}", _facts(subject, layer, images))
+        network, stream = network_at(subject, layer), PixelStream(images, subject)
+        threads = torch.get_num_threads()
+        try:
+            work = _Work(store, network, stream, _for_rank(computing, len(images), ranks), ranks)
+            rate = work.fill(f"features of {subject.name}", _facts(subject, layer, shards))
+        finally:
+            torch.set_num_threads(threads)
+            network.cpu()  # another one needs the memory of a GPU
         found, how = store.open(), f"at {rate:,.0f} images/s"
     if not found.good.any():
         raise UserError(f"none of the {len(images):,} images can be decoded; give others")
@@ -76,22 +83,26 @@ def extract(
     return found
 
 
-def _network(subject: Subject, layer: str) -> nn.Module:
-    """Return the way from uint8 pixels to the features of a layer."""
+def network_at(subject: Subject, layer: str) -> nn.Module:
+    """Return the way from uint8 pixels to the features of a layer.
+
+    Raises:
+        UserError: If there is no such layer.
+    """
     shape = len(subject.mean), subject.img_size, subject.img_size
     return nn.Sequential(
         Normalisation(subject.mean, subject.std), LayerFeatures(subject.network, layer, shape)
     ).eval()
 
 
-def _facts(subject: Subject, layer: str, images: Images) -> dict[str, Any]:
+def _facts(subject: Subject, layer: str, shards: ShardSet) -> dict[str, Any]:
     """Say, for people, what lies in a folder of the cache."""
     return {
         "what": subject.what,
         "network": subject.fingerprint,
         "layer": layer,
-        "num_images": len(images),
-        "images": images.fingerprint(),
+        "num_images": shards.num_samples,
+        "images": content_of(shards),
     }
 
 
@@ -173,4 +184,3 @@ class _Work:
                 if self.computing.flip:
                     vectors = (vectors + network(images.flip(-1))) / 2
             yield vectors.float().cpu().numpy(), batch["broken"].numpy()
-        self.network.cpu()  # another one needs the memory of a GPU

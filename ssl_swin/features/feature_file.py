@@ -39,7 +39,7 @@ def check_output(path: Path, origin: dict[str, Any]) -> None:
 
     Raises:
         UserError: If it does not end in .npy or .parquet, its folder cannot be made, pyarrow is
-            missing, or there is a file of that name that is not of this origin.
+            missing, or there is a file of that name, or the .json beside it, of another origin.
     """
     if path.suffix not in (".npy", ".parquet"):
         raise UserError(f"output={path} must end in .npy or .parquet")
@@ -49,9 +49,11 @@ def check_output(path: Path, origin: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder")
-    if path.exists() and _origin_of(path) != origin:
+    beside = path.with_suffix(".json")
+    held = beside if path.suffix == ".npy" and beside.exists() else path
+    if held.exists() and _origin_of(path) != origin:
         raise UserError(
-            f"{path} holds something else, such as features of other weights, images or another "
+            f"{held} holds something else, such as features of other weights, images or another "
             "layer: give another name, -o, or move it away"
         )
 
@@ -68,9 +70,9 @@ def write_features(path: Path, table: FeatureTable, origin: dict[str, Any]) -> N
     labels = {"labels": table.labels, "classes": table.classes}
     broken = np.flatnonzero(~table.features.good).tolist()
     told = {"origin": origin, "keys": list(table.keys), **labels, "broken": broken}
+    write_text(path.with_suffix(".json"), json.dumps(told))  # first: it says whose the other is
     with replacing(path) as file:
         np.save(file, table.features.values)
-    write_text(path.with_suffix(".json"), json.dumps(told))
 
 
 def _write_parquet(path: Path, table: FeatureTable, origin: dict[str, Any]) -> None:

@@ -20,11 +20,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def is_sure(self) -> bool:
-        """Whether the interval is on one side of 0."""
-        return self.low > 0 or self.high < 0
-
 
 def paired_difference(
     one: Float[np.ndarray, " images"], other: Float[np.ndarray, " images"], seed: int

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ssl_swin.data.batches.labels import all_labels
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.classes import CLASSES_NAME, alike, listed, names_of
+from ssl_swin.data.shards.reader import content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.evaluation.evaluate import open_set
@@ -23,6 +25,11 @@ class LabelledSet:
     """How it is called."""
     label: np.ndarray
     """int64 (num_samples,): a place in the classes of both sets; -1 of a sample without one."""
+
+    @cached_property
+    def content(self) -> str:
+        """What tells it from other sets, as of `content_of`."""
+        return content_of(self.shards)
 
     @property
     def num_labels(self) -> int:
@@ -49,7 +56,7 @@ def open_labelled(
     """
     sets, names = [], []
     for data, kind in ((train, "data"), (test, "test")):
-        shards, where = open_set(data, cache_dir, kind), f"{kind}={shown(data)}"
+        shards, where = open_set(data, cache_dir, kind, say), f"{kind}={shown(data)}"
         label = all_labels(shards, field)
         sets.append(LabelledSet(shards, where, _checked(label, where, say)))
         names.append(names_of(shards))
@@ -71,7 +78,7 @@ def open_labelled(
             "other set's are names; write it, as a JSON list of names in the order of the numbers"
         )
     label = _renumbered(second, theirs, classes, first.where)
-    if first.shards.fingerprint() == second.shards.fingerprint():
+    if first.content == second.content:
         say(
             "warning: data and test are the same images, of which each is its own nearest: the "
             "numbers say nothing about new images"

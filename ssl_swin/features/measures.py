@@ -169,12 +169,15 @@ def draws_of_rows(
         seed: Of the draws.
 
     Returns:
-        What each number of labels is called, and its draws as places in `place`.
+        What each number of labels is called, and its draws as places in `place`; without draws of
+        which there are features of no image.
     """
-    return [
-        (one.name, [np.flatnonzero(np.isin(place, draw)) for draw in one.draws])
-        for one in few_labels(label, seed)
-    ]
+    found = []
+    for one in few_labels(label, seed):
+        draws = [np.flatnonzero(np.isin(place, draw)) for draw in one.draws]
+        if draws := [rows for rows in draws if len(rows)]:
+            found.append((one.name, draws))
+    return found
 
 
 def _sd(values: tuple[float, ...]) -> float | None:

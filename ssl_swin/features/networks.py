@@ -68,12 +68,14 @@ class HouseNetwork(nn.Module):
 class TimmNetwork(nn.Module):
     """A model of timm, without head. Its stages are what timm lists as `feature_info`.
 
-    Of a ViT these are the blocks, of a ResNet the stem is the first.
+    Of a ViT these are the blocks, of a ResNet the stem is the first. `architecture` is its name
+    without the tag of weights.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, architecture: str = "") -> None:
         super().__init__()
         self.body: Any = model
+        self.architecture = architecture
         self.num_prefix_tokens = int(getattr(model, "num_prefix_tokens", 0))
 
     def forward(

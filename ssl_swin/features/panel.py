@@ -10,7 +10,7 @@ from ssl_swin.draw import Purpose, permutation
 from ssl_swin.evaluation.drawing import GREY, PAPER, WRONG, draw_text, shortened, thumbnail
 
 NUM_QUERIES, NUM_SHOWN = 10, 8
-_THUMBNAIL, _GAP, _MARGIN, _APART = 192, 24, 48, 72  # pixels
+THUMBNAIL, _GAP, _MARGIN, _APART = 192, 24, 48, 72  # pixels
 _TEXT, _SIZE, _FRAME = 68, 19, 6
 _RED = "#{:02x}{:02x}{:02x}".format(*WRONG)
 
@@ -20,6 +20,7 @@ class Neighbour:
     """A training image beside a query."""
 
     image: Image.Image
+    """Of any size; a thumbnail will do."""
     kind: str
     """Its class."""
     similarity: float
@@ -58,9 +59,9 @@ def choose_queries(right: np.ndarray, seed: int, num: int = NUM_QUERIES) -> list
 def draw_neighbours(queries: Sequence[Query], title: str) -> Image.Image:
     """Draw each query in a row with its neighbours; a red frame is around another class."""
     num = max((len(query.neighbours) for query in queries), default=0)
-    step = _THUMBNAIL + _GAP
-    width = 2 * _MARGIN + _THUMBNAIL + _APART + num * step - _GAP
-    row = _THUMBNAIL + _TEXT + _GAP
+    step = THUMBNAIL + _GAP
+    width = 2 * _MARGIN + THUMBNAIL + _APART + num * step - _GAP
+    row = THUMBNAIL + _TEXT + _GAP
     head = _MARGIN + 128
     sheet = Image.new("RGB", (width, head + len(queries) * row + _MARGIN - _GAP), PAPER)
     inside = width - 2 * _MARGIN
@@ -69,7 +70,7 @@ def draw_neighbours(queries: Sequence[Query], title: str) -> Image.Image:
     told = shortened(f"{told}Red frame: of another class.", 20, inside)
     draw_text(sheet, (_MARGIN, _MARGIN + 58), told, 20, GREY)
     draw_text(sheet, (_MARGIN, head - 22), "Test image", 20, GREY)
-    first = _MARGIN + _THUMBNAIL + _APART
+    first = _MARGIN + THUMBNAIL + _APART
     draw_text(sheet, (first, head - 22), "Nearest training images", 20, GREY)
     for line, query in enumerate(queries):
         top = head + line * row
@@ -81,8 +82,8 @@ def draw_neighbours(queries: Sequence[Query], title: str) -> Image.Image:
 
 def _draw_query(sheet: Image.Image, corner: tuple[int, int], query: Query) -> None:
     left, top = corner
-    sheet.paste(thumbnail(query.image, _THUMBNAIL), corner)
-    line, inside = top + _THUMBNAIL + 24, _THUMBNAIL + _APART - _GAP
+    sheet.paste(thumbnail(query.image, THUMBNAIL), corner)
+    line, inside = top + THUMBNAIL + 24, THUMBNAIL + _APART - _GAP
     draw_text(sheet, (left, line), shortened(f"is: {query.kind}", _SIZE, inside), _SIZE)
     said = shortened(f"said: {query.said}", _SIZE, inside)
     fill = GREY if query.said == query.kind else _RED
@@ -93,11 +94,11 @@ def _draw_neighbour(
     sheet: Image.Image, corner: tuple[int, int], neighbour: Neighbour, kind: str
 ) -> None:
     left, top = corner
-    sheet.paste(thumbnail(neighbour.image, _THUMBNAIL), corner)
+    sheet.paste(thumbnail(neighbour.image, THUMBNAIL), corner)
     other = neighbour.kind != kind
     if other:
-        box = (left, top, left + _THUMBNAIL - 1, top + _THUMBNAIL - 1)
+        box = (left, top, left + THUMBNAIL - 1, top + THUMBNAIL - 1)
         ImageDraw.Draw(sheet).rectangle(box, outline=_RED, width=_FRAME)
-    line, name = top + _THUMBNAIL + 24, shortened(neighbour.kind, _SIZE, _THUMBNAIL)
+    line, name = top + THUMBNAIL + 24, shortened(neighbour.kind, _SIZE, THUMBNAIL)
     draw_text(sheet, (left, line), name, _SIZE, _RED if other else GREY)
     draw_text(sheet, (left, line + 27), f"{neighbour.similarity:.3f}", _SIZE, GREY)

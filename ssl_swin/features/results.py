@@ -1,6 +1,6 @@
 """What an evaluation of frozen features found: its numbers, tables and sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -37,6 +37,9 @@ class Result:
     what: str
     fingerprint: str
     num_features: int
+    num_train: int
+    """Labelled images that could be decoded, of which all numbers are."""
+    num_test: int
     numbers: dict[str, float]
     few_labels: list[dict[str, Any]]
     said: dict[str, np.ndarray]
@@ -73,6 +76,9 @@ class Evaluation:
     layer: str
     seed: int
     results: list[Result] = field(default_factory=list)
+    measures: Sequence[str] = ()
+    flip: bool = False
+    label_field: str = "label"
 
     @cached_property
     def differences(self) -> list[Difference]:
@@ -85,6 +91,11 @@ class Evaluation:
             if measure in other.said
         ]
 
+    @property
+    def num_measured(self) -> tuple[set[int], set[int]]:
+        """Training and test images that were measured; of several decoders several numbers."""
+        return {one.num_train for one in self.results}, {one.num_test for one in self.results}
+
     def _compare(self, one: Result, other: Result, measure: str) -> Interval:
         both = (one.said[measure] >= 0) & (other.said[measure] >= 0)
         label = self.test.label[both]
@@ -93,13 +104,16 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:
         """Return what stands in `summary.json`."""
+        train, test = (min(nums) for nums in self.num_measured)
         sets = {
             name: {
                 "data": one.where.partition("=")[2],
                 "fingerprint": one.shards.fingerprint(),
-                "images": one.num_labels,
+                "content": one.content,
+                "images": num,
+                "broken": one.num_labels - num,
             }
-            for name, one in (("train", self.train), ("test", self.test))
+            for name, one, num in (("train", self.train, train), ("test", self.test, test))
         }
         subjects = [
             {
@@ -112,14 +126,19 @@ class Evaluation:
             }
             for one in self.results
         ]
-        about = {"classes": [*self.classes], "layer": self.layer, "seed": self.seed}
+        about = {"classes": [*self.classes], "measures": [*self.measures]} | self.how()
         found = {"subjects": subjects, "differences": [d.as_record() for d in self.differences]}
         return {"kind": "frozen"} | sets | about | found
+
+    def how(self) -> dict[str, Any]:
+        """Return what was asked, but for sets, networks and measures."""
+        names = ("layer", "seed", "flip", "label_field")
+        return {name: getattr(self, name) for name in names}
 
 
 def tables(found: Evaluation) -> list[Table]:
     """Return the tables of an evaluation: all networks, few labels, differences."""
-    num = f"{found.test.num_labels:,} test images"
+    num = " to ".join(f"{one:,}" for one in sorted(found.num_measured[1])) + " test images"
     titles_and_rows = [
         (f"Frozen features, top-1 in % of {num}", [_measured(one) for one in found.results]),
         ("Few labels, probe: mean ± sd", _few(found.results, "")),
@@ -198,8 +217,7 @@ def sentences(found: Evaluation) -> Iterator[str]:
         )
     if len(found.results) == 1 and (best := found.results[0].best_said):
         result = found.results[0]
-        chance = 100 * np.bincount(found.test.label[found.test.label >= 0]).max()
-        share = chance / found.test.num_labels
+        share = 100 * np.bincount(found.test.label[result.said[best] >= 0]).max() / result.num_test
         yield (
             f"{result.name}: {TOP1.get(best, best)} {result.numbers[best]:.1f} %; to say "
             f"the most frequent class always gives {share:.1f} %"

@@ -19,7 +19,7 @@ import numpy as np
 from ssl_swin.data.shards.user_cache import make_cache
 from ssl_swin.errors import MachineError
 from ssl_swin.files import replacing
-from ssl_swin.record.lines import read_json, write_text
+from ssl_swin.record.lines import write_text
 
 _BLOCK = 256  # images: what a killed process does again, at most
 _MOST_BLOCKS = 4096  # of larger sets blocks are larger
@@ -133,10 +133,6 @@ class Store:
                 f"{self.folder} is damaged, remove it; the same command makes it again: {error}"
             ) from error
         return Features(values, good)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what the array is said to be."""
-        return read_json(self.folder / _FACTS) or {}
 
     def _block(self, block: int) -> Path:
         return self.folder / f"block-{block:06d}.npz"

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ class Subject:
     """What was recognised, in one line."""
 
 
+def check_asked(seed: int, img_size: int | None) -> None:
+    """Refuse what no network can be drawn from or given.
+
+    Raises:
+        UserError: If the seed is negative, or images have no pixel.
+    """
+    if seed < 0:
+        raise UserError(f"seed={seed} draws nothing; give 0 or more")
+    if img_size is not None and img_size < 1:
+        raise UserError(f"img_size={img_size} has no pixel; give 1 or more, or leave it out")
+
+
 def find_subject(
     what: str, *, like: str | None = None, seed: int = 0, img_size: int | None = None
 ) -> Subject:
@@ -72,6 +85,7 @@ def find_subject(
         UserError: If it is not there, cannot be read, or cannot be what it is asked to be.
         MachineError: If timm's weights are not here and cannot be fetched.
     """
+    check_asked(seed, img_size)
     if what == RANDOM and like is None:
         raise UserError(
             "random has the architecture of another network, and there is none: name one before "
@@ -102,9 +116,12 @@ def find_subjects(
     like = next((what.removeprefix(f"{RANDOM}:") for what in whats if what != RANDOM), None)
     found = [find_subject(what, like=like, seed=seed, img_size=img_size) for what in whats]
     names: list[str] = []
+    taken = {one.name for one in found}
     for one in found:
-        same = [before.name for before in found[: len(names)]].count(one.name)
-        names.append(f"{one.name}-{same + 1}" if same else one.name)
+        numbered = (f"{one.name}-{number}" for number in count(2))
+        free = (name for name in numbered if name not in taken)
+        names.append(next(free) if one.name in names else one.name)
+        taken.add(names[-1])
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
@@ -146,7 +163,7 @@ def _find_timm(what: str, seed: int | None, img_size: int | None) -> Subject:
     if seed is not None:
         torch.manual_seed(seed)
     found = open_timm(name, Path(file) if file else None, img_size, trained=seed is None)
-    network = TimmNetwork(found.model).eval().requires_grad_(False)
+    network = TimmNetwork(found.model, name.partition(".")[0]).eval().requires_grad_(False)
     sizes = found.img_size, found.mean, found.std, found.crop_pct, found.interpolation
     told = f"{found.told}, weights of {file}" if file and seed is None else found.told
     return Subject(_as_name(name), what, network, "", *sizes, told=told)
@@ -171,7 +188,10 @@ def _as_name(text: str) -> str:
 def _fingerprint(found: Subject) -> str:
     """Hash weights, architecture and what is done to images; neither names nor places."""
     body = found.network.body
-    known = body.architecture() if hasattr(body, "architecture") else str(body)
+    if isinstance(found.network, TimmNetwork):
+        known = [found.network.architecture, str(body)]
+    else:
+        known = body.architecture()
     card = {
         key: value
         for key, value in vars(found).items()

@@ -62,6 +62,10 @@ def open_timm(
     except RuntimeError as error:  # the tag
         tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
         raise UserError(f"timm has no weights of {name}; it has {', '.join(tags)}") from error
+    if trained and file is None and not (theirs and theirs.has_weights):
+        raise UserError(
+            f"timm has no weights of {name}: give them as a file, timm:{name}:FILE, or another name"
+        )
     how: dict[str, Any] = {"num_classes": 0}
     if img_size is not None and theirs is not None and theirs.fixed_input_size:
         how["img_size"] = img_size
@@ -96,7 +100,8 @@ def _fetched(name: str, how: Mapping[str, Any]) -> nn.Module:
             return _created(name, pretrained=True, **how)
     except RuntimeError as error:
         raise UserError(
-            f"timm has no weights of {name}: give them as a file, timm:{name}:FILE, or another name"
+            f"timm's weights of {name} do not fit it, give another name: "
+            f"{' '.join(str(error).split())[:300]}"
         ) from error
     except OSError as error:
         raise MachineError(
@@ -163,7 +168,7 @@ def _described(model: Any, name: str, img_size: int | None) -> TimmModel:
         )
     return TimmModel(
         model,
-        img_size or rows,
+        rows if img_size is None else img_size,
         tuple(map(float, known["mean"])),
         tuple(map(float, known["std"])),
         float(known["crop_pct"]),

@@ -1,7 +1,7 @@
 """The files of an evaluation of frozen features: tables, pictures, and `summary.json` at last."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,19 @@ from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.errors import UserError, usable
 from ssl_swin.evaluation.confusion import draw_confusion
+from ssl_swin.evaluation.drawing import thumbnail
 from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.measures import confusion_matrix, per_class
 from ssl_swin.evaluation.written import SUMMARY, write_csv, write_picture
 from ssl_swin.features.measures import LabelledFeatures
-from ssl_swin.features.panel import NUM_SHOWN, Neighbour, Query, choose_queries, draw_neighbours
+from ssl_swin.features.panel import (
+    NUM_SHOWN,
+    THUMBNAIL,
+    Neighbour,
+    Query,
+    choose_queries,
+    draw_neighbours,
+)
 from ssl_swin.features.results import TOP1, Evaluation, Result, tables
 from ssl_swin.features.subjects import Subject
 from ssl_swin.record.lines import read_json, write_text
@@ -36,6 +44,39 @@ def check_folder(folder: Path, fingerprint: str) -> None:
         raise UserError(
             f"{folder} holds an evaluation of other images, or of a classifier; give another "
             "folder, -o, or move it away"
+        )
+
+
+def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject]) -> None:
+    """Refuse a folder with numbers that this evaluation, of these networks, will not have again.
+
+    More networks or measures, all else the same, may be written over it.
+
+    Raises:
+        UserError: If it has such numbers.
+    """
+    earlier, now = read_json(folder / SUMMARY), found.how()
+    known = {one.fingerprint for one in subjects}
+    others = [
+        f"{name}={earlier[name]}" for name in now if earlier.get(name, now[name]) != now[name]
+    ]
+    for name, kind, here in (("train", "training", found.train), ("test", "test", found.test)):
+        there = earlier.get(name)
+        if isinstance(there, dict) and there.get("content") != here.content:
+            others.append(f"other {kind} images ({there.get('data')})")
+    lost = [
+        str(one.get("name"))
+        for one in earlier.get("subjects", [])
+        if one.get("fingerprint") not in known
+    ]
+    if lost:
+        others.append(f"networks that are not named now or have changed ({', '.join(lost)})")
+    if less := [str(one) for one in earlier.get("measures", []) if one not in found.measures]:
+        others.append(f"more measures ({', '.join(less)})")
+    if others:
+        raise UserError(
+            f"{folder} holds an evaluation with {', '.join(others)}; give another folder, -o, or "
+            "remove it"
         )
 
 
@@ -101,7 +142,8 @@ def write_neighbours(
     learned, asked = Samples(found.train.shards), Samples(found.test.shards)
 
     def image(images: Samples, place: int) -> Any:
-        return decode(images.read(place), len(subject.mean), reading)
+        whole = decode(images.read(place), len(subject.mean), reading)
+        return thumbnail(whole, THUMBNAIL)  # 90 photographs are much memory
 
     queries = []
     for row, similarities, neighbours in zip(rows, similarity, index, strict=True):

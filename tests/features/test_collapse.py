@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssl_swin.features.collapse import collapse_signs, feature_std, mean_cosine, rankme
 
@@ -83,6 +84,37 @@ def test_it_is_computed_in_float64():
     features = gaussian(50, 20)
     found, exact = collapse_signs(features.float()), collapse_signs(features.float().double())
     assert found == exact
+
+
+class Largest(TorchDispatchMode):
+    """Keeps how many numbers the largest tensor has that is made in float64."""
+
+    num = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **kwargs or {})
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            self.num = max(self.num, found.numel())
+        return found
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_many_features_are_read_in_parts_with_the_numbers_of_the_whole(spread):
+    features = (1 + spread * gaussian(10_000, 8)).float()
+    with Largest() as largest:
+        found = collapse_signs(features)
+    assert largest.num <= 4096 * 8
+    whole = features.double()
+    unit = torch.nn.functional.normalize(whole, dim=1)
+    share = torch.linalg.eigvalsh(whole.T @ whole).sqrt()
+    share /= share.sum()
+    cosine = (unit.sum(0).square().sum() - len(unit)) / (len(unit) * (len(unit) - 1))
+    expected = {
+        "rankme": float((-share * share.log()).sum().exp()),
+        "feature_std": float(unit.std(0, correction=0).mean()) * math.sqrt(8),
+        "mean_cosine": float(cosine),
+    }
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_features_of_zeros_have_no_rank():

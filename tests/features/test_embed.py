@@ -34,6 +34,14 @@ def test_the_command_writes_features_with_keys_and_labels(words, tmp_path, capsy
     assert "a.npy: 300 images, 16 features each, layer last" in shown
 
 
+@pytest.mark.parametrize("left", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
+def test_a_rank_that_some_job_left_behind_is_none(words, tmp_path, monkeypatch, capsys, left):
+    monkeypatch.setenv(left, "1")
+    assert run([*words, "-o", str(tmp_path / "a.npy")]) == 0
+    assert np.load(tmp_path / "a.npy").shape == (300, 16)
+    assert "a.npy: 300 images" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ssl_swin.__main__ import run
-from ssl_swin.features import few_labels
+from ssl_swin.features import few_labels, written
 from ssl_swin.features.evaluate import usual_folder
 from ssl_swin.features.measures import MEASURES
 from ssl_swin.record.lines import read_json
@@ -54,7 +54,8 @@ def test_networks_are_held_against_each_other(encoder_run, evaluate, tmp_path, c
     mine, random = summary["subjects"]
     assert (mine["name"], random["name"]) == (where.name, "random")
     assert summary["kind"] == "frozen"
-    assert (summary["train"]["images"], summary["test"]["images"]) == (60, 24)
+    assert [summary["train"][key] for key in ("images", "broken")] == [60, 0]
+    assert [summary["test"][key] for key in ("images", "broken")] == [23, 1]
     for one in (mine, random):
         assert {f"knn{k}" for k in (1, 5, 10, 20)} < one["measures"].keys()
         assert one["measures"]["probe"] > 60  # colours are seen by any network
@@ -102,9 +103,35 @@ def test_draws_are_the_same_for_every_network(encoder_run, evaluate, tmp_path, m
     one, other = read_json(tmp_path / "out" / "summary.json")["subjects"]
     assert one["few_labels"] == other["few_labels"]
     assert one["name"] != other["name"]
-    assert evaluate(where, "--measures=few_labels", "--seed=1") == 0
-    (again,) = read_json(tmp_path / "out" / "summary.json")["subjects"]
+    other = tmp_path / "other"
+    assert evaluate(where, "--measures=few_labels", "--seed=1", output=other) == 0
+    (again,) = read_json(other / "summary.json")["subjects"]
     assert again["few_labels"] != one["few_labels"]
+
+
+def test_another_question_does_not_replace_what_was_found(
+    encoder_run, evaluate, sets, tmp_path, capsys
+):
+    where, other = encoder_run(), encoder_run(seed=1)
+    fewer = painted(tmp_path / "fewer", [NAMES[place % 3] for place in range(30)], NAMES)
+    assert evaluate(where, "--measures=knn") == 0
+    before = (tmp_path / "out" / "summary.json").read_bytes()
+    for words, train, told in (
+        ([where, "--layer=stage1"], sets[0], "layer=last"),
+        ([where, "--seed=1"], sets[0], "seed=0"),
+        ([where, "--flip"], sets[0], "flip=False"),
+        ([where], fewer, f"other training images ({sets[0]})"),
+        ([other], sets[0], f"networks that are not named now or have changed ({where.name})"),
+        ([where, "--measures=collapse"], sets[0], "more measures (knn)"),
+    ):
+        words = words if "--measures=collapse" in words else [*words, "--measures=knn"]
+        assert evaluate(*words, train=train) == 2
+        said = capsys.readouterr().err
+        assert f"holds an evaluation with {told}; give another folder, -o, or remove it" in said
+        assert said.count("error: ") == 1
+        assert (tmp_path / "out" / "summary.json").read_bytes() == before
+    assert evaluate(where, "random", "--measures=knn,collapse") == 0  # more of the same
+    assert len(read_json(tmp_path / "out" / "summary.json")["subjects"]) == 2
 
 
 def test_a_new_measure_is_a_file_and_a_line(encoder_run, evaluate, tmp_path, monkeypatch, capsys):
@@ -127,6 +154,27 @@ def test_all_is_extracted_before_anything_is_measured(encoder_run, evaluate, tmp
     monkeypatch.setitem(MEASURES, "toy", count)
     assert evaluate(encoder_run(seed=3), "random", "--measures=toy") == 0
     assert whole == [4, 4]  # other processes have nothing to wait for
+
+
+def test_a_layer_that_the_second_lacks_is_said_before_the_first_is_computed(
+    encoder_run, evaluate, vit, tmp_path, capsys
+):
+    assert evaluate(f"timm:test_vit:{vit[1]}", encoder_run(), "--layer=stage3") == 2
+    assert "layer=stage3 is none of this network" in capsys.readouterr().err
+    assert not list((tmp_path / "cache").glob("features/*"))
+
+
+def test_pictures_of_neighbours_hold_no_whole_image(encoder_run, evaluate, monkeypatch):
+    held, draw = [], written.draw_neighbours
+
+    def drawn(queries, title):
+        for query in queries:
+            held.extend(one.image.size for one in (query, *query.neighbours))
+        return draw(queries, title)
+
+    monkeypatch.setattr(written, "draw_neighbours", drawn)
+    assert evaluate(encoder_run(), "--measures=knn") == 0
+    assert held == [(192, 192)] * 90
 
 
 def test_features_that_are_not_finite_are_one_line(encoder_run, evaluate, tmp_path, capsys):
@@ -152,6 +200,8 @@ def test_what_cannot_be_measured_is_one_line(encoder_run, evaluate, sets, tmp_pa
         ([where], {"train": alone}, "one class only"),
         ([where], {"test": tmp_path}, "matches no tar"),
         ([where, "--layer=nothing"], {}, "layer=nothing"),
+        ([where, "--seed=-1"], {}, "seed=-1 draws nothing"),
+        ([where, "--img-size=0"], {}, "img_size=0 has no pixel"),
         ([tmp_path / "nothing"], {}, "nothing"),
         ([bare], {}, "bare"),
         ([], {}, "nothing is named"),

@@ -1,8 +1,10 @@
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
@@ -15,6 +17,7 @@ from ssl_swin.features.extract import extract
 from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.subjects import find_subject
 from ssl_swin.models.normalise import Normalisation
+from tests.data.shards.tars import image_bytes, write_tar
 from tests.features.conftest import MEAN, STD
 
 CPU = Computing(device="cpu", num_workers=0, batch_size=48)
@@ -59,6 +62,17 @@ def test_the_second_time_nothing_is_computed_and_that_is_said(subject, shards, t
     assert json.loads(facts.read_text())["num_images"] == 300
 
 
+def test_a_set_packed_again_in_another_order_is_computed_again(subject, tmp_path):
+    found = []
+    for name, order in (("a", [0, 1, 2]), ("b", [2, 0, 1])):
+        (tmp_path / name).mkdir()
+        members = [(f"{key}.png", image_bytes(key, "BMP")) for key in order]
+        write_tar(tmp_path / name / "s.tar", members)
+        found.append(extract(subject, open_shards(tmp_path / name), CPU, cache_dir=tmp_path))
+    assert np.allclose(found[1].values, found[0].values[[2, 0, 1]], atol=1e-6)
+    assert not np.allclose(found[1].values, found[0].values, atol=1e-3)
+
+
 def test_layers_flips_and_weights_are_kept_apart(subject, shards, tmp_path, encoder_run):
     other = find_subject(str(encoder_run(seed=1)))
     flipped = Computing(device="cpu", num_workers=0, batch_size=48, flip=True)
@@ -101,6 +115,36 @@ def test_two_processes_give_the_bits_of_one(subject, shards, tmp_path, monkeypat
     assert np.array_equal(alone.values, shared.values, equal_nan=True)
     assert np.array_equal(alone.good, shared.good)
     assert waited == [{0}, set()]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_network_leaves_the_device_and_threads_are_as_they_were(
+    subject, shards, tmp_path, monkeypatch, fails
+):
+    moved, threads = [], torch.get_num_threads()
+    to, cpu = nn.Module.to, nn.Module.cpu
+
+    def share(computing, *_):
+        torch.set_num_threads(threads + 1)
+        return computing
+
+    def watched_to(self, device):
+        moved.append("there")
+        if fails:
+            raise RuntimeError("full")
+        return to(self, device)
+
+    def watched_cpu(self):
+        moved.append("back")
+        return cpu(self)
+
+    monkeypatch.setattr(module, "_for_rank", share)
+    monkeypatch.setattr(nn.Sequential, "to", watched_to)
+    monkeypatch.setattr(nn.Sequential, "cpu", watched_cpu)
+    with pytest.raises(RuntimeError, match="full") if fails else nullcontext():
+        extract(subject, shards, CPU, cache_dir=tmp_path)
+    assert moved == ["there", "back"]
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("local_size", [1, 8])  # SLURM shares out cores itself, and GPUs not always

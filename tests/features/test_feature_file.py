@@ -62,6 +62,26 @@ def test_a_file_of_something_else_is_not_replaced(tmp_path, ending):
     assert before
 
 
+@pytest.mark.parametrize("text", ['{"mine": "precious"}', "no JSON", '{"origin": {"layer": "x"}}'])
+def test_a_json_of_somebody_else_is_not_replaced(tmp_path, text):
+    (tmp_path / "notes.json").write_text(text)
+    with pytest.raises(UserError, match=r"notes\.json holds something else"):
+        check_output(tmp_path / "notes.npy", ORIGIN)
+    check_output(tmp_path / "notes.parquet", ORIGIN)  # has none beside it
+
+
+def test_a_kill_between_the_two_files_locks_nobody_out(tmp_path, monkeypatch):
+    def killed(file, values):  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_features(tmp_path / "a.npy", TABLE, ORIGIN)
+    assert not (tmp_path / "a.npy").exists()
+    assert (tmp_path / "a.json").exists()
+    check_output(tmp_path / "a.npy", ORIGIN)
+
+
 def test_names_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"must end in .npy or .parquet"):
         check_output(tmp_path / "a.csv", ORIGIN)

@@ -76,6 +76,17 @@ def test_a_draw_is_the_same_where_an_image_is_missing():
     assert len(kept[0]) == 14
 
 
+def test_draws_of_broken_images_only_are_left_out():
+    label = np.arange(60) % 2
+    first, second, *_ = whole = [rows for name, rows in draws_of_rows(label, np.arange(60), 0)]
+    gone = first[0]
+    found = draws_of_rows(label, np.delete(np.arange(60), gone), 0)
+    assert len(found[0][1]) == NUM_DRAWS - 1
+    assert len(found[1][1]) == len(second)
+    gone = np.unique(np.concatenate(first))
+    assert len(draws_of_rows(label, np.delete(np.arange(60), gone), 0)) == len(whole) - 1
+
+
 def test_collapsed_features_are_measured_too():
     features = labelled()
     features.train[:], features.test[:] = 1.0, 1.0

@@ -37,9 +37,21 @@ def queries(num=3, kind="cat", num_neighbours=8, size=(60, 40)):
     return [Query(image, kind, "dog", nearest) for _ in range(num)]
 
 
+@pytest.mark.parametrize("size", [(60, 40), (500, 700)])
+def test_thumbnails_are_drawn_as_the_whole_images_are(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    whole = Image.fromarray(pixels)
+    small = drawing.thumbnail(whole, panel.THUMBNAIL)
+    of_whole, of_small = (
+        draw_neighbours([Query(image, "a", "a", [Neighbour(image, "a", 1.0)])], "x")
+        for image in (whole, small)
+    )
+    assert of_whole.tobytes() == of_small.tobytes()
+
+
 def test_another_class_has_a_red_frame_and_the_same_class_none():
     sheet = draw_neighbours(queries(), "title")
-    step, first = panel._THUMBNAIL + panel._GAP, panel._MARGIN + panel._THUMBNAIL + panel._APART
+    step, first = panel.THUMBNAIL + panel._GAP, panel._MARGIN + panel.THUMBNAIL + panel._APART
     top = panel._MARGIN + 128
     for place in range(8):
         frame = sheet.getpixel((first + place * step + 2, top + 2))

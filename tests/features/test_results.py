@@ -12,20 +12,26 @@ LABEL = np.arange(400) % 4
 LABEL[7] = -1
 
 
-def result(name, share, few=(), seed=0, **numbers):
-    """A network whose kNN is right about so often."""
+def result(name, share, few=(), seed=0, broken=(), **numbers):
+    """A network whose kNN is right about so often, of images that are not broken."""
     draw = np.random.default_rng(seed)
     said = np.where(draw.random(400) < share, LABEL, (LABEL + 1) % 4)
     said[LABEL < 0] = -1
-    top1 = 100 * float((said == LABEL)[LABEL >= 0].mean())
+    said[[*broken]] = -1
+    top1 = 100 * float((said == LABEL)[said >= 0].mean())
+    sizes = 8, 399, int((said >= 0).sum())
     return Result(
-        name, f"runs/{name}", "abc", 8, {"knn20": top1} | numbers, [*few], {"knn20": said}
+        name, f"runs/{name}", "abc", *sizes, {"knn20": top1} | numbers, [*few], {"knn20": said}
     )
+
+
+class Known(LabelledSet):
+    content = "c"  # else it is read
 
 
 def evaluation(*results):
     shards = SimpleNamespace(fingerprint=lambda: "f")
-    sets = (LabelledSet(shards, f"{name}=shards/{name}", LABEL) for name in ("data", "test"))
+    sets = (Known(shards, f"{name}=shards/{name}", LABEL) for name in ("data", "test"))
     return Evaluation(*sets, ("a", "b", "c", "d"), "last", 0, [*results])
 
 
@@ -70,12 +76,27 @@ def test_the_summary_is_json_with_all_that_was_found():
     found = evaluation(result("mine", 0.5, FEW, rankme=3.0), result("random", 0.2, seed=1))
     summary = json.loads(json.dumps(found.summary()))
     assert summary["kind"] == "frozen"
-    assert summary["test"] == {"data": "shards/test", "fingerprint": "f", "images": 399}
+    assert summary["test"] == {
+        "data": "shards/test",
+        "fingerprint": "f",
+        "content": "c",
+        "images": 399,
+        "broken": 0,
+    }
     assert summary["classes"] == ["a", "b", "c", "d"]
     assert [one["name"] for one in summary["subjects"]] == ["mine", "random"]
     assert summary["subjects"][0]["few_labels"] == FEW
     (difference,) = summary["differences"]
     assert {*difference} == {"measure", "of", "from", "difference", "low", "high"}
+
+
+def test_broken_images_do_not_count():
+    found = evaluation(result("mine", 0.5, broken=range(0, 400, 4)))  # all of class 0
+    assert (found.summary()["test"]["images"], found.summary()["test"]["broken"]) == (299, 100)
+    assert tables(found)[0].title == "Frozen features, top-1 in % of 299 test images"
+    assert " ".join(sentences(found)).endswith("always gives 33.4 %")
+    found.results.append(result("theirs", 0.5))  # another decoder
+    assert "of 299 to 399 test images" in tables(found)[0].title
 
 
 def text_of(found, width):

@@ -1,11 +1,13 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 import ssl_swin
 from ssl_swin.errors import UserError
-from ssl_swin.features.subjects import find_subject, find_subjects
+from ssl_swin.features.networks import TimmNetwork
+from ssl_swin.features.subjects import _fingerprint, find_subject, find_subjects
 from ssl_swin.record.run_folder import RunFolder
 from tests.features.conftest import MEAN, STD
 
@@ -79,6 +81,19 @@ def test_no_two_have_one_name(encoder_run, tmp_path):
     ]
 
 
+def test_a_number_behind_a_name_is_not_the_name_of_another(encoder_run, tmp_path):
+    places = [tmp_path / name for name in ("x/a", "y/a", "z/a-2")]
+    for place in places:
+        shutil.copytree(encoder_run(), place)
+    assert [one.name for one in find_subjects([*map(str, places)])] == ["a", "a-3", "a-2"]
+
+
+def test_models_of_timm_that_only_their_name_tells_apart_have_other_fingerprints():
+    found = find_subject("random:timm:test_vit")
+    other = replace(found, network=TimmNetwork(found.network.body, "test_vit_else"))
+    assert _fingerprint(found) == found.fingerprint != _fingerprint(other)
+
+
 @pytest.mark.parametrize(
     ("what", "told"),
     [
@@ -92,6 +107,19 @@ def test_no_two_have_one_name(encoder_run, tmp_path):
 def test_what_is_nothing_is_refused(what, told):
     with pytest.raises(UserError, match=told):
         find_subject(what)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": -1}, "seed=-1 draws nothing"),
+        ({"img_size": 0}, "img_size=0 has no pixel"),
+        ({"img_size": -32}, "img_size=-32 has no pixel"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(change, told):
+    with pytest.raises(UserError, match=told):
+        find_subject("random:timm:test_vit", **change)
 
 
 def test_folders_that_hold_nothing_are_refused(tmp_path):

@@ -48,6 +48,14 @@ def test_another_size_is_built_where_the_model_can(vit):
         open_timm("swin_tiny_patch4_window7_224", img_size=-1, trained=False)
 
 
+@pytest.mark.parametrize("img_size", [None, 224])
+def test_a_model_without_weights_is_said_to_have_none_whatever_its_size(img_size):
+    name = "vit_small_patch16_36x1_224"
+    assert not timm.get_pretrained_cfg(name).has_weights
+    with pytest.raises(UserError, match=f"timm has no weights of {name}: give them as a file"):
+        open_timm(name, img_size=img_size)
+
+
 def test_what_does_not_fit_is_refused(vit, tmp_path):
     state = vit[0].state_dict()
     del state["norm.weight"]

@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import sha256
 
 import numpy as np
 
@@ -79,9 +81,30 @@ class ShardReader:
 
 def some_images(shards: ShardSet, num: int) -> Iterator[bytes]:
     """Read the bytes of so many images, spread evenly over a set; of a remote one, of fewer."""
-    reader, count = ShardReader(shards, whole=False), min(num, shards.num_samples)
+    reader = ShardReader(shards, whole=False)
     if shards.storage.request_bytes is not None:
-        count = min(count, _MOST_REQUESTS)
-    places = np.linspace(0, max(shards.num_samples - 1, 0), count).astype(np.int64)
-    for shard, row in np.stack(shards.locate(places), axis=1).tolist():
+        num = min(num, _MOST_REQUESTS)
+    for shard, row in _spread(shards, num):
         yield reader.read(shard, row)
+
+
+@lru_cache(maxsize=8)
+def content_of(shards: ShardSet) -> str:
+    """Hash a set as `fingerprint` does, and what is in it, in order: the same for a copy elsewhere.
+
+    That is where every image lies and how long it is, and key and bytes of some of them, so a set
+    that was packed again in another order has another hash.
+    """
+    reader, digest = ShardReader(shards, whole=False), sha256(shards.fingerprint().encode())
+    for shard in range(len(shards.counts)):
+        digest.update(shards.storage.rows(shard).tobytes())
+    for place in _spread(shards, _MOST_REQUESTS):
+        digest.update(reader.key(*place).encode() + b"\0" + reader.read(*place))
+    return digest.hexdigest()
+
+
+def _spread(shards: ShardSet, num: int) -> list[tuple[int, int]]:
+    """Return shard and row of so many samples, spread evenly over a set."""
+    ids = np.linspace(0, max(shards.num_samples - 1, 0), min(num, shards.num_samples))
+    shard, row = (one.tolist() for one in shards.locate(ids.astype(np.int64)))
+    return list(zip(shard, row, strict=True))

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.shards.local import LocalFiles, LocalShards
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 from tests.data.shards.tars import FORMATS, write_tar
@@ -75,3 +75,30 @@ def test_a_reader_goes_on_in_another_process(folder):
         os._exit(0 if same and reader.storage.files._pid == os.getpid() else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert reader.read(2, 4) == expected
+
+
+def test_a_set_in_another_order_has_another_content(tmp_path):
+    """Though names, counts and sizes are the same, of tars and of images."""
+    found = []
+    for name, order in (("a", "xyz"), ("b", "yxz"), ("copy", "xyz")):
+        members = [(f"{key}.png", key.encode() * 9) for key in order]
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "s.tar", members)
+        found.append(open_shards(str(tmp_path / name)))
+    one, other, copy = found
+    assert one.fingerprint() == other.fingerprint()
+    assert content_of(one) != content_of(other)
+    assert content_of(one) == content_of(copy)
+
+
+def test_images_of_other_lengths_that_are_not_looked_at_make_another_content(tmp_path):
+    found = []
+    for name, lengths in (("a", (5, 6)), ("b", (6, 5))):
+        members = [
+            (f"{n:03}.png", b"x" * lengths[n - 31] if n in (31, 32) else b"y") for n in range(90)
+        ]
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "s.tar", members)
+        found.append(open_shards(str(tmp_path / name)))
+    assert found[0].fingerprint() == found[1].fingerprint()
+    assert content_of(found[0]) != content_of(found[1])
