@@ -50,7 +50,7 @@ class Asking:
     layer: str = LAST
     """last, pooled, stage1, stage2 and so on, or a module by its dotted name."""
     measures: tuple[str, ...] = ()
-    """knn, probe, few_labels, or several with commas; left out, all."""
+    """knn, probe, few_labels, collapse, or several with commas; left out, all."""
     img_size: int | None = None
     """Height and width of images in pixels, if not those of the weights."""
     seed: int = 0

@@ -1,15 +1,17 @@
 """Where features lie: blocks of images that several processes write, then one array of all.
 
 A folder of the cache is of one network, layer and set of images, by their fingerprints. Each file
-in it is written whole or not at all, and `features.json` last.
+in it is written whole or not at all, and `features.json` last. Several commands may make the same.
 """
 
 import hashlib
 import json
 import math
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from ssl_swin.record.lines import write_text
 _BLOCK = 256  # images: what a killed process does again, at most
 _MOST_BLOCKS = 4096  # of larger sets blocks are larger
 _VALUES, _GOOD, _FACTS = "features.npy", "good.npy", "features.json"
+_OLD_S = 3600.0  # since a file was begun that another command may yet be writing
 _DAMAGED = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # of `numpy.load`
 
 
@@ -83,14 +86,20 @@ class Store:
         """Keep a block: float32 (images, num_features), bool (images,)."""
         with replacing(self._block(block)) as file:
             np.savez(file, values=values, good=good)
+        if self.is_whole():  # another command has cleaned up
+            self._block(block).unlink(missing_ok=True)
 
     def assemble(self, facts: dict[str, Any]) -> None:
-        """Make one array of all blocks, which go then; `facts` say what it is.
-
-        Another command may have done it meanwhile.
-        """
+        """Make one array of all blocks, which go then; `facts` say what it is."""
         if self.is_whole():
             return
+        try:
+            self._assemble(facts)
+        except FileNotFoundError:  # another command has made it whole, and has no need of blocks
+            if not self.is_whole():
+                raise
+
+    def _assemble(self, facts: dict[str, Any]) -> None:
         goods: list[np.ndarray] = []
         with replacing(self.folder / _VALUES) as file:
             for block in range(self.num_blocks):
@@ -104,8 +113,12 @@ class Store:
         with replacing(self.folder / _GOOD) as file:
             np.save(file, np.concatenate(goods))
         write_text(self.folder / _FACTS, json.dumps(facts, indent=2))
-        for path in [*self.folder.glob("block-*.npz"), *self.folder.glob(".*.partial")]:
+        for path in self.folder.glob("block-*.npz"):
             path.unlink(missing_ok=True)
+        for path in self.folder.glob(".*.partial"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _OLD_S:
+                    path.unlink()
 
     def _read(self, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the values of a block, and which images are good; one that is damaged goes."""

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,9 @@ def test_blocks_in_any_order_become_one_array(store, tmp_path):
     assert (store.missing(), store.num_done()) == ([1], 256 + 88)
     write(store, 1)
     assert not store.is_whole()
-    (tmp_path / ".block-000001.npz.0.partial").write_bytes(b"of a killed process")
+    killed = tmp_path / ".block-000001.npz.0.partial"
+    killed.write_bytes(b"of a process that was killed hours ago")
+    os.utime(killed, (0, 0))
     store.assemble({"layer": "last"})
     assert (store.missing(), store.num_done(), store.is_whole()) == ([], NUM, True)
     found = store.open()
@@ -83,3 +87,35 @@ def test_the_folder_depends_on_each_word_and_needs_a_cache(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ShardError, match="features need the cache"):
         features_folder(("a",), tmp_path / "file")
+
+
+def test_two_commands_that_make_the_same_do_not_break_each_other(store, monkeypatch):
+    write(store, 0, 1, 2)
+    read, other = Store._read, Store(store.folder, NUM)
+
+    def late(self, block):
+        """Before the last block is read, the other command is done, and writes on."""
+        if block == 2 and not other.is_whole():
+            monkeypatch.setattr(Store, "_read", read)
+            other.assemble({})
+        return read(self, block)
+
+    monkeypatch.setattr(Store, "_read", late)
+    store.assemble({})
+    write(other, 1)
+    assert np.array_equal(store.open().values, VALUES)
+    assert not list(store.folder.glob("block-*"))
+
+
+def test_what_another_command_is_writing_is_left_to_it(store):
+    write(store, 0, 1, 2)
+    young = store.folder / ".features.npy.0.partial"
+    young.write_bytes(b"half")
+    store.assemble({})
+    assert young.exists()
+
+
+def test_a_block_that_nobody_has_made_whole_is_missed(store):
+    write(store, 0, 1)
+    with pytest.raises(FileNotFoundError):
+        store.assemble({})
