@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Iterator
-from functools import lru_cache
 from hashlib import sha256
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ssl_swin.data.shards.tar import DAMAGED, LINK_HEADER_BYTES, changed, open_h
 from ssl_swin.errors import ShardError
 
 _MOST_REQUESTS = 16
+_CONTENTS: WeakKeyDictionary[ShardSet, str] = WeakKeyDictionary()  # a set is let go of as ever
 
 
 class ShardReader:
@@ -88,19 +89,20 @@ def some_images(shards: ShardSet, num: int) -> Iterator[bytes]:
         yield reader.read(shard, row)
 
 
-@lru_cache(maxsize=8)
 def content_of(shards: ShardSet) -> str:
     """Hash a set as `fingerprint` does, and what is in it, in order: the same for a copy elsewhere.
 
     That is where every image lies and how long it is, and key and bytes of some of them, so a set
     that was packed again in another order has another hash.
     """
+    if shards in _CONTENTS:
+        return _CONTENTS[shards]
     reader, digest = ShardReader(shards, whole=False), sha256(shards.fingerprint().encode())
     for shard in range(len(shards.counts)):
         digest.update(shards.storage.rows(shard).tobytes())
     for place in _spread(shards, _MOST_REQUESTS):
         digest.update(reader.key(*place).encode() + b"\0" + reader.read(*place))
-    return digest.hexdigest()
+    return _CONTENTS.setdefault(shards, digest.hexdigest())
 
 
 def _spread(shards: ShardSet, num: int) -> list[tuple[int, int]]:

@@ -1,7 +1,9 @@
+import gc
 import itertools
 import os
 import pickle
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -102,3 +104,12 @@ def test_images_of_other_lengths_that_are_not_looked_at_make_another_content(tmp
         found.append(open_shards(str(tmp_path / name)))
     assert found[0].fingerprint() == found[1].fingerprint()
     assert content_of(found[0]) != content_of(found[1])
+
+
+def test_a_set_whose_content_is_known_is_let_go_of(folder):
+    shards = open_shards(str(folder))
+    assert content_of(shards) == content_of(shards)
+    there = weakref.ref(shards)
+    del shards
+    gc.collect()
+    assert there() is None
