@@ -50,13 +50,14 @@ def check_folder(folder: Path, fingerprint: str) -> None:
 def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject]) -> None:
     """Refuse a folder with numbers that this evaluation, of these networks, will not have again.
 
-    More networks or measures, all else the same, may be written over it.
+    More networks or measures, all else the same, may be written over it, and so may newer weights
+    of a network that is named as before: a run that went on.
 
     Raises:
         UserError: If it has such numbers.
     """
     earlier, now = read_json(folder / SUMMARY), found.how()
-    known = {one.fingerprint for one in subjects}
+    known = {name for one in subjects for name in (one.fingerprint, one.what)}
     others = [
         f"{name}={earlier[name]}" for name in now if earlier.get(name, now[name]) != now[name]
     ]
@@ -67,10 +68,10 @@ def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject])
     lost = [
         str(one.get("name"))
         for one in earlier.get("subjects", [])
-        if one.get("fingerprint") not in known
+        if not known & {one.get("fingerprint"), one.get("what")}
     ]
     if lost:
-        others.append(f"networks that are not named now or have changed ({', '.join(lost)})")
+        others.append(f"networks that are not named now ({', '.join(lost)})")
     if less := [str(one) for one in earlier.get("measures", []) if one not in found.measures]:
         others.append(f"more measures ({', '.join(less)})")
     if others:

@@ -121,7 +121,7 @@ def test_another_question_does_not_replace_what_was_found(
         ([where, "--seed=1"], sets[0], "seed=0"),
         ([where, "--flip"], sets[0], "flip=False"),
         ([where], fewer, f"other training images ({sets[0]})"),
-        ([other], sets[0], f"networks that are not named now or have changed ({where.name})"),
+        ([other], sets[0], f"networks that are not named now ({where.name})"),
         ([where, "--measures=collapse"], sets[0], "more measures (knn)"),
     ):
         words = words if "--measures=collapse" in words else [*words, "--measures=knn"]
