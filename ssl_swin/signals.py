@@ -89,14 +89,19 @@ def leave_at_once(number: int) -> None:
     with suppress(OSError):  # who reads it may have gone
         name = signal.Signals(number).name
         print(f"stopped before the first step: {name}; the same command starts again", flush=True)
-    for children in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):  # that thread may have ended
-            for child in children.read_text().split():  # also ranks that this one started
-                with suppress(ProcessLookupError):
-                    os.kill(int(child), number)
+    for child in children():  # also ranks that this one started
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
     for process in multiprocessing.active_children():
         process.kill()
     os._exit(errors.REQUEUE)
+
+
+def children() -> Iterator[int]:
+    """Yield the processes that this one started, by which thread ever; none where /proc is not."""
+    for of_thread in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # that thread may have ended
+            yield from map(int, of_thread.read_text().split())
 
 
 def show_cursor() -> None:

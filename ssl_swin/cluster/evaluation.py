@@ -1,7 +1,7 @@
 """What `ssl-swin submit evaluate` checks before a job waits in the queue, and the job's script."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -21,7 +21,7 @@ from ssl_swin.config.flags import with_hyphens
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.data.shards.user_cache import cache_root
+from ssl_swin.data.shards.user_cache import cache_root, make_cache
 from ssl_swin.errors import UserError, usable
 from ssl_swin.record.run_folder import RunFolder
 
@@ -47,9 +47,9 @@ class _Asked:
     @property
     def meant(self) -> list[str]:
         """The network that each WHAT names, or has the architecture of; "" if there is none."""
-        bare = [one.removeprefix("random:") for one in self.what]
-        like = next((one for one in bare if one != "random"), "")
-        return [like if one == "random" else one for one in bare]
+        from ssl_swin.features.subjects import networks_meant  # late, for speed
+
+        return [one or "" for one in networks_meant(self.what)]
 
 
 def prepare_evaluation(stage: Stage, trained: Sequence[RunConfig], dry_run: bool) -> CheckedStage:
@@ -74,11 +74,11 @@ def prepare_evaluation(stage: Stage, trained: Sequence[RunConfig], dry_run: bool
         asked, words = replace(asked, what=(first, *asked.what)), [first, *words]
     coming, after = _coming(asked, chain)
     said = [f"{one}, {how}" for one, how in coming.items()]
-    said += _check_networks(asked, coming, dry_run)
+    networks, fingerprints = _check_networks(asked, coming, dry_run)
     output = named.output or _usual_output(asked, coming)
     check_name("output", output)
     check_folder(RunFolder(output), "output")
-    said += _check_sets(asked, coming, output)
+    said += [*networks, *_check_sets(asked, coming, output, {*asked.what, *fingerprints})]
     on_cpu = asked.computing.device == "cpu" or any(
         one.training.accelerator == "cpu" for one in trained[-1:]
     )
@@ -146,36 +146,42 @@ def _coming(
     return coming, tuple(after)
 
 
-def _check_networks(asked: _Asked, coming: Mapping[str, str], dry_run: bool) -> list[str]:
-    """Open each network as the job will, but for those that are yet to come; say what they are."""
-    from ssl_swin.features.evaluate import chosen_measures, only_classifier  # late, for speed
-    from ssl_swin.features.layers import LayerFeatures
-    from ssl_swin.features.subjects import TIMM, WHAT, find_subject
+def _check_networks(
+    asked: _Asked, coming: Mapping[str, str], dry_run: bool
+) -> tuple[list[str], list[str]]:
+    """Open each network as the job will, but for those that are yet to come.
+
+    Return what they are, and the fingerprints of frozen ones.
+    """
+    from ssl_swin.features.evaluate import only_classifier  # late, for speed
+    from ssl_swin.features.extract import network_at
+    from ssl_swin.features.measures import chosen_measures
+    from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, find_subject
     from ssl_swin.pretrained.classifier import open_classifier
 
-    asking, said = asked.asking, []
+    asking, said, fingerprints = asked.asking, [], []
     if not asked.what:
         raise UserError(f"nothing is named that could be evaluated; give {WHAT}")
     if asked.test is None:
         run = only_classifier(asked.what, asked.data)
         if asked.what[0] in coming:
-            return []
-        return [f"{run}: {len(open_classifier(run).card.classes)} classes"]
+            return [], []
+        return [f"{run}: {len(open_classifier(run).card.classes)} classes"], []
     chosen_measures(asking.measures)
     for what, meant in zip(asked.what, asked.meant, strict=True):
         if meant in coming:
             continue
         fetched = what.startswith(TIMM) and what.count(":") == 1
-        opened = f"random:{what}" if fetched and dry_run else what
+        opened = f"{RANDOM}:{what}" if fetched and dry_run else what
         subject = find_subject(
             opened, like=meant or None, seed=asking.seed, img_size=asking.img_size
         )
-        shape = len(subject.mean), subject.img_size, subject.img_size
-        LayerFeatures(subject.network, asking.layer, shape)
+        network_at(subject, asking.layer)
+        fingerprints.append(subject.fingerprint)
         said.append(f"{what}: {subject.told}")
         if opened != what:
             said[-1] = f"not checked: whether timm's weights for {what} can be had; submitting does"
-    return said
+    return said, fingerprints
 
 
 def _usual_output(asked: _Asked, coming: Mapping[str, str]) -> Path:
@@ -190,12 +196,19 @@ def _usual_output(asked: _Asked, coming: Mapping[str, str]) -> Path:
     return usual_folder(asked.what, asked.test, coming)
 
 
-def _check_sets(asked: _Asked, coming: Mapping[str, str], output: Path) -> list[str]:
-    """Open the sets by their indexes, and hold their classes against each other."""
-    from ssl_swin.evaluation.evaluate import open_set  # late, for speed
+def _check_sets(
+    asked: _Asked, coming: Mapping[str, str], output: Path, known: Collection[str]
+) -> list[str]:
+    """Open the sets by their indexes, hold their classes against each other; and what is there.
+
+    `known` are names and fingerprints of networks, as `check_question` takes them.
+    """
+    from ssl_swin.evaluation import evaluate as of_classifier  # late, for speed
     from ssl_swin.evaluation.labels import labels_by_name
+    from ssl_swin.features.evaluate import without_results
     from ssl_swin.features.labelled import open_labelled
     from ssl_swin.features.written import check_folder as check_images
+    from ssl_swin.features.written import check_question
     from ssl_swin.pretrained.classifier import open_classifier
 
     field, cache = asked.asking.label_field, asked.asking.cache_dir
@@ -204,15 +217,18 @@ def _check_sets(asked: _Asked, coming: Mapping[str, str], output: Path) -> list[
             with usable(f"{name}={shown(where)}"):
                 open_shards(where, cache_dir=cache, index_missing=False)
     if asked.test is None:
-        shards, (what,) = open_set(asked.data, cache), asked.what
+        shards, (what,) = of_classifier.open_set(asked.data, cache), asked.what
+        if output.is_dir():
+            of_classifier.check_folder(output, shards.fingerprint())
         if what not in coming:
             classes = open_classifier(Path(what)).card.classes
             labels_by_name(shards, shown(asked.data), classes, field)
         return [f"data: {shards.num_samples:,} images"]
     said: list[str] = []
-    train, test, classes = open_labelled(asked.data, asked.test, field, cache, said.append)
+    sets = train, test, classes = open_labelled(asked.data, asked.test, field, cache, said.append)
     if output.is_dir():
         check_images(output, test.shards.fingerprint())
+        check_question(output, without_results(sets, asked.computing, asked.asking), known)
     numbers = f"data: {train.num_labels:,} labelled images, test: {test.num_labels:,}"
     return [*said, f"{numbers}, {len(classes)} classes"]
 
@@ -229,5 +245,6 @@ def _check_processes(asked: _Asked, options: Options, gpus: int, tasks: int) -> 
         return []
     processes = "1 process" if most == 1 else f"{most} processes"
     gpu = ", each with a GPU" if gpus and most > 1 else " with a GPU" if gpus else ""
-    kept = cache_root(asked.asking.cache_dir)
+    root = asked.asking.cache_dir
+    kept = cache_root(root) or make_cache("features", root)  # which says why there is none
     return [f"{processes}{gpu}; features are kept in {kept}/features, which all nodes have to see"]

@@ -55,19 +55,23 @@ def describe(folder: RunFolder) -> str:
     alive = alive or lives_here(folder.owner)
     lines += [_life(one, lives, folder, alive) for one in range(len(lives))]
     lines += _verdict(folder, lives)
-    queued = sorted(folder.evaluation("").glob("*/jobs.jsonl"))
-    told = [_evaluation(RunFolder(path.parent)) for path in queued]
+    beside = map(RunFolder, sorted(folder.evaluation("").glob("*")))
+    told = [_evaluation(one) for one in beside if read_lines(one.jobs)]
     return "\n  ".join([*lines, *_progress(folder), *_saved(folder), *told])
 
 
 def _evaluation(folder: RunFolder) -> str:
     """Say in one line where an evaluation stands that was queued."""
-    job = str([{}, *read_lines(folder.jobs)][-1].get("job"))
+    job, state = _job(folder, [])
     judged = [line for line in read_lines(folder.verdicts) if str(line.get("job")) == job]
-    state = look_up(job)
-    standing, why = "job unknown to SLURM" if state is None else state.state, judged[-1:]
-    if any(line.get("status") == 0 for line in judged):
+    why = judged[-1:]
+    by_hand = job is None and folder.summary.is_file()
+    if by_hand or any(line.get("status") == 0 for line in judged):
         standing, why = "finished", []
+    elif state is None:
+        standing = "job unknown to SLURM" if job else "no job"
+    else:
+        standing = state.state
     text = " ".join([f"evaluation {folder.root}: {standing}", *_place(job, state, [])])
     return "; ".join([text, *map(_told, why)])
 

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -126,6 +127,8 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
         # It had saved, or finished; a process that then hung in leaving lost nothing. Or it was the
         # user's mistake, and the other ranks failed since one was gone.
         status = errors.REQUEUE if asked_early else end["status"]
+    if is_evaluation(folder) and status not in (errors.REQUEUE, errors.USER_ERROR):
+        status = 0 if _has_measured(folder) else status
     saved = last_step(folder)
     began = saved if life is None else life.get("step", 0)
     record = {"job": job, "restart": restart, "life": number, "status": status}
@@ -147,6 +150,16 @@ def decide(run_dir: Path, status: int, job: str | None, restart: int, max_restar
     pauses = requeue and status != errors.REQUEUE and not record["further"]
     forgiven = _out(before) - _out(_row([*before, record], further=False))
     return Verdict(requeue, why, record, pauses, _node(end), forgiven)
+
+
+def _has_measured(folder: RunFolder) -> bool:
+    """Whether an evaluation has written its numbers since it was queued.
+
+    Then a process that was ended while it left took nothing with it.
+    """
+    with suppress(FileNotFoundError):
+        return folder.summary.stat().st_mtime > folder.jobs.stat().st_mtime
+    return False
 
 
 def _judge(record: Line, saved: str, got: str, before: list[Line]) -> tuple[bool, str]:

@@ -64,7 +64,7 @@ def evaluate(
         known, flip = fingerprint(opened), computing.flip
         subject = Subject(str(run), known, where, shards.fingerprint(), flip)
         folder = output or usual_folder(run, data)
-        _check_folder(folder, subject)
+        check_folder(folder, subject.fingerprint)
         device = find_device(computing.device)
         print(f"{len(label):,} images, {len(opened.card.classes)} classes, on {device}", flush=True)
         stream = PixelStream(Samples(shards), opened.card)
@@ -134,12 +134,16 @@ def open_set(
     return shards
 
 
-def _check_folder(folder: Path, subject: Subject) -> None:
-    """Refuse a folder that is of other images, or cannot be one."""
+def check_folder(folder: Path, fingerprint: str) -> None:
+    """Make the folder of an evaluation; refuse one that is of other shards.
+
+    Raises:
+        UserError: If it is, or cannot be made.
+    """
     with usable(f"output={folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     earlier = read_json(folder / SUMMARY)
-    if earlier and earlier.get("fingerprint") != subject.fingerprint:
+    if earlier and earlier.get("fingerprint") != fingerprint:
         raise UserError(
             f"{folder} holds the evaluation of other images ({earlier.get('data')}); give another "
             "folder, -o, or move it away"

@@ -12,15 +12,20 @@ from rich.console import Console
 from torch import Tensor
 
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.errors import UserError, nearest
+from ssl_swin.errors import UserError
 from ssl_swin.evaluation import evaluate as of_classifier
 from ssl_swin.evaluation.classify import Computing, find_device
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY
 from ssl_swin.features.extract import STOPPED, extract, network_at
-from ssl_swin.features.labelled import open_labelled
+from ssl_swin.features.labelled import LabelledSet, open_labelled
 from ssl_swin.features.layers import LAST
-from ssl_swin.features.measures import MEASURES, LabelledFeatures, draws_of_rows
+from ssl_swin.features.measures import (
+    MEASURES,
+    LabelledFeatures,
+    chosen_measures,
+    draws_of_rows,
+)
 from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.results import Evaluation, Result, fitting, sentences, tables
 from ssl_swin.features.store import Features
@@ -101,6 +106,8 @@ def evaluate(
         run = only_classifier(what, data)
         if asking.devices > 1:
             raise UserError("a classifier is measured by one process; leave out --devices")
+        if (num := Ranks.of().world_size) > 1:
+            raise UserError(f"a classifier is measured by one process, not by {num}; start one")
         sets: dict[str, Any] = {"data": data, "label_field": asking.label_field}
         cache = asking.cache_dir
         of_classifier.evaluate(run, computing=computing, output=output, cache_dir=cache, **sets)
@@ -123,20 +130,18 @@ def _hold_against(
 ) -> Evaluation | None:
     """Measure all networks, and write what is found; None in all processes but the first."""
     is_first = not Ranks.of().rank
-    chosen, device = chosen_measures(asking.measures), find_device(computing.device)
+    chosen_measures(asking.measures)  # refuses, as all that follows, before it takes hours
+    device = find_device(computing.device)
     subjects = find_subjects(what, seed=asking.seed, img_size=asking.img_size)
     for subject in subjects:
-        network_at(subject, asking.layer)  # refuses, before one of them is computed for hours
+        network_at(subject, asking.layer)
     say = tell if is_first else say_nothing
     sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
-    how: dict[str, Any] = {
-        "measures": chosen,
-        "flip": computing.flip,
-        "label_field": asking.label_field,
-    }
-    found = Evaluation(*sets, asking.layer, asking.seed, **how)
+    found = without_results(sets, computing, asking)
     check_folder(folder, found.test.shards.fingerprint())
-    check_question(folder, found, subjects)
+    check_question(
+        folder, found, {name for one in subjects for name in (one.fingerprint, one.what)}
+    )
     # Of all, before one is measured: that is for the first process alone, and others would wait.
     extracted: list[tuple[Subject, Features, Features]] = []
     for subject in subjects:
@@ -150,11 +155,25 @@ def _hold_against(
         return None
     for subject, train, test in extracted:
         features = _labelled(subject, found, train, test, device)
-        found.results.append(_measured(subject, features, found, chosen))
+        found.results.append(_measured(subject, features, found))
         write_confusion(folder, found, found.results[-1])
         write_neighbours(folder, found, subject, features)
     write_tables(folder, found)
     return found
+
+
+def without_results(
+    sets: tuple[LabelledSet, LabelledSet, tuple[str, ...]], computing: Computing, asking: Asking
+) -> Evaluation:
+    """Return the evaluation that is asked for, of sets as `open_labelled` opens them."""
+    return Evaluation(
+        *sets,
+        asking.layer,
+        asking.seed,
+        measures=chosen_measures(asking.measures),
+        flip=computing.flip,
+        label_field=asking.label_field,
+    )
 
 
 def usual_folder(what: Sequence[str], test: str, coming: Collection[str] = ()) -> Path:
@@ -209,22 +228,6 @@ def _is_encoder(place: Path) -> bool:
     return has_weights and not folder.classifier.is_file() and not has_classes(folder)
 
 
-def chosen_measures(measures: Sequence[str]) -> list[str]:
-    """Return the names of measures, in the order of the table; all if none is named.
-
-    Raises:
-        UserError: If one is unknown.
-    """
-    named = [name for one in measures for name in one.split(",") if name]
-    for name in named:
-        if name not in MEASURES:
-            raise UserError(
-                f"measures={name} is unknown{nearest(name, MEASURES)}; give one or more of "
-                f"{', '.join(MEASURES)}"
-            )
-    return [name for name in MEASURES if name in named or not named]
-
-
 def _labelled(
     subject: Subject, found: Evaluation, train: Features, test: Features, device: torch.device
 ) -> LabelledFeatures:
@@ -263,12 +266,10 @@ def _check_finite(features: Tensor, subject: Subject, where: str) -> None:
         )
 
 
-def _measured(
-    subject: Subject, features: LabelledFeatures, found: Evaluation, chosen: Sequence[str]
-) -> Result:
+def _measured(subject: Subject, features: LabelledFeatures, found: Evaluation) -> Result:
     """Measure one network by all that is chosen."""
     findings = []
-    for name in chosen:
+    for name in found.measures:
         with Phase(f"{subject.name}: measuring {name}"):
             findings.append(MEASURES[name](features))
     numbers = {key: value for one in findings for key, value in one.numbers.items()}

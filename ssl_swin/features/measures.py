@@ -1,6 +1,6 @@
 """What frozen features are worth: the table of measures, each a function of features and labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_swin.errors import UserError
+from ssl_swin.errors import nearest as nearest_name
 from ssl_swin.evaluation.measures import balanced, confusion_matrix, cross_entropy
 from ssl_swin.features.calibration import calibration_error
 from ssl_swin.features.collapse import collapse_signs
@@ -17,6 +19,7 @@ from ssl_swin.features.neighbours import nearest, vote
 from ssl_swin.features.probe import Moments, Probe, fit_probe
 
 NEIGHBOURS = (1, 5, 10, 20)
+_VOTES = 8192  # images whose votes are counted at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +97,13 @@ class LabelledFeatures:
         return nearest(train, self.test.to(self.device), max(NEIGHBOURS), dtype=dtype)
 
     def _said(self, similarity: Tensor, index: Tensor, label: np.ndarray) -> np.ndarray:
-        share = vote(similarity, index, torch.from_numpy(label), self.num_classes)
-        return share.argmax(dim=1).cpu().numpy()
+        """Return the classes that neighbours say; the shares of all would be much memory."""
+        of = torch.from_numpy(label)
+        said = [
+            vote(alike, places, of, self.num_classes).argmax(dim=1)
+            for alike, places in zip(similarity.split(_VOTES), index.split(_VOTES), strict=True)
+        ]
+        return torch.cat(said).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,22 @@ MEASURES: dict[str, Measure] = {
     "few_labels": _few_labels,
     "collapse": _collapse,
 }
+
+
+def chosen_measures(measures: Sequence[str]) -> list[str]:
+    """Return the names of measures, in the order of the table; all if none is named.
+
+    Raises:
+        UserError: If one is unknown.
+    """
+    named = [name for one in measures for name in one.split(",") if name]
+    for name in named:
+        if name not in MEASURES:
+            raise UserError(
+                f"measures={name} is unknown{nearest_name(name, MEASURES)}; give one or more of "
+                f"{', '.join(MEASURES)}"
+            )
+    return [name for name in MEASURES if name in named or not named]
 
 
 def draws_of_rows(

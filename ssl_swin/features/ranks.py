@@ -7,6 +7,7 @@ launcher will do, no port is needed, and a process that is late or gone keeps no
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from ssl_swin.machine import usable_cores
 BEAT_S = 2.0
 SILENT_S = 60.0  # of a process that has begun: it is gone
 LATE_S = 600.0  # of one that has not: it may be fetching weights
-POLL_S = 0.2
+POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class Beats:
     def wait(self, done: Callable[[], bool], needed: Callable[[], set[int]]) -> None:
         """Wait until something is done by others.
 
+        Silence is counted while this process runs and its storage answers: one that was suspended,
+        with the others or without them, asks them anew.
+
         Args:
             done: Whether it is.
             needed: The processes that have to do it.
@@ -90,19 +94,22 @@ class Beats:
         Raises:
             MachineError: If one of them is gone, or does not begin.
         """
-        seen: dict[int, tuple[int, float]] = {}  # rank -> its last beat, and when it was new here
+        last: dict[int, int] = {}  # rank -> its latest beat
+        silent_s: dict[int, float] = defaultdict(float)
         moved: set[int] = set()  # that were heard while this one waited
+        before = time.monotonic()
         while not done():
+            now = time.monotonic()
+            passed, before = min(now - before, 2 * POLL_S), now
             for rank in needed():
-                beat, now = self._last_ns(rank), time.monotonic()
-                if rank in seen and seen[rank][0] != beat:
+                beat = self._last_ns(rank)
+                if rank in last and last[rank] != beat:
                     moved.add(rank)
-                if rank not in seen or seen[rank][0] != beat:
-                    seen[rank] = beat, now
+                silent_s[rank] = silent_s[rank] + passed if last.get(rank) == beat else 0.0
+                last[rank] = beat
                 begun = rank in moved or beat >= self._began_ns
-                silent_s = now - seen[rank][1]
-                if silent_s > (SILENT_S if begun else LATE_S):
-                    raise MachineError(_gone(rank, silent_s, begun, self.folder))
+                if silent_s[rank] > (SILENT_S if begun else LATE_S):
+                    raise MachineError(_gone(rank, silent_s[rank], begun, self.folder))
             time.sleep(POLL_S)
 
     def _go_on(self) -> None:
@@ -128,6 +135,6 @@ def _gone(rank: int, silent_s: float, begun: bool, folder: Path) -> str:
         )
     return (
         f"process {rank} has not begun within {silent_s:.0f} s: if it is on another machine, give "
-        f"--cache-dir a folder that all of them see, as {folder} may not be; the same command goes "
-        "on"
+        f"--cache-dir a folder that all of them see, as {folder} may not be; if a run is measured "
+        "that goes on, it may have read newer weights; the same command goes on"
     )

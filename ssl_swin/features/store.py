@@ -7,6 +7,7 @@ in it is written whole or not at all, and `features.json` last. Several commands
 import hashlib
 import json
 import math
+import os
 import time
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ from ssl_swin.record.lines import write_text
 _BLOCK = 256  # images: what a killed process does again, at most
 _MOST_BLOCKS = 4096  # of larger sets blocks are larger
 _VALUES, _GOOD, _FACTS = "features.npy", "good.npy", "features.json"
+_WHOLE = {_VALUES, _GOOD, _FACTS}
 _OLD_S = 3600.0  # since a file was begun that another command may yet be writing
 _DAMAGED = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # of `numpy.load`
 
@@ -68,13 +70,13 @@ class Store:
 
     def is_whole(self) -> bool:
         """Whether all features are there, as one array."""
-        return all((self.folder / name).is_file() for name in (_VALUES, _GOOD, _FACTS))
+        return self._names() >= _WHOLE
 
     def missing(self) -> list[int]:
         """Return the blocks that are not there yet, and are still needed."""
-        if self.is_whole():
+        there = self._names()
+        if there >= _WHOLE:
             return []
-        there = {path.name for path in self.folder.glob("block-*.npz")}
         return [one for one in range(self.num_blocks) if self._block(one).name not in there]
 
     def num_done(self) -> int:
@@ -146,6 +148,12 @@ class Store:
                 f"{self.folder} is damaged, remove it; the same command makes it again: {error}"
             ) from error
         return Features(values, good)
+
+    def _names(self) -> set[str]:
+        """Return what is in the folder. Network storage may deny a new file, but not list it so."""
+        with suppress(FileNotFoundError):
+            return {*os.listdir(self.folder)}
+        return set()
 
     def _block(self, block: int) -> Path:
         return self.folder / f"block-{block:06d}.npz"

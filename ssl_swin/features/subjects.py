@@ -103,6 +103,16 @@ def find_subject(
     return replace(found, what=what, name=name, told=told, fingerprint=_fingerprint(found))
 
 
+def networks_meant(whats: Sequence[str]) -> list[str | None]:
+    """Return the network that each WHAT names or has the architecture of, random or not.
+
+    "random" has that of the first other one; None if there is none.
+    """
+    bare = [what.removeprefix(f"{RANDOM}:") for what in whats]
+    like = next((one for one, what in zip(bare, whats, strict=True) if what != RANDOM), None)
+    return [like if what == RANDOM else one for one, what in zip(bare, whats, strict=True)]
+
+
 def find_subjects(
     whats: Sequence[str], *, seed: int = 0, img_size: int | None = None
 ) -> list[Subject]:
@@ -113,8 +123,10 @@ def find_subjects(
     """
     if not whats:
         raise UserError(f"nothing is named that could be evaluated; give {WHAT}")
-    like = next((what.removeprefix(f"{RANDOM}:") for what in whats if what != RANDOM), None)
-    found = [find_subject(what, like=like, seed=seed, img_size=img_size) for what in whats]
+    found = [
+        find_subject(what, like=like, seed=seed, img_size=img_size)
+        for what, like in zip(whats, networks_meant(whats), strict=True)
+    ]
     names: list[str] = []
     taken = {one.name for one in found}
     for one in found:

@@ -1,7 +1,7 @@
 """The files of an evaluation of frozen features: tables, pictures, and `summary.json` at last."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,10 @@ def check_folder(folder: Path, fingerprint: str) -> None:
         )
 
 
-def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject]) -> None:
-    """Refuse a folder with numbers that this evaluation, of these networks, will not have again.
+def check_question(folder: Path, found: Evaluation, known: Collection[str]) -> None:
+    """Refuse a folder with numbers that this evaluation will not have again.
+
+    Its networks are known by the words that name them, or by their fingerprints.
 
     More networks or measures, all else the same, may be written over it, and so may newer weights
     of a network that is named as before: a run that went on.
@@ -57,7 +59,6 @@ def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject])
         UserError: If it has such numbers.
     """
     earlier, now = read_json(folder / SUMMARY), found.how()
-    known = {name for one in subjects for name in (one.fingerprint, one.what)}
     others = [
         f"{name}={earlier[name]}" for name in now if earlier.get(name, now[name]) != now[name]
     ]
@@ -68,7 +69,7 @@ def check_question(folder: Path, found: Evaluation, subjects: Sequence[Subject])
     lost = [
         str(one.get("name"))
         for one in earlier.get("subjects", [])
-        if not known & {one.get("fingerprint"), one.get("what")}
+        if one.get("fingerprint") not in known and one.get("what") not in known
     ]
     if lost:
         others.append(f"networks that are not named now ({', '.join(lost)})")

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pytorch_lightning.loggers import MLFlowLogger, WandbLogger
 
+from ssl_swin import signals
 from ssl_swin.errors import UserError
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.tracking import Sent
@@ -59,7 +60,10 @@ class Wandb:
     def open(self, folder: RunFolder, sent: Sent, kind: str, config: Mapping[str, Any]) -> str:
         """Go on at the step that the server has: what it never got of a killed life is sent."""
         settings = self.wandb.Settings(
-            console="off", init_timeout=3 * GIVES_UP_S, finish_timeout=GIVES_UP_S
+            console="off",
+            init_timeout=3 * GIVES_UP_S,
+            finish_timeout=GIVES_UP_S,
+            finish_timeout_raises=True,  # else what it lacks would count as sent
         )
         self.logger = WandbLogger(
             name=called(folder),
@@ -93,10 +97,10 @@ class Wandb:
 
     def drop(self) -> None:
         """End wandb's own process, or this one would wait for it as it leaves; the files stay."""
-        for process in _children():
+        for child in signals.children():
             with suppress(OSError):  # it may have ended
-                if (process / "comm").read_text().startswith("wandb-core"):
-                    os.kill(int(process.name), signal.SIGKILL)
+                if Path(f"/proc/{child}/comm").read_text().startswith("wandb-core"):
+                    os.kill(child, signal.SIGKILL)
         with suppress(Exception):  # whatever it says of that: it forgets the process
             self.wandb.teardown()
 
@@ -163,13 +167,6 @@ TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "mlflow": Mlflow}
 def called(folder: RunFolder) -> str:
     """Return what a run is called: its folder, and the one around it."""
     return "/".join(folder.root.absolute().parts[-2:])
-
-
-def _children() -> Iterator[Path]:
-    """Yield this process's children, as folders of `/proc`."""
-    for children in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):  # that thread may have ended
-            yield from (Path("/proc", child) for child in children.read_text().split())
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssl_swin.__main__ import run
+from ssl_swin.data.open import open_shards
 from ssl_swin.record.lines import append_line, write_text
 from tests.cluster.bin import write_programs
 from tests.conftest import TINY_MODEL
@@ -163,6 +164,7 @@ def test_of_a_run_that_goes_on_the_last_checkpoint_is_measured(trained, asked):
         (("RUN", *SETS, "-o", "a%b"), "output a%b holds a character"),
         (("RUN", *SETS, "-o", "pyproject.toml/x"), "cannot be written to"),
         (("RUN", *SETS, "-o", "OTHER"), "holds an evaluation of other images"),
+        (("RUN", *SETS, "-o", "ASKED"), "holds an evaluation with layer=stage1"),
         (("RUN", *SETS, "-o", "TAKEN"), "belongs to job 12, which is RUNNING"),
         (("RUN", "--data", TEST), "knows no classes"),
         (("SOON", "--data", TEST, "--tasks-per-node=2"), "by one process, and these are 2"),
@@ -174,10 +176,13 @@ def test_what_would_fail_in_the_job_is_refused(trained, tmp_path, capsys, words,
     earlier = {"kind": "frozen", "test": {"fingerprint": "another"}}
     (tmp_path / "OTHER").mkdir()
     write_text(tmp_path / "OTHER/summary.json", json.dumps(earlier))
+    asked = {"kind": "frozen", "test": {"fingerprint": open_shards(TEST).fingerprint()}}
+    (tmp_path / "ASKED").mkdir()
+    write_text(tmp_path / "ASKED/summary.json", json.dumps(asked | {"layer": "stage1"}))
     for name in ("TAKEN", "SOON"):
         append_line(tmp_path / name / "jobs.jsonl", {"job": "12"})
     before = sorted(tmp_path.rglob("*"))
-    places = {"RUN", "BARE", "OTHER", "TAKEN", "SOON"}
+    places = {"RUN", "BARE", "OTHER", "ASKED", "TAKEN", "SOON"}
     words = [tmp_path / word if word in places else word for word in words]
     assert submit("evaluate", *words, "--gpus-per-node=0") == 2
     error = capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 
 from ssl_swin.__main__ import run
 from ssl_swin.cluster.status import describe
-from ssl_swin.record.lines import append_line
+from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.owner import Ownership
 from ssl_swin.record.run_folder import RunFolder
 from tests.cluster.bin import write_programs
@@ -93,6 +93,16 @@ def test_an_evaluation_is_told_with_its_run_or_alone(folder, capsys):
     told = capsys.readouterr().out
     assert told.startswith(f"evaluation {other.root}: finished job 12 on n[1-2]")
     assert "again" not in told
+
+
+def test_an_evaluation_that_sbatch_refused_is_told_of_no_job(folder):
+    append_line(folder.jobs, {"job": "13", "kind": "pretrain"})
+    refused = RunFolder(folder.evaluation("frozen-a"))
+    refused.root.mkdir(parents=True)
+    refused.jobs.touch()
+    assert len(describe(folder).splitlines()) == 1
+    write_text(refused.summary, '{"kind": "frozen"}')  # evaluated without SLURM later
+    assert describe(refused) == f"evaluation {refused.root}: finished"
 
 
 def test_of_a_run_nothing_is_known_but_that_it_began(folder):

@@ -55,6 +55,18 @@ def test_an_evaluation_goes_on_too_and_has_no_steps(live, tmp_path):
     assert not live.again(0, restart=5).requeue
 
 
+def test_an_evaluation_whose_numbers_are_there_is_finished_whoever_was_killed_then(live, tmp_path):
+    summary = tmp_path / "summary.json"
+    summary.write_text("{}")  # of an earlier job
+    append_line(tmp_path / "jobs.jsonl", {"job": "7", "kind": "evaluate"})
+    os.utime(tmp_path / "jobs.jsonl", (2e9, 2e9))
+    assert live.again(137).requeue
+    os.utime(summary, (2e9 + 1, 2e9 + 1))
+    assert live.again(75, restart=1).requeue  # it was asked to stop
+    found = live.again(137, restart=2)
+    assert (found.requeue, found.why) == (False, "finished")
+
+
 def test_the_same_error_of_the_user_twice_is_the_end(live, tmp_path):
     told = {"life": None, "job": "7", "status": 2}
     first = live.again(2)

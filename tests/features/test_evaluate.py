@@ -134,6 +134,15 @@ def test_another_question_does_not_replace_what_was_found(
     assert len(read_json(tmp_path / "out" / "summary.json")["subjects"]) == 2
 
 
+def test_a_classifier_is_not_measured_by_several(tmp_path, monkeypatch, capsys):
+    for name, value in {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert run(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path)]) == 2
+    assert "measured by one process, not by 2; start one" in capsys.readouterr().err
+
+
 def test_a_new_measure_is_a_file_and_a_line(encoder_run, evaluate, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(MEASURES, "toy", toy_measure)
     assert evaluate(encoder_run(), "--measures=toy") == 0

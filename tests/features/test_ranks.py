@@ -1,4 +1,6 @@
+import itertools
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,6 +69,17 @@ def test_a_process_that_never_began_is_named_and_so_is_the_cache(tmp_path, monke
         os.utime(tmp_path / "rank-1", (1, 1))
     with Beats(tmp_path, Ranks(0, 2)).beating() as beats:  # noqa: SIM117
         with pytest.raises(MachineError, match=r"process 1 has not begun .* --cache-dir"):
+            beats.wait(lambda: False, lambda: {1})
+
+
+def test_who_was_suspended_asks_the_others_anew(tmp_path, monkeypatch):
+    clock = itertools.count(0, 1000.0)  # seconds from one look to the next
+    monkeypatch.setattr(ranks, "time", SimpleNamespace(monotonic=clock.__next__, sleep=lambda _: 0))
+    looks = iter([False] * 20 + [True])
+    with Beats(tmp_path, Ranks(0, 2)).beating() as beats:
+        (tmp_path / "rank-1").touch()
+        beats.wait(lambda: next(looks), lambda: {1})
+        with pytest.raises(MachineError, match="process 1 has gone"):  # as it stays silent
             beats.wait(lambda: False, lambda: {1})
 
 
