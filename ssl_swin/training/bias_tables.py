@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor
 from ssl_swin.evaluation.drawing import GREY, PAPER, draw_text, text_size
 from ssl_swin.models.encoder import Encoder, part_of
 from ssl_swin.training.board import Board
-from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner
+from ssl_swin.training.looking import is_due, takes_part
 
 TILE_PX, GAP_PX, MARGIN_PX = 72, 8, 16  # a table is at least so wide
 ABREAST = 8  # heads in a row
@@ -36,9 +36,7 @@ class BiasTables(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Make it if it is time, or if the run ends here."""
         step = pl_module.step
-        due = self.every_steps and step % self.every_steps == 0
-        takes_part = trainer.is_global_zero or is_sharded(trainer)
-        if not takes_part or not (due or step == self.stop_step):
+        if not takes_part(trainer) or not is_due(step, self.every_steps, self.stop_step):
             return
         encoder: Any = pl_module.network.encoder
         tables = last_tables(encoder)

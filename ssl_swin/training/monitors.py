@@ -18,6 +18,7 @@ from ssl_swin.features.neighbours import knn_scores
 from ssl_swin.phases import Phase, duration
 from ssl_swin.training.fixed_images import FixedImages
 from ssl_swin.training.loggers import log
+from ssl_swin.training.looking import looking
 from ssl_swin.training.pretrain import PretrainModule
 from ssl_swin.training.trainer import say
 
@@ -105,13 +106,8 @@ class Monitors(Callback):
         look = partial(_stop_together, trainer) if may_stop else _go_on
         for one in sets:
             _read(one, trainer, look, may_stop)
-        was_training = module.training
-        module.eval()
-        try:
-            with torch.no_grad(), trainer.precision_plugin.val_step_context():
-                features = [one.features(trainer, module, look) for one in sets]
-        finally:
-            module.train(was_training)
+        with looking(trainer, module):
+            features = [one.features(trainer, module, look) for one in sets]
         found: dict[str, float] = {}
         if trainer.is_global_zero:
             found = _signs(*features[0])

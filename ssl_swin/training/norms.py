@@ -12,6 +12,7 @@ from ssl_swin.models.encoder import part_of
 from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.loggers import log
+from ssl_swin.training.looking import takes_part
 
 KINDS = ("gradient", "parameter", "update")
 _ENCODER = "encoder."
@@ -86,8 +87,7 @@ class Norms(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Watch the step that comes, if it is to be logged."""
         due = (pl_module.step + 1) % self.every_steps == 0
-        takes_part = trainer.is_global_zero or is_sharded(trainer)
-        pl_module.watch = StepNorms(self._parts) if due and takes_part else None
+        pl_module.watch = StepNorms(self._parts) if due and takes_part(trainer) else None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Learner, *_: Any) -> None:
         """Log what was found."""

@@ -5,7 +5,6 @@ import textwrap
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont, features
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
@@ -14,7 +13,7 @@ from ssl_swin.models.masking import to_pixels
 from ssl_swin.phases import Phase
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.board import Board
-from ssl_swin.training.fsdp import is_sharded
+from ssl_swin.training.looking import is_due, looking, takes_part
 from ssl_swin.training.pretrain import PretrainModule, Reconstruction
 
 HIDDEN = (126, 133, 148)  # colour of hidden patches; no grey, for images may be
@@ -44,17 +43,12 @@ class Panels(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: PretrainModule, *_: Any) -> None:
         """Make a panel if it is time, or if the run ends here."""
         step = pl_module.step
-        due = self.every_steps and step % self.every_steps == 0
-        takes_part = trainer.is_global_zero or is_sharded(trainer)
-        if not takes_part or not (due or step == self.stop_step):
+        if not takes_part(trainer) or not is_due(step, self.every_steps, self.stop_step):
             return
         fixed = trainer.datamodule.fixed_images(self.num_images)
         images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
-        pl_module.eval()
-        told = Phase("making pictures")
-        with told, torch.no_grad(), trainer.precision_plugin.val_step_context():
+        with Phase("making pictures"), looking(trainer, pl_module):
             found = pl_module.reconstruct(images, index)
-        pl_module.train()
         if not trainer.is_global_zero:
             return
         epoch, loss = step / pl_module.schedule.steps_per_epoch, found.loss.double().mean()

@@ -25,7 +25,7 @@ from ssl_swin.errors import ShardError
 from ssl_swin.files import replacing
 from ssl_swin.phases import Phase
 from ssl_swin.training.board import Board
-from ssl_swin.training.fsdp import is_sharded
+from ssl_swin.training.looking import looking, takes_part
 from ssl_swin.training.pretrain import PretrainModule
 from ssl_swin.training.watchdog import beat
 
@@ -42,24 +42,17 @@ class Projector(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: PretrainModule, *_: Any) -> None:
         """Write them if the run ends here."""
         boards = [one for one in trainer.loggers if isinstance(one, Board)]
-        takes_part = trainer.is_global_zero or is_sharded(trainer)
-        if pl_module.step != self.stop_step or not takes_part or not boards:
+        if pl_module.step != self.stop_step or not takes_part(trainer) or not boards:
             return
         datamodule: Any = trainer.datamodule
         images, index = (
             datamodule.fixed_images(self.num_images)[key] for key in ("image", "index")
         )
         found = []
-        pl_module.eval()
-        with (
-            Phase("features for the projector"),
-            torch.no_grad(),
-            trainer.precision_plugin.val_step_context(),
-        ):
+        with Phase("features for the projector"), looking(trainer, pl_module):
             for some in images.split(AT_ONCE):
                 found.append(pl_module.features(some.to(pl_module.device)).float().cpu())
                 beat()
-        pl_module.train()
         if trainer.is_global_zero:
             heldout = datamodule.heldout
             shards = (heldout.stream if heldout else datamodule.stream).shards
