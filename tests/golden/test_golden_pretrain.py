@@ -72,38 +72,23 @@ def follow(model, masked_loss, inputs, golden_steps, fused):
     return followed
 
 
-# The trajectory is chaotic where the rate is high: running it with one thread instead of two moves
-# the gradient norm by 1e-4 at step 7 and the loss by 2e-2 at step 27. So the start is held to
-# tightly everywhere, and all of it where the machine rounds as the one that made the numbers.
+# The trajectory is chaotic where the rate is high. From step 7 on a rounding grows by two a step,
+# whose code it ever is: on an AVX-512 Xeon with two threads timm's follows all 30 steps to 1e-4, on
+# an AMD EPYC it is 1e-3 off at step 26, with one thread or two, in float32 or float64; at step 27
+# the loss jumps, and by how much is anybody's. So each stretch is held as far as rounding lets it.
 @pytest.mark.parametrize("fused", [True, False])
-def test_training_starts_on_the_official_trajectory(
+def test_training_follows_the_official_trajectory(
     fused, pretrain_model, masked_loss, inputs, expected
 ):
     golden = expected["pretrain_trajectory"]["steps"]
-    followed = follow(pretrain_model, masked_loss, inputs, golden[:16], fused)
+    followed = follow(pretrain_model, masked_loss, inputs, golden[:27], fused)
     assert len(golden) == 30
     for step, (rate, loss, norm) in enumerate(followed):
         assert rate == pytest.approx(golden[step]["lr"], rel=1e-12)
-        assert loss == pytest.approx(golden[step]["loss"], rel=1e-4)
+        within = 1e-6 if step < 7 else 1e-4 if step < 14 else 1e-2
+        assert loss == pytest.approx(golden[step]["loss"], rel=within)
         if step < 7:
-            assert norm == pytest.approx(golden[step]["grad_norm"], rel=1e-4)
-
-
-@pytest.mark.slow  # the late steps are chaotic: they need the rounding of two AVX-512 threads,
-def test_thirty_steps_follow_the_official_trajectory(  # and of timm, which is the official code's
-    pretrain_model_of, masked_loss, inputs, expected
-):
-    golden = expected["pretrain_trajectory"]["steps"]
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        model = pretrain_model_of("timm")
-        followed = follow(model, masked_loss, inputs, golden, fused=False)
-    finally:
-        torch.set_num_threads(num_threads)
-    official = [(step["lr"], step["loss"], step["grad_norm"]) for step in golden]
-    for ours, theirs in zip(followed, official, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+            assert norm == pytest.approx(golden[step]["grad_norm"], rel=1e-5 if step < 6 else 1e-4)
 
 
 def test_in_float64_sixteen_steps_of_ours_are_timms(

@@ -28,10 +28,15 @@ def test_rank_0_looks_alone():
 
 @pytest.mark.parametrize("was_training", [True, False])
 def test_a_look_leaves_no_trace_not_even_one_that_fails(was_training):
-    module = nn.Dropout().train(was_training)
-    with pytest.raises(RuntimeError, match="no memory"), looking(TRAINER, module):
-        assert not module.training
-        assert not torch.is_grad_enabled()
-        raise RuntimeError("no memory")
+    module, seen = nn.Dropout().train(was_training), []
+
+    def look():
+        with looking(TRAINER, module):
+            seen.append((module.training, torch.is_grad_enabled()))
+            raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        look()
+    assert seen == [(False, False)]
     assert module.training is was_training
     assert torch.is_grad_enabled()
