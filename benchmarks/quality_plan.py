@@ -74,8 +74,6 @@ CLOTHING = Task(
     rates={"scratch": 7e-4, "pretrained": 1.41e-3},
     ablations={
         "9 epochs": _PART,
-        "18 epochs": _epochs(18),
-        "56 epochs": _epochs(56),
         "mask ratio 0.4": _PART + _changed(mask__mask_ratio=0.4),
         "mask ratio 0.75": _PART + _changed(mask__mask_ratio=0.75),
         "mask patch 8": _PART + _changed(mask__mask_patch_size=8),
@@ -83,6 +81,8 @@ CLOTHING = Task(
         "normalised pixels": _PART + _changed(target__kind="normalised_pixels"),
         "crop scale 0.2": _PART + _changed(data__crop_scale="[0.2,1.0]"),
         "crop scale 0.8": _PART + _changed(data__crop_scale="[0.8,1.0]"),
+        "18 epochs": _epochs(18),
+        "56 epochs": _epochs(56),
     },
     reference="9 epochs",
 )
@@ -105,13 +105,13 @@ FASHION = Task(
     rates={"scratch": 2e-3, "pretrained": 4e-3},  # the demo's
     ablations={
         "1 epoch": _epochs(1),
-        "6 epochs": _epochs(6),
         "mask ratio 0.4": _epochs(1) + _changed(mask__mask_ratio=0.4),
         "mask ratio 0.75": _epochs(1) + _changed(mask__mask_ratio=0.75),
         "mask patch 4": _epochs(1) + _changed(mask__mask_patch_size=4),
         "mask patch 16": _epochs(1) + _changed(mask__mask_patch_size=16),
         "normalised pixels": _epochs(1) + _changed(target__kind="normalised_pixels"),
         "crop scale 0.4": _epochs(1) + _changed(data__crop_scale="[0.4,1.0]"),
+        "6 epochs": _epochs(6),
     },
     reference="1 epoch",
 )
