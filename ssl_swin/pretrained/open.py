@@ -1,10 +1,11 @@
 """Find encoder weights in whatever the user names, and put them into an encoder.
 
-A new format is a file of its own that reads it, and a line in `WEIGHT_FORMATS`.
+A new format of files is a file of its own that reads it, and a line in `WEIGHT_FORMATS`. How a
+library names its tensors is a line in `LAYOUTS` of `elsewhere.py`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,17 @@ from torch import Tensor
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, read_encoder
 from ssl_swin.pretrained.classifier import read_classifier_card, read_its_encoder
+from ssl_swin.pretrained.elsewhere import read_elsewhere
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
-from ssl_swin.pretrained.official import read_official
+from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
-from ssl_swin.pretrained.timm import read_timm
-from ssl_swin.pretrained.window import place_embeddings, resize_tables
+from ssl_swin.pretrained.window import resize_tables
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 
 WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "ours": read_encoder,
     "our classifier": read_its_encoder,
-    "official": read_official,
-    "timm": read_timm,
+    "elsewhere": read_elsewhere,
 }
 """Name of a format -> its reader.
 
@@ -47,8 +47,7 @@ class OpenEncoder:
     img_size: tuple[int, int]  # rows and columns in pixels to which images are resized
     mean: tuple[float, ...] | None  # see `EncoderCard`; None if nobody says
     std: tuple[float, ...] | None
-    missing: tuple[str, ...]  # parameters that the weights lack: the mask token, or nothing
-    resized: tuple[str, ...]  # what is learned of places, resized to another window or image
+    report: Report  # what became of the weights, by name
 
 
 def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
@@ -67,13 +66,8 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
 def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
     """Do what :func:`open_encoder` does, with weights that were found."""
     encoder = build_encoder(**(weights.architecture | changes))
-    missing = load_into(encoder, weights.state, weights.card)
-    own = encoder.state_dict()
-    places = [*encoder.position_tables(), *place_embeddings(encoder)]
-    resized = tuple(name for name in places if weights.state[name].shape != own[name].shape)
-    return OpenEncoder(
-        encoder, weights.card, encoder.img_size, weights.mean, weights.std, missing, resized
-    )
+    report = load_weights(encoder, weights)
+    return OpenEncoder(encoder, weights.card, encoder.img_size, weights.mean, weights.std, report)
 
 
 def find_weights(source: Path) -> Weights:
@@ -113,26 +107,45 @@ def card_of(path: Path) -> EncoderCard | None:
     return None if classifier is None else classifier.of_encoder()
 
 
+def load_weights(encoder: Encoder, weights: Weights) -> Report:
+    """Put weights that were found into an encoder; see `load_into`.
+
+    Returns:
+        What became of all that was in their file.
+    """
+    before = weights.report
+    told = load_into(encoder, weights.state, weights.card)
+    return replace(
+        told,
+        kind=before.kind,
+        where=before.where,
+        remapped=before.remapped,
+        dropped=before.dropped,
+        remarks=before.remarks,
+    )
+
+
 def load_into(
     encoder: Encoder, state: Mapping[str, Tensor], card: EncoderCard | None = None
-) -> tuple[str, ...]:
+) -> Report:
     """Put weights into an encoder, resizing its position tables where the window differs.
 
     The image size may differ too. The card of the weights makes a refusal clearer.
 
     Returns:
-        Names the weights lack and the encoder keeps: the mask token, or nothing.
+        What was loaded and resized; what is missing: the mask token, or nothing.
 
     Raises:
         PretrainedMismatch: If the weights belong to another architecture.
     """
     if card is not None:
         _check_architecture(encoder, card)
-    resized = resize_tables(state, encoder)
+    fitting = resize_tables(state, encoder)
     own = encoder.state_dict()
-    missing = check_state(resized, own, encoder.mask_parameters())
-    encoder.load_state_dict(resized | {key: own[key] for key in missing})
-    return missing
+    missing = check_state(fitting, own, encoder.mask_parameters())
+    encoder.load_state_dict(fitting | {key: own[key] for key in missing})
+    resized = tuple(name for name in state if fitting[name].shape != state[name].shape)
+    return Report("weights", loaded=tuple(state), resized=resized, missing=missing)
 
 
 def _so_far(source: Path) -> str:

@@ -129,8 +129,8 @@ def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run
     model = replace(MODEL, window_size=8)
     build(replace(finetune, model=model, encoder=str(tmp_path / "theirs.ckpt")))
     assert (
-        f"theirs.ckpt: timm's Swin under 'state_dict.module.', {len(state)} tensors taken, "
-        "none left out; it lacks mask_token, which stays as it starts\n"
+        f"theirs.ckpt: timm's Swin under 'state_dict.module.': {len(state)} tensors loaded\n"
+        "  missing 1: mask_token, as it starts\n"
     ) in capsys.readouterr().out
 
 
