@@ -64,8 +64,8 @@ class FinetuneConfig:
     """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
     labels say."""
     encoder: str | None = None
-    """encoder.safetensors, a pretraining run's folder, or a file with a Swin of timm or of others;
-    null: from scratch."""
+    """encoder.safetensors, a pretraining run's folder, or a file or folder with a Swin of timm,
+    transformers, torchvision or others; null: from scratch."""
     seed: int = 0
     """Seed of everything drawn, 0 or more."""
     model: ModelConfig = field(default_factory=lambda: ModelConfig(drop_path_rate=0.1))

@@ -11,17 +11,28 @@ import torch
 from torch import Tensor
 
 from ssl_swin.models.encoder import build_encoder
+from ssl_swin.pretrained.beside import with_beside
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import MASK_TOKEN, Found, Layout, find
+from ssl_swin.pretrained.huggingface import HUGGINGFACE
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
+from ssl_swin.pretrained.mmpretrain import MMPRETRAIN
+from ssl_swin.pretrained.monai import MONAI
 from ssl_swin.pretrained.official import OFFICIAL
 from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
 from ssl_swin.pretrained.timm import TIMM, in_ours, sizes_of, swin_weights
+from ssl_swin.pretrained.torchvision import TORCHVISION
+from ssl_swin.pretrained.unbuilt import UNBUILT
 
 LAYOUTS: dict[str, Layout] = {
     "official": OFFICIAL,
     "timm": TIMM,
+    "torchvision": TORCHVISION,
+    "huggingface": HUGGINGFACE,
+    "mmpretrain": MMPRETRAIN,
+    "monai": MONAI,
+    **UNBUILT,
 }
 """Name of a layout -> how it names things. The first of which a file has a network is taken."""
 
@@ -44,13 +55,16 @@ def read_elsewhere(path: Path) -> Weights | None:
                 f"{path} is {found.layout.kind}{f' under {found.where!r}' if found.where else ''}: "
                 "this release has encoders of Swin (version 1) alone; give weights of one"
             )
-        state = {in_ours(name): tensor for name, tensor in found.read(file).items()}
+        parts = {name: file.read(name) for theirs in found.names.values() for name in theirs}
     try:
+        state = {in_ours(name): tensor for name, tensor in found.state(parts).items()}
         sizes = _checked(state)
     except PretrainedMismatch as error:
         raise PretrainedMismatch(f"{path}, {found.layout.kind}: {error}") from error
     report = _report(found)
-    return Weights(state, sizes, report=report) if found.is_ours else swin_weights(state, report)
+    if found.is_ours:
+        return Weights(state, sizes, report=report)
+    return with_beside(path, swin_weights(state, report))
 
 
 def _checked(state: dict[str, Tensor]) -> dict[str, Any]:

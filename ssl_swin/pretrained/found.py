@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, some
 from ssl_swin.pretrained.report import Report, renamed
-from ssl_swin.pretrained.tensors import TensorFile
 
 MASK_TOKEN = "mask_token"
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -51,6 +50,8 @@ class Layout:
     """Name in timm's Swin, tensor of the file -> the same with its channels in timm's order."""
     added: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = _nothing
     """Tensors under timm's names -> those that the network needs no weights for."""
+    remark: str = ""
+    """What is told of them."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,17 @@ class Found:
     where: str
     """What stands in the file before the network's names."""
 
-    def read(self, file: TensorFile) -> dict[str, Tensor]:
-        """Read the network's tensors from the file, under timm's names, and the mask token.
+    def state(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Make timm's tensors, and the mask token, of those in the file.
 
         Raises:
             PretrainedMismatch: If the parts of one tensor do not fit each other.
         """
         state = {}
         for ours, theirs in self.names.items():
-            parts = [file.read(name) for name in theirs]
+            found = [parts[name] for name in theirs]
             try:
-                whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+                whole = found[0] if len(found) == 1 else torch.cat(found)
                 state[ours] = self.layout.turned(ours, whole)
             except RuntimeError as error:
                 told = str(error).splitlines()[0]
@@ -88,9 +89,16 @@ class Found:
 
     def report(self, kind: str, names: Mapping[str, str]) -> Report:
         """Say what is taken; `names` are those in timm's Swin -> those in the encoder."""
-        pairs = ((one, names[ours]) for ours, theirs in self.names.items() for one in theirs)
+        pairs = (
+            (one.removeprefix(self.where), names[ours])
+            for ours, theirs in self.names.items()
+            for one in theirs
+        )
         loaded = tuple(names[ours] for ours in self.names)
-        return Report(kind, self.where, loaded, renamed(pairs), dropped=self.left_out)
+        remarks = (self.layout.remark,) if self.layout.remark else ()
+        return Report(
+            kind, self.where, loaded, renamed(pairs), dropped=self.left_out, remarks=remarks
+        )
 
 
 def find(names: Iterable[str], layout: Layout) -> Found | None:

@@ -29,8 +29,9 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
 
     Args:
         source: A run folder; an ``encoder.safetensors`` or ``classifier.safetensors``; a file with
-            a Swin (version 1) under the names of timm, of the official SimMIM or Swin code, or
-            ours, alone or in somebody's checkpoint; or the name of weights that timm has, such as
+            a Swin (version 1) under the names of timm, of the official SimMIM or Swin code, of
+            transformers, torchvision, mmpretrain, MONAI, or ours, alone or in somebody's
+            checkpoint; a folder of transformers; or the name of weights that timm has, such as
             "swin_tiny_patch4_window7_224.ms_in1k", from its cache or fetched by it.
         **changes: `img_size` in pixels, side or (rows, columns), a multiple of the encoder's
             stride; `window_size` in tokens (position tables are resized); `drop_path_rate`; `mean`

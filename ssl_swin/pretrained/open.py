@@ -33,8 +33,9 @@ It returns None for a file of another format, and raises PretrainedMismatch for 
 
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
 _ALLOWED = (
-    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin (version 1) of timm, of the "
-    "official code or of this one, alone or in a checkpoint of torch.save, or as .safetensors"
+    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin (version 1) of the official "
+    "code, timm, transformers, torchvision, mmpretrain, MONAI or this one, alone or in a "
+    "checkpoint of torch.save, or as .safetensors"
 )
 
 
@@ -73,9 +74,9 @@ def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
 def find_weights(source: Path) -> Weights:
     """Read weights, under the encoder's names, and what is known of them.
 
-    The source is an ``encoder.safetensors``, a run folder that holds one, or a file that holds a
-    Swin's weights under the names of timm, of the official SimMIM or Swin code, or ours: alone, or
-    in a checkpoint of timm, Lightning or another trainer, of a module in DDP or compiled, or not.
+    The source is an ``encoder.safetensors``, a run folder that holds one, a folder of transformers,
+    timm or DeepSpeed, or a file that holds a Swin's weights under names in `LAYOUTS`: alone, or in
+    a checkpoint of timm, Lightning or another trainer, of a module in DDP or compiled, or not.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -119,6 +120,7 @@ def load_weights(encoder: Encoder, weights: Weights) -> Report:
         told,
         kind=before.kind,
         where=before.where,
+        loaded=before.loaded or told.loaded,
         remapped=before.remapped,
         dropped=before.dropped,
         remarks=before.remarks,

@@ -139,9 +139,7 @@ def test_our_own_checkpoint_gives_its_encoder(tiny, tmp_path):
 
 def test_several_swins_are_refused_by_name(tiny):
     state = timm_names(tiny())
-    with pytest.raises(
-        PretrainedMismatch, match="2 of timm's Swin in the file, under stud.*, teac"
-    ):
+    with pytest.raises(PretrainedMismatch, match="there are 2 of timm's Swin in the file"):
         find([*before("student")(state), *before("teacher")(state)], TIMM)
     with pytest.raises(PretrainedMismatch, match="two tensors of the file are one"):
         find([*state, "module.norm.weight"], TIMM)
