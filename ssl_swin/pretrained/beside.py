@@ -32,11 +32,14 @@ def with_beside(path: Path, weights: Weights) -> Weights:
         size = size[-2:] if isinstance(size, list) else size
     else:
         return weights
-    sizes = weights.architecture | _as_img_size(size)
-    num = sizes["in_chans"]
-    if _are_numbers(mean, num) and _are_numbers(std, num):
-        weights = weights._replace(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
-    return weights._replace(architecture=sizes)
+    if (sides := _numbers([size, size] if isinstance(size, int) else size, 2)) is not None:
+        sizes = weights.architecture | {"img_size": tuple(map(int, sides))}
+        weights = weights._replace(architecture=sizes)
+    num = weights.architecture["in_chans"]
+    means, stds = _numbers(mean, num), _numbers(std, num)
+    if means is None or stds is None:
+        return weights
+    return weights._replace(mean=means, std=stds)
 
 
 def _require_same(path: Path, config: dict[str, Any]) -> None:
@@ -48,14 +51,12 @@ def _require_same(path: Path, config: dict[str, Any]) -> None:
             )
 
 
-def _as_img_size(size: Any) -> dict[str, Any]:
-    sides = [size, size] if isinstance(size, int) else size
-    return {"img_size": tuple(map(int, sides))} if _are_numbers(sides, 2) else {}
-
-
-def _are_numbers(values: Any, num: int) -> bool:
-    is_list = isinstance(values, list) and len(values) == num
-    return is_list and all(isinstance(one, int | float) for one in values)
+def _numbers(values: Any, num: int) -> tuple[float, ...] | None:
+    """Return so many numbers, if that is what the values are."""
+    if not isinstance(values, list) or len(values) != num:
+        return None
+    are_numbers = all(isinstance(one, int | float) for one in values)
+    return tuple(map(float, values)) if are_numbers else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, read_encoder
+from ssl_swin.pretrained.channels import fit_channels
 from ssl_swin.pretrained.classifier import read_classifier_card, read_its_encoder
 from ssl_swin.pretrained.elsewhere import read_elsewhere
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
@@ -54,7 +55,8 @@ class OpenEncoder:
 def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
     """Build an encoder and give it its weights, from a source as for :func:`find_weights`.
 
-    The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`.
+    The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`; and
+    `in_chans`, with the name of a rule in `CHANNEL_RULES` as `channels`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -66,8 +68,9 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
 
 def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
     """Do what :func:`open_encoder` does, with weights that were found."""
+    channels = changes.pop("channels", None)
     encoder = build_encoder(**(weights.architecture | changes))
-    report = load_weights(encoder, weights)
+    report = load_weights(encoder, weights, channels)
     return OpenEncoder(encoder, weights.card, encoder.img_size, weights.mean, weights.std, report)
 
 
@@ -108,14 +111,14 @@ def card_of(path: Path) -> EncoderCard | None:
     return None if classifier is None else classifier.of_encoder()
 
 
-def load_weights(encoder: Encoder, weights: Weights) -> Report:
+def load_weights(encoder: Encoder, weights: Weights, channels: str | None = None) -> Report:
     """Put weights that were found into an encoder; see `load_into`.
 
     Returns:
         What became of all that was in their file.
     """
     before = weights.report
-    told = load_into(encoder, weights.state, weights.card)
+    told = load_into(encoder, weights.state, weights.card, channels)
     return replace(
         told,
         kind=before.kind,
@@ -123,16 +126,20 @@ def load_weights(encoder: Encoder, weights: Weights) -> Report:
         loaded=before.loaded or told.loaded,
         remapped=before.remapped,
         dropped=before.dropped,
-        remarks=before.remarks,
+        remarks=(*told.remarks, *before.remarks),
     )
 
 
 def load_into(
-    encoder: Encoder, state: Mapping[str, Tensor], card: EncoderCard | None = None
+    encoder: Encoder,
+    state: Mapping[str, Tensor],
+    card: EncoderCard | None = None,
+    channels: str | None = None,
 ) -> Report:
     """Put weights into an encoder, resizing its position tables where the window differs.
 
-    The image size may differ too. The card of the weights makes a refusal clearer.
+    The image size may differ too; and the number of channels, if a rule in `CHANNEL_RULES` is
+    named. The card of the weights makes a refusal clearer.
 
     Returns:
         What was loaded and resized; what is missing: the mask token, or nothing.
@@ -141,13 +148,16 @@ def load_into(
         PretrainedMismatch: If the weights belong to another architecture.
     """
     if card is not None:
-        _check_architecture(encoder, card)
+        _check_architecture(encoder, card, () if channels is None else ("in_chans",))
+    remarks: tuple[str, ...] = ()
+    if channels is not None:
+        state, remarks = fit_channels(state, encoder.in_chans, channels)
     fitting = resize_tables(state, encoder)
     own = encoder.state_dict()
     missing = check_state(fitting, own, encoder.mask_parameters())
     encoder.load_state_dict(fitting | {key: own[key] for key in missing})
     resized = tuple(name for name in state if fitting[name].shape != state[name].shape)
-    return Report("weights", loaded=tuple(state), resized=resized, missing=missing)
+    return Report("weights", loaded=tuple(state), resized=resized, missing=missing, remarks=remarks)
 
 
 def _so_far(source: Path) -> str:
@@ -164,16 +174,17 @@ def _holds(path: Path) -> str:
         return f": it holds {len(file.names)} tensors, {some(file.names)}"
 
 
-def _check_architecture(encoder: Encoder, card: EncoderCard) -> None:
+def _check_architecture(encoder: Encoder, card: EncoderCard, free: tuple[str, ...]) -> None:
     own, theirs = encoder.architecture(), card.architecture
+    may_differ = (*_SIZES_THAT_MAY_DIFFER, *free)
     differing = [
         f"{key} is {own.get(key)!r} in the model and {theirs.get(key)!r} in the weights"
         for key in own | theirs
-        if key not in _SIZES_THAT_MAY_DIFFER and own.get(key) != theirs.get(key)
+        if key not in may_differ and own.get(key) != theirs.get(key)
     ]
     if differing:
         raise PretrainedMismatch(
             f"the weights have another architecture: {'; '.join(differing)}; only "
-            f"{', '.join(_SIZES_THAT_MAY_DIFFER)} may differ; build the model with the "
+            f"{', '.join(may_differ)} may differ; build the model with the "
             "architecture on the weights' card"
         )

@@ -220,7 +220,8 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
     if config.encoder is not None and is_new:
         with usable(f"encoder={config.encoder}"):
             weights = find_weights(Path(config.encoder))
-        first, *others = load_weights(classifier.encoder, weights).lines()
+        report = load_weights(classifier.encoder, weights, config.encoder_channels)
+        first, *others = report.lines()
         for line in (f"{config.encoder}: {first}", *others):
             say(line)
     regularisation = Regularisation(
