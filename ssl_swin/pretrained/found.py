@@ -18,6 +18,7 @@ MASK_TOKEN = "mask_token"
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _BUFFER = re.compile(r"(?:^|\.)(?:attn_mask|relative_position_index|relative_coords_table)$")
 _EMA = {"state_dict_ema", "model_ema"}
+_MOST = 64  # places in a file where a network is looked for
 _NOT_EMA = "ema_state_dict"  # MMEngine swaps the two when it saves: what is averaged is the other
 
 
@@ -113,7 +114,8 @@ def find(names: Iterable[str], layout: Layout) -> Found | None:
         timm/models/_helpers.py, ``load_state_dict`` and ``clean_state_dict``.
     """
     bare = {name: _unwrapped(name) for name in names}
-    roots = [root for root in _roots(set(bare.values()), layout.stem) if _has(bare, root, layout)]
+    roots = _roots(set(bare.values()), layout.stem)
+    roots = [root for root in roots[:_MOST] if _has(bare, root, layout)]
     roots = [root for root in roots if _EMA & set(root.split("."))] or roots
     roots = [root for root in roots if _NOT_EMA not in root.split(".")] or roots
     if not roots:

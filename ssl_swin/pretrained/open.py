@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.pretrained.beginnings import begins_like, first_bytes
 from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, read_encoder
 from ssl_swin.pretrained.channels import fit_channels
 from ssl_swin.pretrained.classifier import read_classifier_card, read_its_encoder
@@ -169,7 +170,7 @@ def _so_far(source: Path) -> str:
 
 def _holds(path: Path) -> str:
     if not is_tensor_file(path):
-        return ""
+        return begins_like(first_bytes(path))
     with opened(path) as file:
         return f": it holds {len(file.names)} tensors, {some(file.names)}"
 

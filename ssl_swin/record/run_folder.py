@@ -110,7 +110,8 @@ def encoder_file(source: Path) -> Path:
 def _of_newest_tag(folder: Path) -> str:
     """Return where DeepSpeed has its weights, below a folder that says its newest tag."""
     try:
-        tag = (folder / "latest").read_text(encoding="utf-8").strip()
+        with (folder / "latest").open(encoding="utf-8") as file:
+            tag = file.read(256).strip()
     except (OSError, UnicodeDecodeError):
         tag = ""
     return f"{Path(tag).name or '.'}/{_DEEPSPEED}"
