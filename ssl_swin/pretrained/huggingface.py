@@ -3,7 +3,7 @@
 import re
 
 from ssl_swin.pretrained.found import MASK_TOKEN, Layout
-from ssl_swin.pretrained.official import entered
+from ssl_swin.pretrained.official import counted_as_entered
 
 _EMBEDDED = {
     "embeddings.patch_embeddings.projection": "patch_embed.proj",
@@ -40,7 +40,7 @@ def _ours(name: str) -> str | None:
     if match := _BLOCK.fullmatch(name):
         return match[1] + _PARTS.sub(lambda part: _IN_BLOCKS[part[1]], match[2], count=1)
     if name.startswith("encoder.layers."):
-        return entered(name.removeprefix("encoder."))
+        return counted_as_entered(name.removeprefix("encoder."))
     return None
 
 

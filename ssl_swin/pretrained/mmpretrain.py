@@ -5,7 +5,7 @@ import re
 from torch import Tensor
 
 from ssl_swin.pretrained.found import MASK_TOKEN, Layout
-from ssl_swin.pretrained.official import entered
+from ssl_swin.pretrained.official import counted_as_entered
 
 _PARTS = {
     ".attn.w_msa.": ".attn.",
@@ -26,7 +26,7 @@ def _ours(name: str) -> str | None:
     if name.startswith("stages."):
         for theirs, ours in _PARTS.items():
             name = name.replace(theirs, ours)
-        return entered(name.replace("stages.", "layers.", 1))
+        return counted_as_entered(name.replace("stages.", "layers.", 1))
     if _LAST_NORM.match(name):
         return _LAST_NORM.sub("norm.", name, count=1)
     return name if name in (MASK_TOKEN, "absolute_pos_embed") else None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_swin.pretrained.found import Layout
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.official import entered
+from ssl_swin.pretrained.official import counted_as_entered
 
 _STAGE = re.compile(r"layers([1-4])\.0\.")
 _PARTS = {".mlp.linear1.": ".mlp.fc1.", ".mlp.linear2.": ".mlp.fc2."}
@@ -26,7 +26,7 @@ def _ours(name: str) -> str | None:
         return None
     for theirs, ours in _PARTS.items():
         name = name.replace(theirs, ours)
-    return entered(_STAGE.sub(f"layers.{int(match[1]) - 1}.", name, count=1))
+    return counted_as_entered(_STAGE.sub(f"layers.{int(match[1]) - 1}.", name, count=1))
 
 
 def _added(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,17 +11,8 @@ from ssl_swin.pretrained.timm import TIMM, from_timm
 _DOWNSAMPLE = re.compile(r"^layers\.(\d+)\.downsample\.")
 
 
-def entered(name: str) -> str:
-    """Count down-sampling to the stage it enters, as timm; the official code to the one it leaves.
-
-    Source:
-        SimMIM code, utils.py, ``load_pretrained``; timm/models/swin_transformer.py.
-    """
-    return _DOWNSAMPLE.sub(lambda match: f"layers.{int(match[1]) + 1}.downsample.", name)
-
-
 def _ours(name: str) -> str | None:
-    return TIMM.ours(entered(name)) if TIMM.ours else None
+    return TIMM.ours(counted_as_entered(name)) if TIMM.ours else None
 
 
 # timm has no down-sampling in its first stage.
@@ -30,4 +21,27 @@ OFFICIAL = replace(TIMM, kind="official Swin", mark=r"layers\.0\.downsample\.", 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give the weights of an official Swin the names they have in our SwinEncoder."""
-    return from_timm({entered(name): tensor for name, tensor in state.items()})
+    return from_timm({counted_as_entered(name): tensor for name, tensor in state.items()})
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the weights of our SwinEncoder the official names, mask token included."""
+    return {counted_as_left(name.removeprefix("backbone.")): one for name, one in state.items()}
+
+
+def counted_as_entered(name: str) -> str:
+    """Return a name with down-sampling counted to the stage that it enters, as timm does.
+
+    Source:
+        SimMIM code, utils.py, ``load_pretrained``; timm/models/swin_transformer.py.
+    """
+    return _moved(name, 1)
+
+
+def counted_as_left(name: str) -> str:
+    """Return a name with down-sampling counted to the stage that it leaves."""
+    return _moved(name, -1)
+
+
+def _moved(name: str, by: int) -> str:
+    return _DOWNSAMPLE.sub(lambda match: f"layers.{int(match[1]) + by}.downsample.", name)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ssl_swin.pretrained.elsewhere import read_elsewhere
-from ssl_swin.pretrained.official import from_official
+from ssl_swin.pretrained.official import from_official, to_official
 
 
 def test_downsampling_moves_to_the_stage_it_enters():
@@ -12,6 +12,13 @@ def test_downsampling_moves_to_the_stage_it_enters():
         "backbone.layers.1.downsample.norm.weight",
         "mask_token",
     ]
+
+
+def test_names_come_back(tiny):
+    state = tiny(img_size=32).state_dict()
+    again = from_official(to_official(state))
+    assert list(again) == list(state)
+    assert all(again[name] is value for name, value in state.items())
 
 
 @pytest.fixture
