@@ -1,6 +1,7 @@
 """The hand-off in Python: a source -> a module with its card and its preprocessing, in one line."""
 
 import difflib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import ENCODERS, Encoder
+from ssl_swin.phases import tell
 from ssl_swin.pretrained.card import READING, EncoderCard, Weights, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard, open_classifier
 from ssl_swin.pretrained.image_modules import ImageClassifier, ImageEncoder, require_safetensors
@@ -44,7 +46,8 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
     Returns:
         A module: ``encoder(images)`` gives (batch, num_features), the mean over positions;
         ``encoder.maps(images)`` and ``encoder.stages(images)`` are dense; ``encoder.preprocess``
-        makes images ready; ``encoder.card`` says what it is.
+        makes images ready; ``encoder.card`` says what it is, and ``encoder.report`` what became of
+        each tensor, which weights from elsewhere also print on stderr.
 
     Raises:
         FileNotFoundError: If there is no such file, and timm has no Swin of that name.
@@ -52,7 +55,11 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
             and deviation its images had.
         MachineError: If timm's weights are not in its cache and cannot be fetched.
     """
-    return as_image_encoder(find_any(source), str(source), **changes)
+    encoder = as_image_encoder(find_any(source), str(source), **changes)
+    if encoder.report.says_more:
+        for line in encoder.report.lines(str(source)):
+            tell(line, sys.stderr)
+    return encoder
 
 
 def as_image_encoder(weights: Weights, source: str, **changes: Any) -> ImageEncoder:
@@ -69,7 +76,7 @@ def as_image_encoder(weights: Weights, source: str, **changes: Any) -> ImageEnco
     encoder, mean, std = opened.encoder, weights.mean or (), weights.std or ()
     card = weights.card or EncoderCard.of(encoder, mean, std)
     card = replace(card, architecture=encoder.architecture(), mean=mean, std=std, **reading)
-    return ImageEncoder(encoder, card, _preprocess(encoder, card)).eval()
+    return ImageEncoder(encoder, card, _preprocess(encoder, card), opened.report).eval()
 
 
 def load_classifier(source: str | Path) -> ImageClassifier:

@@ -35,12 +35,21 @@ class Report:
             return f"{self.kind}{under}"
         out = f"{len(self.dropped)} left out" if self.dropped else "none left out"
         named = f" ({_listed(self.dropped)})" if self.dropped else ""
-        return f"{self.kind}{under}, {len(self.loaded)} tensors taken, {out}{named}"
+        counted = (("resized", self.resized), ("missing", self.missing))
+        rest = "".join(f", {len(n)} {what} ({_listed(n)})" for what, n in counted if n)
+        rest += "".join(f", {one}" for one in self.remarks)
+        return f"{self.kind}{under}, {len(self.loaded)} tensors taken, {out}{named}{rest}"
 
-    def lines(self) -> list[str]:
+    @property
+    def says_more(self) -> bool:
+        """Whether there is more to say than that all was loaded."""
+        parts = (self.remapped, self.resized, self.dropped, self.missing, self.remarks)
+        return any(parts)
+
+    def lines(self, source: str) -> list[str]:
         """Say what was loaded, remapped, resized, dropped and missing, a line each that there is.
 
-        Few names are listed in full, of many the first.
+        Few names are listed in full, of many the first. The first line begins with the source.
         """
         under = f" under {self.where!r}" if self.where else ""
         parts = [
@@ -49,7 +58,7 @@ class Report:
             ("dropped", self.dropped, ""),
             ("missing", self.missing, ", as it starts" if len(self.missing) == 1 else ""),
         ]
-        said = [f"{self.kind}{under}: {len(self.loaded)} tensors loaded"]
+        said = [f"{source}: {self.kind}{under}: {len(self.loaded)} tensors loaded"]
         said += [f"  {what} {len(n)}: {_listed(n)}{more}" for what, n, more in parts if n]
         return said + [f"  {one}" for one in self.remarks]
 

@@ -221,8 +221,7 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
         with usable(f"encoder={config.encoder}"):
             weights = find_weights(Path(config.encoder))
         report = load_weights(classifier.encoder, weights, config.encoder_channels)
-        first, *others = report.lines()
-        for line in (f"{config.encoder}: {first}", *others):
+        for line in report.lines(config.encoder):
             say(line)
     regularisation = Regularisation(
         seed=config.seed,
