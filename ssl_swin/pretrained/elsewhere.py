@@ -1,7 +1,8 @@
 """Weights from elsewhere: the one table of how libraries name the tensors of a network.
 
-A new layout is a `Layout`, in a file of its own if it takes more than a line, and a line in
-`LAYOUTS`. One without a function `ours` is recognised, and told that there is no encoder for it.
+How one more library does is a `Naming`, in a file of its own if it takes more than a line, and a
+line in `NAMINGS`. One without a function `ours` is recognised, and told that there is no encoder
+for it.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.beside import with_beside
 from ssl_swin.pretrained.card import Weights
-from ssl_swin.pretrained.found import MASK_TOKEN, Found, Layout, find
+from ssl_swin.pretrained.found import MASK_TOKEN, Found, Naming, find
 from ssl_swin.pretrained.huggingface import HUGGINGFACE
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
 from ssl_swin.pretrained.mmpretrain import MMPRETRAIN
@@ -25,7 +26,7 @@ from ssl_swin.pretrained.timm import TIMM, in_ours, sizes_of, swin_weights
 from ssl_swin.pretrained.torchvision import TORCHVISION
 from ssl_swin.pretrained.unbuilt import UNBUILT
 
-LAYOUTS: dict[str, Layout] = {
+NAMINGS: dict[str, Naming] = {
     "official": OFFICIAL,
     "timm": TIMM,
     "torchvision": TORCHVISION,
@@ -34,11 +35,11 @@ LAYOUTS: dict[str, Layout] = {
     "monai": MONAI,
     **UNBUILT,
 }
-"""Name of a layout -> how it names things. The first of which a file has a network is taken."""
+"""Whose it is -> how it names things. The first of which a file has a network is taken."""
 
 
 def read_elsewhere(path: Path) -> Weights | None:
-    """Read a Swin under any layout's names, or ours without a card, wrapped or not.
+    """Read a Swin under names of `NAMINGS`, or ours without a card, wrapped or not.
 
     Raises:
         PretrainedMismatch: If the network is one for which there is no encoder, or is not whole.
@@ -46,13 +47,13 @@ def read_elsewhere(path: Path) -> Weights | None:
     if not is_tensor_file(path):
         return None
     with opened(path) as file:
-        every = (find(file.names, layout) for layout in LAYOUTS.values())
+        every = (find(file.names, naming) for naming in NAMINGS.values())
         found = next((one for one in every if one is not None), None)
         if found is None:
             return None
-        if found.layout.ours is None:
+        if found.naming.ours is None:
             raise PretrainedMismatch(
-                f"{path} is {found.layout.kind}{f' under {found.where!r}' if found.where else ''}: "
+                f"{path} is {found.naming.kind}{f' under {found.where!r}' if found.where else ''}: "
                 "this release has encoders of Swin (version 1) alone; give weights of one"
             )
         parts = {name: file.read(name) for theirs in found.names.values() for name in theirs}
@@ -60,7 +61,7 @@ def read_elsewhere(path: Path) -> Weights | None:
         state = {in_ours(name): tensor for name, tensor in found.state(parts).items()}
         sizes = _checked(state)
     except PretrainedMismatch as error:
-        raise PretrainedMismatch(f"{path}, {found.layout.kind}: {error}") from error
+        raise PretrainedMismatch(f"{path}, {found.naming.kind}: {error}") from error
     report = _report(found)
     if found.is_ours:
         return Weights(state, sizes, report=report)
@@ -80,5 +81,5 @@ def _checked(state: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _report(found: Found) -> Report:
-    kind = "our Swin without a card" if found.is_ours else found.layout.kind
+    kind = "our Swin without a card" if found.is_ours else found.naming.kind
     return found.report(kind, {name: in_ours(name) for name in (*found.names, MASK_TOKEN)})

@@ -1,7 +1,7 @@
 """Find a network among the names of a file's tensors, whatever was wrapped around it.
 
 DDP and torch.compile put words of their own into names, Lightning and other trainers the path to
-the encoder, and a checkpoint the key of its state dict. A `Layout` says how a library names things.
+the encoder, and a checkpoint the key of its state dict. A `Naming` says how a library names things.
 """
 
 import re
@@ -31,7 +31,7 @@ def _nothing(_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Naming:
     """How a library names the tensors of a network, and what timm's Swin calls them."""
 
     kind: str
@@ -39,7 +39,7 @@ class Layout:
     stem: str
     """Name of the weight that makes tokens of patches; what stands before it is the root."""
     mark: str
-    """A pattern of which one name below the root begins with a match, in no other layout."""
+    """A pattern of which one name below the root begins with a match, in no other naming."""
     ours: Callable[[str], str | None] | None = None
     """Name below the root -> name in timm's Swin, or `MASK_TOKEN`; None: no part of the encoder.
 
@@ -59,7 +59,7 @@ class Layout:
 class Found:
     """A network among tensors: what each is called there and in timm's Swin."""
 
-    layout: Layout
+    naming: Naming
     names: dict[str, tuple[str, ...]]
     """Name in timm's Swin -> names in the file, several if their rows are one tensor's."""
     is_ours: bool
@@ -80,13 +80,13 @@ class Found:
             found = [parts[name] for name in theirs]
             try:
                 whole = found[0] if len(found) == 1 else torch.cat(found)
-                state[ours] = self.layout.turned(ours, whole)
+                state[ours] = self.naming.turned(ours, whole)
             except RuntimeError as error:
                 told = str(error).splitlines()[0]
                 raise PretrainedMismatch(
                     f"{some(theirs)} do not make {ours}, fetch the file again: {told}"
                 ) from error
-        return state | self.layout.added(state)
+        return state | self.naming.added(state)
 
     def report(self, kind: str, names: Mapping[str, str]) -> Report:
         """Say what is taken; `names` are those in timm's Swin -> those in the encoder."""
@@ -96,14 +96,14 @@ class Found:
             for one in theirs
         )
         loaded = tuple(names[ours] for ours in self.names)
-        remarks = (self.layout.remark,) if self.layout.remark else ()
+        remarks = (self.naming.remark,) if self.naming.remark else ()
         return Report(
             kind, self.where, loaded, renamed(pairs), dropped=self.left_out, remarks=remarks
         )
 
 
-def find(names: Iterable[str], layout: Layout) -> Found | None:
-    """Find the one network of a layout among the names of tensors; None if there is none.
+def find(names: Iterable[str], naming: Naming) -> Found | None:
+    """Find the one network of a naming among the names of tensors; None if there is none.
 
     Of a model and its moving average the average is taken, as timm does.
 
@@ -114,28 +114,28 @@ def find(names: Iterable[str], layout: Layout) -> Found | None:
         timm/models/_helpers.py, ``load_state_dict`` and ``clean_state_dict``.
     """
     bare = {name: _unwrapped(name) for name in names}
-    roots = _roots(set(bare.values()), layout.stem)
-    roots = [root for root in roots[:_MOST] if _has(bare, root, layout)]
+    roots = _roots(set(bare.values()), naming.stem)
+    roots = [root for root in roots[:_MOST] if _has(bare, root, naming)]
     roots = [root for root in roots if _EMA & set(root.split("."))] or roots
     roots = [root for root in roots if _NOT_EMA not in root.split(".")] or roots
     if not roots:
         return None
     if len(roots) > 1:
         raise PretrainedMismatch(
-            f"there are {len(roots)} of {layout.kind} in the file, under {some(sorted(roots))}; "
+            f"there are {len(roots)} of {naming.kind} in the file, under {some(sorted(roots))}; "
             "torch.save the state_dict() of the one that is meant alone"
         )
     root = roots[0]
     above = root.removesuffix("backbone.")
     is_ours = above != root and f"{above}{MASK_TOKEN}" in bare.values()
-    taken = _taken(bare, root, layout)
+    taken = _taken(bare, root, naming)
     if is_ours:
         taken |= {name: MASK_TOKEN for name, one in bare.items() if one == above + MASK_TOKEN}
-    stem = next(name for name, one in bare.items() if one == root + layout.stem)
-    where = stem.removesuffix(layout.stem)
+    stem = next(name for name, one in bare.items() if one == root + naming.stem)
+    where = stem.removesuffix(naming.stem)
     return Found(
-        layout,
-        _together(taken, layout),
+        naming,
+        _together(taken, naming),
         is_ours,
         tuple(name for name in bare if name not in taken and not _BUFFER.search(name)),
         where.removesuffix("backbone.") if is_ours else where,
@@ -146,25 +146,25 @@ def _roots(there: set[str], stem: str) -> list[str]:
     return [name.removesuffix(stem) for name in there if f".{name}".endswith(f".{stem}")]
 
 
-def _has(bare: Mapping[str, str], root: str, layout: Layout) -> bool:
-    mark = re.compile(re.escape(root) + layout.mark)
+def _has(bare: Mapping[str, str], root: str, naming: Naming) -> bool:
+    mark = re.compile(re.escape(root) + naming.mark)
     return any(map(mark.match, bare.values()))
 
 
-def _taken(bare: Mapping[str, str], root: str, layout: Layout) -> dict[str, str]:
+def _taken(bare: Mapping[str, str], root: str, naming: Naming) -> dict[str, str]:
     """Return name in the file -> name in timm's Swin."""
-    if layout.ours is None:
+    if naming.ours is None:
         return {}
     below = {name: one.removeprefix(root) for name, one in bare.items() if one.startswith(root)}
-    found = {name: layout.ours(one) for name, one in below.items() if not _BUFFER.search(one)}
+    found = {name: naming.ours(one) for name, one in below.items() if not _BUFFER.search(one)}
     return {name: ours for name, ours in found.items() if ours is not None}
 
 
-def _together(taken: Mapping[str, str], layout: Layout) -> dict[str, tuple[str, ...]]:
+def _together(taken: Mapping[str, str], naming: Naming) -> dict[str, tuple[str, ...]]:
     """Return name in timm's Swin -> names in the file, in order."""
 
     def place(name: str) -> int:
-        words = layout.in_order
+        words = naming.in_order
         return next((number for number, word in enumerate(words) if word in name), len(words))
 
     together: dict[str, list[str]] = {}
@@ -172,9 +172,9 @@ def _together(taken: Mapping[str, str], layout: Layout) -> dict[str, tuple[str, 
         together.setdefault(ours, []).append(name)
     for same in together.values():
         places = [place(name) for name in same]
-        if len(same) > 1 and len({*places, len(layout.in_order)}) <= len(same):
+        if len(same) > 1 and len({*places, len(naming.in_order)}) <= len(same):
             raise PretrainedMismatch(
-                f"two tensors of the file are one of {layout.kind}, leave one out: {some(same)}"
+                f"two tensors of the file are one of {naming.kind}, leave one out: {some(same)}"
             )
     return {ours: tuple(sorted(same, key=place)) for ours, same in together.items()}
 

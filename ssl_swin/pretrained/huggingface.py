@@ -1,8 +1,8 @@
-"""The layout "Hugging Face": `SwinModel` of transformers, alone or below a head."""
+"""Names of Hugging Face: `SwinModel` of transformers, alone or below a head."""
 
 import re
 
-from ssl_swin.pretrained.found import MASK_TOKEN, Layout
+from ssl_swin.pretrained.found import MASK_TOKEN, Naming
 from ssl_swin.pretrained.official import counted_as_entered
 
 _EMBEDDED = {
@@ -44,7 +44,7 @@ def _ours(name: str) -> str | None:
     return None
 
 
-HUGGINGFACE = Layout(
+HUGGINGFACE = Naming(
     "the Swin of transformers",
     "embeddings.patch_embeddings.projection.weight",
     r"encoder\.layers\.0\.blocks\.0\.attention\..*relative_position_bias_table$",

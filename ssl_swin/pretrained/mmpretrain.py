@@ -1,10 +1,10 @@
-"""The layout "mmpretrain": the Swin of OpenMMLab's mmpretrain, mmdetection and mmsegmentation."""
+"""Names of mmpretrain: the Swin of OpenMMLab's mmpretrain, mmdetection and mmsegmentation."""
 
 import re
 
 from torch import Tensor
 
-from ssl_swin.pretrained.found import MASK_TOKEN, Layout
+from ssl_swin.pretrained.found import MASK_TOKEN, Naming
 from ssl_swin.pretrained.official import counted_as_entered
 
 _PARTS = {
@@ -43,7 +43,7 @@ def _turned(name: str, tensor: Tensor) -> Tensor:
     return places.transpose(-3, -1).flatten(-3)  # (..., column, row, channel)
 
 
-MMPRETRAIN = Layout(
+MMPRETRAIN = Naming(
     "mmpretrain's Swin",
     "patch_embed.projection.weight",
     r"stages\.0\.blocks\.0\.attn\.w_msa\.relative_position_bias_table$",

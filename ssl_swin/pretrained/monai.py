@@ -1,4 +1,4 @@
-"""The layout "MONAI": the encoder of a Swin UNETR for images, where it norms its patches."""
+"""Names of MONAI: the encoder of a Swin UNETR for images, where it norms its patches."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssl_swin.pretrained.found import Layout
+from ssl_swin.pretrained.found import Naming
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.official import counted_as_entered
 
@@ -47,7 +47,7 @@ def _added(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-MONAI = Layout(
+MONAI = Naming(
     "MONAI's Swin",
     "patch_embed.proj.weight",
     r"layers1\.0\.blocks\.0\.attn\.relative_position_bias_table$",

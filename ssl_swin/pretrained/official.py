@@ -1,4 +1,4 @@
-"""The layout "official": checkpoints of the SimMIM and Swin code, and timm's before 0.9."""
+"""The official names: checkpoints of the SimMIM and Swin code, and timm's before 0.9."""
 
 import re
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Find encoder weights in whatever the user names, and put them into an encoder.
 
 A new format of files is a file of its own that reads it, and a line in `WEIGHT_FORMATS`. How a
-library names its tensors is a line in `LAYOUTS` of `elsewhere.py`.
+library names its tensors is a line in `NAMINGS` of `elsewhere.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -79,7 +79,7 @@ def find_weights(source: Path) -> Weights:
     """Read weights, under the encoder's names, and what is known of them.
 
     The source is an ``encoder.safetensors``, a run folder that holds one, a folder of transformers,
-    timm or DeepSpeed, or a file that holds a Swin's weights under names in `LAYOUTS`: alone, or in
+    timm or DeepSpeed, or a file that holds a Swin's weights under names in `NAMINGS`: alone, or in
     a checkpoint of timm, Lightning or another trainer, of a module in DDP or compiled, or not.
 
     Raises:

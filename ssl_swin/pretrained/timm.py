@@ -1,4 +1,4 @@
-"""The layout "timm": weights of timm's Swin, from it and for it."""
+"""Names of timm: weights of timm's Swin, from it and for it."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssl_swin.errors import MachineError, UserError
 from ssl_swin.models.encoder import ENCODERS, Encoder, build_encoder
 from ssl_swin.pretrained.card import Weights
-from ssl_swin.pretrained.found import MASK_TOKEN, Layout
+from ssl_swin.pretrained.found import MASK_TOKEN, Naming
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.report import Report
 
@@ -29,7 +29,7 @@ def _body(name: str) -> str | None:
     return name if name == MASK_TOKEN or name.split(".")[0] in _BODY else None
 
 
-TIMM = Layout(
+TIMM = Naming(
     "timm's Swin",
     "patch_embed.proj.weight",
     r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table$",

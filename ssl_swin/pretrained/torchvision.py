@@ -1,8 +1,8 @@
-"""The layout "torchvision": `torchvision.models.swin_t`, `swin_s` and `swin_b`."""
+"""Names of torchvision: `torchvision.models.swin_t`, `swin_s` and `swin_b`."""
 
 import re
 
-from ssl_swin.pretrained.found import Layout
+from ssl_swin.pretrained.found import Naming
 
 _FEATURE = re.compile(r"features\.(\d+)\.(.+)")
 _PARTS = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
@@ -25,7 +25,7 @@ def _ours(name: str) -> str | None:
     return f"layers.{stage}.{'blocks' if is_blocks else 'downsample'}.{rest}"
 
 
-TORCHVISION = Layout(
+TORCHVISION = Naming(
     "torchvision's Swin",
     "features.0.0.weight",
     r"features\.1\.0\.attn\.relative_position_bias_table$",

@@ -3,33 +3,33 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ssl_swin.pretrained.elsewhere import LAYOUTS, read_elsewhere
+from ssl_swin.pretrained.elsewhere import NAMINGS, read_elsewhere
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.open import find_weights, open_encoder
 from ssl_swin.pretrained.timm import TIMM, to_timm
 
 
-def test_a_layout_is_one_line_in_the_table(tiny, tmp_path, monkeypatch):
+def test_one_more_naming_is_one_line_in_the_table(tiny, tmp_path, monkeypatch):
     encoder = tiny(img_size=32)
     state = {f"x_{name}": value for name, value in to_timm(encoder.state_dict()).items()}
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(PretrainedMismatch, match="is of an unknown kind"):
         find_weights(tmp_path / "x.pth")
-    layout = replace(
+    naming = replace(
         TIMM,
         kind="an X",
         stem=f"x_{TIMM.stem}",
         mark="x_layers",
         ours=lambda name: name.removeprefix("x_"),
     )
-    monkeypatch.setitem(LAYOUTS, "x", layout)
+    monkeypatch.setitem(NAMINGS, "x", naming)
     opened = open_encoder(tmp_path / "x.pth")
     assert opened.report.kind == "an X"
     assert len(opened.report.remapped) == len(opened.report.loaded) == len(state)
     assert ("x_norm.bias", "backbone.norm.bias") in opened.report.remapped
     own = opened.encoder.state_dict()
     assert all(torch.equal(own[f"backbone.{name[2:]}"], value) for name, value in state.items())
-    monkeypatch.setitem(LAYOUTS, "x", replace(layout, ours=None))
+    monkeypatch.setitem(NAMINGS, "x", replace(naming, ours=None))
     with pytest.raises(PretrainedMismatch, match=r"x\.pth is an X: this release has encoders of"):
         find_weights(tmp_path / "x.pth")
 

@@ -3,7 +3,7 @@ import timm
 import torch
 import torchvision
 
-from ssl_swin.pretrained.elsewhere import LAYOUTS, read_elsewhere
+from ssl_swin.pretrained.elsewhere import NAMINGS, read_elsewhere
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.unbuilt import UNBUILT
 
@@ -79,5 +79,5 @@ def test_a_network_without_an_encoder_here_is_named_in_one_line(tmp_path, name):
 
 
 def test_all_are_in_the_table():
-    assert UNBUILT.items() <= LAYOUTS.items()
+    assert UNBUILT.items() <= NAMINGS.items()
     assert {one.ours for one in UNBUILT.values()} == {None}
