@@ -23,6 +23,7 @@ EXCEPTIONS = {
     "{stopped.partition('. ')[0]}: its own words": "the process that ended itself has said it",
     "{root} is finished": "`submit` says what to give instead",
     "{place}: {error}": "the inner message says it",
+    "{path}, {found.naming.kind}: {error}": "the inner message says it",
     "sbatch refused": "SLURM says it",
     "{cannot}: it is damaged": "what is done instead is said by who reads the checkpoint",
     "{path} cannot be read as a checkpoint: {error": "as before",

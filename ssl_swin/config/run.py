@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
@@ -64,8 +65,11 @@ class FinetuneConfig:
     """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
     labels say."""
     encoder: str | None = None
-    """encoder.safetensors, a pretraining run's folder, or a file with a Swin of timm or of others;
-    null: from scratch."""
+    """encoder.safetensors, a pretraining run's folder, or a file or folder with a Swin of timm,
+    transformers, torchvision or others; null: from scratch."""
+    encoder_channels: Literal["repeat", "average", "zero"] | None = None
+    """How patches take what an encoder of other channels learned: "repeat", its channels in turn,
+    scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
     seed: int = 0
     """Seed of everything drawn, 0 or more."""
     model: ModelConfig = field(default_factory=lambda: ModelConfig(drop_path_rate=0.1))

@@ -145,11 +145,12 @@ def _find_house(what: str, seed: int | None, img_size: int | None) -> Subject:
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
     found = as_image_encoder(weights, what, **changes)
+    told = found.report.told if weights.card is None else weights.told
     encoder = found.encoder
     if seed is not None:
         torch.manual_seed(seed)
         encoder = build_encoder(**encoder.architecture())
-    return _of_house(found, encoder, _short(what), what, weights.told)
+    return _of_house(found, encoder, _short(what), what, told)
 
 
 def _of_house(found: ImageEncoder, encoder: Any, name: str, what: str, told: str) -> Subject:

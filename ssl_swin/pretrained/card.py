@@ -13,6 +13,7 @@ from torch import Tensor
 from ssl_swin.files import replacing
 from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.tensors import opened
 
 Card = TypeVar("Card")
@@ -126,7 +127,12 @@ class Weights(NamedTuple):
     mean: tuple[float, ...] | None = None  # None if unknown
     std: tuple[float, ...] | None = None
     card: EncoderCard | None = None  # if the file has one
-    told: str = "an encoder with its card"  # what was recognised, and what was left out
+    report: Report = Report("an encoder with its card")  # what was recognised, and left out
+
+    @property
+    def told(self) -> str:
+        """Say in one line what was recognised."""
+        return self.report.told
 
 
 def read_encoder(path: Path) -> Weights | None:

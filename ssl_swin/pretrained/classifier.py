@@ -21,6 +21,7 @@ from ssl_swin.pretrained.card import (
     write_with_card,
 )
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
+from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.tensors import opened
 from ssl_swin.record.run_folder import CLASSIFIER_FILE, RunFolder, classifier_file, encoder_file
 from ssl_swin.record.settings import has_classes
@@ -128,8 +129,8 @@ def read_its_encoder(path: Path) -> Weights | None:
         return None
     named = ((name.partition(_ENCODER), value) for name, value in _read(path).items())
     state = {rest: value for (before, _, rest), value in named if not before}
-    told = "the encoder of a classifier, without its head"
-    return Weights(state, card.architecture, card.mean, card.std, card.of_encoder(), told)
+    report = Report("the encoder of a classifier, without its head")
+    return Weights(state, card.architecture, card.mean, card.std, card.of_encoder(), report)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -1,59 +1,109 @@
-"""Find a Swin among the names of a file's tensors, whatever was wrapped around it.
+"""Find a network among the names of a file's tensors, whatever was wrapped around it.
 
 DDP and torch.compile put words of their own into names, Lightning and other trainers the path to
-the encoder, and a checkpoint the key of its state dict.
+the encoder, and a checkpoint the key of its state dict. A `Naming` says how a library names things.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, some
-from ssl_swin.pretrained.tensors import TensorFile
+from ssl_swin.pretrained.report import Report, renamed
 
+MASK_TOKEN = "mask_token"
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_STEM = "patch_embed.proj.weight"
-_TABLE = "layers.0.blocks.0.attn.relative_position_bias_table"
-_BODY = ("patch_embed", "absolute_pos_embed", "layers", "norm")
 _BUFFER = re.compile(r"(?:^|\.)(?:attn_mask|relative_position_index|relative_coords_table)$")
 _EMA = {"state_dict_ema", "model_ema"}
+_MOST = 64  # places in a file where a network is looked for
+_NOT_EMA = "ema_state_dict"  # MMEngine swaps the two when it saves: what is averaged is the other
+
+
+def _as_it_is(_name: str, tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _nothing(_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {}
 
 
 @dataclass(frozen=True)
-class FoundSwin:
-    """A Swin among tensors: what each is called there and in a bare Swin."""
+class Naming:
+    """How a library names the tensors of a network, and what timm's Swin calls them."""
 
-    names: dict[str, str]
-    """Name in the file -> name in the Swin: ``patch_embed...``, ``layers...``, ``norm...``."""
-    mask_token: str | None
-    """Name in the file of SimMIM's mask token, if it is there."""
+    kind: str
+    """What it is called where it is told, such as "timm's Swin"."""
+    stem: str
+    """Name of the weight that makes tokens of patches; what stands before it is the root."""
+    mark: str
+    """A pattern of which one name below the root begins with a match, in no other naming."""
+    ours: Callable[[str], str | None] | None = None
+    """Name below the root -> name in timm's Swin, or `MASK_TOKEN`; None: no part of the encoder.
+
+    None instead of a function: there is no encoder here for such a network.
+    """
+    in_order: tuple[str, ...] = ()
+    """Where several tensors are one in timm's Swin: what is in their names, in order of rows."""
+    turned: Callable[[str, Tensor], Tensor] = _as_it_is
+    """Name in timm's Swin, tensor of the file -> the same with its channels in timm's order."""
+    added: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = _nothing
+    """Tensors under timm's names -> those that the network needs no weights for."""
+    remark: str = ""
+    """What is told of them."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network among tensors: what each is called there and in timm's Swin."""
+
+    naming: Naming
+    names: dict[str, tuple[str, ...]]
+    """Name in timm's Swin -> names in the file, several if their rows are one tensor's."""
     is_ours: bool
     """Whether it is the backbone of our encoder."""
     left_out: tuple[str, ...]
     """Names in the file of all other tensors, but for buffers that follow from the sizes."""
     where: str
-    """What stands in the file before the Swin's names."""
+    """What stands in the file before the network's names."""
 
-    def read(self, file: TensorFile) -> dict[str, Tensor]:
-        """Read the Swin's tensors from the file, under its own names, and the mask token."""
-        state = {rest: file.read(name) for name, rest in self.names.items()}
-        token = self.mask_token
-        return state if token is None else state | {"mask_token": file.read(token)}
+    def state(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Make timm's tensors, and the mask token, of those in the file.
 
-    def told(self, kind: str) -> str:
-        """Say in one line what of a file is taken."""
-        under = f" under {self.where!r}" if self.where else ""
-        out = f"{len(self.left_out)} left out" if self.left_out else "none left out"
-        taken = len(self.names) + (self.mask_token is not None)
-        return f"{kind}{under}, {taken} tensors taken, {out}" + (
-            f" ({some(self.left_out)})" if self.left_out else ""
+        Raises:
+            PretrainedMismatch: If the parts of one tensor do not fit each other.
+        """
+        state = {}
+        for ours, theirs in self.names.items():
+            found = [parts[name] for name in theirs]
+            try:
+                whole = found[0] if len(found) == 1 else torch.cat(found)
+                state[ours] = self.naming.turned(ours, whole)
+            except RuntimeError as error:
+                told = str(error).splitlines()[0]
+                raise PretrainedMismatch(
+                    f"{some(theirs)} do not make {ours}, fetch the file again: {told}"
+                ) from error
+        return state | self.naming.added(state)
+
+    def report(self, kind: str, names: Mapping[str, str]) -> Report:
+        """Say what is taken; `names` are those in timm's Swin -> those in the encoder."""
+        pairs = (
+            (one.removeprefix(self.where), names[ours])
+            for ours, theirs in self.names.items()
+            for one in theirs
+        )
+        loaded = tuple(names[ours] for ours in self.names)
+        remarks = (self.naming.remark,) if self.naming.remark else ()
+        return Report(
+            kind, self.where, loaded, renamed(pairs), dropped=self.left_out, remarks=remarks
         )
 
 
-def find_swin(names: Iterable[str]) -> FoundSwin | None:
-    """Find the one Swin (version 1) among the names of tensors; None if there is none.
+def find(names: Iterable[str], naming: Naming) -> Found | None:
+    """Find the one network of a naming among the names of tensors; None if there is none.
 
     Of a model and its moving average the average is taken, as timm does.
 
@@ -64,40 +114,69 @@ def find_swin(names: Iterable[str]) -> FoundSwin | None:
         timm/models/_helpers.py, ``load_state_dict`` and ``clean_state_dict``.
     """
     bare = {name: _unwrapped(name) for name in names}
-    there = set(bare.values())
-    roots = [name.removesuffix(_STEM) for name in there if f".{name}".endswith(f".{_STEM}")]
-    roots = [root for root in roots if root + _TABLE in there]
+    roots = _roots(set(bare.values()), naming.stem)
+    roots = [root for root in roots[:_MOST] if _has(bare, root, naming)]
     roots = [root for root in roots if _EMA & set(root.split("."))] or roots
+    roots = [root for root in roots if _NOT_EMA not in root.split(".")] or roots
     if not roots:
         return None
     if len(roots) > 1:
         raise PretrainedMismatch(
-            f"there are {len(roots)} Swins in the file, under {some(sorted(roots))}; torch.save "
-            "the state_dict() of the one that is meant alone"
+            f"there are {len(roots)} of {naming.kind} in the file, under {some(sorted(roots))}; "
+            "torch.save the state_dict() of the one that is meant alone"
         )
     root = roots[0]
     above = root.removesuffix("backbone.")
-    is_ours = above != root and f"{above}mask_token" in there
-    token = f"{above if is_ours else root}mask_token"
-    taken = {
-        name: rest
-        for name, rest in ((name, plain.removeprefix(root)) for name, plain in bare.items())
-        if bare[name].startswith(root) and rest.split(".")[0] in _BODY and not _BUFFER.search(rest)
-    }
-    if len(set(taken.values())) < len(taken):
-        raise PretrainedMismatch(
-            f"two tensors of the file are one of a Swin's, leave one out: {some(taken)}"
-        )
-    stem = next(name for name, rest in taken.items() if rest == _STEM)
-    tokens = [name for name, plain in bare.items() if plain == token]
-    left = [name for name in bare if name not in taken and not _BUFFER.search(name)]
-    return FoundSwin(
-        taken,
-        tokens[0] if tokens else None,
+    is_ours = above != root and f"{above}{MASK_TOKEN}" in bare.values()
+    taken = _taken(bare, root, naming)
+    if is_ours:
+        taken |= {name: MASK_TOKEN for name, one in bare.items() if one == above + MASK_TOKEN}
+    stem = next(name for name, one in bare.items() if one == root + naming.stem)
+    where = stem.removesuffix(naming.stem)
+    return Found(
+        naming,
+        _together(taken, naming),
         is_ours,
-        tuple(name for name in left if name not in tokens),
-        stem.removesuffix(f"backbone.{_STEM}" if is_ours else _STEM),
+        tuple(name for name in bare if name not in taken and not _BUFFER.search(name)),
+        where.removesuffix("backbone.") if is_ours else where,
     )
+
+
+def _roots(there: set[str], stem: str) -> list[str]:
+    return [name.removesuffix(stem) for name in there if f".{name}".endswith(f".{stem}")]
+
+
+def _has(bare: Mapping[str, str], root: str, naming: Naming) -> bool:
+    mark = re.compile(re.escape(root) + naming.mark)
+    return any(map(mark.match, bare.values()))
+
+
+def _taken(bare: Mapping[str, str], root: str, naming: Naming) -> dict[str, str]:
+    """Return name in the file -> name in timm's Swin."""
+    if naming.ours is None:
+        return {}
+    below = {name: one.removeprefix(root) for name, one in bare.items() if one.startswith(root)}
+    found = {name: naming.ours(one) for name, one in below.items() if not _BUFFER.search(one)}
+    return {name: ours for name, ours in found.items() if ours is not None}
+
+
+def _together(taken: Mapping[str, str], naming: Naming) -> dict[str, tuple[str, ...]]:
+    """Return name in timm's Swin -> names in the file, in order."""
+
+    def place(name: str) -> int:
+        words = naming.in_order
+        return next((number for number, word in enumerate(words) if word in name), len(words))
+
+    together: dict[str, list[str]] = {}
+    for name, ours in taken.items():
+        together.setdefault(ours, []).append(name)
+    for same in together.values():
+        places = [place(name) for name in same]
+        if len(same) > 1 and len({*places, len(naming.in_order)}) <= len(same):
+            raise PretrainedMismatch(
+                f"two tensors of the file are one of {naming.kind}, leave one out: {some(same)}"
+            )
+    return {ours: tuple(sorted(same, key=place)) for ours, same in together.items()}
 
 
 def _unwrapped(name: str) -> str:

@@ -14,6 +14,7 @@ from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard
 from ssl_swin.pretrained.preprocess import Preprocess, several
+from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.timm import timm_model
 
 
@@ -68,11 +69,15 @@ class ImageEncoder(_ForImages):
     ``encoder.to("cuda").half()``. Gradients flow; ``torch.no_grad()`` spares their memory.
     """
 
-    def __init__(self, encoder: Encoder, card: EncoderCard, preprocess: Preprocess) -> None:
+    def __init__(
+        self, encoder: Encoder, card: EncoderCard, preprocess: Preprocess, report: Report
+    ) -> None:
         super().__init__(preprocess)
         self.encoder = encoder
         self.card = card
         """Architecture, mean, standard deviation, and how it was pretrained."""
+        self.report = report
+        """What became of each tensor of its file, by name."""
 
     def forward(
         self, images: Float[Tensor, "batch chans height width"]

@@ -1,6 +1,7 @@
 """The hand-off in Python: a source -> a module with its card and its preprocessing, in one line."""
 
 import difflib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import ENCODERS, Encoder
+from ssl_swin.phases import tell
 from ssl_swin.pretrained.card import READING, EncoderCard, Weights, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard, open_classifier
 from ssl_swin.pretrained.image_modules import ImageClassifier, ImageEncoder, require_safetensors
@@ -29,19 +31,23 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
 
     Args:
         source: A run folder; an ``encoder.safetensors`` or ``classifier.safetensors``; a file with
-            a Swin (version 1) under the names of timm, of the official SimMIM or Swin code, or
-            ours, alone or in somebody's checkpoint; or the name of weights that timm has, such as
+            a Swin (version 1) under the names of timm, of the official SimMIM or Swin code, of
+            transformers, torchvision, mmpretrain, MONAI, or ours, alone or in somebody's
+            checkpoint; a folder of transformers; or the name of weights that timm has, such as
             "swin_tiny_patch4_window7_224.ms_in1k", from its cache or fetched by it.
         **changes: `img_size` in pixels, side or (rows, columns), a multiple of the encoder's
-            stride; `window_size` in tokens (position tables are resized); `drop_path_rate`; `mean`
-            and `std` of each channel, of pixels in [0, 1], of weights without a card; and of
+            stride; `window_size` in tokens (position tables are resized); `drop_path_rate`;
+            `in_chans`, with `channels`, the rule by which other channels take what was learned:
+            "repeat", "average" or "zero"; `mean` and `std` of each channel, of pixels in [0, 1], of
+            weights without a card, or where their channels are others; and of
             preprocessing `crop_pct`, `decoder` ("fast" or "pil"), `max_pixels`, and `black` and
             `white`, the numbers that are so in images of more than 8 bits.
 
     Returns:
         A module: ``encoder(images)`` gives (batch, num_features), the mean over positions;
         ``encoder.maps(images)`` and ``encoder.stages(images)`` are dense; ``encoder.preprocess``
-        makes images ready; ``encoder.card`` says what it is.
+        makes images ready; ``encoder.card`` says what it is, and ``encoder.report`` what became of
+        each tensor, which weights from elsewhere also print on stderr.
 
     Raises:
         FileNotFoundError: If there is no such file, and timm has no Swin of that name.
@@ -49,7 +55,11 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
             and deviation its images had.
         MachineError: If timm's weights are not in its cache and cannot be fetched.
     """
-    return as_image_encoder(find_any(source), str(source), **changes)
+    encoder = as_image_encoder(find_any(source), str(source), **changes)
+    if encoder.report.says_more:
+        for line in encoder.report.lines(str(source)):
+            tell(line, sys.stderr)
+    return encoder
 
 
 def as_image_encoder(weights: Weights, source: str, **changes: Any) -> ImageEncoder:
@@ -60,11 +70,13 @@ def as_image_encoder(weights: Weights, source: str, **changes: Any) -> ImageEnco
     """
     reading = {name: changes.pop(name) for name in READING if name in changes}
     colours = changes.pop("mean", None), changes.pop("std", None)
-    weights = _with_colours(weights, source, *colours)
-    encoder = open_weights(weights, **changes).encoder
-    card = weights.card or EncoderCard.of(encoder, weights.mean or (), weights.std or ())
-    card = replace(card, architecture=encoder.architecture(), **reading)
-    return ImageEncoder(encoder, card, _preprocess(encoder, card)).eval()
+    in_chans = changes.get("in_chans", weights.architecture["in_chans"])
+    weights = _with_colours(weights, source, in_chans, *colours)
+    opened = open_weights(weights, **changes)
+    encoder, mean, std = opened.encoder, weights.mean or (), weights.std or ()
+    card = weights.card or EncoderCard.of(encoder, mean, std)
+    card = replace(card, architecture=encoder.architecture(), mean=mean, std=std, **reading)
+    return ImageEncoder(encoder, card, _preprocess(encoder, card), opened.report).eval()
 
 
 def load_classifier(source: str | Path) -> ImageClassifier:
@@ -130,19 +142,19 @@ def find_any(source: str | Path) -> Weights:
         raise FileNotFoundError(f"{error}{hint}") from error
 
 
-def _with_colours(weights: Weights, source: str, mean: Any, std: Any) -> Weights:
-    """Say which mean and deviation the images of weights had; those on a card hold."""
+def _with_colours(weights: Weights, source: str, num: int, mean: Any, std: Any) -> Weights:
+    """Say which mean and deviation the `num` channels have; those on a card hold for its own."""
     known, given = (
         (weights.mean, weights.std),
         tuple(x and tuple(map(float, x)) for x in (mean, std)),
     )
     mean, std = (before if new is None else new for before, new in zip(known, given, strict=True))
-    if weights.card is not None and (mean, std) != known:
+    is_same = num == weights.architecture["in_chans"]
+    if weights.card is not None and is_same and (mean, std) != known:
         raise UserError(
             f"mean={mean} and std={std}, but {source} was trained with {known[0]} and {known[1]}: "
             "leave both out, to take those"
         )
-    num = weights.architecture["in_chans"]
     if mean is None or std is None or not len(mean) == len(std) == num:
         raise UserError(
             f"mean={mean} and std={std} of {source}: each must have a number for each of its {num} "

@@ -1,30 +1,32 @@
 """Find encoder weights in whatever the user names, and put them into an encoder.
 
-A new format is a file of its own that reads it, and a line in `WEIGHT_FORMATS`.
+A new format of files is a file of its own that reads it, and a line in `WEIGHT_FORMATS`. How a
+library names its tensors is a line in `NAMINGS` of `elsewhere.py`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.pretrained.beginnings import begins_like, first_bytes
 from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, read_encoder
+from ssl_swin.pretrained.channels import fit_channels
 from ssl_swin.pretrained.classifier import read_classifier_card, read_its_encoder
+from ssl_swin.pretrained.elsewhere import read_elsewhere
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
-from ssl_swin.pretrained.official import read_official
+from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
-from ssl_swin.pretrained.timm import read_timm
-from ssl_swin.pretrained.window import place_embeddings, resize_tables
+from ssl_swin.pretrained.window import resize_tables
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 
 WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "ours": read_encoder,
     "our classifier": read_its_encoder,
-    "official": read_official,
-    "timm": read_timm,
+    "elsewhere": read_elsewhere,
 }
 """Name of a format -> its reader.
 
@@ -33,8 +35,9 @@ It returns None for a file of another format, and raises PretrainedMismatch for 
 
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
 _ALLOWED = (
-    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin (version 1) of timm, of the "
-    "official code or of this one, alone or in a checkpoint of torch.save, or as .safetensors"
+    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin (version 1) of the official "
+    "code, timm, transformers, torchvision, mmpretrain, MONAI or this one, alone or in a "
+    "checkpoint of torch.save, or as .safetensors"
 )
 
 
@@ -47,14 +50,14 @@ class OpenEncoder:
     img_size: tuple[int, int]  # rows and columns in pixels to which images are resized
     mean: tuple[float, ...] | None  # see `EncoderCard`; None if nobody says
     std: tuple[float, ...] | None
-    missing: tuple[str, ...]  # parameters that the weights lack: the mask token, or nothing
-    resized: tuple[str, ...]  # what is learned of places, resized to another window or image
+    report: Report  # what became of the weights, by name
 
 
 def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
     """Build an encoder and give it its weights, from a source as for :func:`find_weights`.
 
-    The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`.
+    The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`; and
+    `in_chans`, with the name of a rule in `CHANNEL_RULES` as `channels`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -66,22 +69,18 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
 
 def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
     """Do what :func:`open_encoder` does, with weights that were found."""
+    channels = changes.pop("channels", None)
     encoder = build_encoder(**(weights.architecture | changes))
-    missing = load_into(encoder, weights.state, weights.card)
-    own = encoder.state_dict()
-    places = [*encoder.position_tables(), *place_embeddings(encoder)]
-    resized = tuple(name for name in places if weights.state[name].shape != own[name].shape)
-    return OpenEncoder(
-        encoder, weights.card, encoder.img_size, weights.mean, weights.std, missing, resized
-    )
+    report = load_weights(encoder, weights, channels)
+    return OpenEncoder(encoder, weights.card, encoder.img_size, weights.mean, weights.std, report)
 
 
 def find_weights(source: Path) -> Weights:
     """Read weights, under the encoder's names, and what is known of them.
 
-    The source is an ``encoder.safetensors``, a run folder that holds one, or a file that holds a
-    Swin's weights under the names of timm, of the official SimMIM or Swin code, or ours: alone, or
-    in a checkpoint of timm, Lightning or another trainer, of a module in DDP or compiled, or not.
+    The source is an ``encoder.safetensors``, a run folder that holds one, a folder of transformers,
+    timm or DeepSpeed, or a file that holds a Swin's weights under names in `NAMINGS`: alone, or in
+    a checkpoint of timm, Lightning or another trainer, of a module in DDP or compiled, or not.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -113,26 +112,53 @@ def card_of(path: Path) -> EncoderCard | None:
     return None if classifier is None else classifier.of_encoder()
 
 
-def load_into(
-    encoder: Encoder, state: Mapping[str, Tensor], card: EncoderCard | None = None
-) -> tuple[str, ...]:
-    """Put weights into an encoder, resizing its position tables where the window differs.
-
-    The image size may differ too. The card of the weights makes a refusal clearer.
+def load_weights(encoder: Encoder, weights: Weights, channels: str | None = None) -> Report:
+    """Put weights that were found into an encoder; see `load_into`.
 
     Returns:
-        Names the weights lack and the encoder keeps: the mask token, or nothing.
+        What became of all that was in their file.
+    """
+    before = weights.report
+    told = load_into(encoder, weights.state, weights.card, channels)
+    return replace(
+        told,
+        kind=before.kind,
+        where=before.where,
+        loaded=before.loaded or told.loaded,
+        remapped=before.remapped,
+        dropped=before.dropped,
+        remarks=(*told.remarks, *before.remarks),
+    )
+
+
+def load_into(
+    encoder: Encoder,
+    state: Mapping[str, Tensor],
+    card: EncoderCard | None = None,
+    channels: str | None = None,
+) -> Report:
+    """Put weights into an encoder, resizing its position tables where the window differs.
+
+    The image size may differ too; and the number of channels, if a rule in `CHANNEL_RULES` is
+    named. The card of the weights makes a refusal clearer.
+
+    Returns:
+        What was loaded and resized; what is missing: the mask token, or nothing.
 
     Raises:
         PretrainedMismatch: If the weights belong to another architecture.
     """
     if card is not None:
-        _check_architecture(encoder, card)
-    resized = resize_tables(state, encoder)
+        _check_architecture(encoder, card, () if channels is None else ("in_chans",))
+    remarks: tuple[str, ...] = ()
+    if channels is not None:
+        state, remarks = fit_channels(state, encoder.in_chans, channels)
+    fitting = resize_tables(state, encoder)
     own = encoder.state_dict()
-    missing = check_state(resized, own, encoder.mask_parameters())
-    encoder.load_state_dict(resized | {key: own[key] for key in missing})
-    return missing
+    missing = check_state(fitting, own, encoder.mask_parameters())
+    encoder.load_state_dict(fitting | {key: own[key] for key in missing})
+    resized = tuple(name for name in state if fitting[name].shape != state[name].shape)
+    return Report("weights", loaded=tuple(state), resized=resized, missing=missing, remarks=remarks)
 
 
 def _so_far(source: Path) -> str:
@@ -144,21 +170,22 @@ def _so_far(source: Path) -> str:
 
 def _holds(path: Path) -> str:
     if not is_tensor_file(path):
-        return ""
+        return begins_like(first_bytes(path))
     with opened(path) as file:
         return f": it holds {len(file.names)} tensors, {some(file.names)}"
 
 
-def _check_architecture(encoder: Encoder, card: EncoderCard) -> None:
+def _check_architecture(encoder: Encoder, card: EncoderCard, free: tuple[str, ...]) -> None:
     own, theirs = encoder.architecture(), card.architecture
+    may_differ = (*_SIZES_THAT_MAY_DIFFER, *free)
     differing = [
         f"{key} is {own.get(key)!r} in the model and {theirs.get(key)!r} in the weights"
         for key in own | theirs
-        if key not in _SIZES_THAT_MAY_DIFFER and own.get(key) != theirs.get(key)
+        if key not in may_differ and own.get(key) != theirs.get(key)
     ]
     if differing:
         raise PretrainedMismatch(
             f"the weights have another architecture: {'; '.join(differing)}; only "
-            f"{', '.join(_SIZES_THAT_MAY_DIFFER)} may differ; build the model with the "
+            f"{', '.join(may_differ)} may differ; build the model with the "
             "architecture on the weights' card"
         )

@@ -1,9 +1,5 @@
 """Read the tensors of a file, without running what it pickles."""
 
-import collections
-import io
-import math
-import pickle
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,34 +12,13 @@ import torch
 from torch import Tensor
 
 from ssl_swin.errors import MachineError
+from ssl_swin.pretrained.beginnings import LEGACY_PICKLE, begins_like, first_bytes, is_safetensors
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.pickled import SMALL, UNREADABLE, Recipe, described
 
-_DTYPES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-_PICKLE = b"\x80\x02"  # how a file of torch before 1.6 begins: a pickle of protocol 2
+_TIMES = 4  # as large as its file all tensors of a file may be: some share a storage
 Kind = TypeVar("Kind")
-# What unpickling, or torch, can raise on a file that says something impossible.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -63,9 +38,10 @@ def is_tensor_file(path: Path) -> bool:
     """Say whether a file looks like one of tensors: by its first bytes, or by its name."""
     if path.suffix in _SUFFIXES:
         return True
-    begins = _first_bytes(path)
-    return begins.startswith(_PICKLE) or (
-        zipfile.is_zipfile(path) and any(name.endswith("/data.pkl") for name in _members(path))
+    return (
+        first_bytes(path).startswith(LEGACY_PICKLE)
+        or is_safetensors(path)
+        or (zipfile.is_zipfile(path) and any(n.endswith("/data.pkl") for n in _members(path)))
     )
 
 
@@ -93,11 +69,12 @@ def opened(path: Path) -> Iterator[TensorFile]:
         MachineError or OSError: If the storage fails.
     """
     try:
-        if path.suffix == ".safetensors":
+        is_archive = zipfile.is_zipfile(path)
+        if is_safetensors(path) or (path.suffix == ".safetensors" and not is_archive):
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 yield TensorFile(path, tuple(file.keys()), metadata, file.get_tensor)
-        elif zipfile.is_zipfile(path):
+        elif is_archive:
             with zipfile.ZipFile(path) as archive:
                 yield _open_archive(archive, path)
         else:
@@ -108,9 +85,10 @@ def opened(path: Path) -> Iterator[TensorFile]:
         error.filename = error.filename or str(path)
         raise
     except safetensors.SafetensorError as error:
+        like = begins_like(first_bytes(path)).replace(", ", "it begins like ", 1)
         raise PretrainedMismatch(
-            f"{path} is not a complete safetensors file: {error}; fetch it again, or give the "
-            "command of its run again, which writes it anew"
+            f"{path} is not a complete safetensors file: {like or error}; fetch it again, or give "
+            "the command of its run again, which writes it anew"
         ) from error
     except zipfile.BadZipFile as error:
         raise PretrainedMismatch(f"{path} is damaged: {error}; fetch it again") from error
@@ -128,44 +106,63 @@ def _open_archive(archive: zipfile.ZipFile, path: Path) -> TensorFile:
         raise PretrainedMismatch(
             f"{path} is a zip file without data.pkl: it must be one that torch.save wrote"
         )
+    num_bytes = path.stat().st_size
+    if any(one.file_size > num_bytes for one in archive.infolist()):
+        raise PretrainedMismatch(
+            f"{path} is a zip file that unpacks to more than itself: it must be one that "
+            "torch.save wrote, which packs nothing"
+        )
     if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
         raise PretrainedMismatch(f"{path} was written on a big-endian machine; save it again")
     try:
-        content = _TensorUnpickler(io.BytesIO(archive.read(names["data.pkl"]))).load()
-        recipes = dict(_named(content, _Recipe))
-    except _UNREADABLE as error:
+        content = described(archive.read(names["data.pkl"]))
+        recipes = dict(_named(content, Recipe))
+    except UNREADABLE as error:
         raise PretrainedMismatch(
             f"{path} has an unreadable data.pkl, fetch it again: {error}"
         ) from error
     _require_tensors(recipes, content, path)
+    left = _TIMES * num_bytes + len(recipes) * SMALL
 
     def storage(key: str, dtype: torch.dtype) -> Tensor:
         raw = bytearray(archive.read(names[f"data/{key}"]))
         return torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
 
     def read(name: str) -> Tensor:
+        nonlocal left
         try:
-            return recipes[name].build(storage)
-        except _UNREADABLE as error:
+            tensor = recipes[name].build(storage)
+        except UNREADABLE as error:
             raise PretrainedMismatch(
                 f"{path} has an unreadable tensor {name}, fetch it again: {error}"
             ) from error
+        left -= tensor.nbytes
+        if left < 0:
+            raise PretrainedMismatch(
+                f"{path} has {num_bytes} bytes, and its tensors, which share them, more than "
+                f"{_TIMES} times as many: it must be one that torch.save wrote of a network"
+            )
+        return tensor
 
     return TensorFile(path, tuple(recipes), {}, read)
 
 
 def _open_legacy(path: Path) -> TensorFile:
-    begins = _first_bytes(path)
-    if not begins.startswith(_PICKLE):
+    begins = first_bytes(path)
+    if not begins.startswith(LEGACY_PICKLE):
         cut = begins.startswith(b"PK") and ", and is cut short if torch wrote it"
         raise PretrainedMismatch(
             f"{path} is no file of torch.save or safetensors: it begins with {begins[:16]!r}"
-            f"{cut or ''}; fetch it again"
+            f"{cut or begins_like(begins)}; fetch it again"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         tensors = dict(_named(content, Tensor))
-    except _UNREADABLE as error:
+        most = max(path.stat().st_size, SMALL)
+        large = [name for name, one in tensors.items() if one.numel() * one.itemsize > most]
+        if large:
+            raise ValueError(f"{large[0]} is larger than the file")
+    except UNREADABLE as error:
         raise PretrainedMismatch(
             f"{path} is damaged, or pickles more than tensors in the way torch did before 1.6 "
             f"({str(error).splitlines()[0]}); fetch it again, or, if you trust it, load it with "
@@ -202,77 +199,6 @@ def _require_tensors(tensors: Collection[str], content: Any, path: Path) -> None
     )
 
 
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(64)
-
-
 def _members(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         return archive.namelist()
-
-
-class _Inert:
-    """Stands for anything a pickle names: can be called, filled and updated, and does nothing."""
-
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> "_Inert":
-        return super().__new__(cls)
-
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        pass
-
-    def __call__(self, *_args: Any, **_kwargs: Any) -> "_Inert":
-        return self
-
-    __setstate__ = __setitem__ = append = extend = add = update = __call__
-
-
-class _Recipe(_Inert):
-    """What a pickle says about a tensor, not yet believed."""
-
-    def __init__(self, *described: Any) -> None:
-        self.described = described
-
-    def build(self, storage: Any) -> Tensor:
-        """Make the tensor: torch refuses sizes and strides that leave the storage."""
-        (key, dtype), offset, size, stride = self.described[:4]
-        if any(number < 0 for number in (offset, *size, *stride)):
-            raise ValueError(f"a negative size, stride or offset in storage {key}")
-        if not math.prod(size):
-            return torch.empty(size, dtype=dtype)
-        return storage(key, dtype).as_strided(size, stride, offset).clone()
-
-
-def _parameter(data: Any, *_rest: Any) -> Any:
-    """Take a parameter for the tensor that it is."""
-    return data
-
-
-class _Dict(collections.OrderedDict[Any, Any]):
-    """A mapping whose pickled attributes are left out."""
-
-    def __setstate__(self, _state: Any) -> None:
-        pass
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Understand tensors and plain containers; replace everything else by a placeholder."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return one of our own classes, never an imported one."""
-        if (module, name) == ("collections", "OrderedDict"):
-            return _Dict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Recipe
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return _parameter
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        return _Inert
-
-    def persistent_load(self, pid: Any) -> Any:
-        """Note which storage is meant; it is read only when its tensor is built."""
-        kind, dtype, key, *_ = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError(f"an unknown kind of storage, {kind!r}")
-        return str(key), dtype

@@ -1,9 +1,8 @@
-"""The format "timm": weights of timm's Swin, from it and for it."""
+"""Names of timm: weights of timm's Swin, from it and for it."""
 
 import math
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import timm
@@ -13,28 +12,29 @@ from torch import Tensor, nn
 from ssl_swin.errors import MachineError, UserError
 from ssl_swin.models.encoder import ENCODERS, Encoder, build_encoder
 from ssl_swin.pretrained.card import Weights
-from ssl_swin.pretrained.found import find_swin
-from ssl_swin.pretrained.tensors import is_tensor_file, opened
+from ssl_swin.pretrained.found import MASK_TOKEN, Naming
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.report import Report
 
 _PREFIX = "backbone."
 _PATCHES = "backbone.patch_embed.proj.weight"
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _TABLE = "backbone.layers.{}.blocks.0.attn.relative_position_bias_table"
 _NAMES = {128: "swin_base_patch4_window7_224", 192: "swin_large_patch4_window7_224"}  # by width
+_LARGEST = 1024  # tokens a side of an image: more than anybody's, and still cheap to build
+_BODY = ("patch_embed", "absolute_pos_embed", "layers", "norm")
 
 
-def read_timm(path: Path) -> Weights | None:
-    """Read a Swin under timm's names, or ours without a card, wrapped or not."""
-    if not is_tensor_file(path):
-        return None
-    with opened(path) as file:
-        found = find_swin(file.names)
-        if found is None:
-            return None
-        state = from_timm(found.read(file))
-    if found.is_ours:
-        return Weights(state, sizes_of(state), told=found.told("our Swin without a card"))
-    return swin_weights(state, found.told("timm's Swin"))
+def _body(name: str) -> str | None:
+    return name if name == MASK_TOKEN or name.split(".")[0] in _BODY else None
+
+
+TIMM = Naming(
+    "timm's Swin",
+    "patch_embed.proj.weight",
+    r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table$",
+    _body,
+)
 
 
 def read_named(name: str) -> Weights | None:
@@ -58,7 +58,8 @@ def read_named(name: str) -> Weights | None:
             f"the weights of timm's {name} are not in its cache and cannot be fetched: get them "
             f"where there is a network, or give a file ({type(error).__name__})"
         ) from error
-    found = swin_weights(from_timm(model.state_dict()), f"timm's {name}")
+    state = from_timm(model.state_dict())
+    found = swin_weights(state, Report(f"timm's {name}", loaded=tuple(state)))
     sizes = {"name": name, "img_size": tuple(model.patch_embed.img_size)}
     mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
     return found._replace(architecture=found.architecture | sizes, mean=mean, std=std)
@@ -97,22 +98,26 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give timm's weights, without classification head, the names they have in our SwinEncoder."""
-    return {
-        key if key == "mask_token" else _PREFIX + key: value
-        for key, value in state.items()
-        if not key.startswith("head.")
-    }
+    return {in_ours(key): value for key, value in state.items() if not key.startswith("head.")}
 
 
-def swin_weights(state: dict[str, Tensor], told: str) -> Weights:
+def in_ours(name: str) -> str:
+    """Return the name in our SwinEncoder of what timm's Swin has, or of the mask token."""
+    return name if name == MASK_TOKEN else _PREFIX + name
+
+
+def swin_weights(state: dict[str, Tensor], report: Report) -> Weights:
     """Describe weights of a Swin that have no card, under our names.
 
     Those for three channels were trained on ImageNet.
+
+    Raises:
+        PretrainedMismatch: If they are not those of a Swin.
     """
     architecture = sizes_of(state)
     if architecture["in_chans"] != 3:
-        return Weights(state, architecture, told=told)
-    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, told=told)
+        return Weights(state, architecture, report=report)
+    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, report=report)
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -120,14 +125,26 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
     Windows are square. No weight depends on the image size: the last stage is taken to be one
     window, as in all published Swins. The name is one of timm's; all that it stands for is given.
+
+    Raises:
+        PretrainedMismatch: If the weights are not those of a Swin of images.
     """
-    embed_dim, in_chans, patch_size, _ = state[_PATCHES].shape
-    depths: dict[int, int] = {}
-    for match in filter(None, map(_BLOCK.match, state)):
-        depths[int(match[1])] = max(depths.get(int(match[1]), 0), int(match[2]) + 1)
-    tables = [state[_TABLE.format(stage)].shape for stage in sorted(depths)]
+    embed_dim, in_chans, patch_size, _ = _shape(state, _PATCHES, 4)
+    blocks = {(int(match[1]), int(match[2])) for match in filter(None, map(_BLOCK.match, state))}
+    depths = tuple(sum(stage == one for stage, _ in blocks) for one in range(_num(blocks)))
+    if blocks != {(stage, block) for stage, depth in enumerate(depths) for block in range(depth)}:
+        raise PretrainedMismatch(
+            f"stages and blocks are not numbered from 0 without a gap: {sorted(blocks)[:9]}; fetch "
+            "the file again, or save the whole state_dict()"
+        )
+    tables = [_shape(state, _TABLE.format(stage), 2) for stage in range(len(depths))]
     windows = [(math.isqrt(num_rows) + 1) // 2 for num_rows, _ in tables]
     sides = [windows[-1] * 2**later for later in reversed(range(len(tables)))]  # in tokens
+    if sides[0] > _LARGEST:
+        raise PretrainedMismatch(
+            f"windows of {windows} tokens in {len(depths)} stages make an image of {sides[0]} x "
+            f"{sides[0]} tokens, more than {_LARGEST} a side: that is no Swin; give another file"
+        )
     shrunk = [min(max(windows), side) for side in sides]  # a window is never larger than its stage
     return {
         "name": _NAMES.get(embed_dim, "swin_tiny_patch4_window7_224"),
@@ -136,6 +153,24 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "window_size": max(windows) if windows == shrunk else tuple(windows),
         "in_chans": in_chans,
         "embed_dim": embed_dim,
-        "depths": tuple(depths[stage] for stage in sorted(depths)),
+        "depths": depths,
         "num_heads": tuple(heads for _, heads in tables),
     }
+
+
+def _num(blocks: Collection[tuple[int, int]]) -> int:
+    """Return how many stages there are at most: no stage is without a block."""
+    return min(len(blocks), 1 + max((stage for stage, _ in blocks), default=-1))
+
+
+def _shape(state: Mapping[str, Tensor], name: str, num_axes: int) -> tuple[int, ...]:
+    """Return a tensor's shape, if it is there and has so many axes, none of them empty."""
+    shape = tuple(state[name].shape) if name in state else ()
+    if len(shape) == num_axes and all(shape):
+        return shape
+    was = f"has shape {shape}" if name in state else "is missing"
+    what = "these are weights for volumes" if len(shape) == 5 else "the file is damaged"
+    raise PretrainedMismatch(
+        f"{name.removeprefix(_PREFIX)} {was}, and in a Swin it has {num_axes} axes: {what}; give "
+        "another"
+    )

@@ -7,6 +7,7 @@ from ssl_swin.errors import usable
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.card import READING, EncoderCard, Weights
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.tensors import opened
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder, encoder_file
@@ -45,7 +46,7 @@ def read_unfinished(source: Path) -> Weights | None:
     steps = [one.get("step") for one in read_lines(folder.checkpoints)]
     after = f" after step {steps[-1]:,}" if steps and isinstance(steps[-1], int) else ""
     told = f"a run that has not ended: its checkpoint{after}"
-    return Weights(state, card.architecture, *colours, card, told)
+    return Weights(state, card.architecture, *colours, card, Report(told))
 
 
 def _config(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,8 @@ from ssl_swin.record.tags import HELDOUT, TRAIN
 
 ENCODER_FILE = "encoder.safetensors"
 CLASSIFIER_FILE = "classifier.safetensors"
+_DEEPSPEED = "mp_rank_00_model_states.pt"
+_OF_OTHERS = ("model.safetensors", "pytorch_model.bin", _DEEPSPEED)  # of transformers and timm, too
 
 
 class File:
@@ -95,8 +97,24 @@ class RunFolder:
 
 
 def encoder_file(source: Path) -> Path:
-    """Return the file of an encoder that is given as itself, or as the run folder that has it."""
-    return source / ENCODER_FILE if source.is_dir() else source
+    """Return the file of an encoder that is given as itself, or as the folder that has it.
+
+    That is a run folder, or one in which transformers, timm or DeepSpeed left weights.
+    """
+    if not source.is_dir():
+        return source
+    names = (ENCODER_FILE, *_OF_OTHERS, _of_newest_tag(source))
+    return next((source / name for name in names if (source / name).is_file()), source / names[0])
+
+
+def _of_newest_tag(folder: Path) -> str:
+    """Return where DeepSpeed has its weights, below a folder that says its newest tag."""
+    try:
+        with (folder / "latest").open(encoding="utf-8") as file:
+            tag = file.read(256).strip()
+    except (OSError, UnicodeDecodeError):
+        tag = ""
+    return f"{Path(tag).name or '.'}/{_DEEPSPEED}"
 
 
 def classifier_file(source: Path) -> Path:

@@ -27,7 +27,7 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.phases import Phase, duration
-from ssl_swin.pretrained.open import find_weights, load_into
+from ssl_swin.pretrained.open import find_weights, load_weights
 from ssl_swin.runs.best import best_is_elsewhere, best_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
@@ -220,9 +220,9 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
     if config.encoder is not None and is_new:
         with usable(f"encoder={config.encoder}"):
             weights = find_weights(Path(config.encoder))
-        missing = load_into(classifier.encoder, weights.state, weights.card)
-        lacks = f"; it lacks {', '.join(missing)}, which stays as it starts" if missing else ""
-        say(f"{config.encoder}: {weights.told}{lacks}")
+        report = load_weights(classifier.encoder, weights, config.encoder_channels)
+        for line in report.lines(config.encoder):
+            say(line)
     regularisation = Regularisation(
         seed=config.seed,
         num_classes=config.counted_classes,

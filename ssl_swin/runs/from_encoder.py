@@ -60,8 +60,9 @@ def with_its_colours(
     """Give a fine-tuning the mean and standard deviation that its encoder was trained with.
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
-    from elsewhere have no card. RandAugment, which is for RGB, is left out of grey images if the
-    user did not ask for it. Returns the config, and a line if there is something new in it.
+    from elsewhere have no card, and other channels have their own. RandAugment, which is for RGB,
+    is left out of grey images if the user did not ask for it. Returns the config, and a line if
+    there is something new in it.
 
     Raises:
         UserError: If the user gave others than are on the card.
@@ -78,6 +79,8 @@ def with_its_colours(
         return config, ()
     wanted = dict(zip(_COLOURS, (card.mean, card.std), strict=True))
     own = dict(zip(_COLOURS, (config.data.mean, config.data.std), strict=True))
+    if _takes_other_channels(config, len(card.mean)):
+        return config, ()
     if any(own[name] != wanted[name] for name in {*_COLOURS} - free):
         raise UserError(
             f"data.mean={own['data.mean']} and data.std={own['data.std']}, but the encoder was "
@@ -179,11 +182,18 @@ def _require_its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: s
 
 
 def _require_channels(config: FinetuneConfig, in_chans: int) -> None:
-    if in_chans != len(config.data.mean):
+    if in_chans != len(config.data.mean) and not _takes_other_channels(config, in_chans):
         raise UserError(
             f"data.mean has {len(config.data.mean)} values, but the encoder takes images of "
-            f"{in_chans} channels: give data.mean and data.std {in_chans} values"
+            f"{in_chans} channels: give data.mean and data.std {in_chans} values, or "
+            "encoder_channels=repeat, average or zero, to go over to other channels"
         )
+
+
+def _takes_other_channels(config: RunConfig, in_chans: int) -> bool:
+    """Whether images have other channels than the encoder, and it is said how it takes them."""
+    rule = config.encoder_channels if isinstance(config, FinetuneConfig) else None
+    return rule is not None and in_chans != len(config.data.mean)
 
 
 def _window(known: Mapping[str, Any], now: int) -> tuple[Any, str]:

@@ -11,8 +11,8 @@ import torch
 from ssl_swin.models.losses import masked_mean
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.found import find_swin
-from ssl_swin.pretrained.official import from_official
+from ssl_swin.pretrained.found import find
+from ssl_swin.pretrained.official import OFFICIAL, from_official
 from ssl_swin.pretrained.open import load_into
 from ssl_swin.pretrained.tensors import read_tensors
 
@@ -85,12 +85,12 @@ def golden_encoder():
 def pretrain_model_of(golden_encoder, official_weights):
     def build(implementation):
         model = SimMIM(golden_encoder(192, 6, implementation), mask_patch_size=32)
+        found = find(official_weights, OFFICIAL)
         encoder = {
-            name.removeprefix("encoder."): tensor
-            for name, tensor in official_weights.items()
-            if name in find_swin(official_weights).names or name == "encoder.mask_token"
+            name.removeprefix(found.where): official_weights[name]
+            for (name,) in found.names.values()
         }
-        assert load_into(model.encoder, from_official(encoder)) == ()
+        assert load_into(model.encoder, from_official(encoder)).missing == ()
         decoder = {key: official_weights[f"decoder.0.{key}"] for key in ("weight", "bias")}
         model.decoder.conv.load_state_dict(decoder)
         model.decoder.convolves = implementation == "timm"

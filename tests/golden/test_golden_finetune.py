@@ -41,8 +41,8 @@ def test_position_tables_move_to_another_window_as_in_the_official_code(
 def test_the_official_checkpoint_says_what_encoder_it_is_of(golden_encoder, official_path):
     opened = open_encoder(official_path)
     assert opened.encoder.architecture() == golden_encoder(192, 6).architecture()
-    assert opened.missing == opened.resized == ()
-    assert len(open_encoder(official_path, img_size=224, window_size=7).resized) == 8
+    assert opened.report.missing == opened.report.resized == ()
+    assert len(open_encoder(official_path, img_size=224, window_size=7).report.resized) == 8
 
 
 def test_logits_at_another_size_and_window_are_the_official_ones(classifier, inputs, expected):

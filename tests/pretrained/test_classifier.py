@@ -57,7 +57,7 @@ def test_its_encoder_is_an_encoder_with_a_card(classifier, card, tmp_path):
     assert weights.state.keys() == own.keys()
     assert all(torch.equal(weights.state[name], value) for name, value in own.items())
     assert (weights.mean, weights.std, weights.card.samples_seen) == (MEAN, STD, 7)
-    assert open_encoder(path).missing == ()
+    assert open_encoder(path).report.missing == ()
 
 
 def test_a_card_of_another_version_or_without_a_field_is_refused(card):

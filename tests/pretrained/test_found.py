@@ -4,10 +4,10 @@ import torch
 
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets.pixels import pixels
-from ssl_swin.pretrained.found import find_swin
+from ssl_swin.pretrained.found import find
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.open import find_weights, open_encoder
-from ssl_swin.pretrained.timm import to_timm
+from ssl_swin.pretrained.timm import TIMM, to_timm
 
 
 def timm_names(encoder):
@@ -92,7 +92,7 @@ def test_an_encoder_is_found_in_every_wrapper(tiny, tmp_path, names, wrapper):
     torch.save(WRAPPERS[wrapper](names(encoder)), tmp_path / "c.ckpt")
     opened = open_encoder(tmp_path / "c.ckpt")
     has_token = names in (simmim_names, our_names)
-    assert opened.missing == (() if has_token else ("mask_token",))
+    assert opened.report.missing == (() if has_token else ("mask_token",))
     assert opened.encoder.architecture() == encoder.architecture()
     images, mask = torch.randn(2, 3, 32, 32), None
     if has_token:
@@ -133,16 +133,16 @@ def test_our_own_checkpoint_gives_its_encoder(tiny, tmp_path):
     torch.save({"model": module.state_dict(), "step": 7}, tmp_path / "last.ckpt")
     opened = open_encoder(tmp_path / "last.ckpt")
     found = opened.encoder.state_dict()
-    assert opened.missing == ()
+    assert opened.report.missing == ()
     assert all(torch.equal(found[key], v) for key, v in network.encoder.state_dict().items())
 
 
 def test_several_swins_are_refused_by_name(tiny):
     state = timm_names(tiny())
-    with pytest.raises(PretrainedMismatch, match=r"2 Swins in the file, under student\., teacher"):
-        find_swin([*before("student")(state), *before("teacher")(state)])
+    with pytest.raises(PretrainedMismatch, match="there are 2 of timm's Swin in the file"):
+        find([*before("student")(state), *before("teacher")(state)], TIMM)
     with pytest.raises(PretrainedMismatch, match="two tensors of the file are one"):
-        find_swin([*state, "module.norm.weight"])
+        find([*state, "module.norm.weight"], TIMM)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_several_swins_are_refused_by_name(tiny):
     ],
 )
 def test_other_networks_are_no_swin(names):
-    assert find_swin(names) is None
+    assert find(names, TIMM) is None
 
 
 def test_what_is_not_a_part_of_a_swin_is_refused_not_dropped(tiny, tmp_path):

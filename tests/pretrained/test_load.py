@@ -59,6 +59,22 @@ def test_it_becomes_timms_model_and_comes_back_from_timms_weights(run, tmp_path)
     assert mean == timm.data.IMAGENET_DEFAULT_MEAN
 
 
+def test_what_became_of_weights_from_elsewhere_is_printed_and_kept(run, tmp_path, capsys):
+    folder, encoder = run
+    state = encoder.state_dict()
+    bare = {f"net.{name}": one for name, one in state.items() if name != "mask_token"}
+    torch.save(bare | {"net.head.bias": torch.zeros(2)}, tmp_path / "c.pth")
+    loaded = load_encoder(tmp_path / "c.pth", img_size=96, window_size=6)
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == loaded.report.lines(str(tmp_path / "c.pth"))
+    where, num = "net.backbone.", len(bare)
+    assert printed[0] == f"{tmp_path / 'c.pth'}: timm's Swin under {where!r}: {num} tensors loaded"
+    assert printed[1].startswith("  resized 4: backbone.layers.0.blocks.0.attn.relative_position_")
+    assert printed[2:] == ["  dropped 1: net.head.bias", "  missing 1: mask_token, as it starts"]
+    assert sorted(load_encoder(folder).report.loaded) == sorted(state)
+    assert capsys.readouterr().err == ""
+
+
 def test_weights_without_a_card_need_somebody_who_says_mean_and_deviation(run, tmp_path):
     folder, encoder = run
     path = tmp_path / "bare.pt"

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ssl_swin.pretrained.official import from_official, read_official
-from ssl_swin.pretrained.timm import read_timm
+from ssl_swin.pretrained.elsewhere import read_elsewhere
+from ssl_swin.pretrained.official import from_official, to_official
 
 
 def test_downsampling_moves_to_the_stage_it_enters():
@@ -12,6 +12,13 @@ def test_downsampling_moves_to_the_stage_it_enters():
         "backbone.layers.1.downsample.norm.weight",
         "mask_token",
     ]
+
+
+def test_names_come_back(tiny):
+    state = tiny(img_size=32).state_dict()
+    again = from_official(to_official(state))
+    assert list(again) == list(state)
+    assert all(again[name] is value for name, value in state.items())
 
 
 @pytest.fixture
@@ -27,14 +34,12 @@ def official(tiny):
 def test_an_official_file_is_known_by_its_names(tmp_path, official, prefix):
     path = tmp_path / "c.pth"
     torch.save({"model": {prefix + key: value for key, value in official.items()}}, path)
-    weights = read_official(path)
+    weights = read_elsewhere(path)
     assert weights.architecture["embed_dim"] == 16
     assert weights.card is None
+    assert weights.report.kind == "official Swin"
 
 
-def test_weights_of_another_model_are_not_official(tmp_path, tiny):
+def test_timms_names_are_not_official(tmp_path, tiny):
     torch.save(tiny(img_size=32).backbone.state_dict(), tmp_path / "timm.pth")
-    assert read_official(tmp_path / "timm.pth") is None
-    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    assert read_official(tmp_path / "other.pth") is None
-    assert read_timm(tmp_path / "other.pth") is None
+    assert read_elsewhere(tmp_path / "timm.pth").report.kind == "timm's Swin"

@@ -32,7 +32,7 @@ def test_an_encoder_comes_back_from_its_file_or_run_folder(tiny, written, named)
     found = find_weights(folder if named == "folder" else folder / "encoder.safetensors")
     state, card = found.state, found.card
     again = tiny(seed=2)
-    assert load_into(again, state, card) == ()
+    assert load_into(again, state, card).missing == ()
     assert torch.equal(outputs(again), outputs(encoder))
 
 
@@ -54,7 +54,7 @@ def test_only_the_mask_token_may_be_missing(tiny, written):
     encoder = tiny(seed=2)
     token = encoder.mask_token.detach().clone()
     del state["mask_token"]
-    assert load_into(encoder, state, card) == ("mask_token",)
+    assert load_into(encoder, state, card).missing == ("mask_token",)
     assert torch.equal(encoder.mask_token, token)
     del state["backbone.norm.weight"]
     with pytest.raises(PretrainedMismatch, match=r"1 missing: backbone\.norm\.weight"):
@@ -112,13 +112,13 @@ def test_an_open_encoder_has_its_weights_its_card_and_its_preprocessing(written)
     assert torch.equal(outputs(opened.encoder), outputs(encoder))
     assert (opened.img_size, opened.mean, opened.std) == ((64, 64), (0.5,) * 3, (0.5,) * 3)
     assert opened.card == find_weights(folder).card
-    assert opened.missing == opened.resized == ()
+    assert opened.report.missing == opened.report.resized == ()
 
 
 def test_an_encoder_is_opened_at_another_image_size_and_window(written):
     opened = open_encoder(written[0], img_size=96, window_size=6, drop_path_rate=0.1)
     assert opened.img_size == (96, 96)
-    assert set(opened.resized) == set(opened.encoder.position_tables())
+    assert set(opened.report.resized) == set(opened.encoder.position_tables())
     assert opened.encoder(torch.zeros(1, 3, 96, 96)).isfinite().all()
 
 
@@ -145,7 +145,11 @@ def test_weights_without_a_card_say_what_encoder_they_are_of(tiny, tmp_path, siz
     safetensors.torch.save_file(to_timm(encoder.state_dict()), tmp_path / "timm.safetensors")
     opened = open_encoder(tmp_path / "timm.safetensors")
     assert opened.encoder.architecture() == encoder.architecture()
-    assert (opened.card, opened.missing, opened.resized) == (None, ("mask_token",), ())
+    assert (opened.card, opened.report.missing, opened.report.resized) == (
+        None,
+        ("mask_token",),
+        (),
+    )
     known = encoder.in_chans == 3
     assert opened.mean == ((0.485, 0.456, 0.406) if known else None)
     images = torch.randn(1, encoder.in_chans, *encoder.img_size)
@@ -160,7 +164,7 @@ def test_a_format_is_one_line_in_the_table(tiny, tmp_path, monkeypatch):
         open_encoder(tmp_path / "w.npz")
     monkeypatch.setitem(WEIGHT_FORMATS, "toy", read_toy)
     opened = open_encoder(tmp_path / "w.npz", img_size=64)
-    assert opened.missing == ("mask_token",)
+    assert opened.report.missing == ("mask_token",)
     state = opened.encoder.state_dict()
     assert all(
         torch.equal(state[key], value)
@@ -181,6 +185,6 @@ def test_an_encoder_of_another_kind_goes_through_its_file(tmp_path, monkeypatch)
     found = find_weights(tmp_path)
     state, card = found.state, found.card
     del state["hidden"]
-    assert load_into(ToyEncoder(patch_size=2), state, card) == ("hidden",)
+    assert load_into(ToyEncoder(patch_size=2), state, card).missing == ("hidden",)
     with pytest.raises(PretrainedMismatch, match="patch_size is 4 in the model and 2"):
         load_into(ToyEncoder(), state, card)

@@ -167,7 +167,7 @@ def test_parameters_are_read_and_a_dictionary_is_entered_once(tmp_path):
     ("content", "told"),
     [
         (pickle.dumps({"model": {}}, protocol=2), "damaged, or pickles more than tensors"),
-        (b"<!DOCTYPE html>", "begins with b'<!DOCTYPE html>'; fetch it again"),
+        (b"<!DOCTYPE html>", "begins with b'<!DOCTYPE html>', a web page; fetch it again"),
         (b"", "begins with b''"),
     ],
 )

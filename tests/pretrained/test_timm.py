@@ -32,7 +32,7 @@ def test_timm_takes_our_weights_strictly(tiny, theirs):
 def test_we_take_timms_weights(tiny, theirs):
     theirs.reset_classifier(10)
     encoder = tiny().eval()
-    assert load_into(encoder, from_timm(theirs.state_dict())) == ("mask_token",)
+    assert load_into(encoder, from_timm(theirs.state_dict())).missing == ("mask_token",)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         ours, expected = encoder(images).permute(0, 2, 3, 1), theirs.forward_features(images)

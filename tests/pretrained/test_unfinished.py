@@ -21,7 +21,7 @@ def test_the_last_checkpoint_stands_in_for_an_encoder_that_is_not_there_yet(trai
         ended.mean,
         ended.std,
     )
-    assert open_weights(found).missing == ()
+    assert open_weights(found).report.missing == ()
     assert "after step 2" in found.told
 
 

@@ -2,6 +2,8 @@ import inspect
 import os
 from pathlib import Path
 
+import pytest
+
 from ssl_swin.record.run_folder import File, RunFolder, classifier_file, encoder_file
 
 
@@ -37,3 +39,23 @@ def test_a_classifier_is_given_as_its_file_or_as_its_run(tmp_path):
 def test_a_fine_tuning_lies_beside_its_pretraining():
     assert RunFolder(Path("runs/a/pretrain")).finetuning == Path("runs/a/finetune")
     assert RunFolder(Path("runs/b")).finetuning == Path("runs/b-finetune")
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ((), "encoder.safetensors"),
+        (("pytorch_model.bin", "model.safetensors"), "model.safetensors"),
+        (("model.safetensors", "encoder.safetensors"), "encoder.safetensors"),
+        (("pytorch_model.bin",), "pytorch_model.bin"),
+        (("step8/mp_rank_00_model_states.pt",), "step8/mp_rank_00_model_states.pt"),
+        (("step7/mp_rank_00_model_states.pt",), "encoder.safetensors"),
+    ],
+)
+def test_a_folder_of_another_library_has_its_encoder_where_that_puts_it(tmp_path, there, found):
+    (tmp_path / "latest").write_text("step8\n")
+    for name in there:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert encoder_file(tmp_path) == tmp_path / found
+    assert encoder_file(tmp_path / "any.pth") == tmp_path / "any.pth"

@@ -129,9 +129,22 @@ def test_what_was_found_in_somebody_elses_weights_is_told(finetune, two_step_run
     model = replace(MODEL, window_size=8)
     build(replace(finetune, model=model, encoder=str(tmp_path / "theirs.ckpt")))
     assert (
-        f"theirs.ckpt: timm's Swin under 'state_dict.module.', {len(state)} tensors taken, "
-        "none left out; it lacks mask_token, which stays as it starts\n"
+        f"theirs.ckpt: timm's Swin under 'state_dict.module.': {len(state)} tensors loaded\n"
+        "  missing 1: mask_token, as it starts\n"
     ) in capsys.readouterr().out
+
+
+def test_an_encoder_takes_other_channels_by_the_rule_that_is_named(finetune, two_step_run, capsys):
+    grey = find_weights(two_step_run[1])
+    assert grey.architecture["in_chans"] == 1
+    data = replace(finetune.data, mean=(0.5,) * 3, std=(0.2,) * 3)
+    model = replace(MODEL, window_size=8)
+    given = replace(finetune, model=model, encoder=str(two_step_run[1]), data=data)
+    module = build(replace(given, encoder_channels="average")).module
+    name = "backbone.patch_embed.proj.weight"
+    found = module.network.encoder.state_dict()[name]
+    torch.testing.assert_close(found, (grey.state[name] / 3).expand(-1, 3, -1, -1))
+    assert "\n  channels 1 -> 3, by average: each the old ones' sum" in capsys.readouterr().out
 
 
 def test_labels_of_both_sets_are_looked_at_before_anything_is_built(finetune, tmp_path):

@@ -200,8 +200,14 @@ def test_another_size_than_the_encoder_s_is_refused_in_a_line(encoder):
         with pytest.raises(UserError, match=said):
             with_its_model(model_of(encoder, **size), ())
     rgb = replace(config(encoder), model=ModelConfig())
-    with pytest.raises(UserError, match="has 3 values, but the encoder takes images of 1 channels"):
+    with pytest.raises(UserError, match=r"has 3 values, but .* of 1 channels: .* encoder_channels"):
         with_its_model(rgb, ())
+
+
+def test_other_channels_are_allowed_where_it_is_said_how(encoder):
+    rgb = replace(config(encoder), model=ModelConfig(), encoder_channels="zero")
+    found, _ = with_its_model(rgb, ())
+    assert with_its_colours(found, ("data.mean", "data.std"), None) == (found, ())
 
 
 @pytest.mark.parametrize(

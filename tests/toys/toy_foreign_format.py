@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.timm import from_timm, swin_weights
 
 
@@ -11,4 +12,4 @@ def read_toy(path):
         return None
     with np.load(path) as arrays:
         state = from_timm({key: torch.from_numpy(arrays[key]) for key in arrays})
-    return swin_weights(state, "a toy's Swin")
+    return swin_weights(state, Report("a toy's Swin"))

@@ -1,0 +1,69 @@
+"""What lies beside a file of weights: the JSON files that transformers and timm write there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ssl_swin.pretrained.card import Weights
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
+
+_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_LARGEST = 2**20  # bytes of a JSON file that is read
+_COMPUTED = {"hidden_act": "gelu", "layer_norm_eps": 1e-5}  # of a Swin of transformers, as here
+
+
+def with_beside(path: Path, weights: Weights) -> Weights:
+    """Give weights the image size, mean and deviation that stand beside their file.
+
+    Raises:
+        PretrainedMismatch: If a network is computed otherwise than here.
+    """
+    config, images = _read(path.with_name(_CONFIG)), _read(path.with_name(_PREPROCESSOR))
+    known = config.get("pretrained_cfg")  # timm's
+    if config.get("model_type") == "swin":
+        _require_same(path, config)
+        size, mean, std = (
+            config.get("image_size"),
+            images.get("image_mean"),
+            images.get("image_std"),
+        )
+    elif isinstance(known, dict):
+        size, mean, std = known.get("input_size"), known.get("mean"), known.get("std")
+        size = size[-2:] if isinstance(size, list) else size
+    else:
+        return weights
+    if (sides := _numbers([size, size] if isinstance(size, int) else size, 2)) is not None:
+        sizes = weights.architecture | {"img_size": tuple(map(int, sides))}
+        weights = weights._replace(architecture=sizes)
+    num = weights.architecture["in_chans"]
+    means, stds = _numbers(mean, num), _numbers(std, num)
+    if means is None or stds is None:
+        return weights
+    return weights._replace(mean=means, std=stds)
+
+
+def _require_same(path: Path, config: dict[str, Any]) -> None:
+    for name, ours in _COMPUTED.items():
+        if config.get(name, ours) != ours:
+            raise PretrainedMismatch(
+                f"{path}: {_CONFIG} beside it says {name}={config[name]!r}, and encoders here have "
+                f"{ours!r}; give weights of a Swin with that"
+            )
+
+
+def _numbers(values: Any, num: int) -> tuple[float, ...] | None:
+    """Return so many numbers, if that is what the values are."""
+    if not isinstance(values, list) or len(values) != num:
+        return None
+    are_numbers = all(isinstance(one, int | float) for one in values)
+    return tuple(map(float, values)) if are_numbers else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a JSON file says; nothing if there is none, or it is something else."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(_LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

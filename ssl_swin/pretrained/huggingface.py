@@ -1,0 +1,53 @@
+"""Names of Hugging Face: `SwinModel` of transformers, alone or below a head."""
+
+import re
+
+from ssl_swin.pretrained.found import MASK_TOKEN, Naming
+from ssl_swin.pretrained.official import counted_as_entered
+
+_EMBEDDED = {
+    "embeddings.patch_embeddings.projection": "patch_embed.proj",
+    "embeddings.norm": "patch_embed.norm",
+    "embeddings.mask_token": MASK_TOKEN,
+    "embeddings.position_embeddings": "absolute_pos_embed",
+    "layernorm": "norm",
+}
+# In files, and in modules before transformers 5.20; then in modules since.
+_IN_BLOCKS = {
+    "layernorm_before": "norm1",
+    "layernorm_after": "norm2",
+    **dict.fromkeys(("attention.self.query", "attention.q_proj"), "attn.qkv"),
+    **dict.fromkeys(("attention.self.key", "attention.k_proj"), "attn.qkv"),
+    **dict.fromkeys(("attention.self.value", "attention.v_proj"), "attn.qkv"),
+    **dict.fromkeys(("attention.output.dense", "attention.o_proj"), "attn.proj"),
+    **dict.fromkeys(("attention.self", "attention.relative_position_bias"), "attn"),
+    **dict.fromkeys(("intermediate.dense", "mlp.fc1"), "mlp.fc1"),
+    **dict.fromkeys(("output.dense", "mlp.fc2"), "mlp.fc2"),
+}
+_BLOCK = re.compile(r"encoder\.(layers\.\d+\.blocks\.\d+\.)(.+)")
+_PARTS = re.compile("(" + "|".join(map(re.escape, _IN_BLOCKS)) + r")(?=\.)")
+
+
+def _ours(name: str) -> str | None:
+    """Rename; what is in none of the tables keeps its name, and is refused as unknown.
+
+    Source:
+        transformers/models/swin/modeling_swin.py.
+    """
+    for theirs, ours in _EMBEDDED.items():
+        if name == theirs or name.startswith(f"{theirs}."):
+            return ours + name.removeprefix(theirs)
+    if match := _BLOCK.fullmatch(name):
+        return match[1] + _PARTS.sub(lambda part: _IN_BLOCKS[part[1]], match[2], count=1)
+    if name.startswith("encoder.layers."):
+        return counted_as_entered(name.removeprefix("encoder."))
+    return None
+
+
+HUGGINGFACE = Naming(
+    "the Swin of transformers",
+    "embeddings.patch_embeddings.projection.weight",
+    r"encoder\.layers\.0\.blocks\.0\.attention\..*relative_position_bias_table$",
+    _ours,
+    in_order=(".query.", ".key.", ".value.", ".q_proj.", ".k_proj.", ".v_proj."),
+)

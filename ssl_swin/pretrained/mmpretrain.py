@@ -1,0 +1,52 @@
+"""Names of mmpretrain: the Swin of OpenMMLab's mmpretrain, mmdetection and mmsegmentation."""
+
+import re
+
+from torch import Tensor
+
+from ssl_swin.pretrained.found import MASK_TOKEN, Naming
+from ssl_swin.pretrained.official import counted_as_entered
+
+_PARTS = {
+    ".attn.w_msa.": ".attn.",
+    ".ffn.layers.0.0.": ".mlp.fc1.",
+    ".ffn.layers.1.": ".mlp.fc2.",
+}
+_LAST_NORM = re.compile(r"norm3\.|norm\.")  # of four stages; below 1.0 it was called norm
+
+
+def _ours(name: str) -> str | None:
+    """Rename; norms of other stages than the last are of no use here.
+
+    Source:
+        mmpretrain/models/backbones/swin_transformer.py, ``SwinTransformer``.
+    """
+    if name.startswith("patch_embed."):
+        return name.replace("patch_embed.projection.", "patch_embed.proj.")
+    if name.startswith("stages."):
+        for theirs, ours in _PARTS.items():
+            name = name.replace(theirs, ours)
+        return counted_as_entered(name.replace("stages.", "layers.", 1))
+    if _LAST_NORM.match(name):
+        return _LAST_NORM.sub("norm.", name, count=1)
+    return name if name in (MASK_TOKEN, "absolute_pos_embed") else None
+
+
+def _turned(name: str, tensor: Tensor) -> Tensor:
+    """Put the channels that down-sampling takes from 2 x 2 places into timm's order.
+
+    There they come from ``nn.Unfold``: channel, row, column. In timm: column, row, channel.
+    """
+    if ".downsample." not in name:
+        return tensor
+    places = tensor.unflatten(-1, (-1, 2, 2))  # (..., channel, row, column)
+    return places.transpose(-3, -1).flatten(-3)  # (..., column, row, channel)
+
+
+MMPRETRAIN = Naming(
+    "mmpretrain's Swin",
+    "patch_embed.projection.weight",
+    r"stages\.0\.blocks\.0\.attn\.w_msa\.relative_position_bias_table$",
+    _ours,
+    turned=_turned,
+)
