@@ -37,11 +37,21 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Source:
         SimMIM code, utils.py, ``load_pretrained``; timm/models/swin_transformer.py.
     """
-
-    def renamed(name: str) -> str:
-        return _DOWNSAMPLE.sub(lambda match: f"layers.{int(match[1]) + 1}.downsample.", name)
-
     return {
-        name if name == "mask_token" else f"backbone.{renamed(name)}": tensor
+        name if name == "mask_token" else f"backbone.{_moved(name, 1)}": tensor
         for name, tensor in state.items()
     }
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the weights of our SwinEncoder the official names, mask token included."""
+    return {counted_as_left(name.removeprefix("backbone.")): one for name, one in state.items()}
+
+
+def counted_as_left(name: str) -> str:
+    """Return a name with down-sampling counted to the stage that it leaves."""
+    return _moved(name, -1)
+
+
+def _moved(name: str, by: int) -> str:
+    return _DOWNSAMPLE.sub(lambda match: f"layers.{int(match[1]) + by}.downsample.", name)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from ssl_swin.pretrained.card import EncoderCard
@@ -21,8 +22,13 @@ def write_json(path: Path, content: object) -> None:
 def write_weights(handed: HandOff, folder: Path, state: Mapping[str, Tensor]) -> None:
     """Write weights as safetensors, with card and licence inside."""
     inside = {"format": "pt", "license": handed.licence, "card": json.dumps(handed.card)}
-    whole = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(whole, inside))
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(on_cpu(state), inside))
+
+
+def on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies that share no memory, as files hold them."""
+    copies = ((name, value.detach().cpu()) for name, value in state.items())
+    return {name: value.clone(memory_format=torch.contiguous_format) for name, value in copies}
 
 
 def write_cards(handed: HandOff, folder: Path, text: str) -> None:

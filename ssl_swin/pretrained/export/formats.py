@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ssl_swin.errors import UserError
-from ssl_swin.pretrained.export import ours, timm
+from ssl_swin.pretrained.export import huggingface, official, ours, timm, torchvision
 from ssl_swin.pretrained.export.handoff import HandOff
 
 
@@ -35,6 +35,9 @@ def _of(library: str, module: ModuleType) -> Format:
 
 EXPORT_FORMATS: dict[str, Format] = {
     "timm": _of("timm", timm),
+    "hf": _of("transformers", huggingface),
+    "torchvision": _of("torchvision", torchvision),
+    "official": _of("swin-transformer", official),
     "safetensors": _of("ssl_swin", ours),
 }
 """Name of a format -> what it is."""

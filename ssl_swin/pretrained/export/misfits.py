@@ -40,6 +40,11 @@ def stages_of(sizes: dict[str, Any]) -> list[Stage]:
     return found
 
 
+def largest_window(sizes: dict[str, Any]) -> Sides:
+    """Return the largest window that a stage really has."""
+    return max(stage.window for stage in stages_of(sizes))
+
+
 def is_swin(sizes: dict[str, Any]) -> bool:
     """Say whether sizes are those of a Swin."""
     return {"patch_size", "window_size", "embed_dim", "depths", "num_heads"} <= sizes.keys()
@@ -67,9 +72,8 @@ def unlike_windows(
     """
     if not is_swin(sizes):
         return
-    stages = stages_of(sizes)
-    largest = max(stage.window for stage in stages)
-    for stage in stages:
+    largest = largest_window(sizes)
+    for stage in stages_of(sizes):
         if not stage.is_divided:
             yield f"model.window_size={sizes['window_size']}, which does not divide {stage.told}"
             return

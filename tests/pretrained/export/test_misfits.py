@@ -3,6 +3,7 @@ import pytest
 from ssl_swin.pretrained.export.misfits import (
     Stage,
     is_swin,
+    largest_window,
     stages_of,
     unlike_a_swin,
     unlike_windows,
@@ -41,6 +42,13 @@ def test_the_windows_of_the_paper_are_what_every_library_has():
 )
 def test_a_switch_is_named(more, told):
     assert list(unlike_a_swin(PAPER | more)) == told
+
+
+@pytest.mark.parametrize(
+    ("window", "largest"), [(6, (6, 6)), (100, (48, 48)), ((3, 6, 12, 6), (12, 12))]
+)
+def test_the_largest_window_is_one_that_a_stage_has(window, largest):
+    assert largest_window(PAPER | {"window_size": window}) == largest
 
 
 def test_both_positions_are_there_where_places_can_be_embedded():
