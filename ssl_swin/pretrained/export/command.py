@@ -11,7 +11,7 @@ from ssl_swin.pretrained.export.formats import Format, fitting
 from ssl_swin.pretrained.export.handoff import UNKNOWN, HandOff, Part, open_handoff
 from ssl_swin.record.run_folder import RunFolder
 
-Name = Literal["timm", "hf", "torchvision", "official", "safetensors"]
+Name = Literal["timm", "hf", "torchvision", "official", "onnx", "torchscript", "safetensors"]
 
 
 def export(
@@ -31,7 +31,7 @@ def export(
         source: A run folder, ended or not; a file with an encoder or a classifier, also of timm or
             the official code; or a name of timm's weights.
         format: timm; hf, which is transformers; torchvision; official, a checkpoint of the Swin and
-            SimMIM code; or safetensors, which is this library's own.
+            SimMIM code; onnx; torchscript; or safetensors, which is this library's own.
         output: The folder, which must be new or empty. Left out, it is exports/FORMAT in a run
             folder, or NAME-FORMAT beside a file.
         part: encoder or classifier. Left out, the classifier where there is one.

@@ -9,7 +9,15 @@ from pathlib import Path
 from types import ModuleType
 
 from ssl_swin.errors import UserError
-from ssl_swin.pretrained.export import huggingface, official, ours, timm, torchvision
+from ssl_swin.pretrained.export import (
+    huggingface,
+    official,
+    onnx,
+    ours,
+    timm,
+    torchscript,
+    torchvision,
+)
 from ssl_swin.pretrained.export.handoff import HandOff
 
 
@@ -38,6 +46,8 @@ EXPORT_FORMATS: dict[str, Format] = {
     "hf": _of("transformers", huggingface),
     "torchvision": _of("torchvision", torchvision),
     "official": _of("swin-transformer", official),
+    "onnx": _of("onnx", onnx),
+    "torchscript": _of("torchscript", torchscript),
     "safetensors": _of("ssl_swin", ours),
 }
 """Name of a format -> what it is."""
