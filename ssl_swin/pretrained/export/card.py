@@ -77,10 +77,10 @@ def model_card(handed: HandOff, library: str, python: str, left_out: str) -> str
 def _what(handed: HandOff) -> str:
     network, (rows, cols) = handed.network, handed.network.img_size
     millions = sum(one.numel() for one in network.parameters()) / 1e6
-    gives = f"logits of {len(handed.classes)} classes" if handed.classes else "a vector"
+    gives = f"logits of {len(handed.classes)} classes" if handed.classes else "features"
     return (
         f"{handed.sizes['name']} as {handed.part}, {millions:.1f} million weights, of ssl_swin: "
-        f"images of {rows} x {cols} pixels and {network.in_chans} channels -> {gives}, over "
+        f"images of {rows} x {cols} pixels in {network.in_chans} channels -> {gives}, by "
         f"{network.num_features} features, which are the mean over all positions."
     )
 
@@ -97,7 +97,7 @@ def _images(handed: HandOff) -> str:
 
 def _training(handed: HandOff) -> Iterator[str]:
     card = handed.network.card
-    yield f"Taken from {handed.told}."
+    yield f"Taken from: {handed.told}."
     if isinstance(card, EncoderCard) and card.mask_ratio is not None:
         yield (
             f"Pretrained by masked image modelling (SimMIM): {card.mask_ratio:.0%} of the patches "

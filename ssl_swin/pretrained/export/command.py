@@ -78,8 +78,10 @@ def check_free(folder: Path) -> None:
 def _ending(handed: HandOff, chosen: Format, folder: Path) -> str:
     """Say what was written, and what to type in the other library."""
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    files = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in sizes.items())
-    lines = [f"{folder}: {files}", f"they are of {handed.told}"]
+    lines = [
+        f"{folder}: {', '.join(sizes)}, {sum(sizes.values()) / 1e6:.1f} MB",
+        f"they are of {handed.told}",
+    ]
     if chosen.left_out:
         lines.append(f"left out: {chosen.left_out}")
     lines.append(f"next, in Python with {chosen.library}:")

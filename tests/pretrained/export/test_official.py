@@ -8,7 +8,8 @@ import ssl_swin
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.export.handoff import open_handoff
 from ssl_swin.pretrained.export.official import misfit
-from ssl_swin.pretrained.official import from_official, read_official
+from ssl_swin.pretrained.official import from_official, to_official
+from ssl_swin.pretrained.open import find_weights
 from ssl_swin.pretrained.tensors import read_tensors
 from tests.pretrained.export.runs import exported
 from tests.pretrained.runs import MEAN, STD
@@ -21,10 +22,18 @@ def test_the_weights_go_back_bit_for_bit_mask_token_and_all(run, tmp_path):
     again = from_official(state)
     assert again.keys() == own.keys()
     assert all(torch.equal(again[name], own[name]) for name in own)
-    found = read_official(folder / "checkpoint.pth")
+    found = find_weights(folder / "checkpoint.pth")
     assert found.told.startswith("official Swin")
     assert all(torch.equal(found.state[name], own[name]) for name in own)
     assert ssl_swin.load_encoder(folder / "checkpoint.pth").encoder.depths == (2, 2)
+
+
+def test_down_sampling_is_counted_to_the_stage_it_leaves(tiny):
+    own = tiny(depths=(1, 1, 1), num_heads=(1, 2, 4)).state_dict()
+    theirs = to_official(own)
+    assert "layers.0.downsample.norm.weight" in theirs
+    assert not any(name.startswith("layers.2.downsample") for name in theirs)
+    assert list(from_official(theirs)) == list(own)
 
 
 def test_a_classifier_has_its_head_where_the_official_code_has_it(finetuned, tmp_path):

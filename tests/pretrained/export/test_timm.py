@@ -1,12 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import ssl_swin
-from ssl_swin.data.pixels.crop import centre_crop
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.timm import from_timm
 from tests.pretrained.export.runs import IMAGES, close, exported, ran, shown
@@ -55,8 +56,11 @@ def test_timm_makes_images_ready_as_we_do(run, tmp_path):
     assert tuple(known["std"]) == STD
     assert known["input_size"] == (3, 64, 64)
     assert known["interpolation"] == config["interpolation"] == "bicubic"
-    first = timm.data.create_transform(**known).transforms[0]
-    assert first.size == centre_crop((200, 200), 64, 0.9).size[0]  # 71 pixels: 64 / 0.9
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    theirs = timm.data.create_transform(**known)(image)
+    ours = ssl_swin.load_encoder(run[0]).preprocess(image)[0]
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
