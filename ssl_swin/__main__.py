@@ -45,6 +45,11 @@ COMMANDS = {
         "embed",
         "write the features of images: WHAT --data SHARDS -o FILE",
     ),
+    "export": (
+        "ssl_swin.pretrained.export.command",
+        "export",
+        "weights for other libraries: RUN --format timm",
+    ),
     "configs": ("ssl_swin.config.named", "configs", "list the shipped configs, or print one: NAME"),
     "doctor": ("ssl_swin.shard_tools.doctor", "doctor", "would a run wait for data? --data SHARDS"),
     "submit": (

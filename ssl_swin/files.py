@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,33 @@ def replacing(path: Path, ready: Callable[[], None] | None = None) -> Iterator[B
             raise
     finally:
         os.close(folder)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a folder whole or not at all: yield another one, which takes its name at the end.
+
+    What is at `path` may be an empty folder, and nothing else. If the block fails, nothing is left.
+
+    Raises:
+        MachineError: If there is no room for it.
+        OSError: If something has come to `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        for file in unfinished.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        if (no_room := full(path, error)) is not None:
+            raise no_room from error
+        raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager

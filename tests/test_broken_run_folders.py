@@ -114,10 +114,12 @@ ROWS = {
     "report, a page": "report RUN -o OUT/report.html",
     "status": "status RUN",
     "embed": "embed RUN --data DATA -o OUT/features.npy --num-workers 0",
+    "export": "export RUN --format timm -o OUT/timm",
     "evaluate": "evaluate RUN --data DATA --test DATA -o OUT/frozen --measures knn --num-workers 0",
     "evaluate two": "evaluate GOOD RUN --data DATA --test DATA -o OUT/frozen --measures knn"
     " --num-workers 0",
     "evaluate, classes": "evaluate RUN --data DATA -o OUT/classes --num-workers 0",
+    "export, classes": "export RUN --format timm --part classifier -o OUT/timm",
     "predict": "predict RUN IMAGE -o OUT/predictions.csv --num-workers 0",
     "finetune": "finetune --encoder RUN --run-dir OUT/tuned FINETUNE",
     "submit": "submit finetune --encoder RUN --run-dir OUT/tuned FINETUNE --dry-run",
@@ -158,6 +160,7 @@ WORKS = {
     "report, a page": TELLS,
     "status": TELLS | {"half a summary.json", "empty files"},
     "embed": HAS_WEIGHTS,
+    "export": HAS_WEIGHTS,
     "evaluate": HAS_WEIGHTS,
     "evaluate two": HAS_WEIGHTS,
     "finetune": CHOOSES,
@@ -173,7 +176,7 @@ WORKS = {
 WORKS_TUNED = HAS_ENCODER
 SAME_RUN = {"pretrain", "pretrain, planned", "submit pretrain", "its config"}
 NOT_READ = ("configs", "predict it", "embed it", "recipe", "doctor")  # nothing of a run is
-CLASSES = ("evaluate, classes", "predict")  # of a fine-tuning, too
+CLASSES = ("evaluate, classes", "predict", "export, classes")  # of a fine-tuning, too
 LONG = {
     "embed",
     "evaluate",

@@ -26,11 +26,13 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     *("README.md", "data/README.md", "slurm/README.md", "docs/your-images.md", "docs/runs.md"),
     "docs/when-it-does-not-learn.md",
+    "docs/your-weights.md",
 )
 NUM_IMAGES = 2400  # of IMAGES: nine tenths are a global batch of the large configs, and a lane's
 SAMPLE = "data/fashion-mnist-sample"
 SHORT = "--optim.epochs 1 --optim.warmup-epochs 0 --training.num-threads 1"
 FEW = f"{SHORT} --data.shards {SAMPLE}/train-000000.tar"  # 500 of the 10,000 images
+COLOURS = "--data.mean [0.5,0.5,0.5] --data.std [0.25,0.25,0.25]"
 DEMO = "ssl-swin pretrain configs/pretrain/demo.yaml"
 LARGE = "ssl-swin pretrain configs/pretrain/swin_base_simmim_100ep.yaml"
 MADE_BEFORE = {  # page -> what it takes to be there
@@ -38,6 +40,9 @@ MADE_BEFORE = {  # page -> what it takes to be there
     "slurm/README.md": "ssl-swin shards create IMAGES shards/mine",
     "docs/your-images.md": f"mkdir -p shards/photos shards/scans; cp {SAMPLE}/test-000000.tar"
     f" shards/photos; cp {SAMPLE}/test-000001.tar shards/scans",
+    "docs/your-weights.md": f"{DEMO} {FEW} {COLOURS} --model.window-size 4"
+    f" --run-dir runs/mine/pretrain; ssl-swin finetune --encoder runs/mine/pretrain {FEW}"
+    " --run-dir runs/mine/finetune",
     "docs/runs.md": f"{DEMO} {FEW}; mkdir -p shards; cp -r {SAMPLE} shards/mine",
 }
 # page -> what reads its block of YAML: the demo with these data, a cluster's file
@@ -95,6 +100,7 @@ RULES = {  # how a line begins -> how it runs; the first that fits counts
     "ssl-swin configs": as_written,
     "ssl-swin predict": as_written,
     "ssl-swin evaluate": as_written,
+    "ssl-swin export": as_written,
     "torchrun --nproc-per-node 8": in_two_processes,
     "until torchrun": is_shell,
     "first=$(scontrol": is_shell,

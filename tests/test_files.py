@@ -5,7 +5,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from ssl_swin.files import replacing
+from ssl_swin.errors import MachineError
+from ssl_swin.files import new_folder, replacing
 
 
 def test_a_file_appears_whole_in_folders_made_for_it(tmp_path):
@@ -61,3 +62,33 @@ def test_rights_are_those_of_any_new_file(tmp_path):
     with replacing(tmp_path / "file"):
         pass
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "a/b", tmp_path / "empty"):
+        with new_folder(path) as making:
+            (making / "file").write_bytes(b"whole")
+            assert not (path / "file").exists()
+        assert (path / "file").read_bytes() == b"whole"
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "c") as making:
+        (making / "file").write_bytes(b"half" * (1 // 0))
+    assert sorted(os.listdir(tmp_path)) == ["a", "empty"]
+
+
+def test_a_new_folder_takes_nothings_place(tmp_path):
+    def fill(folder):
+        with new_folder(folder):
+            folder.mkdir()
+            (folder / "file").write_bytes(b"old")
+
+    with pytest.raises(OSError, match="not empty"):
+        fill(tmp_path / "a")
+    assert (tmp_path / "a/file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_new_folder_without_room_is_the_machines(tmp_path):
+    with pytest.raises(MachineError, match="make room"), new_folder(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert os.listdir(tmp_path) == []

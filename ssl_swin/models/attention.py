@@ -87,7 +87,8 @@ def attention(
     The last axis of `qkv` is queries, keys and values, each ``heads * head_dim``. Scores and their
     softmax are float32 also under autocast.
     """
-    if qkv.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
+    is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if qkv.dtype in (torch.float32, torch.float64) and not is_recorded:
         return _Attention.apply(qkv, bias, num_heads)
     return attention_as_written(qkv, bias, num_heads)
 

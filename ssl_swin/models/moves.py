@@ -29,6 +29,8 @@ class Move(nn.Module):
         """Put the tokens where they are wanted."""
         if not self.is_needed:
             return x
+        if torch.jit.is_tracing():  # TorchScript knows nothing of functions with a backward
+            return _gather(x, self.get_buffer("take"), self.fills)
         return _Move.apply(x, self.take, self.back, self.fills, self.drops)
 
 

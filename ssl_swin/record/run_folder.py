@@ -87,6 +87,10 @@ class RunFolder:
         """Return the folder of a classifier's evaluation on the images of this name."""
         return self.root / "evaluation" / name
 
+    def exported(self, name: str) -> Path:
+        """Return the folder of the files of a format, for another library."""
+        return self.root / "exports" / name
+
     def ledger(self, rank: int) -> Path:
         """Return one rank's sample ledger: JSON lines of life, step, rank, ids."""
         return self.root / "ledger" / f"rank-{rank:04d}.jsonl"

@@ -1,0 +1,1 @@
+"""Weights for other libraries: a folder of files that each opens by itself."""
