@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.finetuning import FinetuningConfig
 from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
@@ -71,6 +72,8 @@ class FinetuneConfig:
     model: ModelConfig = field(default_factory=lambda: ModelConfig(drop_path_rate=0.1))
     """Network; what is not given is the encoder's, and only img_size, window_size and
     drop_path_rate may be others."""
+    finetune: FinetuningConfig = field(default_factory=FinetuningConfig)
+    """Loss."""
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
     """Optimiser, learning rate and mixing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)

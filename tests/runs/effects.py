@@ -182,6 +182,13 @@ def effects(shards, other):
             f"optim.{name}": Effect(0.375, at(f"run.module.regularise.{name}"))
             for name in ("mixup", "cutmix", "label_smoothing")
         },
+        "finetune.loss": Effect("focal", at("run.module.class_loss.gamma"), 2.0),
+        "finetune.focal_gamma": Effect(
+            0.5, at("run.module.class_loss.gamma"), beside=(("finetune.loss", "focal"),)
+        ),
+        "finetune.class_weights": Effect(
+            "balanced", lambda seen: len(seen.run.module.class_loss.weights), 10
+        ),
         **training("global_batch_size", 12, f"{schedule}.global_batch_size"),
         **training("micro_batch_size", 4, "run.datamodule.heldout.batch_size"),
         **training("precision", "fp64", "hardware.precision"),

@@ -1,0 +1,48 @@
+"""Config -> what learns in a fine-tuning: the encoder's weights, the loss, and what it is shown."""
+
+from pathlib import Path
+
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.errors import usable
+from ssl_swin.models.class_loss import ClassLoss
+from ssl_swin.models.normalise import Normalisation
+from ssl_swin.pretrained.open import find_weights, load_into
+from ssl_swin.runs.labelled import LabelledImages
+from ssl_swin.runs.network import build_classifier
+from ssl_swin.training.erasing import Erasing
+from ssl_swin.training.finetune import FinetuneModule
+from ssl_swin.training.learner import Schedule
+from ssl_swin.training.regularise import Regularisation
+from ssl_swin.training.trainer import say
+
+
+def finetune_module(
+    config: FinetuneConfig, schedule: Schedule, images: LabelledImages, is_new: bool
+) -> FinetuneModule:
+    """Build what learns, with the encoder's weights if the run is new: else a checkpoint has them.
+
+    Raises:
+        UserError: If the encoder's file cannot be read, or does not fit.
+    """
+    classifier, data, optim = build_classifier(config), config.data, config.optim
+    if config.encoder is not None and is_new:
+        with usable(f"encoder={config.encoder}"):
+            weights = find_weights(Path(config.encoder))
+        missing = load_into(classifier.encoder, weights.state, weights.card)
+        lacks = f"; it lacks {', '.join(missing)}, which stays as it starts" if missing else ""
+        say(f"{config.encoder}: {weights.told}{lacks}")
+    regularisation = Regularisation(
+        seed=config.seed,
+        num_classes=config.counted_classes,
+        mixup=optim.mixup,
+        cutmix=optim.cutmix,
+        label_smoothing=optim.label_smoothing,
+    )
+    normalise = Normalisation(data.mean, data.std)
+    erasing = Erasing(config.seed, data.erasing_draws) if data.erasing else None
+    gamma = config.finetune.focal_gamma if config.finetune.loss == "focal" else 0.0
+    module = FinetuneModule(
+        classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
+    )
+    module.class_loss = ClassLoss(images.class_weights(config), gamma)
+    return module
