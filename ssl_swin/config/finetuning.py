@@ -17,6 +17,10 @@ class FinetuningConfig:
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: a class counts in the loss by one over its share of the training images, so that
     all classes count alike."""
+    freeze: int | Literal["encoder"] = 0
+    """What is not trained: so many stages, from the first, with the stem; or encoder: all but the
+    head."""
 
     def __post_init__(self) -> None:
-        require_all("be 0 or more", "finetune", self, "focal_gamma")
+        frozen = () if self.freeze == "encoder" else ("freeze",)
+        require_all("be 0 or more", "finetune", self, "focal_gamma", *frozen)

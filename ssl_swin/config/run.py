@@ -73,7 +73,7 @@ class FinetuneConfig:
     """Network; what is not given is the encoder's, and only img_size, window_size and
     drop_path_rate may be others."""
     finetune: FinetuningConfig = field(default_factory=FinetuningConfig)
-    """Loss."""
+    """Loss, and what of the network is trained."""
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
     """Optimiser, learning rate and mixing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)

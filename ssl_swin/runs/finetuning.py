@@ -31,6 +31,8 @@ def finetune_module(
         missing = load_into(classifier.encoder, weights.state, weights.card)
         lacks = f"; it lacks {', '.join(missing)}, which stays as it starts" if missing else ""
         say(f"{config.encoder}: {weights.told}{lacks}")
+    elif is_new and config.finetune.freeze:
+        say(f"warning: finetune.freeze={config.finetune.freeze} of an encoder that knows nothing")
     regularisation = Regularisation(
         seed=config.seed,
         num_classes=config.counted_classes,

@@ -7,6 +7,7 @@ from torch import nn
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.freezing import freeze
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS, count_hidden, grid
@@ -44,8 +45,10 @@ def build_simmim(config: PretrainConfig) -> SimMIM:
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:
-    """As `build_network`, for fine-tuning."""
-    return Classifier(_encoder(config), config.counted_classes)
+    """As `build_network`, for fine-tuning; also refuses to freeze what is not there."""
+    classifier = Classifier(_encoder(config), config.counted_classes)
+    freeze(classifier.encoder, config.finetune.freeze)
+    return classifier
 
 
 def _encoder(config: RunConfig) -> Encoder:

@@ -3,7 +3,10 @@ import pytest
 from ssl_swin.config.finetuning import FinetuningConfig
 from ssl_swin.errors import UserError
 
-REFUSED = [({"focal_gamma": -1.0}, "finetune.focal_gamma=-1.0 must be 0 or more")]
+REFUSED = [
+    ({"focal_gamma": -1.0}, "finetune.focal_gamma=-1.0 must be 0 or more"),
+    ({"freeze": -1}, "finetune.freeze=-1 must be 0 or more"),
+]
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED)

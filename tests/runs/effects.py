@@ -80,6 +80,14 @@ def switch(name, value):
     return Effect(value, lambda seen: seen.run.module.network.encoder.architecture()[name])
 
 
+def frozen(seen):
+    """The parts of the encoder that are not trained."""
+    encoder = seen.run.module.network.encoder
+    trained = {name for group in groups(seen) for name in group["param_names"]}
+    names = [name for name, _ in encoder.named_parameters()]
+    return {encoder.stage_of(name) for name in names if f"encoder.{name}" not in trained}
+
+
 def author(seen):
     """The package that the network's code is from."""
     return type(seen.run.module.network.encoder.backbone).__module__.partition(".")[0]
@@ -189,6 +197,7 @@ def effects(shards, other):
         "finetune.class_weights": Effect(
             "balanced", lambda seen: len(seen.run.module.class_loss.weights), 10
         ),
+        "finetune.freeze": Effect(1, frozen, {"stem", "stage1"}),
         **training("global_batch_size", 12, f"{schedule}.global_batch_size"),
         **training("micro_batch_size", 4, "run.datamodule.heldout.batch_size"),
         **training("precision", "fp64", "hardware.precision"),
