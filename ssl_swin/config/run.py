@@ -85,6 +85,11 @@ class FinetuneConfig:
             self.num_classes is None or self.num_classes >= 2,
             f"num_classes={self.num_classes} must be 2 or more",
         )
+        require(
+            (self.data.sampling, self.finetune.class_weights) != ("balanced", "balanced"),
+            "data.sampling=balanced and finetune.class_weights=balanced would count rare classes "
+            "twice; give one of the two",
+        )
 
     @property
     def counted_classes(self) -> int:

@@ -35,7 +35,7 @@ from ssl_swin.runs.computing import (
 )
 from ssl_swin.runs.finetuning import finetune_module
 from ssl_swin.runs.from_encoder import require_encoder
-from ssl_swin.runs.labelled import LabelledImages
+from ssl_swin.runs.labelled import LabelledImages, sampling_told
 from ssl_swin.runs.left_open import LeftOpen
 from ssl_swin.runs.monitored import monitored_of
 from ssl_swin.runs.network import build_simmim
@@ -118,7 +118,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     images = LabelledImages.of(config, sets, labels)
     transform, img_size = _transform(config), config.model.img_size
     stream = ImageStream(shards, transform, img_size, len(data.mean), labels, _reading(data))
-    order = order_of(config, sets, images.places)
+    order = order_of(config, sets, images.places, images.sampled(config))
+    if (told := sampling_told(order, names)) is not None:
+        say(told)
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")

@@ -1,5 +1,6 @@
 """The images of a fine-tuning by their classes: which are used, and what each class weighs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.batches.labels import Labels, balanced_subset
+from ssl_swin.data.order.balanced import BalancedOrder
+from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.class_loss import balanced_weights
 
@@ -52,8 +55,30 @@ class LabelledImages:
         # (sets, num_classes) -> (num_classes,)
         return np.average(parts, axis=0, weights=self.shares)
 
+    def sampled(self, config: RunConfig) -> np.ndarray | None:
+        """Return the classes of the images that are drawn by class; None if none are."""
+        balanced = isinstance(config, FinetuneConfig) and config.data.sampling == "balanced"
+        return self.classes[0] if balanced else None
+
     def class_weights(self, config: FinetuneConfig) -> tuple[float, ...]:
         """Return what each class weighs in the loss, as asked; nothing for 1."""
         if config.finetune.class_weights == "none":
             return ()
         return tuple(balanced_weights(self.frequency).tolist())
+
+
+def sampling_told(order: Order, names: Sequence[str]) -> str | None:
+    """Say how often images are seen in an epoch, if classes are drawn alike; else None."""
+    if not isinstance(order, BalancedOrder):
+        return None
+    times, present = order.times_seen(), np.unique(order.classes).tolist()
+    most, least = int(times.argmax()), int(times.argmin())
+    each = order.steps_per_epoch * order.global_batch_size / len(present)
+    parts = (
+        f"of {names[present[one]]!r} ({len(order.members[one]):,} images) {times[one]:.3g} times"
+        for one in (least, most)
+    )
+    return (
+        f"classes are drawn alike: in an epoch each of {len(present)} has {each:,.0f} places, so "
+        f"an image {', '.join(parts)}"
+    )

@@ -38,3 +38,10 @@ def test_the_best_is_chosen_by_nothing_unless_asked():
 def test_a_fine_tuning_takes_no_labelled_shards_beside_its_own():
     with pytest.raises(ValueError, match=r"data\.labelled_shards=more goes with pretraining"):
         LabelledDataConfig("shards", labelled_shards="more")
+
+
+def test_rare_classes_do_not_count_twice():
+    data, finetune = replace(FINETUNE.data, sampling="balanced"), FINETUNE.finetune
+    balanced = replace(finetune, class_weights="balanced")
+    with pytest.raises(ValueError, match="would count rare classes twice; give one of the two"):
+        replace(FINETUNE, data=data, finetune=balanced)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ssl_swin.config.data import SetConfig
+from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.models.masking import random_mask
 
 BATCH, STEPS = 24, 2  # images of a step, steps of an epoch
@@ -145,6 +146,7 @@ def effects(shards, other):
         "data.white": Effect(1023.0, at("run.stream.renderer.reading.white")),
         "data.label_field": Effect("kind", at("run.stream.labels.field")),
         "data.num_labels": Effect(30, at("run.order.num_samples")),
+        "data.sampling": Effect("balanced", lambda seen: type(seen.run.order), BalancedOrder),
         "data.rand_augment": Effect("rand-m1", at(f"{transform}.rand_augment")),
         "data.erasing": Effect(0.5, at(f"{transform}.erasing")),
         "data.erasing_draws": Effect("numpy", at("run.module.erasing.draws")),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ssl_swin.config.data import SetConfig
-from ssl_swin.runs.labelled import LabelledImages
+from ssl_swin.runs.build import build
+from ssl_swin.runs.labelled import LabelledImages, sampling_told
 from ssl_swin.runs.sizes import labels_of, open_sets
 from tests.training.launch import finetune_config
 
@@ -46,3 +47,17 @@ def test_sets_count_by_their_weights(config, tiny_shards):
     data = replace(config.data, shards=None, sets=sets)
     found = images_of(replace(config, data=data)).frequency
     np.testing.assert_allclose(found, [0.75 / 10 + 0.125] * 2 + [0.075] * 8)
+
+
+def test_what_is_drawn_by_class_says_how_often_each_image_is_seen(config, tiny_shards, capsys):
+    shards = str(tiny_shards([31], mode="RGB"))  # 4 images of class 0, 3 of each other
+    data = replace(config.data, shards=shards, val_shards=None, num_lanes=None, sampling="balanced")
+    config = replace(config, data=data, training=replace(config.training, global_batch_size=15))
+    order = build(config).order
+    assert (order.steps_per_epoch, order.num_samples) == (2, 31)
+    assert capsys.readouterr().out.count(
+        "classes are drawn alike: in an epoch each of 10 has 3 places, so an image of '0' "
+        "(4 images) 0.75 times, of '1' (3 images) 1 times\n"
+    )
+    uniform = build(replace(config, data=replace(data, sampling="uniform"))).order
+    assert sampling_told(uniform, []) is None

@@ -15,6 +15,7 @@ from tests.training.test_interruption import assert_equal, checkpoint
 
 WAYS: dict[str, dict[str, Any]] = {
     "weighted": {"finetune.loss": "focal", "finetune.class_weights": "balanced"},
+    "sampled": {"data.sampling": "balanced"},
     "frozen": {"finetune.freeze": 1},
 }
 CURVES = ("train/loss", "train/grad_norm", "heldout/heldout_loss", "heldout/top1")
