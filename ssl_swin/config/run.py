@@ -41,6 +41,10 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         _require_seed(self.seed)
         training, data = self.training, self.data
+        require(
+            training.ema_decay is None,
+            f"training.ema_decay={training.ema_decay} goes with fine-tuning; leave it out",
+        )
         neighbours = data.labelled_shards is not None and training.monitor_every_epochs > 0
         require(
             training.best != "knn" or neighbours,

@@ -31,6 +31,7 @@ class Summary:
     top5: float | None = None
     balanced_top1: float | None = None  # mean over the classes that have held-out images
     best_top1: float | None = None
+    ema_decay: float | None = None  # if what was measured is the moving average of the weights
     num_classes: int | None = None
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere

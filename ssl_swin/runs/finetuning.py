@@ -47,4 +47,10 @@ def finetune_module(
         classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
     )
     module.class_loss = ClassLoss(images.class_weights(config), gamma)
+    module.ema_decay = config.training.ema_decay
+    if module.ema_decay is not None:
+        say(
+            "what is measured and handed off is the moving average of the weights, decay "
+            f"{module.ema_decay:g}"
+        )
     return module

@@ -25,10 +25,14 @@ def build_network(config: RunConfig) -> SimMIM | Classifier:
     return build_classifier(config) if isinstance(config, FinetuneConfig) else build_simmim(config)
 
 
-def checkpoint_bytes(network: nn.Module) -> int:
-    """Count weights and AdamW's two moments; the file of a checkpoint has a little more."""
+def checkpoint_bytes(network: nn.Module, config: RunConfig) -> int:
+    """Count weights, AdamW's two moments, and the moving average if a run has one.
+
+    The file of a checkpoint has a little more.
+    """
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-    return weights + 2 * sum(one.nbytes for one in network.parameters() if one.requires_grad)
+    copies = 2 if config.training.ema_decay is None else 3
+    return weights + copies * sum(one.nbytes for one in network.parameters() if one.requires_grad)
 
 
 def build_simmim(config: PretrainConfig) -> SimMIM:

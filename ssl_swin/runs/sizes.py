@@ -199,4 +199,4 @@ def count_checkpoint_bytes(config: RunConfig) -> int:
         network = build_network(config)
     if config.training.precision == "fp64":
         network.double()
-    return checkpoint_bytes(network)
+    return checkpoint_bytes(network, config)

@@ -26,6 +26,8 @@ DUE, LOWEST = "heldout_due", "best_heldout_loss"
 class Measurement(Callback):
     """Measures held-out images, keeps the means in the module's `metrics` and logs them.
 
+    If there is a moving average of the weights, that is what is measured.
+
     After a warning there may be no time to measure to the end, so then all is saved first, and the
     next life measures what this one may not come to. Where the run ends it is not: there would be
     no next life that takes a step.
@@ -66,11 +68,12 @@ class Measurement(Callback):
         def look() -> None:
             if signals.received() and pl_module.step != self.stop_step:
                 pl_module.metrics[DUE] = 1
-                self.save(trainer, pl_module)
+                with pl_module.exchanged():  # back: what is saved is as after the step
+                    self.save(trainer, pl_module)
                 del pl_module.metrics[DUE]
 
         phase = Phase("measuring held-out images")
-        with phase, trainer.precision_plugin.val_step_context():
+        with phase, pl_module.exchanged(), trainer.precision_plugin.val_step_context():
             mine = _of_this_rank(trainer, pl_module, loader, look, phase)
             found = _over_all_ranks(trainer, mine)
         means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}

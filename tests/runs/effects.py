@@ -216,6 +216,7 @@ def effects(shards, other):
         **training("reduce_precision", "bf16", "hardware.reduce_precision"),
         **training("checkpoint_every_steps", 7, "calls.Checkpoints.every_steps"),
         "training.best": Effect("heldout_loss", at("run.module.best_metric"), "best_heldout_loss"),
+        **training("ema_decay", 0.5, "run.module.average.decay"),
         **training("async_checkpoint", True, "calls.Checkpoints.writer.background"),
         "training.loggers": Effect(
             ("csv",), lambda seen: tuple(one.name for one in seen.loggers[1:])
@@ -251,4 +252,7 @@ WITHOUT_EFFECT = {
 } | {("finetune", "training.best"): "Monitors"}
 
 # Settings that one kind of run refuses, and what is said.
-REFUSED = {("finetune", "data.labelled_shards"): "goes with pretraining"}
+REFUSED = {
+    ("finetune", "data.labelled_shards"): "goes with pretraining",
+    ("pretrain", "training.ema_decay"): "goes with fine-tuning",
+}

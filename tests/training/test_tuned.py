@@ -16,6 +16,7 @@ from tests.training.test_interruption import assert_equal, checkpoint
 WAYS: dict[str, dict[str, Any]] = {
     "weighted": {"finetune.loss": "focal", "finetune.class_weights": "balanced"},
     "sampled": {"data.sampling": "balanced"},
+    "averaged": {"training.ema_decay": 0.75, "finetune.freeze": 1},
     "frozen": {"finetune.freeze": 1},
 }
 CURVES = ("train/loss", "train/grad_norm", "heldout/heldout_loss", "heldout/top1")
