@@ -55,6 +55,11 @@ class PretrainConfig:
             training.best != "heldout_loss" or data.val_shards is not None,
             "training.best=heldout_loss needs data.val_shards; give them, or training.best=none",
         )
+        require(
+            training.best in ("none", "knn", "heldout_loss"),
+            f"training.best={training.best} goes with fine-tuning; pretraining has none, knn and "
+            "heldout_loss: choose one of them",
+        )
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,16 @@ class FinetuneConfig:
         require(
             self.num_classes is None or self.num_classes >= 2,
             f"num_classes={self.num_classes} must be 2 or more",
+        )
+        best = self.training.best
+        require(
+            best != "knn",
+            "training.best=knn goes with pretraining; fine-tuning has top1, balanced_top1, auroc "
+            "and heldout_loss: choose one of them",
+        )
+        require(
+            best == "none" or self.data.val_shards is not None,
+            f"training.best={best} needs data.val_shards; give them, or training.best=none",
         )
         require(
             (self.data.sampling, self.finetune.class_weights) != ("balanced", "balanced"),

@@ -51,9 +51,12 @@ class TrainingConfig:
     ema_decay: float | None = None
     """Decay of a moving average of the weights, which is measured and handed off in their place,
     such as 0.9998; null: none. Fine-tuning only."""
-    best: Literal["none", "knn", "heldout_loss"] = layout_setting("none")
-    """Keep the checkpoint and the encoder of the highest kNN accuracy, or of the lowest held-out
-    loss, which need not be the best encoder. Pretraining only; fine-tuning keeps its best top-1."""
+    best: Literal["none", "knn", "heldout_loss", "top1", "balanced_top1", "auroc"] = layout_setting(
+        "none"
+    )
+    """Keep the checkpoint of the highest kNN accuracy, with its encoder (pretraining); of the
+    highest top-1, top-1 balanced over the classes or AUROC (fine-tuning, whose none is top1); or of
+    the lowest held-out loss, which need not be the best encoder."""
     validate_every_epochs: int = layout_setting(1)
     """Epochs between held-out measurements."""
     monitor_every_epochs: int = newer_setting(1, before=0, layout=True)

@@ -47,6 +47,8 @@ def finetune_module(
         classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
     )
     module.class_loss = ClassLoss(images.class_weights(config), gamma)
+    if config.training.best != "none":
+        module.best_metric = f"best_{config.training.best}"
     module.ema_decay = config.training.ema_decay
     if module.ema_decay is not None:
         say(

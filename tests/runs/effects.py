@@ -249,7 +249,7 @@ def norm_of(seen):
 WITHOUT_EFFECT = {
     ("finetune", f"training.{name}_every_epochs"): callback
     for name, callback in (("panel", "Panels"), ("monitor", "Monitors"))
-} | {("finetune", "training.best"): "Monitors"}
+}
 
 # Settings that one kind of run refuses, and what is said.
 REFUSED = {

@@ -17,6 +17,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "weighted": {"finetune.loss": "focal", "finetune.class_weights": "balanced"},
     "sampled": {"data.sampling": "balanced"},
     "averaged": {"training.ema_decay": 0.75, "finetune.freeze": 1},
+    "by auroc": {"training.best": "auroc", "data.sampling": "balanced"},
     "frozen": {"finetune.freeze": 1},
 }
 CURVES = ("train/loss", "train/grad_norm", "heldout/heldout_loss", "heldout/top1")
@@ -58,5 +59,5 @@ def test_another_layout_has_the_same_curve(tmp_path, shards, way):
     assert finish(start(even("stopped", devices=3))) == {0}
     run = tmp_path / "stopped"
     assert global_batches(run) == global_batches(straight)
-    for name in CURVES:
+    for name in (*CURVES, *(("heldout/best_auroc",) if way == "by auroc" else ())):
         assert largest_difference(points(run, name), points(straight, name)) < 1e-9, name
