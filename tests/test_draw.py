@@ -44,8 +44,10 @@ def test_purposes_keep_their_values():
         "BOOTSTRAP",
         "QUERIES",
         "MONITORED",
+        "CLASS_ORDER",
+        "WITHIN_CLASS",
     ]
-    assert sorted(Purpose) == list(range(1, 17))
+    assert sorted(Purpose) == list(range(1, 19))
 
 
 @pytest.mark.parametrize("num", [1, 2, 7, 100])

@@ -58,6 +58,7 @@ PRIVATE = {
     "torch._inductor",
     "torch._foreach_sub_",
     "torch._softmax_backward_data",
+    *("torch._foreach_sub", "torch._foreach_mul_", "torch._foreach_add_"),
     "queues.Queue._on_queue_feeder_error",
 }
 SET = {
@@ -81,6 +82,7 @@ OURS = {
         f"module.{name}"
         for name in ("step", "metrics", "best_metric", "optimizer_state", "loss_scale_state")
     ),
+    *("module.average_state", "module.ema_decay", "module.class_loss"),
     *("module.cuda_graphs", "block.forward", "parameter.grad", "counter.value"),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),
@@ -112,7 +114,7 @@ OVERRIDDEN = {
     },
     "LightningDataModule": {"train_dataloader", "teardown", "transfer_batch_to_device"},
     "Logger": {"name", "version", "log_hyperparams", "log_metrics", "finalize"},
-    "Module": {"forward", "load_state_dict"},
+    "Module": {"forward", "load_state_dict", "train"},
     "Dataset": {"__getitem__"},
     "Function": {"forward", "backward"},
 }

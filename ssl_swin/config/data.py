@@ -127,6 +127,9 @@ class LabelledDataConfig(DataConfig):
     """Field of the .json member that holds the class; .cls members come first."""
     num_labels: int | None = None
     """Use only so many training images, balanced over the classes, drawn by seed; null: all."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """How images are drawn: uniform, each once per epoch; balanced, all classes alike, so that
+    images of rare classes repeat and not all of the others are seen in an epoch."""
     rand_augment: str = "rand-m9-mstd0.5-inc1"
     """timm's RandAugment policy (RGB only); empty for none."""
     erasing: float = 0.25
@@ -147,6 +150,11 @@ class LabelledDataConfig(DataConfig):
             self.num_labels is None or not self.sets,
             f"data.num_labels={self.num_labels} draws from one shard set; give data.shards instead "
             "of data.sets",
+        )
+        require(
+            self.sampling == "uniform" or not self.sets,
+            f"data.sampling={self.sampling} draws from one shard set; give data.shards instead of "
+            "data.sets",
         )
         policy = r"|rand(-(m|n|mmax|inc)\d+|-(p|mstd)\d+(\.\d+)?)*"
         require(

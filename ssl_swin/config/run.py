@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.finetuning import FinetuningConfig
 from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
@@ -41,6 +42,10 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         _require_seed(self.seed)
         training, data = self.training, self.data
+        require(
+            training.ema_decay is None,
+            f"training.ema_decay={training.ema_decay} goes with fine-tuning; leave it out",
+        )
         neighbours = data.labelled_shards is not None and training.monitor_every_epochs > 0
         require(
             training.best != "knn" or neighbours,
@@ -50,6 +55,11 @@ class PretrainConfig:
         require(
             training.best != "heldout_loss" or data.val_shards is not None,
             "training.best=heldout_loss needs data.val_shards; give them, or training.best=none",
+        )
+        require(
+            training.best in ("none", "knn", "heldout_loss"),
+            f"training.best={training.best} goes with fine-tuning; pretraining has none, knn and "
+            "heldout_loss: choose one of them",
         )
 
 
@@ -75,6 +85,8 @@ class FinetuneConfig:
     model: ModelConfig = field(default_factory=lambda: ModelConfig(drop_path_rate=0.1))
     """Network; what is not given is the encoder's, and only img_size, window_size and
     drop_path_rate may be others."""
+    finetune: FinetuningConfig = field(default_factory=FinetuningConfig)
+    """Loss, and what of the network is trained."""
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
     """Optimiser, learning rate and mixing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -85,6 +97,21 @@ class FinetuneConfig:
         require(
             self.num_classes is None or self.num_classes >= 2,
             f"num_classes={self.num_classes} must be 2 or more",
+        )
+        best = self.training.best
+        require(
+            best != "knn",
+            "training.best=knn goes with pretraining; fine-tuning has top1, balanced_top1, auroc "
+            "and heldout_loss: choose one of them",
+        )
+        require(
+            best == "none" or self.data.val_shards is not None,
+            f"training.best={best} needs data.val_shards; give them, or training.best=none",
+        )
+        require(
+            (self.data.sampling, self.finetune.class_weights) != ("balanced", "balanced"),
+            "data.sampling=balanced and finetune.class_weights=balanced would count rare classes "
+            "twice; give one of the two",
         )
 
     @property

@@ -48,9 +48,15 @@ class TrainingConfig:
     """Write checkpoints in the background, from a copy in main memory."""
     keep_every_epochs: int = layout_setting(0)
     """Keep a checkpoint and its encoder after so many epochs; 0 keeps the last only."""
-    best: Literal["none", "knn", "heldout_loss"] = layout_setting("none")
-    """Keep the checkpoint and the encoder of the highest kNN accuracy, or of the lowest held-out
-    loss, which need not be the best encoder. Pretraining only; fine-tuning keeps its best top-1."""
+    ema_decay: float | None = None
+    """Decay of a moving average of the weights, which is measured and handed off in their place,
+    such as 0.9998; null: none. Fine-tuning only."""
+    best: Literal["none", "knn", "heldout_loss", "top1", "balanced_top1", "auroc"] = layout_setting(
+        "none"
+    )
+    """Keep the checkpoint of the highest kNN accuracy, with its encoder (pretraining); of the
+    highest top-1, top-1 balanced over the classes or AUROC (fine-tuning, whose none is top1); or of
+    the lowest held-out loss, which need not be the best encoder."""
     validate_every_epochs: int = layout_setting(1)
     """Epochs between held-out measurements."""
     monitor_every_epochs: int = newer_setting(1, before=0, layout=True)
@@ -84,6 +90,11 @@ class TrainingConfig:
         counts = ("global_batch_size", "micro_batch_size", "devices", "num_nodes", "num_threads")
         intervals = ("validate_every_epochs", "log_every_steps")
         require_all("be greater than 0", "training", self, *counts, *intervals)
+        decay = self.ema_decay
+        require(
+            decay is None or 0 < decay < 1,
+            f"training.ema_decay={decay} must lie between 0 and 1, or be null for no average",
+        )
         saves = ("checkpoint_every_steps", "checkpoint_every_min")
         others = ("max_bad_steps", "monitor_every_epochs", "step_timeout_s")
         require_all("be 0 or more", "training", self, *saves, *others)

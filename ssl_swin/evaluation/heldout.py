@@ -11,6 +11,7 @@ from ssl_swin.data.batches.batch import Batch
 
 NUM_OF, RIGHT_OF = "num_of_class", "right_of_class"  # images by class, and those that were right
 SAID, SURE = "said", "sure"  # of each image the class that came first, and its probability
+SCORES = "scores"  # of each image the probability of every class
 
 
 class Measurable(Protocol):
@@ -22,7 +23,7 @@ class Measurable(Protocol):
         """Return sums over the images of a batch, float64 by name.
 
         Each is a scalar, but for `NUM_OF` and `RIGHT_OF`, (classes,), of a classifier. Its `SAID`
-        and `SURE`, (batch,), are no sums: they are kept.
+        and `SURE`, (batch,), are no sums: they are kept, and so are `SCORES`, (batch, classes).
         """
 
     # What is used of nn.Module:
@@ -39,6 +40,8 @@ class HeldoutSums:
     num_left_out: int  # images that cannot be decoded
     answers: Tensor | None = None
     """float64 (images, 4), of a classifier: place in the set, label, `SAID` and `SURE`."""
+    scores: Tensor | None = None
+    """float64 (images, classes), if a classifier measures them: `SCORES`, in the same order."""
 
     def means(self) -> dict[str, float]:
         """Return the mean of each measurement over the images; of no images it is not a number.
@@ -64,6 +67,7 @@ def measure(
     device, was_training = next(module.parameters()).device, module.training
     sums: dict[str, Tensor] = {}
     answers: list[Tensor] = []
+    scores: list[Tensor] = []
     num_measured = num_left_out = 0
     module.train(False)
     with torch.no_grad():
@@ -77,11 +81,13 @@ def measure(
             if SAID in found:
                 each = (batch["index"], batch["label"], found.pop(SAID), found.pop(SURE))
                 answers.append(torch.stack([one.double() for one in each], dim=1)[:num_good])
+            if SCORES in found:
+                scores.append(found.pop(SCORES)[:num_good])
             for name, value in found.items():
                 # Where no image is good the names still count: all ranks must know them.
                 sums[name] = sums.get(name, 0) + (value if num_good else torch.zeros_like(value))
             num_measured, num_left_out = num_measured + num_good, num_left_out + num - num_good
             on_batch()
     module.train(was_training)
-    kept = torch.cat(answers) if answers else None
-    return HeldoutSums(sums, num_measured, num_left_out, kept)
+    kept, probabilities = (torch.cat(one) if one else None for one in (answers, scores))
+    return HeldoutSums(sums, num_measured, num_left_out, kept, probabilities)

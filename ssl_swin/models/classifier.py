@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.freezing import rest
 
 
 class Classifier(nn.Module):
@@ -33,6 +34,13 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.num_features, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Set the mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        if mode:
+            rest(self)
+        return self
 
     def features(
         self, images: Float[Tensor, "batch chans height width"]

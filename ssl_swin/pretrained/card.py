@@ -40,6 +40,7 @@ class EncoderCard:
     max_pixels: int = 178_956_970  # most pixels of an image that is read
     black: float = 0.0  # of grey files of more than 8 bits: the number that becomes black
     white: float | None = None  # the same for white; None for 65535, and no files of fractions
+    ema_decay: float | None = None  # of the moving average, if the weights are one
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
 
     @classmethod
@@ -54,10 +55,11 @@ class EncoderCard:
     def to_json(self) -> str:
         """Write the card as JSON text.
 
-        Of how images are read only what is unusual: cards of others stay as earlier releases,
-        which know nothing of it, can read them.
+        Of how images are read, and of averages, only what is unusual: cards of others stay as
+        earlier releases, which know nothing of it, can read them.
         """
-        usual = {f.name: f.default for f in dataclasses.fields(self) if f.name in READING}
+        newer = (*READING, "ema_decay")
+        usual = {f.name: f.default for f in dataclasses.fields(self) if f.name in newer}
         values = dataclasses.asdict(self).items()
         return json.dumps({k: v for k, v in values if k not in usual or v != usual[k]}, indent=2)
 

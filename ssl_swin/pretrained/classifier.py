@@ -49,11 +49,15 @@ class ClassifierCard:
     samples_seen: int = 0  # images trained on, counted with repetition
     epoch: int = 0  # finished passes over the training images
     commit: str = ""  # of the code that trained it; empty if unknown
+    ema_decay: float | None = None  # of the moving average, if the weights are one
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
 
     def to_json(self) -> str:
-        """Write the card as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        """Write the card as JSON text; of averages only what earlier releases need not know."""
+        values = dataclasses.asdict(self)
+        if self.ema_decay is None:
+            del values["ema_decay"]
+        return json.dumps(values, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "ClassifierCard":
@@ -73,6 +77,7 @@ class ClassifierCard:
             samples_seen=self.samples_seen,
             epoch=self.epoch,
             commit=self.commit,
+            ema_decay=self.ema_decay,
             **{name: getattr(self, name) for name in READING},
         )
 

@@ -12,7 +12,8 @@ from ssl_swin.pretrained.tensors import opened
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder, encoder_file
 
-_INSIDE = "model.network.encoder."  # what names of the encoder's weights begin with
+# What names of the encoder's weights begin with: of the moving average, if there is one.
+_INSIDE = ("model_ema.network.encoder.", "model.network.encoder.")
 
 
 def read_unfinished(source: Path) -> Weights | None:
@@ -26,8 +27,12 @@ def read_unfinished(source: Path) -> Weights | None:
         return None
     try:
         with usable(str(folder.last), PretrainedMismatch), opened(folder.last) as file:
-            names = [name for name in file.names if name.startswith(_INSIDE)]
-            state = {name.removeprefix(_INSIDE): file.read(name) for name in names}
+            named = [
+                {name.removeprefix(one): name for name in file.names if name.startswith(one)}
+                for one in _INSIDE
+            ]
+            names = next(filter(None, named), {})
+            state = {name: file.read(inside) for name, inside in names.items()}
     except PretrainedMismatch as error:
         then = "there is none before it, give another run"
         if folder.previous.is_file():

@@ -31,6 +31,10 @@ class Summary:
     top5: float | None = None
     balanced_top1: float | None = None  # mean over the classes that have held-out images
     best_top1: float | None = None
+    best_balanced_top1: float | None = None  # as the next two only if the best is chosen by it
+    auroc: float | None = None  # each class against the rest, mean over classes, 0 to 1
+    best_auroc: float | None = None
+    ema_decay: float | None = None  # if what was measured is the moving average of the weights
     num_classes: int | None = None
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere

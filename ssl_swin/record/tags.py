@@ -42,6 +42,15 @@ TAGS = {
     "heldout/balanced_top1": Tag(
         HELDOUT, "metrics/top1_balanced", "Top-1 of each class, mean over the classes, per cent."
     ),
+    "heldout/best_balanced_top1": Tag(
+        HELDOUT, "metrics/top1_balanced_best", "Largest balanced top-1 so far, per cent."
+    ),
+    "heldout/auroc": Tag(
+        HELDOUT,
+        "metrics/auroc",
+        "Area under the ROC curve, each class against the rest, mean over the classes, 0 to 1.",
+    ),
+    "heldout/best_auroc": Tag(HELDOUT, "metrics/auroc_best", "Largest AUROC so far, 0 to 1."),
     "heldout/bad_samples": Tag(
         HELDOUT, "trouble/bad_samples", "Held-out images that cannot be decoded and are left out."
     ),

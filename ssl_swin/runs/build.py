@@ -14,7 +14,6 @@ from pytorch_lightning.loggers import Logger
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.data.batches.labels import balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.open import join
@@ -22,12 +21,10 @@ from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import usable
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.phases import Phase, duration
-from ssl_swin.pretrained.open import find_weights, load_weights
 from ssl_swin.runs.best import best_is_elsewhere, best_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
@@ -36,22 +33,21 @@ from ssl_swin.runs.computing import (
     has_cuda_graphs,
     is_on_gpu,
 )
+from ssl_swin.runs.finetuning import finetune_module
 from ssl_swin.runs.from_encoder import require_encoder
+from ssl_swin.runs.labelled import LabelledImages, sampling_told
 from ssl_swin.runs.left_open import LeftOpen
 from ssl_swin.runs.monitored import monitored_of
-from ssl_swin.runs.network import build_classifier, build_simmim
+from ssl_swin.runs.network import build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, count_steps, labels_of, order_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
-from ssl_swin.training.erasing import Erasing
-from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.monitors import Monitored
 from ssl_swin.training.pretrain import Masking, PretrainModule
-from ssl_swin.training.regularise import Regularisation
 from ssl_swin.training.trainer import Hardware, make_trainer, say
 
 # One rank waits for the others so long. The watchdog comes first, and knows what libraries do not:
@@ -118,27 +114,28 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         said = check_labels(config, opened)
     for line in said:
         say(line)
-    labels, places = labels_of(config, opened.train_renumber), None
-    if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
-        places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
+    labels = labels_of(config, opened.train_renumber)
+    images = LabelledImages.of(config, sets, labels)
     transform, img_size = _transform(config), config.model.img_size
     stream = ImageStream(shards, transform, img_size, len(data.mean), labels, _reading(data))
-    order = order_of(config, sets, places)
+    order = order_of(config, sets, images.places, images.sampled(config))
+    if (told := sampling_told(order, names)) is not None:
+        say(told)
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
     with Phase("building the network") as building:
-        module = _module(config, _schedule(config, sizes), start)
+        module = _module(config, _schedule(config, sizes), start, images)
     num = sum(one.numel() for one in module.network.parameters())
     say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     _check_cache(config, shards, order, heldout)
     steps = (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
     monitored = monitored_of(config, opened, shards if heldout is None else heldout, sizes)
-    images = best_of(module, heldout, monitored)
-    if start.state is not None and best_is_elsewhere(start, kind, images):
+    best = best_of(module, heldout, monitored)
+    if start.state is not None and best_is_elsewhere(start, kind, best):
         module.forget_best()
-    return Run(config, kind, start, stream, order, sizes, module, datamodule, monitored, images)
+    return Run(config, kind, start, stream, order, sizes, module, datamodule, monitored, best)
 
 
 def build_trainer(
@@ -184,11 +181,11 @@ def _transform(config: RunConfig) -> TrainTransform:
     )
 
 
-def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
+def _module(config: RunConfig, schedule: Schedule, start: Start, images: LabelledImages) -> Learner:
     """Build what learns, with the weights that this life starts with."""
     torch.manual_seed(config.seed)
     if isinstance(config, FinetuneConfig):
-        module = _finetune_module(config, schedule, is_new=start.state is None)
+        module = finetune_module(config, schedule, images, is_new=start.state is None)
     else:
         module = _pretrain_module(config, schedule)
     if config.training.precision == "fp64":
@@ -213,28 +210,6 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
     if config.training.best != "none":
         module.best_metric = f"best_{config.training.best}"
     return module
-
-
-def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -> Learner:
-    classifier, data, optim = build_classifier(config), config.data, config.optim
-    if config.encoder is not None and is_new:
-        with usable(f"encoder={config.encoder}"):
-            weights = find_weights(Path(config.encoder))
-        report = load_weights(classifier.encoder, weights, config.encoder_channels)
-        for line in report.lines(config.encoder):
-            say(line)
-    regularisation = Regularisation(
-        seed=config.seed,
-        num_classes=config.counted_classes,
-        mixup=optim.mixup,
-        cutmix=optim.cutmix,
-        label_smoothing=optim.label_smoothing,
-    )
-    normalise = Normalisation(data.mean, data.std)
-    erasing = Erasing(config.seed, data.erasing_draws) if data.erasing else None
-    return FinetuneModule(
-        classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
-    )
 
 
 def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:

@@ -73,7 +73,7 @@ def complete(run: Run) -> list[str]:
 
     Earlier releases left no classifier.
     """
-    folder, weights = run.start.folder, run.module.state_dict()
+    folder, weights = run.start.folder, run.module.weights_before_training()
     exports = {folder.encoder: export_encoder}
     if isinstance(run.config, FinetuneConfig):
         exports[folder.classifier] = export_classifier
@@ -99,6 +99,7 @@ def _training(run: Run) -> dict[str, Any]:
         "samples_seen": module.step * run.config.training.global_batch_size,
         "epoch": module.step // run.order.steps_per_epoch,
         "commit": _commit(),
+        "ema_decay": run.config.training.ema_decay,
     }
 
 
@@ -142,6 +143,10 @@ def summarise(
         top5=metrics.get("top5"),
         balanced_top1=metrics.get("balanced_top1"),
         best_top1=metrics.get("best_top1"),
+        best_balanced_top1=metrics.get("best_balanced_top1"),
+        auroc=metrics.get("auroc"),
+        best_auroc=metrics.get("best_auroc"),
+        ema_decay=config.training.ema_decay,
         num_classes=config.num_classes,
         num_labels=run.order.num_samples,
         start=config.encoder or "scratch",

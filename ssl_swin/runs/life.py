@@ -102,7 +102,7 @@ def _fitted(run: Run) -> Run:
     config, sizes = run.config, run.sizes
     needs = machine_needs(config, max(sizes.shares), config.training.devices)
     machine.raise_file_limit(needs.open_files)
-    files, size, _ = disk_needs(config, sizes, checkpoint_bytes(run.module.network))
+    files, size, _ = disk_needs(config, sizes, checkpoint_bytes(run.module.network, config))
     disk = machine.disk_shortage(nearest_place(run.start.folder), files * size)
     crowd = None if run.on_gpu else machine.crowd(config.training.num_threads)
     for line in (*machine.shortages(needs), *filter(None, (disk, crowd))):
@@ -209,7 +209,7 @@ def _hand_off(run: Run, trainer: Trainer, record: LifeRecord) -> int:
     if trainer.is_global_zero:
         ownership.require()
         if not record.has_begun:
-            export_all(run, None, run.module.state_dict())
+            export_all(run, None, run.module.weights_before_training())
             ownership.require()
         summary = summarise(run, record.life, record.seconds, memory)
         write_summary(folder, summary)

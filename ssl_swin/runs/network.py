@@ -7,6 +7,7 @@ from torch import nn
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.freezing import freeze
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS, count_hidden, grid
@@ -24,10 +25,14 @@ def build_network(config: RunConfig) -> SimMIM | Classifier:
     return build_classifier(config) if isinstance(config, FinetuneConfig) else build_simmim(config)
 
 
-def checkpoint_bytes(network: nn.Module) -> int:
-    """Count weights and AdamW's two moments; the file of a checkpoint has a little more."""
+def checkpoint_bytes(network: nn.Module, config: RunConfig) -> int:
+    """Count weights, AdamW's two moments, and the moving average if a run has one.
+
+    The file of a checkpoint has a little more.
+    """
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-    return weights + 2 * sum(one.nbytes for one in network.parameters() if one.requires_grad)
+    copies = 2 if config.training.ema_decay is None else 3
+    return weights + copies * sum(one.nbytes for one in network.parameters() if one.requires_grad)
 
 
 def build_simmim(config: PretrainConfig) -> SimMIM:
@@ -44,8 +49,10 @@ def build_simmim(config: PretrainConfig) -> SimMIM:
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:
-    """As `build_network`, for fine-tuning."""
-    return Classifier(_encoder(config), config.counted_classes)
+    """As `build_network`, for fine-tuning; also refuses to freeze what is not there."""
+    classifier = Classifier(_encoder(config), config.counted_classes)
+    freeze(classifier.encoder, config.finetune.freeze)
+    return classifier
 
 
 def _encoder(config: RunConfig) -> Encoder:

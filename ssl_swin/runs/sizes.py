@@ -80,11 +80,17 @@ def labels_of(config: RunConfig, renumber: tuple[int, ...] | None = None) -> Lab
     return None
 
 
-def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None = None) -> Order:
+def order_of(
+    config: RunConfig,
+    sets: list[ShardSet],
+    places: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
+) -> Order:
     """Return which images a run reads at which step.
 
-    With `data.num_labels`, `places` are the labelled images, int64 (num_labels,); without them the
-    order has the right sizes and no images.
+    With `data.num_labels`, `places` are the labelled images, int64 (num_labels,); with
+    `data.sampling=balanced`, `classes` are those of the images, int64 (images,). Without them the
+    order has the right sizes, and other images or none.
 
     Raises:
         UserError: If the images do not fit the global batch and its lanes.
@@ -95,7 +101,7 @@ def order_of(config: RunConfig, sets: list[ShardSet], places: np.ndarray | None 
     batch_size = config.training.global_batch_size
     dealing = Dealing(config.seed, batch_size, data.num_lanes, data.block_size)
     weights = tuple(one.weight for one in data.sets)
-    return open_order(counts, dealing, weights, data.samples_per_epoch, places)
+    return open_order(counts, dealing, weights, data.samples_per_epoch, places, classes)
 
 
 def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:
@@ -193,4 +199,4 @@ def count_checkpoint_bytes(config: RunConfig) -> int:
         network = build_network(config)
     if config.training.precision == "fp64":
         network.double()
-    return checkpoint_bytes(network)
+    return checkpoint_bytes(network, config)

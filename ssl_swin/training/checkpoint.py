@@ -9,7 +9,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.phases import Phase
 from ssl_swin.training.checkpoint_file import FORMAT, State
 from ssl_swin.training.checkpoint_writer import CheckpointWriter
-from ssl_swin.training.fsdp import is_sharded
+from ssl_swin.training.fsdp import gathered, is_sharded
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.preemption import Meeting
 from ssl_swin.training.watchdog import beat
@@ -37,6 +37,8 @@ def restore(module: Learner, state: State) -> None:
     module.metrics = dict(state["metrics"])
     module.optimizer_state = state.pop("optimizer")
     module.loss_scale_state = state.get("loss_scale")  # None without fp16
+    average = state.pop("model_ema", None)
+    module.average_state = None if module.ema_decay is None else average
 
 
 class Checkpoints(Callback):
@@ -48,8 +50,8 @@ class Checkpoints(Callback):
         every_steps: Steps between checkpoints; 0 for none.
         keep_every_steps: Steps between checkpoints that are kept, with their encoders; 0 for none.
         facts: What a checkpoint says of the run beside its weights: kind, shard set, lanes.
-        export: Writes what others take of the weights of a checkpoint, which is that after some
-            epochs, the best, or, of None, the last one.
+        export: Writes what others take of the weights of a checkpoint, or of their moving average,
+            which is that after some epochs, the best, or, of None, the last one.
     """
 
     def __init__(
@@ -139,15 +141,19 @@ class Checkpoints(Callback):
         optimizer = module.optimizers(use_pl_optimizer=False)
         # until the module itself starts, the scale is that of the checkpoint
         scale = module.loss_scale.state() if module.loss_scale else module.loss_scale_state
-        scaler = {} if scale is None else {"loss_scale": scale}
+        more = {} if scale is None else {"loss_scale": scale}
+        model = trainer.strategy.lightning_module_state_dict()
+        if module.average is not None:
+            whole = gathered(module.average.weights, trainer.is_global_zero)
+            more["model_ema"] = dict(model) | whole  # what is not trained takes no more room
         return {
             "format": FORMAT,
             "step": module.step,
             "samples_seen": module.step * module.schedule.global_batch_size,
             "metrics": dict(module.metrics),
-            "model": trainer.strategy.lightning_module_state_dict(),
+            "model": model,
             "optimizer": trainer.strategy.optimizer_state(optimizer),
-            **scaler,
+            **more,
             **self.facts,
         }
 
@@ -155,17 +161,18 @@ class Checkpoints(Callback):
         for logger in trainer.loggers:  # points before the checkpoint are not logged again
             logger.save()
         folder = self.writer.folder
+        weights: State = state["model_ema"] if "model_ema" in state else state["model"]
         copies = []
         if "best" in reasons:
             copies.append(folder.best)
             self.writer.require_owner()
-            self.export("best", state["model"])
+            self.export("best", weights)
         if "keep" in reasons:
             epoch = module.step // module.schedule.steps_per_epoch
             copies.append(folder.kept(epoch))
             self.writer.require_owner()
-            self.export(epoch, state["model"])
+            self.export(epoch, weights)
         self.writer.write(state, copies, reasons)
         if "end" in reasons:
             self.writer.require_owner()
-            self.export(None, state["model"])
+            self.export(None, weights)

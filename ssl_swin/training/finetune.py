@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssl_swin.data.batches.batch import Batch
-from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF, SAID, SURE
+from ssl_swin.evaluation.heldout import NUM_OF, RIGHT_OF, SAID, SCORES, SURE
+from ssl_swin.models.class_loss import ClassLoss
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.erasing import Erasing
@@ -33,6 +34,7 @@ class FinetuneModule(Learner):
         super().__init__(classifier, normalise, schedule)
         self.best_metric = "best_top1"
         self.regularise, self.layer_decay, self.erasing = regularise, layer_decay, erasing
+        self.class_loss = ClassLoss()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the official groups of fine-tuning."""
@@ -54,22 +56,23 @@ class FinetuneModule(Learner):
         return {"image": images, "target": targets}
 
     def loss(self, micro: Batch) -> Tensor:
-        """Return the cross-entropy with soft targets; in float32, or float64 if all is."""
+        """Return the loss with soft targets; in float32, or float64 if all is."""
         logits = self.network(micro["image"])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        losses = -(micro["target"] * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
-        return losses.sum() / self.schedule.global_batch_size
+        return self.class_loss(logits, micro["target"]).sum() / self.schedule.global_batch_size
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return top-1 and top-5 in per cent and the cross-entropy, summed over images.
 
         Beside them stand the images of each class, those of them whose first guess is right, and of
-        each image that guess and its probability.
+        each image that guess and its probability; those of all classes, if they are ranked.
         """
         logits = self.network(self.normalise(batch["image"])).double()
         label = batch["label"]
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
         right = ranked == label[:, None]
+        probabilities = logits.softmax(dim=1)
+        scores = {SCORES: probabilities} if self.best_metric == "best_auroc" else {}
         of_class = functional.one_hot(label, logits.shape[1]).double()  # (batch, classes)
         return {
             "top1": 100 * right[:, 0].double().sum(),
@@ -78,5 +81,6 @@ class FinetuneModule(Learner):
             NUM_OF: of_class.sum(dim=0),
             RIGHT_OF: (right[:, :1] * of_class).sum(dim=0),
             SAID: ranked[:, 0].double(),
-            SURE: logits.softmax(dim=1).amax(dim=1),
+            SURE: probabilities.amax(dim=1),
+            **scores,
         }

@@ -67,11 +67,11 @@ class FullyShardedStrategy(MeetsAnew):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Return the weights."""
-        return _gathered(dict(super().lightning_module_state_dict()), self.is_global_zero)
+        return gathered(dict(super().lightning_module_state_dict()), self.is_global_zero)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the optimiser's state."""
-        return _gathered(super().optimizer_state(optimizer), self.is_global_zero)
+        return gathered(super().optimizer_state(optimizer), self.is_global_zero)
 
     def teardown(self) -> None:
         """Leave the weights where they are: Lightning would move them off their mesh."""
@@ -87,11 +87,11 @@ def is_sharded(trainer: Trainer) -> bool:
     return isinstance(trainer.strategy, FullyShardedStrategy)
 
 
-def _gathered(value: Any, keep: bool) -> Any:
+def gathered(value: Any, keep: bool) -> Any:
     """Gather tensors one at a time, for they may be large; into main memory, if to be kept."""
     if isinstance(value, DTensor):
         whole = value.full_tensor()
         return whole.to("cpu", copy=True) if keep else None  # less what was padded
     if isinstance(value, dict):
-        return {key: _gathered(inner, keep) for key, inner in value.items()}
+        return {key: gathered(inner, keep) for key, inner in value.items()}
     return value

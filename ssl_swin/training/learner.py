@@ -1,18 +1,21 @@
 """One optimiser step over one global batch: micro-batches, gradients, clipping, learning rate."""
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.data.order.shares import micro_batch_bounds
 from ssl_swin.draw import Purpose, raw
 from ssl_swin.models.normalise import Normalisation
+from ssl_swin.training.average import WeightAverage
 from ssl_swin.training.curve import LearningRateCurve, set_lr
 from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.loss_scale import LossScale
@@ -71,6 +74,9 @@ class Learner(LightningModule, ABC):
         self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
         self.loss_scale: LossScale | None = None  # with fp16 alone
         self.loss_scale_state: dict[str, Tensor] | None = None  # of a checkpoint
+        self.ema_decay: float | None = None  # of the moving average of the weights, if there is one
+        self.average: WeightAverage | None = None
+        self.average_state: Mapping[str, Tensor] | None = None  # of a checkpoint
 
     @property
     def best(self) -> float | None:
@@ -104,7 +110,33 @@ class Learner(LightningModule, ABC):
         if self.optimizer_state is not None:
             load_moments(optimizer, self.optimizer_state)
             self.optimizer_state = None
+        if self.ema_decay is not None:
+            trained = {name: one for name, one in self.named_parameters() if one.requires_grad}
+            self.average = WeightAverage(trained, self.ema_decay, self.average_state)
+            self.average_state = None
         return optimizer
+
+    @contextmanager
+    def exchanged(self) -> Iterator[None]:
+        """Have the moving average in the place of the weights, if there is one; these in its.
+
+        Within itself all is as without.
+        """
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        if self.average is not None:
+            self.average.exchange()
+            if isinstance(self, FSDPModule):
+                self.reshard()  # so that what was gathered is gathered anew
+
+    def weights_before_training(self) -> dict[str, Tensor]:
+        """Return what of a checkpoint is measured and handed off: the average, if there is one."""
+        return self.state_dict() | dict(self.average_state or {})
 
     def on_train_start(self) -> None:
         """Put fp16's loss scale on the device, and let DDP lay out its buckets.
@@ -137,6 +169,8 @@ class Learner(LightningModule, ABC):
         step_if(finite, optimizer, scale)
         if self.watch:
             self.watch.after()
+        if self.average is not None:
+            self.average.update(self.step + 1, finite)
         bad = ~finite & ~self.loss_scale.update(finite) if self.loss_scale else ~finite
         self.result = StepResult(loss, grad_norm, finite, bad)
         self.step += 1

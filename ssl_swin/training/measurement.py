@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_swin import signals
-from ssl_swin.evaluation.heldout import HeldoutSums, measure
+from ssl_swin.evaluation.auroc import areas
+from ssl_swin.evaluation.heldout import NUM_OF, HeldoutSums, measure
 from ssl_swin.phases import Phase, duration
 from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.heldout_pictures import HeldoutPictures
@@ -21,10 +23,14 @@ from ssl_swin.training.watchdog import beat
 
 # in metrics: what was to be measured at this step was not; the lowest loss of all measurements
 DUE, LOWEST = "heldout_due", "best_heldout_loss"
+_LARGEST = ("top1", "balanced_top1", "auroc")  # whose largest is the best
+_AT_ONCE = 64  # classes whose scores are on a rank at once
 
 
 class Measurement(Callback):
     """Measures held-out images, keeps the means in the module's `metrics` and logs them.
+
+    If there is a moving average of the weights, that is what is measured.
 
     After a warning there may be no time to measure to the end, so then all is saved first, and the
     next life measures what this one may not come to. Where the run ends it is not: there would be
@@ -66,21 +72,24 @@ class Measurement(Callback):
         def look() -> None:
             if signals.received() and pl_module.step != self.stop_step:
                 pl_module.metrics[DUE] = 1
-                self.save(trainer, pl_module)
+                with pl_module.exchanged():  # back: what is saved is as after the step
+                    self.save(trainer, pl_module)
                 del pl_module.metrics[DUE]
 
         phase = Phase("measuring held-out images")
-        with phase, trainer.precision_plugin.val_step_context():
+        with phase, pl_module.exchanged(), trainer.precision_plugin.val_step_context():
             mine = _of_this_rank(trainer, pl_module, loader, look, phase)
             found = _over_all_ranks(trainer, mine)
         means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}
-        metrics = pl_module.metrics
-        is_best = means.get("top1", -1.0) > metrics.get("best_top1", -1.0)
-        if "top1" in means:
-            means["best_top1"] = max(means["top1"], metrics.get("best_top1", 0.0))
+        metrics, before = pl_module.metrics, pl_module.best
+        if pl_module.best_metric == "best_auroc" and found.num_measured:
+            means["auroc"] = macro_auroc(trainer, mine)
+        for name, best in ((one, f"best_{one}") for one in _LARGEST):
+            if name in means and best in ("best_top1", pl_module.best_metric):
+                means[best] = max(means[name], metrics.get(best, 0.0))
         if "heldout_loss" in means:
-            before = metrics.get(LOWEST, metrics.get("heldout_loss", math.inf))
-            metrics[LOWEST] = min(means["heldout_loss"], before)
+            lowest = metrics.get(LOWEST, metrics.get("heldout_loss", math.inf))
+            metrics[LOWEST] = min(means["heldout_loss"], lowest)
         metrics.update(means)
         epoch = pl_module.step / pl_module.schedule.steps_per_epoch
         found_now = heldout_told(means | {LOWEST: metrics.get(LOWEST)})
@@ -96,7 +105,7 @@ class Measurement(Callback):
             self._num_told = found.num_left_out
         log(trainer, points)
         if self.pictures is not None:
-            which = is_best, pl_module.step == self.stop_step
+            which = pl_module.best != before, pl_module.step == self.stop_step
             self.pictures.take(trainer, found, mine.answers, which)
 
 
@@ -136,6 +145,33 @@ def _over_all_ranks(trainer: Trainer, found: HeldoutSums) -> HeldoutSums:
     return HeldoutSums(sums, int(total[0]), int(total[1]))
 
 
+def macro_auroc(trainer: Trainer, mine: HeldoutSums) -> float:
+    """Return the mean over classes of the area under the ROC curve, over the images of all ranks.
+
+    All ranks call it, and find the same. A class without images, or without others, has none; if
+    none has, it is not a number.
+    """
+    module = trainer.lightning_module
+    counts = torch.zeros(trainer.world_size, dtype=torch.float64, device=module.device)
+    counts[trainer.global_rank] = mine.num_measured
+    counts = trainer.strategy.reduce(counts, reduce_op="sum").long()
+    num_classes = trainer.strategy.broadcast(mine.sums[NUM_OF].numel() if mine.sums else 0)
+    none = torch.zeros(0, num_classes, dtype=torch.float64, device=module.device)
+    scores = none if mine.scores is None else mine.scores
+
+    def of_all(part: Tensor) -> Tensor:
+        """Return the rows of all ranks, each in its own place, so that their sum is all."""
+        whole = part.new_zeros((trainer.world_size, int(counts.max()), part.shape[1]))
+        whole[trainer.global_rank, : len(part)] = part
+        whole = trainer.strategy.reduce(whole, reduce_op="sum")
+        return torch.cat([rows[:num] for rows, num in zip(whole, counts.tolist(), strict=True)])
+
+    label = of_all(scores[:, :1] if mine.answers is None else mine.answers[:, 1:2])[:, 0]
+    parts = range(0, num_classes, _AT_ONCE)
+    found = [areas(of_all(scores[:, one : one + _AT_ONCE]), label, one) for one in parts]
+    return float(torch.cat(found).mean())
+
+
 def heldout_told(found: Mapping[str, float | None]) -> str:
     """Say what was measured, and the best of it so far, by the names of a module's `metrics`."""
 
@@ -149,7 +185,8 @@ def heldout_told(found: Mapping[str, float | None]) -> str:
 
     parts = (
         told("top-1", "top1", "{:.2f} %", "best_top1", "best"),
-        told("balanced", "balanced_top1", "{:.2f} %", "", ""),
+        told("balanced", "balanced_top1", "{:.2f} %", "best_balanced_top1", "best"),
+        told("AUROC", "auroc", "{:.4f}", "best_auroc", "best"),
         told("loss", "heldout_loss", "{:.4f}", LOWEST, "lowest"),
     )
     return ", ".join(filter(None, parts)) or "nothing finite"

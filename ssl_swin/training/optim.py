@@ -123,15 +123,15 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> Non
     own = optimizer.state_dict()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     known = {
-        place: {key: _like(parameters[place], value) for key, value in moments[name].items()}
+        place: {key: like(parameters[place], value) for key, value in moments[name].items()}
         for name, place in _places(own)
         if moments.get(name) is not None
     }
     optimizer.load_state_dict(own | {"state": known})
 
 
-def _like(parameter: nn.Parameter, value: Any) -> Any:
-    """Of a whole moment of a parameter in parts, return a copy of this rank's part."""
+def like(parameter: nn.Parameter, value: Any) -> Any:
+    """Of a whole moment, or weight, of a parameter in parts, return a copy of this rank's part."""
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
     place = parameter.device_mesh, parameter.placements

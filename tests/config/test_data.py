@@ -32,6 +32,7 @@ REFUSED_LABELLED = [
     ({"erasing": 2.0}, "data.erasing=2.0"),
     ({"num_labels": 0}, "data.num_labels=0"),
     (MIXED | {"num_labels": 5}, "data.num_labels=5 draws from one shard set"),
+    (MIXED | {"sampling": "balanced"}, "data.sampling=balanced draws from one shard set"),
     ({"rand_augment": "rand-x9"}, "data.rand_augment='rand-x9' is no policy"),
     ({"rand_augment": "rand-m9.5"}, "data.rand_augment='rand-m9.5' is no"),
     ({"rand_augment": "rand-m9-inc0.5"}, "is no policy of timm's"),

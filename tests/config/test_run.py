@@ -38,3 +38,28 @@ def test_the_best_is_chosen_by_nothing_unless_asked():
 def test_a_fine_tuning_takes_no_labelled_shards_beside_its_own():
     with pytest.raises(ValueError, match=r"data\.labelled_shards=more goes with pretraining"):
         LabelledDataConfig("shards", labelled_shards="more")
+
+
+def test_rare_classes_do_not_count_twice():
+    data, finetune = replace(FINETUNE.data, sampling="balanced"), FINETUNE.finetune
+    balanced = replace(finetune, class_weights="balanced")
+    with pytest.raises(ValueError, match="would count rare classes twice; give one of the two"):
+        replace(FINETUNE, data=data, finetune=balanced)
+
+
+@pytest.mark.parametrize(
+    ("config", "best", "message"),
+    [
+        (FINETUNE, "knn", "training.best=knn goes with pretraining"),
+        (FINETUNE, "auroc", "training.best=auroc needs data.val_shards; give them"),
+        (PRETRAIN, "auroc", "training.best=auroc goes with fine-tuning"),
+    ],
+)
+def test_the_best_is_by_what_a_run_measures(config, best, message):
+    with pytest.raises(ValueError, match=message):
+        replace(config, training=replace(config.training, best=best))
+
+
+def test_only_a_fine_tuning_has_a_moving_average():
+    with pytest.raises(ValueError, match=r"training.ema_decay=0.5 goes with fine-tuning"):
+        replace(PRETRAIN, training=replace(PRETRAIN.training, ema_decay=0.5))

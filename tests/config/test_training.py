@@ -17,6 +17,8 @@ from ssl_swin.errors import UserError
         ("checkpoint_every_steps", -1),
         ("checkpoint_every_min", -1.0),
         ("step_timeout_s", -1.0),
+        ("ema_decay", 0.0),
+        ("ema_decay", 1.0),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_their_name(name, value):

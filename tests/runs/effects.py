@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ssl_swin.config.data import SetConfig
+from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.models.masking import random_mask
 
 BATCH, STEPS = 24, 2  # images of a step, steps of an epoch
@@ -80,6 +81,14 @@ def switch(name, value):
     return Effect(value, lambda seen: seen.run.module.network.encoder.architecture()[name])
 
 
+def frozen(seen):
+    """The parts of the encoder that are not trained."""
+    encoder = seen.run.module.network.encoder
+    trained = {name for group in groups(seen) for name in group["param_names"]}
+    names = [name for name, _ in encoder.named_parameters()]
+    return {encoder.stage_of(name) for name in names if f"encoder.{name}" not in trained}
+
+
 def author(seen):
     """The package that the network's code is from."""
     return type(seen.run.module.network.encoder.backbone).__module__.partition(".")[0]
@@ -137,6 +146,7 @@ def effects(shards, other):
         "data.white": Effect(1023.0, at("run.stream.renderer.reading.white")),
         "data.label_field": Effect("kind", at("run.stream.labels.field")),
         "data.num_labels": Effect(30, at("run.order.num_samples")),
+        "data.sampling": Effect("balanced", lambda seen: type(seen.run.order), BalancedOrder),
         "data.rand_augment": Effect("rand-m1", at(f"{transform}.rand_augment")),
         "data.erasing": Effect(0.5, at(f"{transform}.erasing")),
         "data.erasing_draws": Effect("numpy", at("run.module.erasing.draws")),
@@ -182,6 +192,14 @@ def effects(shards, other):
             f"optim.{name}": Effect(0.375, at(f"run.module.regularise.{name}"))
             for name in ("mixup", "cutmix", "label_smoothing")
         },
+        "finetune.loss": Effect("focal", at("run.module.class_loss.gamma"), 2.0),
+        "finetune.focal_gamma": Effect(
+            0.5, at("run.module.class_loss.gamma"), beside=(("finetune.loss", "focal"),)
+        ),
+        "finetune.class_weights": Effect(
+            "balanced", lambda seen: len(seen.run.module.class_loss.weights), 10
+        ),
+        "finetune.freeze": Effect(1, frozen, {"stem", "stage1"}),
         **training("global_batch_size", 12, f"{schedule}.global_batch_size"),
         **training("micro_batch_size", 4, "run.datamodule.heldout.batch_size"),
         **training("precision", "fp64", "hardware.precision"),
@@ -198,6 +216,7 @@ def effects(shards, other):
         **training("reduce_precision", "bf16", "hardware.reduce_precision"),
         **training("checkpoint_every_steps", 7, "calls.Checkpoints.every_steps"),
         "training.best": Effect("heldout_loss", at("run.module.best_metric"), "best_heldout_loss"),
+        **training("ema_decay", 0.5, "run.module.average.decay"),
         **training("async_checkpoint", True, "calls.Checkpoints.writer.background"),
         "training.loggers": Effect(
             ("csv",), lambda seen: tuple(one.name for one in seen.loggers[1:])
@@ -230,7 +249,10 @@ def norm_of(seen):
 WITHOUT_EFFECT = {
     ("finetune", f"training.{name}_every_epochs"): callback
     for name, callback in (("panel", "Panels"), ("monitor", "Monitors"))
-} | {("finetune", "training.best"): "Monitors"}
+}
 
 # Settings that one kind of run refuses, and what is said.
-REFUSED = {("finetune", "data.labelled_shards"): "goes with pretraining"}
+REFUSED = {
+    ("finetune", "data.labelled_shards"): "goes with pretraining",
+    ("pretrain", "training.ema_decay"): "goes with fine-tuning",
+}

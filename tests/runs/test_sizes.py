@@ -128,7 +128,7 @@ def test_a_checkpoint_is_as_large_as_is_counted(two_step_run):
 
 def test_what_is_counted_without_memory_is_what_a_life_counts(shards):
     for config in (pretrain(shards), finetune(shards)):
-        assert count_checkpoint_bytes(config) == checkpoint_bytes(build_network(config))
+        assert count_checkpoint_bytes(config) == checkpoint_bytes(build_network(config), config)
 
 
 def test_a_run_that_goes_on_has_some_of_its_checkpoints(shards, tmp_path):

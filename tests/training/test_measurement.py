@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 
@@ -16,8 +17,8 @@ def measured(tiny_shards, tmp_path):
     """Train four steps with a measurement every two; return the module and the points."""
     shards = tiny_shards([40, 9], broken={3, 45}, mode="RGB")
 
-    def fit(configure=finetune_config, metrics=(), **data):
-        config = configure(tmp_path / "run", shards, global_batch_size=12)
+    def fit(configure=finetune_config, metrics=(), best="none", **data):
+        config = configure(tmp_path / "run", shards, global_batch_size=12, best=best)
         run = built(replace(config, data=replace(config.data, **data)))
         run.module.metrics.update(metrics)
         run.datamodule.steps = 0, 4
@@ -73,6 +74,18 @@ def test_the_best_top1_is_of_all_lives(measured):
     module, points = measured(metrics={"best_top1": 99.0})
     assert module.metrics["best_top1"] == 99.0 > module.metrics["top1"]
     assert [point["heldout/best_top1"] for point in points] == [99.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("best", "name"), [("balanced_top1", "balanced_top1"), ("auroc", "auroc"), ("none", "top1")]
+)
+def test_the_best_is_by_what_is_asked_for(measured, best, name):
+    module, points = measured(best=best, metrics={"best_top1": 0.0})
+    found = [point[f"heldout/{name}"] for point in points]
+    assert [point[f"heldout/best_{name}"] for point in points] == [*accumulate(found, max)]
+    assert module.best == max(found)
+    assert all("heldout/best_top1" in point for point in points)
+    assert ("heldout/auroc" in points[0]) == (best == "auroc")
 
 
 def test_pretraining_has_no_top1(measured):

@@ -20,6 +20,8 @@ _PASSED_OVER = (
     "train/samples_seen",
     "heldout/best_heldout_loss",
     "heldout/best_top1",
+    "heldout/best_balanced_top1",
+    "heldout/best_auroc",
 )
 _MEASURED = ("heldout/", "quality/")  # now and then, so each point is shown
 _OF_PART = (r"(norm/[a-z]+)_(.+)", r"(.+)_(stage\d+)")  # measure, and which part of the network
@@ -40,6 +42,7 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("heldout/top1", "Top-1, held-out", "right, per cent"),
     Kind("heldout/balanced_top1", "Balanced top-1, held-out", "mean of classes, per cent"),
+    Kind("heldout/auroc", "AUROC, held-out", "mean of classes, 0 to 1"),
     Kind("heldout/top5", "Top-5, held-out", "among five, per cent"),
     Kind("quality/knn", "kNN of frozen features", "right, per cent"),
     Kind("quality/rankme", "RankMe", "effective rank of features, dimensions"),

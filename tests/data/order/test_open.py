@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.data.order.lanes import Dealing
 from ssl_swin.data.order.mixture import Mixture
 from ssl_swin.data.order.one_set import SetOrder
@@ -23,6 +24,17 @@ def test_one_set_without_a_weight_is_gone_through_evenly():
     some = open_order((np.array([4]),), dealing, places=places)
     assert some.num_lanes == 2
     assert sorted(some.share(0).index.tolist()) == [7, 8, 9, 700]
+
+
+def test_classes_that_come_alike_are_of_the_images_that_are_used():
+    dealing, classes = Dealing(seed=3, global_batch_size=4), np.array([0, 0, 0, 1])
+    order = open_order((np.array([4]),), dealing, classes=classes)
+    assert isinstance(order, BalancedOrder)
+    assert order.places.tolist() == [0, 1, 2, 3]
+    some = open_order((np.array([4]),), dealing, places=np.array([7, 8, 9, 700]), classes=classes)
+    assert np.bincount(some.share(0).index, minlength=701)[700] == 2
+    with pytest.raises(ValueError, match="is larger than the data"):
+        open_order((np.array([3]),), dealing, classes=classes[1:])
 
 
 @pytest.mark.parametrize(("samples_per_epoch", "steps"), [(None, 3871 // 96), (960, 10)])

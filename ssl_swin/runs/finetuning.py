@@ -1,0 +1,58 @@
+"""Config -> what learns in a fine-tuning: the encoder's weights, the loss, and what it is shown."""
+
+from pathlib import Path
+
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.errors import usable
+from ssl_swin.models.class_loss import ClassLoss
+from ssl_swin.models.normalise import Normalisation
+from ssl_swin.pretrained.open import find_weights, load_weights
+from ssl_swin.runs.labelled import LabelledImages
+from ssl_swin.runs.network import build_classifier
+from ssl_swin.training.erasing import Erasing
+from ssl_swin.training.finetune import FinetuneModule
+from ssl_swin.training.learner import Schedule
+from ssl_swin.training.regularise import Regularisation
+from ssl_swin.training.trainer import say
+
+
+def finetune_module(
+    config: FinetuneConfig, schedule: Schedule, images: LabelledImages, is_new: bool
+) -> FinetuneModule:
+    """Build what learns, with the encoder's weights if the run is new: else a checkpoint has them.
+
+    Raises:
+        UserError: If the encoder's file cannot be read, or does not fit.
+    """
+    classifier, data, optim = build_classifier(config), config.data, config.optim
+    if config.encoder is not None and is_new:
+        with usable(f"encoder={config.encoder}"):
+            weights = find_weights(Path(config.encoder))
+        report = load_weights(classifier.encoder, weights, config.encoder_channels)
+        for line in report.lines(config.encoder):
+            say(line)
+    elif is_new and config.finetune.freeze:
+        say(f"warning: finetune.freeze={config.finetune.freeze} of an encoder that knows nothing")
+    regularisation = Regularisation(
+        seed=config.seed,
+        num_classes=config.counted_classes,
+        mixup=optim.mixup,
+        cutmix=optim.cutmix,
+        label_smoothing=optim.label_smoothing,
+    )
+    normalise = Normalisation(data.mean, data.std)
+    erasing = Erasing(config.seed, data.erasing_draws) if data.erasing else None
+    gamma = config.finetune.focal_gamma if config.finetune.loss == "focal" else 0.0
+    module = FinetuneModule(
+        classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
+    )
+    module.class_loss = ClassLoss(images.class_weights(config), gamma)
+    if config.training.best != "none":
+        module.best_metric = f"best_{config.training.best}"
+    module.ema_decay = config.training.ema_decay
+    if module.ema_decay is not None:
+        say(
+            "what is measured and handed off is the moving average of the weights, decay "
+            f"{module.ema_decay:g}"
+        )
+    return module

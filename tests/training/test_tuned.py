@@ -1,0 +1,63 @@
+"""Each way to fine-tune: exact after `kill -9`, and the same on other layouts."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.config.settings import with_values
+from tests.training.launch import finetune_config, finish, interrupt, start, train
+from tests.training.test_elastic import global_batches, largest_difference, points
+from tests.training.test_interruption import assert_equal, checkpoint
+
+WAYS: dict[str, dict[str, Any]] = {
+    "weighted": {"finetune.loss": "focal", "finetune.class_weights": "balanced"},
+    "sampled": {"data.sampling": "balanced"},
+    "averaged": {"training.ema_decay": 0.75, "finetune.freeze": 1},
+    "by auroc": {"training.best": "auroc", "data.sampling": "balanced"},
+    "frozen": {"finetune.freeze": 1},
+}
+CURVES = ("train/loss", "train/grad_norm", "heldout/heldout_loss", "heldout/top1")
+# Nothing of what is drawn by rank.
+EVEN = {"model.drop_path_rate": 0.0, "optim.mixup": 0.0, "optim.cutmix": 0.0}
+every_way = pytest.mark.parametrize("way", WAYS)
+
+
+def build(run_dir: Path, shards: Path, way: str, **training: Any) -> FinetuneConfig:
+    """16 steps with checkpoints every 5."""
+    config = finetune_config(run_dir, shards, checkpoint_every_steps=5, **training)
+    config = replace(config, optim=replace(config.optim, epochs=2))
+    return with_values(config, WAYS[way])
+
+
+@every_way
+def test_killed_twice_it_ends_with_the_same_bits(tmp_path, shards, way):
+    straight = train(build(tmp_path / "straight", shards, way))
+    config = build(tmp_path / "killed", shards, way, micro_batch_size=24)
+    for step in (7, 12):
+        assert interrupt(config, step, signal.SIGKILL) == {-signal.SIGKILL}
+    assert finish(start(config)) == {0}
+    for name in ("last", "best"):
+        before, after = (checkpoint(run, name) for run in (straight, tmp_path / "killed"))
+        for part in before.keys() - {"config"}:
+            assert_equal(before[part], after[part], part)
+
+
+@every_way
+def test_another_layout_has_the_same_curve(tmp_path, shards, way):
+    def even(name: str, **training: Any) -> FinetuneConfig:
+        return with_values(build(tmp_path / name, shards, way, precision="fp64", **training), EVEN)
+
+    straight = train(even("straight"))
+    stopped = even("stopped", devices=2, micro_batch_size=5)
+    assert interrupt(stopped, 6, signal.SIGTERM) == {75}
+    fsdp = even("stopped", devices=2, strategy="fsdp", activation_checkpointing=True)
+    assert interrupt(fsdp, 10, signal.SIGTERM) == {75}
+    assert finish(start(even("stopped", devices=3))) == {0}
+    run = tmp_path / "stopped"
+    assert global_batches(run) == global_batches(straight)
+    for name in (*CURVES, *(("heldout/best_auroc",) if way == "by auroc" else ())):
+        assert largest_difference(points(run, name), points(straight, name)) < 1e-9, name
