@@ -211,21 +211,21 @@ def _check_sets(
     from ssl_swin.features.written import check_question
     from ssl_swin.pretrained.classifier import open_classifier
 
-    field, cache = asked.asking.label_field, asked.asking.cache_dir
+    labels, cache = asked.asking.asked_labels, asked.asking.cache_dir
     for name, where in (("data", asked.data), ("test", asked.test)):
         if where is not None:
             with usable(f"{name}={shown(where)}"):
                 open_shards(where, cache_dir=cache, index_missing=False)
     if asked.test is None:
-        shards, (what,) = of_classifier.open_set(asked.data, cache), asked.what
+        shards, (what,) = of_classifier.open_with_labels(asked.data, labels, cache), asked.what
         if output.is_dir():
             of_classifier.check_folder(output, shards.fingerprint())
         if what not in coming:
             classes = open_classifier(Path(what)).card.classes
-            labels_by_name(shards, shown(asked.data), classes, field)
+            labels_by_name(shards, shown(asked.data), classes, labels.field)
         return [f"data: {shards.num_samples:,} images"]
     said: list[str] = []
-    sets = train, test, classes = open_labelled(asked.data, asked.test, field, cache, said.append)
+    sets = train, test, classes = open_labelled(asked.data, asked.test, labels, cache, said.append)
     if output.is_dir():
         check_images(output, test.shards.fingerprint())
         check_question(output, without_results(sets, asked.computing, asked.asking), known)

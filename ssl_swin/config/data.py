@@ -39,6 +39,9 @@ class DataConfig:
     labelled_shards: str | None = layout_setting(None)
     """Shards with labels, a few images of which show how well neighbours tell classes while
     pretraining; never trained on by their labels. They may be those of `shards`."""
+    labels: str | None = layout_setting(None)
+    """CSV (first line key,label) or Parquet with these columns: the label of each sample by its key
+    in the tars, for tars without labels; what is in it must stay while a run goes on."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     """Mean of each channel, of pixels in [0, 1]; its length is the number of channels, 1 or 3."""
     std: tuple[float, ...] = IMAGENET_STD
@@ -92,6 +95,11 @@ class DataConfig:
             self.samples_per_epoch is None or bool(self.sets),
             f"data.samples_per_epoch={self.samples_per_epoch} goes with data.sets; an epoch of "
             "data.shards is each image once",
+        )
+        require(
+            self.labels is None or self.labelled_shards is not None or type(self) is not DataConfig,
+            f"data.labels={self.labels} goes with data.labelled_shards, for pretraining needs no "
+            "labels; leave it out",
         )
         require(
             len(self.mean) == len(self.std) and len(self.mean) in (1, 3),

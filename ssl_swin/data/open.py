@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+from ssl_swin.data.shards.given import join_given
 from ssl_swin.data.shards.indexing import IndexedShard
 from ssl_swin.data.shards.left_out import SECOND, LeftOut, add_up
 from ssl_swin.data.shards.listing import find_local_tars
@@ -77,7 +78,8 @@ def join(sets: Sequence[ShardSet]) -> ShardSet:
     if any(type(other) is not type(first) for other in others):
         how = "some of the sets are remote and some are local; bring all of them to one side"
         raise ShardError(how)
-    return ShardSet(first.join(others), tuple(len(one.storage.paths) for one in sets))
+    sizes, given = tuple(len(one.storage.paths) for one in sets), [one.given for one in sets]
+    return ShardSet(first.join(others), sizes, join_given(given))
 
 
 def require_keys(num_samples: int, left_out: LeftOut, where: str) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl_swin.data.counting import counting
+from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.left_out import describe
@@ -31,6 +32,7 @@ from ssl_swin.typed import typed
 
 _MOST_CLASSES = 30  # in the table that is printed
 _MOST_PAIRS = 5
+_USUAL = Asked()
 
 
 def evaluate(
@@ -39,7 +41,7 @@ def evaluate(
     data: str,
     computing: Computing,
     output: Path | None = None,
-    label_field: str = "label",
+    asked: Asked = _USUAL,
     cache_dir: Path | None = None,
 ) -> None:
     """Measure a classifier on labelled shards; write tables and pictures, and print the numbers.
@@ -49,7 +51,7 @@ def evaluate(
         data: The shards: a folder, a tar, a pattern in quotes, or a URL.
         computing: How.
         output: Folder for what is written; left out, evaluation/NAME in the run folder.
-        label_field: Field of the .json member that holds the class, as `data.label_field`.
+        asked: Which labels.
         cache_dir: Where remote shards and indexes go; left out, the user's cache.
 
     Raises:
@@ -59,8 +61,9 @@ def evaluate(
     """
     told = "the evaluation is not written yet; the same command starts again"
     with stops_at_once(lambda: told):
-        opened, shards, where = open_classifier(run), open_set(data, cache_dir), shown(data)
-        label = labels_by_name(shards, where, opened.card.classes, label_field)
+        opened, where = open_classifier(run), shown(data)
+        shards = open_with_labels(data, asked, cache_dir)
+        label = labels_by_name(shards, where, opened.card.classes, asked.field)
         known, flip = fingerprint(opened), computing.flip
         subject = Subject(str(run), known, where, shards.fingerprint(), flip)
         folder = output or usual_folder(run, data)
@@ -132,6 +135,17 @@ def open_set(
     if not shards.num_samples:
         raise UserError(f"{name}={where} holds no image; give other shards")
     return shards
+
+
+def open_with_labels(
+    data: str, asked: Asked, cache_dir: Path | None, say: Callable[[str], None] = print
+) -> ShardSet:
+    """Open shards as `open_set` does, with the labels that are asked for; errors as `attach`."""
+    where = shown(data)
+    found, said = attach({where: open_set(data, cache_dir, say=say)}, asked)
+    for line in said:
+        say(line)
+    return found[where]
 
 
 def check_folder(folder: Path, fingerprint: str) -> None:

@@ -53,11 +53,11 @@ class Findings:
 
 
 def find(answers: Iterable[Answers], label: np.ndarray, num_classes: int) -> Findings:
-    """Hold what is said of all images against their labels, int64 (num_samples,)."""
+    """Hold what is said of all images against their labels, int64 (num_samples,); -1 for none."""
     parts: list[tuple[np.ndarray, ...]] = []
     broken: list[int] = []
     for answer in answers:
-        good = ~answer.broken
+        good = ~answer.broken & (label[answer.index] >= 0)
         broken += answer.index[answer.broken].tolist()
         place, scores = answer.index[good], answer.probability[good]
         best = scores.topk(min(NUM_RANKED, num_classes), dim=1)

@@ -14,7 +14,8 @@ def labels_by_name(
 ) -> np.ndarray:
     """Return the number that each sample's class has among `classes`, int64 (num_samples,).
 
-    The set may lack some of the classes, and have them in another order.
+    It is -1 of a sample that a file of labels leaves out. The set may lack some of the classes, and
+    have them in another order.
 
     Args:
         shards: The set.
@@ -40,7 +41,7 @@ def labels_by_name(
             )
         names = classes
     label = Labels(len(names), field).all(shards, where)  # (num_samples,)
-    used = np.unique(label).tolist()
+    used = np.unique(label[label >= 0]).tolist()
     unknown = [names[number] for number in used if names[number] not in classes]
     if unknown:
         pairs = [pair for pair in alike([*unknown, *classes]) if set(pair) & set(unknown)]
@@ -50,4 +51,4 @@ def labels_by_name(
             f"{listed(classes)}{spelled}"
         )
     number = {name: place for place, name in enumerate(classes)}
-    return np.array([number.get(name, -1) for name in names])[label]
+    return np.array([*(number.get(name, -1) for name in names), -1])[label]  # -1 is the last

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from ssl_swin.data.batches.labels import all_labels
+from ssl_swin.data.labelling.attach import Asked
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.reader import ShardReader, content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.evaluation.classify import Computing
-from ssl_swin.evaluation.evaluate import open_set
+from ssl_swin.evaluation.evaluate import open_with_labels
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.features.extract import STOPPED, extract
 from ssl_swin.features.feature_file import FeatureTable, check_output, write_features
@@ -31,45 +32,51 @@ def embed(
     img_size: int | None = None,
     seed: int = 0,
     label_field: str = "label",
+    labels: str | None = None,
     devices: int = 1,  # noqa: ARG001  # `__main__` has started them
     cache_dir: Path | None = None,
 ) -> None:
     """Write the features of images by a frozen network, one vector each, to a file.
 
-    What is computed is kept in the cache: the same command goes on where it was stopped, and is
-    soon over when it is repeated. srun and torchrun may start it in several processes.
+    The same command goes on where it was stopped; srun and torchrun may start several processes.
 
     Args:
         what: A run folder, ended or not; a file with an encoder or a classifier, also of timm or
-            the official code; timm:NAME or timm:NAME:FILE, any model of timm; or random:WHAT, the
-            architecture of one of these with random weights.
+            the official code; timm:NAME or timm:NAME:FILE, any model of timm; or random:WHAT, one
+            of these with random weights.
         data: The shards: a folder, a tar, a pattern in quotes, or a URL.
-        output: A name that ends in .parquet (columns key, label, class, features), or in .npy with
-            a .json beside it that names the rows.
+        output: A name ending in .parquet (columns key, label, class, features), or in .npy (with a
+            .json beside it that names the rows).
         computing: How.
-        layer: last (mean over positions after the last norm), pooled (as the network pools by
-            itself, such as a class token), stage1 and so on, or the name of a module.
+        layer: last (mean after the last norm), pooled (as it pools by itself), stage1 and so on, or
+            the name of a module.
         img_size: Height and width of images in pixels, if not those of the weights.
         seed: Of random weights.
-        label_field: Field of the .json member that holds the class, as `data.label_field`.
+        label_field: Field of .json that holds the class, as `data.label_field`.
+        labels: CSV or Parquet of keys and labels, for shards without labels, as `data.labels`.
         devices: Processes on this machine, each with a GPU of its own if there are so many.
         cache_dir: Root of the cache of features and of remote shards; left out, the user's.
 
     Raises:
-        UserError: If there is no such network, layer, image or device, or the output is another's.
+        UserError: If something named is not there, or the output is another's.
         ShardError or OSError: If the storage or another process fails, or a shard was changed.
     """
     with stops_at_once(lambda: STOPPED):
         is_first = not Ranks.of().rank
-        shards = open_set(data, cache_dir, say=tell if is_first else say_nothing)
+        asked, say = Asked(field=label_field, file=labels), tell if is_first else say_nothing
+        shards = open_with_labels(data, asked, cache_dir, say)
         subject = find_subject(what, seed=seed, img_size=img_size)
         check_output(output, origin := _origin(subject, shards, layer, computing))
         found = extract(subject, shards, computing, layer, cache_dir)
         if is_first:
             write_features(output, _table(found, shards, label_field), origin)
-            num, dim = found.values.shape
-            print(f"{output}: {num:,} images, {dim} features each, layer {layer}")
-            print(f"they are of {subject.told}")
+            _tell(output, found, layer, subject)
+
+
+def _tell(output: Path, found: Features, layer: str, subject: Subject) -> None:
+    num, dim = found.values.shape
+    print(f"{output}: {num:,} images, {dim} features each, layer {layer}")
+    print(f"they are of {subject.told}")
 
 
 def _origin(subject: Subject, shards: ShardSet, layer: str, computing: Computing) -> dict[str, Any]:

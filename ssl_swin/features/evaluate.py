@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from ssl_swin.evaluation import evaluate as of_classifier
 from ssl_swin.evaluation.classify import Computing, find_device
 from ssl_swin.evaluation.stopping import stops_at_once
 from ssl_swin.evaluation.written import SUMMARY
+from ssl_swin.features.asking import Asking
 from ssl_swin.features.extract import STOPPED, extract, network_at
 from ssl_swin.features.labelled import LabelledSet, open_labelled
-from ssl_swin.features.layers import LAST
 from ssl_swin.features.measures import (
     MEASURES,
     LabelledFeatures,
@@ -29,7 +28,7 @@ from ssl_swin.features.measures import (
 from ssl_swin.features.ranks import Ranks
 from ssl_swin.features.results import Evaluation, Result, fitting, sentences, tables
 from ssl_swin.features.store import Features
-from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, check_asked, find_subjects
+from ssl_swin.features.subjects import RANDOM, TIMM, WHAT, Subject, find_subjects
 from ssl_swin.features.written import (
     check_folder,
     check_question,
@@ -46,30 +45,6 @@ from ssl_swin.record.tables import show
 from ssl_swin.typed import typed
 
 _ROWS = 4096  # images whose features are looked at at once
-
-
-@dataclass(frozen=True)
-class Asking:
-    """What is asked of frozen features, and of which images."""
-
-    layer: str = LAST
-    """last, pooled, stage1, stage2 and so on, or a module by its dotted name."""
-    measures: tuple[str, ...] = ()
-    """knn, probe, few_labels, collapse, or several with commas; left out, all."""
-    img_size: int | None = None
-    """Height and width of images in pixels, if not those of the weights."""
-    seed: int = 0
-    """Of random weights, of labels that are drawn, of images that are held out or shown."""
-    devices: int = 1
-    """Processes on this machine that extract features, each with a GPU of its own if there are
-    so many."""
-    label_field: str = "label"
-    """Field of the .json member that holds the class, as `data.label_field`."""
-    cache_dir: Path | None = None
-    """Where remote shards, indexes and features go; left out, the user's cache."""
-
-    def __post_init__(self) -> None:
-        check_asked(self.seed, self.img_size)
 
 
 def evaluate(
@@ -108,9 +83,8 @@ def evaluate(
             raise UserError("a classifier is measured by one process; leave out --devices")
         if (num := Ranks.of().world_size) > 1:
             raise UserError(f"a classifier is measured by one process, not by {num}; start one")
-        sets: dict[str, Any] = {"data": data, "label_field": asking.label_field}
-        cache = asking.cache_dir
-        of_classifier.evaluate(run, computing=computing, output=output, cache_dir=cache, **sets)
+        asked: dict[str, Any] = {"asked": asking.asked_labels, "cache_dir": asking.cache_dir}
+        of_classifier.evaluate(run, data=data, computing=computing, output=output, **asked)
         return
     with stops_at_once(lambda: STOPPED):
         folder = output or usual_folder(what, test)
@@ -136,7 +110,7 @@ def _hold_against(
     for subject in subjects:
         network_at(subject, asking.layer)
     say = tell if is_first else say_nothing
-    sets = open_labelled(*data, asking.label_field, asking.cache_dir, say)
+    sets = open_labelled(*data, asking.asked_labels, asking.cache_dir, say)
     found = without_results(sets, computing, asking)
     check_folder(folder, found.test.shards.fingerprint())
     check_question(

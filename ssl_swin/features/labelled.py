@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_swin.data.batches.labels import all_labels
+from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.remote.urls import shown
 from ssl_swin.data.shards.classes import CLASSES_NAME, alike, listed, names_of
 from ssl_swin.data.shards.reader import content_of
@@ -38,26 +39,28 @@ class LabelledSet:
 
 
 def open_labelled(
-    train: str, test: str, field: str, cache_dir: Path | None, say: Callable[[str], None]
+    train: str, test: str, asked: Asked, cache_dir: Path | None, say: Callable[[str], None]
 ) -> tuple[LabelledSet, LabelledSet, tuple[str, ...]]:
     """Open the training and the test set, whose classes are the same by name; return them, too.
 
-    Args:
-        train: Shards, as of `open_shards`; samples without a label are left out.
-        test: Likewise; it may lack some of the classes, or have them in another order.
-        field: Of a `.json` member that holds the label.
-        cache_dir: Where remote shards and indexes go.
-        say: Is told what is odd, a line at a time.
+    The test set may lack some of the classes, or have them in another order. Samples without a
+    label are left out; `say` is told what is odd, a line at a time.
 
     Raises:
         UserError: If a set has no label, the training set one class only, or the test set a class
             that the training set does not know.
         ShardError, RemoteError or OSError: If the storage fails, or a shard is damaged.
     """
+    opened = {
+        f"{kind}={shown(data)}": open_set(data, cache_dir, kind, say)
+        for data, kind in ((train, "data"), (test, "test"))
+    }
     sets, names = [], []
-    for data, kind in ((train, "data"), (test, "test")):
-        shards, where = open_set(data, cache_dir, kind, say), f"{kind}={shown(data)}"
-        label = all_labels(shards, field)
+    given, said = attach(opened, asked)
+    for line in said:
+        say(line)
+    for where, shards in given.items():
+        label = all_labels(shards, asked.field)
         sets.append(LabelledSet(shards, where, _checked(label, where, say)))
         names.append(names_of(shards))
     first, second = sets

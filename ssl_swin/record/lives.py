@@ -181,6 +181,12 @@ def require_same_shards(known: dict[str, Any], shards: dict[str, Any]) -> None:
             f"{before - here} of the {before} training shards are missing; put them back, or go on "
             "without them on purpose with --resume-from"
         )
+    if known and known.get("labels") != shards.get("labels"):
+        raise UserError(
+            "the labels of the training shards changed: the file data.labels, or its keys that are "
+            "there, are not those that this run began with; put the old file back, or go on with "
+            "the new one on purpose with --resume-from"
+        )
     for name, before in known.items():
         if shards[name] != before:
             raise UserError(

@@ -41,7 +41,7 @@ from ssl_swin.runs.monitored import monitored_of
 from ssl_swin.runs.network import build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
-from ssl_swin.runs.sizes import Sizes, count_steps, labels_of, order_of
+from ssl_swin.runs.sizes import Sizes, count_steps, labelled_places, labels_of, order_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -246,7 +246,7 @@ def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
     transform = EvaluationTransform(img_size, data.crop_pct)
     labels = labels_of(config, sets.heldout_renumber)
     stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, _reading(data))
-    return Heldout(stream, config.training.micro_batch_size)
+    return Heldout(stream, config.training.micro_batch_size, labelled_places([sets.heldout]))
 
 
 def _check_cache(

@@ -30,7 +30,9 @@ def with_their_number(config: FinetuneConfig, sets: RunSets) -> tuple[FinetuneCo
         return config, []
     if sets.named:
         where, names = next(iter(sets.named.items()))
-        number, why = len(names), f"as many as classes.json of {where} names"
+        given = sets.train[0].given
+        source = "classes.json" if given is None else given.file or "the labels"
+        number, why = len(names), f"as many as {source} of {where} names"
         said = [f"num_classes={number}, {why}: {_listed(names)}"]
     else:
         number, said = _by_labels(config, sets)

@@ -15,6 +15,7 @@ from ssl_swin.runs.classes import with_their_number
 from ssl_swin.runs.finetune_recipe import Choice, Recipe
 from ssl_swin.runs.from_encoder import MODEL, with_its_model
 from ssl_swin.runs.sets import RunSets
+from ssl_swin.runs.sizes import num_labelled
 
 _BEFORE_THEY_WERE_NAMED = (*MODEL, "num_classes")  # what runs of version 0.1 may not be asked for
 Settled = tuple[RunConfig, tuple[str, ...]]
@@ -62,7 +63,7 @@ class LeftOpen:
         """Put what is chosen where the user said nothing, if there is no config file."""
         if not self.given or "config" in self.given:
             return config, ()
-        free, num = unsaid(config, self.given), sum(one.num_samples for one in self.sets.train)
+        free, num = unsaid(config, self.given), sum(map(num_labelled, self.sets.train))
         recipe = Recipe(config, free, config.data.num_labels or num, self.on_gpu)
         lines, put, before = [], dict[str, Any](), flatten(config)
         for choice in choose(recipe):

@@ -6,6 +6,7 @@ Imports no torch: `submit` opens them, too.
 from dataclasses import dataclass, field, replace
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.shards.classes import Names, alike, names_of, renumber
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -51,7 +52,7 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
         ShardError: If shards are missing, an index is and may not be made, or classes differ.
         UserError: If there is no held-out image.
     """
-    data = config.data
+    data, of_labels = config.data, list[str]()
     train, heldout, labelled = open_sets(data, index_missing), None, None
     sets = dict(zip(data.patterns, train, strict=True))
     if data.val_shards is not None:
@@ -60,6 +61,8 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
     if data.labelled_shards is not None and config.training.monitor_every_epochs:
         labelled = open_set(data, data.labelled_shards, index_missing)
         sets[data.labelled_shards] = labelled
+        given, of_labels = attach({data.labelled_shards: labelled}, Asked(file=data.labels))
+        labelled = given[data.labelled_shards]
     said = [line for where, one in sets.items() for line in describe(one.left_out, where)]
     if heldout is not None and not heldout.num_samples:
         raise UserError(
@@ -67,7 +70,11 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
             f"held-out measurement{''.join(f' ({line})' for line in said)}"
         )
     if not isinstance(config, FinetuneConfig):
-        return RunSets(train, heldout, said, labelled=labelled)
+        return RunSets(train, heldout, said + of_labels, labelled=labelled)
+    sets, of_labels = attach(sets, Asked(field=config.data.label_field, file=data.labels))
+    said += of_labels
+    train = [sets[where] for where in data.patterns]
+    heldout = None if data.val_shards is None else sets[data.val_shards]
     found = {where: names_of(one) for where, one in sets.items()}
     named = {where: names for where, names in found.items() if names is not None}
     said += _describe_classes(config, list(found), named)

@@ -18,6 +18,7 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Dealing, Order
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.shards.shard_set import ShardSet
+from ssl_swin.errors import UserError
 from ssl_swin.machine import FACTS_BYTES, LoaderNeeds
 from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
@@ -98,10 +99,35 @@ def order_of(
     data, counts = config.data, tuple(one.counts for one in sets)
     if isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         counts = (np.array([data.num_labels]),)
+    elif (known := labelled_places(sets)) is not None:
+        counts, places = (np.array([len(known)]),), known
     batch_size = config.training.global_batch_size
     dealing = Dealing(config.seed, batch_size, data.num_lanes, data.block_size)
     weights = tuple(one.weight for one in data.sets)
     return open_order(counts, dealing, weights, data.samples_per_epoch, places, classes)
+
+
+def labelled_places(sets: list[ShardSet]) -> np.ndarray | None:
+    """Return the places of the images that have a label, int64 (number,); None if all have one.
+
+    Raises:
+        UserError: If there are several sets, which are drawn from as they are.
+    """
+    short = [one for one in sets if one.given is not None and one.given.missing.any()]
+    if not short:
+        return None
+    if len(sets) > 1:
+        raise UserError(
+            f"{short[0].storage.where(0)} and its set have images without a label, and all of "
+            "data.sets are drawn; give data.shards, or label them all"
+        )
+    assert short[0].given is not None
+    return np.flatnonzero(~short[0].given.missing)
+
+
+def num_labelled(shards: ShardSet) -> int:
+    """Count the images of a labelled set that have a label; all, but for what a file leaves out."""
+    return shards.num_samples if shards.given is None else shards.given.num_known
 
 
 def count_steps(config: RunConfig, order: Order, world_size: int) -> Sizes:

@@ -4,10 +4,12 @@ import csv
 import json
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ssl_swin.data.labelling.names import classes_of
 from ssl_swin.data.shards.left_out import (
     NO_LABEL,
     NOT_LISTED,
@@ -18,7 +20,6 @@ from ssl_swin.data.shards.left_out import (
     leave_out,
 )
 from ssl_swin.errors import ShardError, UserError, usable
-from ssl_swin.shard_tools.labels import classes_of
 from ssl_swin.shard_tools.source import ImageFile, Source, files_and_folders
 
 # What such columns are often called, the first of which is taken; in any case of letters.
@@ -81,7 +82,7 @@ def list_rows(
     told = [f"{file}: {columns.told()}"]
     known: list[str] = []
     if texts:
-        known, number, more = classes_of(texts, classes, f"csv={file}")
+        known, number, more = classes_of(Counter(texts.values()), classes, f"csv={file}")
         told += more
         files = {name: replace(one, label=number[texts[name]]) for name, one in files.items()}
     return Source([files[name] for name in sorted(files)], known, left_out, [], told)

@@ -12,6 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ssl_swin.data.batches.labels import all_labels
+from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
@@ -37,6 +38,7 @@ def info(
     cache_dir: str | None = None,
     max_pixels: int = MAX_PIXELS,
     label_field: str = "label",
+    labels: str | None = None,
 ) -> None:
     """Print how many shards, samples, bytes and classes there are, and the images' sizes.
 
@@ -47,6 +49,8 @@ def info(
         cache_dir: Where the indexes of remote shards go; left out, the user's cache.
         max_pixels: Most pixels of an image, as `data.max_pixels`.
         label_field: Field of the .json member that holds the class, as `data.label_field`.
+        labels: CSV or Parquet of keys and labels, for shards without labels, as `data.labels`; of
+            many images it is not looked at.
 
     Raises:
         UserError: If `sample` is below 1.
@@ -56,6 +60,11 @@ def info(
         raise UserError(f"sample={sample} shows nothing; give 1 or more")
     for one in _sets_in(shards):
         shard_set = open_shards(one, cache_dir=None if cache_dir is None else Path(cache_dir))
+        if shard_set.num_samples <= shard_set.storage.num_cheap_reads:
+            with suppress(ShardError):  # what is odd is counted below
+                found, said = attach({one: shard_set}, Asked(field=label_field, file=labels))
+                shard_set = found[one]
+                print(*said, sep="\n", end="\n" * bool(said))
         _show(one, shard_set, sample, max_pixels, label_field)
 
 

@@ -1,11 +1,13 @@
 """Decodes every image of some shards, and names what is broken."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from ssl_swin.data.batches.labels import Labels, all_labels, name_labels
 from ssl_swin.data.counting import counting
+from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
@@ -28,6 +30,7 @@ def verify(
     max_pixels: int = MAX_PIXELS,
     num_classes: int | None = None,
     label_field: str = "label",
+    labels: str | None = None,
 ) -> None:
     """Decode every image of the shards and print what is broken, by shard and key.
 
@@ -40,13 +43,15 @@ def verify(
         max_pixels: Most pixels of an image, as `data.max_pixels`.
         num_classes: Classes of a model that is to learn these labels; left out, any number will do.
         label_field: Field of the .json member that holds the class, as `data.label_field`.
+        labels: CSV or Parquet of keys and labels, for shards without labels, as `data.labels`.
 
     Raises:
         UserError: If `num_workers` is below 1, or a label is none of `num_classes`.
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
     shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
-    for line in describe(shard_set.left_out, shards):
+    shard_set, said = _with_labels(shard_set, shards, Asked(field=label_field, file=labels))
+    for line in [*describe(shard_set.left_out, shards), *said]:
         print(line)
     reading = Reading(max_pixels=max_pixels)
     jobs = [(shard_set, shard, reading) for shard in range(len(shard_set.counts))]
@@ -64,14 +69,25 @@ def verify(
     print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
     if warning := depth_warning(some_images(shard_set, _NUM_LOOKED_AT), reading):
         print(warning)
-    if num_classes is not None:
-        Labels(num_classes, label_field).all(shard_set, "shards'")
-    for line in describe_labels(shard_set, label_field):
+    for line in describe_labels(shard_set, label_field, num_classes):
         print(line)
 
 
-def describe_labels(shards: ShardSet, field: str) -> list[str]:
-    """Say which classes there are, and warn of samples without one, and of numbers from 1."""
+def _with_labels(shards: ShardSet, where: str, asked: Asked) -> tuple[ShardSet, list[str]]:
+    with suppress(ShardError):  # the damage is named when images are read
+        found, said = attach({where: shards}, asked)
+        return found[where], said
+    return shards, []
+
+
+def describe_labels(shards: ShardSet, field: str, num_classes: int | None = None) -> list[str]:
+    """Say which classes there are, and warn of samples without one, and of numbers from 1.
+
+    Raises:
+        UserError: If a label is none of so many classes.
+    """
+    if num_classes is not None:
+        Labels(num_classes, field).all(shards, "shards'")
     label = all_labels(shards, field)  # (num_samples,)
     usable, without = label[label >= 0], np.flatnonzero(label < 0)
     if not len(usable):

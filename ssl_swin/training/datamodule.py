@@ -26,6 +26,13 @@ class Heldout:
 
     stream: ImageStream
     batch_size: int
+    labelled: np.ndarray | None = None
+    """int64 (num_images,): the places that are measured; None for all."""
+
+    @property
+    def places(self) -> np.ndarray:
+        """int64 (num_images,): the places that are measured."""
+        return np.arange(len(self.stream)) if self.labelled is None else self.labelled
 
 
 class StreamModule(LightningDataModule):
@@ -99,7 +106,7 @@ class StreamModule(LightningDataModule):
         if self.heldout is None:
             return None
         stream, batch_size = self.heldout.stream, self.heldout.batch_size
-        return self.once(stream, np.arange(len(stream)), batch_size)
+        return self.once(stream, self.heldout.places, batch_size)
 
     def once(self, stream: ImageStream, index: np.ndarray, batch_size: int) -> DataLoader:
         """Return this rank's share of these places, int64 (num_images,), each read once by all."""
@@ -110,5 +117,6 @@ class StreamModule(LightningDataModule):
     def fixed_images(self, num: int) -> Batch:
         """Return `num` images spread over the held-out set, or else the training set."""
         stream = self.heldout.stream if self.heldout else self.stream
-        index = np.linspace(0, len(stream) - 1, min(num, len(stream))).astype(np.int64)
-        return stream.read(Share(0, index))
+        places = self.heldout.places if self.heldout else np.arange(len(stream))
+        index = np.linspace(0, len(places) - 1, min(num, len(places))).astype(np.int64)
+        return stream.read(Share(0, places[index]))

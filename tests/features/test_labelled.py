@@ -1,5 +1,6 @@
 import pytest
 
+from ssl_swin.data.labelling.attach import Asked
 from ssl_swin.errors import UserError
 from ssl_swin.features.labelled import open_labelled
 from tests.features.painted import painted
@@ -7,7 +8,7 @@ from tests.features.painted import painted
 
 def opened(train, test, told=None):
     say = [].append if told is None else told.append
-    return open_labelled(str(train), str(test), "label", None, say)
+    return open_labelled(str(train), str(test), Asked(), None, say)
 
 
 def test_classes_are_the_same_by_name_and_not_by_number(tmp_path):

@@ -110,6 +110,13 @@ transform, schedule = "run.stream.renderer.transform", "run.module.schedule"
 ARCHITECTURE = "the checkpoint is of another architecture"
 
 
+def labels_beside(shards):
+    """A file of labels for any of the first samples."""
+    path = shards / "labels.csv"
+    path.write_text("key,label\n" + "".join(f"{n:06d},{n % 10}\n" for n in range(1000)))
+    return path
+
+
 def effects(shards, other):
     """What each setting does; `other` are other shards."""
     sets = (SetConfig(str(shards), 3.0), SetConfig(str(other), 1.0))
@@ -123,6 +130,9 @@ def effects(shards, other):
         "data.shards": Effect(str(other), lambda seen: seen.opened[0][0]),
         "data.val_shards": Effect(str(other), lambda seen: seen.opened[-1][0]),
         "data.labelled_shards": Effect(str(other), lambda seen: seen.opened[-1][0]),
+        "data.labels": Effect(
+            str(labels_beside(other)), lambda seen: seen.run.stream.shards.given.file
+        ),
         "data.sets": Effect(sets, at("run.order.weights"), (3.0, 1.0), mixed[:1]),
         "data.samples_per_epoch": Effect(72, at("run.order.steps_per_epoch"), 3, mixed),
         "data.mean": Effect((0.25, 0.5, 0.75), channels("mean")),
@@ -255,4 +265,5 @@ WITHOUT_EFFECT = {
 REFUSED = {
     ("finetune", "data.labelled_shards"): "goes with pretraining",
     ("pretrain", "training.ema_decay"): "goes with fine-tuning",
+    ("pretrain", "data.labels"): "goes with data.labelled_shards",
 }

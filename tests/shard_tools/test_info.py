@@ -83,7 +83,7 @@ def test_classes_have_their_names_and_those_without_an_image_are_there(folder, c
 def test_labels_in_json_are_counted_by_their_field(tmp_path, capsys):
     members = []
     for place in range(6):
-        text = json.dumps({"kind": place % 3 + 1, "label": "cat"}).encode()
+        text = json.dumps({"kind": place % 3 + 1, "label": 0.5}).encode()
         members += [(f"{place}.png", image_bytes(place)), (f"{place}.json", text)]
     write_tar(tmp_path / "a.tar", members)
     info(str(tmp_path), label_field="kind")

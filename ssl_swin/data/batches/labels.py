@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from ssl_swin.data.shards.classes import names_of
-from ssl_swin.data.shards.label_file import MISSING, UNUSABLE, parse_label
+from ssl_swin.data.shards.label_file import MISSING, UNUSABLE, bytes_to_read, parse_label
 from ssl_swin.data.shards.left_out import APART, ODD_LABEL
 from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.data.shards.reader import ShardReader
@@ -69,6 +69,9 @@ class Labels:
         Raises:
             UserError: If a sample has no label, or one that is no class of the model.
         """
+        if shards.given is not None:
+            self.all(shards, name)
+            return None
         kept = _kept_labels(shards, self.field)
         num = _num_requests(shards, kept)
         if num > _MOST_REQUESTS:
@@ -98,6 +101,8 @@ class Labels:
                 f"{_hint(shards)}"
             )
         wrong = np.flatnonzero((label < 0) | (label >= self.num_classes))
+        if shards.given is not None:  # where one is missing has been said
+            wrong = wrong[label[wrong] != MISSING]
         if len(wrong):
             raise UserError(
                 f"{len(wrong)} of {len(label)} {name} images have no class of the model, which "
@@ -145,11 +150,15 @@ def all_labels(shards: ShardSet, field: str) -> np.ndarray:
     image is read; but of a remote set with many labels and no label files whole tars come into the
     cache, which is faster.
     """
+    if shards.given is not None:
+        return shards.given.number.copy()
     return _read_labels(shards, field, _kept_labels(shards, field))
 
 
 def usable_labels(shards: ShardSet, field: str) -> np.ndarray | None:
     """Return the labels there are, int64 (number,); None if that would take too many requests."""
+    if shards.given is not None:
+        return shards.given.number[shards.given.number >= 0]
     kept = _kept_labels(shards, field)
     if _num_requests(shards, kept) > _MOST_REQUESTS:
         return None
@@ -219,12 +228,13 @@ def _labels_of(shards: ShardSet, field: str, whole: bool, shard: int) -> np.ndar
     if kept is not None:
         return kept
     storage, rows = shards.storage, shards.storage.rows(shard)
-    places = list(zip(rows["label_offset"].tolist(), rows["label_size"].tolist(), strict=True))
+    kinds, sizes = rows["label_kind"].tolist(), rows["label_size"].tolist()
+    sizes = map(bytes_to_read, kinds, sizes)
+    places = list(zip(rows["label_offset"].tolist(), sizes, strict=True))
     if whole:
         texts = [storage.read(shard, *place) for place in places]
     else:
         texts = storage.read_pieces(shard, places)
-    kinds = rows["label_kind"].tolist()
     found = [parse_label(*each, field) for each in zip(kinds, texts, strict=True)]
     label = np.array(found, np.int64)
     storage.keep_labels(shard, field, label)

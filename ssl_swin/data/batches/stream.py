@@ -199,6 +199,8 @@ class ImageStream(Dataset):
                 if place in self._unreadable and (place, step) != (shard, 0):
                     break
                 found = (row + step) % count
+                if num + step and not self._has_label(first + found):
+                    continue  # it cannot stand in for another
                 data = reader.read(place, found)
                 yield (place, found), self.renderer.prepare(data, epoch, first + found)
             self._unreadable.add(place)
@@ -208,6 +210,10 @@ class ImageStream(Dataset):
             f"{where} and its set: none of its {num} images can be decoded; ssl-swin shards verify "
             "says why"
         )
+
+    def _has_label(self, place: int) -> bool:
+        given = self.shards.given
+        return self.labels is None or given is None or not given.missing[place]
 
     def _write(self, candidates: Iterator[tuple[Found, EncodedSample]], slot: np.ndarray) -> Found:
         """Write the pixels of the first readable sample, and return where it is."""

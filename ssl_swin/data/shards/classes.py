@@ -18,11 +18,13 @@ Names = tuple[str, ...]
 
 
 def names_of(shards: ShardSet) -> Names | None:
-    """Read the names of a set's classes; None if there are none beside its tars.
+    """Return the names of a set's classes; None if there are none beside its tars, or in labels.
 
     Raises:
         ShardError: If the file is damaged, or the folders of the set have different ones.
     """
+    if shards.given is not None and shards.given.names is not None:
+        return shards.given.names
     found = {
         where: parse_names(content, where)
         for where, content in shards.storage.read_beside(CLASSES_NAME).items()

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_swin.data.shards.given import MISSING, UNUSABLE
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.files import replacing
 
-MISSING, UNUSABLE = -1, -2  # in place of a class: no label, or one that is no number of 0 or more
 LABEL_LOCK = ".labels.lock"
-LONGEST_CLS = 64  # bytes; a longer text is no class number
+LONGEST_CLS = 4096  # bytes; a longer text is neither a number nor a name
+LONGEST_JSON = 2**24  # bytes; longer ones are not read, so that no label takes all memory
 _MAGIC = b"labels 1"
 _NUM_HEAD_BYTES = len(_MAGIC) + 12
 
@@ -55,8 +56,15 @@ def parse_label(kind: int, text: bytes, field: str) -> int:
     """Return the class that a label member of this `label_kind` says, or `MISSING`, `UNUSABLE`."""
     if kind == NO_LABEL:
         return MISSING
+    if len(text) > (LONGEST_JSON if kind == JSON_LABEL else LONGEST_CLS):
+        return UNUSABLE
     with suppress(ValueError, KeyError, TypeError, RecursionError):
         value = int(text) if kind == CLS_LABEL else json.loads(text)[field]
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31:
             return value
     return UNUSABLE
+
+
+def bytes_to_read(kind: int, num_bytes: int) -> int:
+    """Return how much of a label member is read: all, or as much as shows that it is too long."""
+    return min(num_bytes, 1 + (LONGEST_JSON if kind == JSON_LABEL else LONGEST_CLS))

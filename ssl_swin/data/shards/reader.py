@@ -7,8 +7,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.index_file import CLS_LABEL, NO_LABEL
-from ssl_swin.data.shards.label_file import parse_label
+from ssl_swin.data.shards.label_file import bytes_to_read, parse_label
 from ssl_swin.data.shards.names import sample_key
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.data.shards.tar import DAMAGED, LINK_HEADER_BYTES, changed, open_headers
@@ -36,14 +37,14 @@ class ShardReader:
         return self._bytes(shard, int(entry["offset"]), int(entry["size"]))
 
     def label(self, shard: int, row: int, field: str = "label") -> int:
-        """The class of one sample: its `.cls` member, or else this field of its `.json`.
+        """The class of one sample: as given, its `.cls` member, or else this field of its `.json`.
 
         Raises:
             ShardError: If the sample has no label, or it is not a whole number of 0 or more.
         """
-        entry = self.storage.rows(shard)[row]
-        kind, place = int(entry["label_kind"]), (entry["label_offset"], entry["label_size"])
-        text = b"" if kind == NO_LABEL else self._bytes(shard, int(place[0]), int(place[1]))
+        if self.shards.given is not None:
+            return self._given(self.shards.given, shard, row)
+        kind, text = self.label_text(shard, row)
         label = parse_label(kind, text, field)
         if label < 0:
             what = ".cls" if kind == CLS_LABEL else f"field {field!r} of its .json,"
@@ -56,6 +57,24 @@ class ShardReader:
                 ".json"
             )
         return label
+
+    def _given(self, given: GivenLabels, shard: int, row: int) -> int:
+        label = int(given.number[self.shards.starts[shard] + row])
+        if label < 0:
+            raise ShardError(
+                f"sample {self.key(shard, row)!r} of {self.storage.where(shard)} has no label in "
+                f"{given.file or 'its tar'}; give it one, or leave it out"
+            )
+        return label
+
+    def label_text(self, shard: int, row: int) -> tuple[int, bytes]:
+        """Return the `label_kind` of one sample, and its label member, cut where it is too long."""
+        entry = self.storage.rows(shard)[row]
+        kind, size = int(entry["label_kind"]), int(entry["label_size"])
+        if kind == NO_LABEL:
+            return kind, b""
+        size = bytes_to_read(kind, size)
+        return kind, self._bytes(shard, int(entry["label_offset"]), size)
 
     def key(self, shard: int, row: int) -> str:
         """Return WebDataset's key of one sample, as its member's header names it."""

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.left_out import LeftOut, add_up
 from ssl_swin.data.shards.storage import Storage
 
@@ -24,6 +25,8 @@ class ShardSet:
     """The tars, in the order that gives samples their ids."""
     set_sizes: tuple[int, ...] = ()
     """Shards of each of the sets that were joined to this one; empty if it is one."""
+    given: GivenLabels | None = None
+    """The labels of its samples, where the tars do not say them as numbers of classes."""
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -84,9 +87,12 @@ class ShardSet:
 
     def describe(self) -> dict[str, int | str]:
         """What a run records of its shards, ready for JSON."""
-        return {
+        found: dict[str, int | str] = {
             "num_shards": len(self.storage.paths),
             "num_samples": self.num_samples,
             "num_bytes": int(self.bytes.sum()),
             "fingerprint": self.fingerprint(),
         }
+        if self.given is not None and self.given.file is not None:
+            found["labels"] = self.given.digest()
+        return found

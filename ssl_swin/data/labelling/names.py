@@ -1,4 +1,4 @@
-"""The classes of a list's labels, which are names or numbers."""
+"""Texts of labels, names or numbers -> the names of classes, and the number of each text."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,7 +8,7 @@ from ssl_swin.errors import ShardError
 
 
 def classes_of(
-    labels: Mapping[str, str], given: Sequence[str] | None, where: str
+    counts: Mapping[str, int], given: Sequence[str] | None, where: str
 ) -> tuple[list[str], dict[str, int], list[str]]:
     """Return the names of the classes, the number of each label, and what is to be said of them.
 
@@ -17,14 +17,14 @@ def classes_of(
     in their order, and numbers their places.
 
     Args:
-        labels: The label of each image, by the name of its file.
+        counts: How often each label occurs.
         given: The classes, if they are known.
-        where: What errors call the list.
+        where: What errors call what has the labels.
 
     Raises:
         ShardError: If a label is none of the classes that are given.
     """
-    texts = sorted(set(labels.values()))
+    texts = sorted(counts)
     numbers = _whole(texts)
     if given is not None:
         if numbers is None or set(texts) <= set(given):
@@ -32,8 +32,8 @@ def classes_of(
         wrong = [text for text in texts if not 0 <= numbers.get(text, -1) < len(given)]
         if wrong:
             raise ShardError(
-                f"{where} has labels that are none of the {len(given)} given classes: "
-                f"{listed(wrong)}; mend them, or name them all"
+                f"{where} has {sum(counts[text] for text in wrong):,} labels that are none of the "
+                f"{len(given)} given classes: {listed(wrong)}; mend them, or name them all"
             )
         return list(given), {text: numbers[text] for text in texts}, []
     if numbers is None:
