@@ -31,6 +31,8 @@ class Purpose(IntEnum):
     BOOTSTRAP = 14
     QUERIES = 15
     MONITORED = 16
+    VFLIP = 17
+    QUARTER_TURNS = 18
 
 
 def raw(num: int, *key: int) -> np.ndarray:

@@ -91,23 +91,14 @@ class Preprocess:
         self, pixels: UInt8[Tensor, "batch chans height width"]
     ) -> Float[Tensor, "batch chans height width"]:
         """Bring uint8 pixels, on any device, to the network's numbers, in float32."""
-        return Normalisation(self.mean, self.std).to(pixels.device)(pixels)
+        bands = self.reading.bands
+        told = () if bands is None else (1.0, bands.nodata)
+        return Normalisation(self.mean, self.std, *told).to(pixels.device)(pixels)
 
     @property
     def transform(self) -> EvaluationTransform:
-        """What is done before the pixels are normalised, for an `ImageStream`.
-
-        Raises:
-            UserError: If the image is to be no square; evaluation cuts squares.
-        """
-        rows, cols = self.img_size
-        if rows != cols:
-            raise UserError(
-                f"img_size={self.img_size} is no square, and evaluation cuts squares; resize "
-                "images yourself, and call the encoder with them, uint8 (batch, channels, height, "
-                "width)"
-            )
-        return EvaluationTransform(rows, self.crop_pct)
+        """What is done before the pixels are normalised, for an `ImageStream`."""
+        return EvaluationTransform(self.img_size, self.crop_pct)
 
     def _write(self, image: Any, slot: np.ndarray) -> None:
         """Write one image's pixels into `slot`, uint8 (chans, height, width)."""

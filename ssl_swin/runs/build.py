@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
-from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.data import LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.batches.labels import balanced_subset
@@ -28,6 +28,7 @@ from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.phases import Phase, duration
 from ssl_swin.pretrained.open import find_weights, load_into
+from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
@@ -122,7 +123,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
         places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
     transform, img_size = _transform(config), config.model.img_size
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, _reading(data))
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, Reading.of(data))
+    for one in (stream, *([] if heldout is None else [heldout.stream])):
+        require_bands(one)
     order = order_of(config, sets, places)
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
@@ -165,10 +168,6 @@ def _opened_told(shards: ShardSet, heldout: ShardSet | None, seconds: float) -> 
     return f"{told}, {duration(seconds)}"
 
 
-def _reading(data: DataConfig) -> Reading:
-    return Reading(data.decoder, data.max_pixels, data.black, data.white)
-
-
 def _transform(config: RunConfig) -> TrainTransform:
     data = config.data
     return TrainTransform(
@@ -178,6 +177,8 @@ def _transform(config: RunConfig) -> TrainTransform:
         ratio=data.crop_ratio,
         interpolation=data.interpolation,
         hflip=data.hflip,
+        vflip=data.vflip,
+        quarter_turns=data.quarter_turns,
         rand_augment=data.rand_augment if isinstance(data, LabelledDataConfig) else "",
         mean=data.mean,
         erasing=data.erasing if isinstance(data, LabelledDataConfig) else 0.0,
@@ -208,7 +209,7 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
     kind = look_up(MASKS, "mask.kind", mask.kind)
     patches = grid(config.model.img_size, size)
     masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
-    normalise = Normalisation(config.data.mean, config.data.std)
+    normalise = Normalisation.of(config.data)
     module = PretrainModule(simmim, normalise, masking, schedule)
     if config.training.best != "none":
         module.best_metric = f"best_{config.training.best}"
@@ -230,7 +231,7 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
         cutmix=optim.cutmix,
         label_smoothing=optim.label_smoothing,
     )
-    normalise = Normalisation(data.mean, data.std)
+    normalise = Normalisation.of(data)
     erasing = Erasing(config.seed, data.erasing_draws) if data.erasing else None
     return FinetuneModule(
         classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
@@ -270,7 +271,9 @@ def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
         return None
     transform = EvaluationTransform(img_size, data.crop_pct)
     labels = labels_of(config, sets.heldout_renumber)
-    stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, _reading(data))
+    stream = ImageStream(
+        sets.heldout, transform, img_size, len(data.mean), labels, Reading.of(data)
+    )
     return Heldout(stream, config.training.micro_batch_size)
 
 
