@@ -24,7 +24,7 @@ PATTERN = str(SAMPLE / "test-{000000..000001}.tar")
 
 
 def test_what_is_written_is_what_the_projector_reads(tmp_path):
-    features, images = torch.arange(6.0).view(3, 2) / 7, torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    features, images = torch.arange(6.0).view(3, 2) / 7, np.zeros((3, 8, 8, 1), np.uint8)
     write(tmp_path, features, images, [["class", "image"], *([str(k), "x"] for k in range(3))])
     config = ProjectorConfig()
     text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), config)

@@ -18,7 +18,12 @@ def read_bands(data: bytes, bands: Bands, max_pixels: int) -> np.ndarray:
         UnreadableImage: If it cannot be read, lacks a channel, holds numbers that do not fit into
             the type, or does not tell which axis is that of its channels.
     """
-    values = channels_last(read_raw(data, max_pixels), bands.channel_axis)
+    return take_bands(read_raw(data, max_pixels), bands)
+
+
+def take_bands(raw: Raw, bands: Bands) -> np.ndarray:
+    """Return what `read_bands` does, of the numbers of a file; errors likewise."""
+    values = channels_last(raw, bands.channel_axis)
     if bands.channels is not None:
         if max(bands.channels) >= values.shape[2]:
             raise UnreadableImage(
