@@ -33,6 +33,8 @@ class Purpose(IntEnum):
     MONITORED = 16
     CLASS_ORDER = 17
     WITHIN_CLASS = 18
+    VFLIP = 19
+    QUARTER_TURNS = 20
 
 
 def raw(num: int, *key: int) -> np.ndarray:

@@ -1,11 +1,15 @@
 """What a run is: where images come from, and what is done to them."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ssl_swin.config.settings import LAYOUT, layout_setting, newer_setting, require, require_all
+from ssl_swin.config.stats import read_stats
 
+Dtype = Literal["uint8", "uint16", "int16", "float16", "float32"]
+_WHOLE = {"uint8": (0, 2**8 - 1), "uint16": (0, 2**16 - 1), "int16": (-(2**15), 2**15 - 1)}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -43,9 +47,23 @@ class DataConfig:
     """CSV (first line key,label) or Parquet with these columns: the label of each sample by its key
     in the tars, for tars without labels; what is in it must stay while a run goes on."""
     mean: tuple[float, ...] = IMAGENET_MEAN
-    """Mean of each channel, of pixels in [0, 1]; its length is the number of channels, 1 or 3."""
+    """Mean of each channel, of pixels in [0, 1]; its length is the number of channels, 1 or 3. With
+    a `dtype` of the numbers as they are, and any number of channels."""
     std: tuple[float, ...] = IMAGENET_STD
     """Standard deviation of each channel."""
+    stats: str | None = layout_setting(None)
+    """File that `shards info --stats` wrote: mean, std, dtype, nodata and channel_axis where they
+    are not given, of the channels that are taken."""
+    dtype: Dtype | None = None
+    """Take the numbers of files as they are, of this type: uint8, uint16, int16, float16 or float32
+    (.npy, .npz, TIFF, PNG of 16 bits, and others); null: colours of 8 bits, grey or RGB."""
+    channels: tuple[int, ...] | None = None
+    """With `dtype`: which channels of a file, counted from 0, in their order; null: all."""
+    channel_axis: Literal["first", "last"] | None = None
+    """With `dtype`: where a .npy has its channels; null: the axis that is shorter than others."""
+    nodata: float | None = None
+    """With `dtype`: the number that stands for none, beside NaN and infinity. It becomes the mean,
+    and counts in no loss."""
     crop_scale: tuple[float, float] = (0.67, 1.0)
     """Smallest and largest share of the area that a random crop keeps."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -63,6 +81,10 @@ class DataConfig:
     of fractions count as unreadable."""
     hflip: float = 0.5
     """Probability of a horizontal flip, [0, 1]."""
+    vflip: float = 0.0
+    """Probability of a vertical flip, [0, 1], for images that have no up."""
+    quarter_turns: bool = False
+    """Turn images by 0, 1, 2 or 3 right angles, each as often; likewise."""
     crop_pct: float = 0.875
     """Share of the short side that the centre crop of evaluation keeps, (0, 1]."""
     num_workers: int = layout_setting(8)
@@ -87,6 +109,10 @@ class DataConfig:
         return (self.shards,) if self.shards is not None else tuple(one.shards for one in self.sets)
 
     def __post_init__(self) -> None:
+        if self.stats is not None and self.mean == IMAGENET_MEAN:
+            for name, value in read_stats(self.stats, self.channels).items():
+                if name in ("mean", "std") or getattr(self, name) is None:
+                    object.__setattr__(self, name, value)  # once: a stored config has the numbers
         require(
             (self.shards is None) != (not self.sets),
             f"data.shards={self.shards!r} and {len(self.sets)} data.sets: give one of the two",
@@ -101,11 +127,7 @@ class DataConfig:
             f"data.labels={self.labels} goes with data.labelled_shards, for pretraining needs no "
             "labels; leave it out",
         )
-        require(
-            len(self.mean) == len(self.std) and len(self.mean) in (1, 3),
-            f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; give both 1 "
-            "(grey) or 3 (RGB)",
-        )
+        self._check_numbers()
         white = 65535 if self.white is None else self.white
         require(
             self.black < white,
@@ -115,12 +137,48 @@ class DataConfig:
         positive = ("crop_pct", "block_size", "num_lanes", "samples_per_epoch", "cache_gb")
         require_all("be greater than 0", "data", self, "max_pixels")
         require_all("be greater than 0", "data", self, *positive)
-        require_all("lie in [0, 1]", "data", self, "crop_pct", "hflip", "max_bad_share")
+        require_all("lie in [0, 1]", "data", self, "crop_pct", "hflip", "vflip", "max_bad_share")
         require_all("be 0 or more", "data", self, "num_workers")
         for name in ("crop_scale", "crop_ratio"):
             low, high = getattr(self, name)
             require(0 < low <= high, f"data.{name}={(low, high)} must be 0 < smallest <= largest")
         require(self.crop_scale[1] <= 1, f"data.crop_scale={self.crop_scale} must not exceed 1")
+
+    def _check_numbers(self) -> None:
+        """Refuse what cannot be said of the numbers in files."""
+        num, dtype = len(self.mean), self.dtype
+        if dtype is None:
+            require(
+                num == len(self.std) and num in (1, 3),
+                f"data.mean has {num} and data.std {len(self.std)} values; give both 1 (grey) or 3 "
+                "(RGB), or data.dtype, for numbers as they are",
+            )
+            for name in ("channels", "channel_axis", "nodata"):
+                value = getattr(self, name)
+                require(value is None, f"data.{name}={value} goes with data.dtype: give that, too")
+            return
+        require(
+            num == len(self.std) and num > 0,
+            f"data.mean has {num} and data.std {len(self.std)} values; give both one for each "
+            "channel",
+        )
+        require(
+            self.mean != IMAGENET_MEAN,
+            f"data.dtype={dtype} takes numbers as they are, so data.mean and data.std must be of "
+            "those; ssl-swin shards info SHARDS --stats measures them",
+        )
+        if self.channels is not None:
+            require(
+                len(self.channels) == num and min(self.channels) >= 0,
+                f"data.channels={self.channels} must name as many channels as data.mean has "
+                f"values, {num}, counted from 0",
+            )
+        low, high = _WHOLE.get(dtype, (-math.inf, math.inf))
+        nodata = low if self.nodata is None or dtype not in _WHOLE else self.nodata
+        require(
+            nodata == low or (low <= nodata <= high and float(nodata).is_integer()),
+            f"data.nodata={self.nodata} is no {dtype}; give a whole number from {low} to {high}",
+        )
 
 
 @dataclass(frozen=True)
@@ -169,6 +227,12 @@ class LabelledDataConfig(DataConfig):
             re.fullmatch(policy, self.rand_augment) is not None,
             f"data.rand_augment={self.rand_augment!r} is no policy of timm's; write it like "
             "rand-m9-mstd0.5-inc1, or '' for none",
+        )
+        require(
+            not self.rand_augment or self.dtype is None,
+            f"data.rand_augment={self.rand_augment!r} changes colours of 8 bits, and "
+            f"data.dtype={self.dtype} takes numbers as they are; set it to '', and see data.vflip "
+            "and data.quarter_turns",
         )
         require(
             not self.rand_augment or len(self.mean) == 3,

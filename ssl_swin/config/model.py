@@ -12,12 +12,13 @@ class ModelConfig:
 
     name: str = "swin_base_patch4_window7_224"
     """timm's name of a Swin (v1)."""
-    img_size: int = 192
-    """Height and width of the network's input, pixels."""
+    img_size: int | tuple[int, int] = 192
+    """Both sides of the network's input, or its rows and columns, pixels."""
     patch_size: int | None = None
     """Pixels to a side of a token of the first stage."""
-    window_size: int | tuple[int, ...] | None = None
-    """Tokens to a side of an attention window; one number, or one for each stage."""
+    window_size: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
+    """Tokens to a side of an attention window; one number, or one for each stage; or rows and
+    columns, two numbers, or a pair for each stage. Two numbers of two stages are a side of each."""
     embed_dim: int | None = None
     """Channels of the first stage."""
     depths: tuple[int, ...] | None = None

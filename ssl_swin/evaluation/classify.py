@@ -106,7 +106,7 @@ def classify(
     device, card = find_device(computing.device), opened.card
     dtype = torch.float32 if device.type == "mps" else opened.classifier.head.weight.dtype
     network = opened.classifier.to(device, dtype).eval()
-    normalise = Normalisation(card.mean, card.std).to(device, dtype)
+    normalise = Normalisation.of(card).to(device, dtype)
     places = np.arange(first, len(stream))  # (images that are left,)
     shares = EvaluationShares(places, computing.batch_size, 0, 1)
     for batch in loader(stream, shares, computing.workers_for(len(places))):

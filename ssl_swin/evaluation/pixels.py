@@ -1,4 +1,4 @@
-"""Images in their order -> uint8 batches: decoded, resized and cut as an evaluation does."""
+"""Images in their order -> batches of pixels: decoded, resized and cut as an evaluation does."""
 
 from typing import Protocol
 
@@ -7,18 +7,18 @@ from torch.utils.data import Dataset
 
 from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import Reading, UnreadableImage
+from ssl_swin.data.pixels.decode import Reading, ReadingSettings, UnreadableImage, sides
 from ssl_swin.data.pixels.render import Renderer
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.evaluation.images import Images
 
 
-class PixelCard(Protocol):
+class PixelCard(ReadingSettings, Protocol):
     """What images have to be for a network: a classifier's card says it, and a frozen network."""
 
     @property
-    def img_size(self) -> int:
-        """Height and width in pixels."""
+    def img_size(self) -> int | tuple[int, int]:
+        """Both sides in pixels, or (rows, columns)."""
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -36,16 +36,6 @@ class PixelCard(Protocol):
     def interpolation(self) -> str:
         """How images are resized before that crop: "bicubic" or "bilinear"."""
 
-    # How files are decoded: see `Reading`.
-    @property
-    def decoder(self) -> str: ...  # noqa: D102
-    @property
-    def max_pixels(self) -> int: ...  # noqa: D102
-    @property
-    def black(self) -> float: ...  # noqa: D102
-    @property
-    def white(self) -> float | None: ...  # noqa: D102
-
 
 class PixelStream(Dataset):
     """The images as a card wants them; one that cannot be decoded is black.
@@ -53,13 +43,13 @@ class PixelStream(Dataset):
     The same bytes give the same pixels as in `ImageStream` with an `EvaluationTransform`, whether
     they come from a file or a shard. A batch holds
         `index` int64 (batch,), the place of each image;
-        `image` uint8 (batch, in_chans, img_size, img_size);
+        `image` (batch, in_chans, *img_size), uint8, or of bands what the card says;
         `broken` bool (batch,), whether it cannot be decoded.
     """
 
     def __init__(self, images: Images, card: PixelCard) -> None:
         self.images, self.img_size, self.in_chans = images, card.img_size, len(card.mean)
-        reading = Reading(card.decoder, card.max_pixels, card.black, card.white)
+        reading = Reading.of(card)
         transform = EvaluationTransform(card.img_size, card.crop_pct, card.interpolation)
         self.renderer = Renderer(transform, self.in_chans, reading)
 
@@ -72,11 +62,11 @@ class PixelStream(Dataset):
         Raises:
             ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
         """
-        num, size = len(share.index), self.img_size
+        num, size = len(share.index), sides(self.img_size)
         batch = empty(
             {
-                "index": ((num,), torch.int64),
-                "image": ((num, self.in_chans, size, size), torch.uint8),
+                "index": ((num,), torch.int64),  # first: its elements are the largest
+                "image": ((num, self.in_chans, *size), self.renderer.torch_dtype),
                 "broken": ((num,), torch.bool),
             }
         )

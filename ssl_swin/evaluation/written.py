@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ssl_swin.data.pixels.formats import decode
+from ssl_swin.data.pixels.picture import picture
 from ssl_swin.evaluation.confusion import draw_confusion
 from ssl_swin.evaluation.findings import Findings
 from ssl_swin.evaluation.measures import per_class
@@ -85,7 +85,7 @@ def _predictions(findings: Findings, stream: PixelStream, classes: Sequence[str]
 def _mistake(findings: Findings, at: int, stream: PixelStream, classes: Sequence[str]) -> Mistake:
     place, reading = int(findings.place[at]), stream.renderer.reading
     return Mistake(
-        decode(stream.images.read(place), stream.in_chans, reading),
+        picture(stream.images.read(place), stream.in_chans, reading),
         stream.images.name(place),
         classes[findings.label[at]],
         classes[findings.ranked[at, 0]],

@@ -16,6 +16,7 @@ from torch import nn
 from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.counting import counting
 from ssl_swin.data.order.lanes import Share
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.data.shards.reader import content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
@@ -89,9 +90,9 @@ def network_at(subject: Subject, layer: str) -> nn.Module:
     Raises:
         UserError: If there is no such layer.
     """
-    shape = len(subject.mean), subject.img_size, subject.img_size
+    shape = len(subject.mean), *sides(subject.img_size)
     return nn.Sequential(
-        Normalisation(subject.mean, subject.std), LayerFeatures(subject.network, layer, shape)
+        Normalisation.of(subject), LayerFeatures(subject.network, layer, shape)
     ).eval()
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.features.networks import HouseNetwork, Network, TimmNetwork
 from ssl_swin.features.timm_models import open_timm
 from ssl_swin.models.encoder import build_encoder
+from ssl_swin.pretrained.card import BANDS, READING
 from ssl_swin.pretrained.image_modules import ImageEncoder
 from ssl_swin.pretrained.load import as_image_encoder, find_any
 from ssl_swin.pretrained.unfinished import read_unfinished
@@ -41,7 +42,7 @@ class Subject:
     the positions of the last stage; in eval mode, on the CPU, in float32."""
     fingerprint: str
     """Of the weights, the architecture and what is done to images."""
-    img_size: int
+    img_size: int | tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_pct: float = 0.875
@@ -50,6 +51,10 @@ class Subject:
     max_pixels: int = 178_956_970
     black: float = 0.0
     white: float | None = None
+    dtype: str | None = None
+    channels: tuple[int, ...] | None = None
+    channel_axis: str | None = None
+    nodata: float | None = None
     told: str = ""
     """What was recognised, in one line."""
 
@@ -156,15 +161,11 @@ def _find_house(what: str, seed: int | None, img_size: int | None) -> Subject:
 def _of_house(found: ImageEncoder, encoder: Any, name: str, what: str, told: str) -> Subject:
     card = found.card
     rows, cols = encoder.img_size
-    if rows != cols:
-        raise UserError(
-            f"{what} takes images of {rows} x {cols} pixels, and evaluation cuts squares: give an "
-            "img_size"
-        )
-    reading = asdict(found.preprocess.reading)
+    size = rows if rows == cols else (rows, cols)
+    reading = {name: getattr(card, name) for name in READING if name != "crop_pct"}
     network = HouseNetwork(encoder).float().eval().requires_grad_(False)
     return Subject(
-        name, what, network, "", rows, card.mean, card.std, card.crop_pct, told=told, **reading
+        name, what, network, "", size, card.mean, card.std, card.crop_pct, told=told, **reading
     )
 
 
@@ -209,6 +210,7 @@ def _fingerprint(found: Subject) -> str:
         key: value
         for key, value in vars(found).items()
         if key not in ("name", "what", "network", "fingerprint", "told")
+        and (key not in BANDS or value is not None)  # as in release 0.3, which knew none
     }
     digest = hashlib.sha256(json.dumps([known, card]).encode())
     for name, value in sorted(body.state_dict().items()):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ssl_swin.data.pixels.decode import Reading
-from ssl_swin.data.pixels.formats import decode
+from ssl_swin.data.pixels.picture import picture
 from ssl_swin.errors import UserError, usable
 from ssl_swin.evaluation.confusion import draw_confusion
 from ssl_swin.evaluation.drawing import thumbnail
@@ -140,11 +140,11 @@ def write_neighbours(
     said = features.knn_said(20)
     rows = choose_queries(said == features.test_label, found.seed)
     similarity, index = (one[rows, :NUM_SHOWN].tolist() for one in features.neighbours)
-    reading = Reading(subject.decoder, subject.max_pixels, subject.black, subject.white)
+    reading = Reading.of(subject)
     learned, asked = Samples(found.train.shards), Samples(found.test.shards)
 
     def image(images: Samples, place: int) -> Any:
-        whole = decode(images.read(place), len(subject.mean), reading)
+        whole = picture(images.read(place), len(subject.mean), reading)
         return thumbnail(whole, THUMBNAIL)  # 90 photographs are much memory
 
     queries = []

@@ -26,18 +26,31 @@ def masked_error_per_image(
     prediction: Float[Tensor, "batch chans height width"],
     pixel_mask: Bool[Tensor, "batch height width"],
     loss: Loss = l1,
+    there: Bool[Tensor, "batch chans height width"] | None = None,
 ) -> Float[Tensor, " batch"]:
     """Sum the error over each image's hidden pixels and channels.
 
     Sums of micro-batches add up, which means of means do not: divide by the hidden pixels of the
     whole global batch with :func:`masked_mean`.
 
-    The mask is True where hidden. Sums are in float32, or float64 if either input is: also under
+    The mask is True where hidden; `there` is False where the image holds no number, so that nothing
+    can be wrong. Sums are in float32, or float64 if either input is: also under
     autocast.
     """
     dtype = torch.promote_types(torch.promote_types(target.dtype, prediction.dtype), torch.float32)
     error = loss(target.to(dtype), prediction.to(dtype))  # (batch, chans, height, width)
-    return (error * pixel_mask.unsqueeze(1)).sum(dim=(1, 2, 3))
+    counts = pixel_mask.unsqueeze(1)
+    return (error * (counts if there is None else counts & there)).sum(dim=(1, 2, 3))
+
+
+def hidden_px(
+    pixel_mask: Bool[Tensor, "batch height width"], there: Bool[Tensor, "batch chans height width"]
+) -> Float[Tensor, " batch"]:
+    """Count each image's hidden pixels that hold a number; one of c channels counts 1 / c.
+
+    In float64, so that sums over a batch are exact.
+    """
+    return (pixel_mask.unsqueeze(1) & there).sum(dim=(1, 2, 3)).double() / there.shape[1]
 
 
 def masked_mean(

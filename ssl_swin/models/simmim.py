@@ -9,7 +9,7 @@ from ssl_swin.models import masking
 from ssl_swin.models.decoder import PixelDecoder
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.lookup import look_up
-from ssl_swin.models.losses import Loss, l1, masked_error_per_image, masked_mean
+from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
 from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.models.targets.pixels import unchanged
 
@@ -116,22 +116,30 @@ class SimMIM(nn.Module):
         self,
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
+        there: Bool[Tensor, "batch chans height width"] | None = None,
     ) -> Float[Tensor, ""]:
         """Hide, encode, rebuild, and sum the error over all hidden pixels and channels.
 
         In float32 also under autocast. Sums of micro-batches add up; `masked_mean` divides them by
-        the hidden pixels of the whole global batch.
+        the hidden pixels of the whole global batch. `there` is as for `masked_error_per_image`.
         """
-        return self._error_sums(images, mask).sum()
+        return self._error_sums(images, mask, there).sum()
 
     def error_per_image(
         self,
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
+        there: Bool[Tensor, "batch chans height width"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Return each image's own loss, for a held-out mean over any split into batches."""
+        """Return each image's own loss, for a held-out mean over any split into batches.
+
+        That of an image without a number is 0.
+        """
         num_masked_px = mask.sum((1, 2)) * self.mask_patch_size**2  # (batch,)
-        return masked_mean(self._error_sums(images, mask), num_masked_px, self.encoder.in_chans)
+        if there is not None:
+            num_masked_px = hidden_px(masking.to_pixels(mask, self.mask_patch_size), there)
+        sums = self._error_sums(images, mask, there)
+        return masked_mean(sums, num_masked_px, self.encoder.in_chans)
 
     def reconstruct(
         self,
@@ -142,7 +150,9 @@ class SimMIM(nn.Module):
         token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
         return self.decoder(self.encoder(images, token_mask))
 
-    def _error_sums(self, images: Tensor, mask: Tensor) -> Float[Tensor, " batch"]:
+    def _error_sums(
+        self, images: Tensor, mask: Tensor, there: Tensor | None
+    ) -> Float[Tensor, " batch"]:
         pixel_mask = masking.to_pixels(mask, self.mask_patch_size)
         rebuilt = self.reconstruct(images, mask)
-        return masked_error_per_image(self.target(images), rebuilt, pixel_mask, self.loss)
+        return masked_error_per_image(self.target(images), rebuilt, pixel_mask, self.loss, there)

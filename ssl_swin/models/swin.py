@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from ssl_swin.errors import UserError
 from ssl_swin.models import timm_swin
 from ssl_swin.models.swin_backbone import Swin, SwinShape
-from ssl_swin.models.swin_choices import SwinChoices, sizes_among, switched, switches_among
+from ssl_swin.models.swin_choices import (
+    SwinChoices,
+    sides,
+    sizes_among,
+    switched,
+    switches_among,
+)
 
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _DOWNSAMPLE = re.compile(r"backbone\.layers\.(\d+)\.downsample\.")
@@ -175,7 +181,9 @@ class SwinEncoder(nn.Module):
             "name": self.name,
             "img_size": list(self.img_size),
             "patch_size": self.patch_size,
-            "window_size": window if isinstance(window, int) else list(window),
+            "window_size": window
+            if isinstance(window, int)
+            else [one if isinstance(one, int) else list(one) for one in window],
             "in_chans": self.in_chans,
             "embed_dim": self.embed_dim,
             "depths": list(self.depths),
@@ -185,7 +193,7 @@ class SwinEncoder(nn.Module):
 
     def _build(self, drop_path_rate: float) -> Swin:
         window = self.window_size
-        sides = (window,) * len(self.depths) if isinstance(window, int) else window
+        windows = (window,) * len(self.depths) if isinstance(window, int) else window
         shape = SwinShape(
             self.img_size,
             self.in_chans,
@@ -193,7 +201,7 @@ class SwinEncoder(nn.Module):
             self.embed_dim,
             self.depths,
             self.num_heads,
-            tuple((side, side) for side in sides),
+            tuple(map(sides, windows)),
             drop_path_rate,
         )
         return Swin(shape, *switched(self.switches))

@@ -12,13 +12,18 @@ Mixer = Literal["attention", "mlp"]
 Implementation = Literal["ssl_swin", "timm"]
 
 
+Window = int | tuple[int, ...] | tuple[tuple[int, int], ...]
+_STAGES = 4  # of a Swin that gives no depths
+
+
 class SwinSizes(TypedDict, total=False):
     """Sizes of a Swin; one that is not given, or None, is timm's of the name."""
 
     patch_size: int | None
     """Side of a token of the first stage in pixels."""
-    window_size: int | tuple[int, ...] | None
-    """Side of the attention window in tokens; one number, or one per stage."""
+    window_size: Window | None
+    """Side of the attention window in tokens; one number, or one per stage; or rows and columns,
+    two numbers, or two per stage. Two numbers of two stages are a side of each."""
     embed_dim: int | None
     """Channels of the first stage."""
     depths: tuple[int, ...] | None
@@ -67,6 +72,9 @@ def sizes_among(choices: Mapping[str, Any]) -> SwinSizes:
         )
     names = SwinSizes.__annotations__
     given = {key: choices[key] for key in names if choices.get(key) is not None}
+    if not isinstance(given.get("window_size", 0), int):
+        num_stages = len(given.get("depths") or given.get("num_heads") or ()) or _STAGES
+        given["window_size"] = _windows(given["window_size"], num_stages)
     stages = {key: value for key, value in given.items() if not isinstance(value, int)}
     if len({len(value) for value in stages.values()}) > 1:
         raise UserError(
@@ -75,9 +83,24 @@ def sizes_among(choices: Mapping[str, Any]) -> SwinSizes:
             + "; give all of them the same length"
         )
     for key, value in given.items():
-        if min(stages.get(key, [value])) < 1:
+        if min(side for of_stage in stages.get(key, [value]) for side in sides(of_stage)) < 1:
             raise UserError(f"{key}={value} must be at least 1{' each' if key in stages else ''}")
     return given  # type: ignore[return-value]
+
+
+def sides(window: int | tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of a window, which is a side or both."""
+    return (window, window) if isinstance(window, int) else window
+
+
+def _windows(given: Any, num_stages: int) -> tuple[Any, ...]:
+    """Return a window for each stage, of which two numbers are the rows and columns of all."""
+    for one in given:
+        if not isinstance(one, int) and len(one) != 2:
+            raise UserError(f"window_size={given} has a window of {len(one)} sides; give 2, or 1")
+    if len(given) == 2 and num_stages != 2 and all(isinstance(one, int) for one in given):
+        return (tuple(given),) * num_stages
+    return tuple(one if isinstance(one, int) else tuple(one) for one in given)
 
 
 def switches_among(choices: Mapping[str, Any]) -> dict[str, str]:

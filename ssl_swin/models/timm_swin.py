@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.swin_choices import SwinSizes
+from ssl_swin.models.swin_choices import SwinSizes, Window, sides
 
 
 def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
@@ -23,7 +23,7 @@ def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
     given: dict[str, Any] = dict(sizes)
     if not isinstance(given.get("window_size", 0), int):
         # One pair per stage: timm would take a bare (7, 7) for rows and columns of every window.
-        given["window_size"] = tuple((side, side) for side in given["window_size"])
+        given["window_size"] = tuple(map(sides, given["window_size"]))
     try:
         return timm.create_model(name, num_classes=0, **given, **others)
     except (AssertionError, IndexError) as error:  # as timm says that a stage has no value
@@ -37,10 +37,10 @@ def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
         ) from error
 
 
-def nominal_window(backbone: Any, given: int | tuple[int, ...] | None) -> int | tuple[int, ...]:
+def nominal_window(backbone: Any, given: Window | None) -> Window:
     """Return the windows that timm's model was built for, where stages may be smaller."""
     if given is not None:
-        return given if isinstance(given, int) else tuple(given)
+        return given
     # timm keeps what each stage uses, which is less than the window where the stage is smaller.
     stages = [stage.blocks[0] for stage in backbone.layers]
     used = tuple(int(block.window_size[0]) for block in stages)

@@ -19,7 +19,8 @@ from ssl_swin.pretrained.tensors import opened
 Card = TypeVar("Card")
 FORMAT_VERSION = 2
 _METADATA_KEY = "ssl_swin_card"
-READING = ("crop_pct", "decoder", "max_pixels", "black", "white")  # how images are read and cut
+BANDS = ("dtype", "channels", "channel_axis", "nodata")  # how numbers are taken as they are
+READING = ("crop_pct", "decoder", "max_pixels", "black", "white", *BANDS)  # how images are read
 _ONLY_IN_1 = ("img_size", "window_size", "patch_size", "in_chans")  # now in architecture alone
 
 
@@ -28,7 +29,7 @@ class EncoderCard:
     """What somebody who is given encoder weights has to know."""
 
     architecture: dict[str, Any]  # the arguments of `build_encoder`
-    mean: tuple[float, ...]  # per channel, subtracted from values scaled to [0, 1]
+    mean: tuple[float, ...]  # per channel, subtracted from values in [0, 1], or as they are
     std: tuple[float, ...]  # per channel, what the difference is divided by
     mask_patch_size: int | None = None  # side in pixels; None if not pretrained by masking
     mask_ratio: float | None = None  # share hidden in pretraining, or None
@@ -40,6 +41,10 @@ class EncoderCard:
     max_pixels: int = 178_956_970  # most pixels of an image that is read
     black: float = 0.0  # of grey files of more than 8 bits: the number that becomes black
     white: float | None = None  # the same for white; None for 65535, and no files of fractions
+    dtype: str | None = None  # of numbers that are taken as they are; None for colours of 8 bits
+    channels: tuple[int, ...] | None = None  # of a file, from 0: see `Bands`, as for the next two
+    channel_axis: str | None = None
+    nodata: float | None = None
     ema_decay: float | None = None  # of the moving average, if the weights are one
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
 

@@ -13,6 +13,7 @@ from ssl_swin.errors import usable
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.card import (
+    BANDS,
     READING,
     EncoderCard,
     Weights,
@@ -37,9 +38,9 @@ class ClassifierCard:
 
     architecture: dict[str, Any]  # of the encoder: the arguments of `build_encoder`
     classes: tuple[str, ...]  # the name of each output; its number as text where it has no name
-    mean: tuple[float, ...]  # per channel, subtracted from values scaled to [0, 1]
+    mean: tuple[float, ...]  # per channel, subtracted from values in [0, 1], or as they are
     std: tuple[float, ...]  # per channel, what the difference is divided by
-    img_size: int  # height and width of the input in pixels
+    img_size: int | tuple[int, int]  # of the input in pixels: both sides, or (rows, columns)
     crop_pct: float = 0.875  # share of the short side that the centre crop keeps
     interpolation: str = "bicubic"  # how images are resized before that crop
     decoder: str = "fast"  # how JPEGs are decoded: see `Reading`, as for the next three
@@ -49,15 +50,18 @@ class ClassifierCard:
     samples_seen: int = 0  # images trained on, counted with repetition
     epoch: int = 0  # finished passes over the training images
     commit: str = ""  # of the code that trained it; empty if unknown
+    dtype: str | None = None  # of numbers that are taken as they are; None for colours of 8 bits
+    channels: tuple[int, ...] | None = None  # of a file, from 0: see `Bands`, as for the next two
+    channel_axis: str | None = None
+    nodata: float | None = None
     ema_decay: float | None = None  # of the moving average, if the weights are one
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
 
     def to_json(self) -> str:
-        """Write the card as JSON text; of averages only what earlier releases need not know."""
-        values = dataclasses.asdict(self)
-        if self.ema_decay is None:
-            del values["ema_decay"]
-        return json.dumps(values, indent=2)
+        """Write the card as JSON text; what earlier releases know not, only where it is needed."""
+        values = dataclasses.asdict(self).items()
+        newer = (*BANDS, "ema_decay")
+        return json.dumps({k: v for k, v in values if k not in newer or v is not None}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "ClassifierCard":

@@ -169,5 +169,5 @@ def _preprocess(encoder: Encoder, card: EncoderCard | ClassifierCard) -> Preproc
             f"crop_pct={card.crop_pct} must be above 0 and at most 1, and "
             f"decoder={card.decoder!r} 'fast' or 'pil'"
         )
-    reading = Reading(card.decoder, card.max_pixels, card.black, card.white)
+    reading = Reading.of(card)
     return Preprocess(encoder.img_size, card.mean, card.std, card.crop_pct, reading)

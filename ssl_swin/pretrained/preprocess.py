@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
+from ssl_swin.data.pixels.array_files import Raw
+from ssl_swin.data.pixels.bands import take_bands
 from ssl_swin.data.pixels.decode import (
     USUAL,
     Reading,
@@ -39,7 +41,8 @@ class Preprocess:
     The short side is resized to ``img_size / crop_pct`` pixels, bicubic, and the centre is cut out;
     pixels are scaled to [0, 1], less `mean`, over `std`. Of the same file the result is that of
     training bit for bit. Colours are converted to the channels of `mean`: 1 for grey, 3 for RGB;
-    what is transparent becomes white. EXIF orientation is followed.
+    what is transparent becomes white. EXIF orientation is followed. Bands are taken as they are,
+    from files, or from arrays (height, width, channels).
     """
 
     img_size: tuple[int, int]
@@ -69,8 +72,8 @@ class Preprocess:
         """
         return self.normalise(self.pixels(images))
 
-    def pixels(self, images: Any, first: int = 0) -> UInt8[Tensor, "batch chans height width"]:
-        """Do all but the last step of a call: return the pixels as uint8.
+    def pixels(self, images: Any, first: int = 0) -> Shaped[Tensor, "batch chans height width"]:
+        """Do all but the last step of a call: return the pixels as uint8, or bands as they are.
 
         Errors call the first image number `first`.
         """
@@ -78,7 +81,7 @@ class Preprocess:
         if not given:
             raise UserError(f"there is no image to preprocess; give {_ALLOWED}")
         shape = (len(given), len(self.mean), *self.img_size)
-        batch = torch.empty(shape, dtype=torch.uint8)
+        batch = torch.empty(shape, dtype=self._renderer.torch_dtype)
         for place, (image, slot) in enumerate(zip(given, batch.numpy(), strict=True), first):
             try:
                 self._write(image, slot)
@@ -88,36 +91,35 @@ class Preprocess:
         return batch
 
     def normalise(
-        self, pixels: UInt8[Tensor, "batch chans height width"]
+        self, pixels: Shaped[Tensor, "batch chans height width"]
     ) -> Float[Tensor, "batch chans height width"]:
-        """Bring uint8 pixels, on any device, to the network's numbers, in float32."""
-        return Normalisation(self.mean, self.std).to(pixels.device)(pixels)
+        """Bring pixels, on any device, to the network's numbers, in float32."""
+        bands = self.reading.bands
+        told = () if bands is None else (1.0, bands.nodata)
+        return Normalisation(self.mean, self.std, *told).to(pixels.device)(pixels)
 
     @property
     def transform(self) -> EvaluationTransform:
-        """What is done before the pixels are normalised, for an `ImageStream`.
+        """What is done before the pixels are normalised, for an `ImageStream`."""
+        return EvaluationTransform(self.img_size, self.crop_pct)
 
-        Raises:
-            UserError: If the image is to be no square; evaluation cuts squares.
-        """
-        rows, cols = self.img_size
-        if rows != cols:
-            raise UserError(
-                f"img_size={self.img_size} is no square, and evaluation cuts squares; resize "
-                "images yourself, and call the encoder with them, uint8 (batch, channels, height, "
-                "width)"
-            )
-        return EvaluationTransform(rows, self.crop_pct)
+    @property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.transform, len(self.mean), self.reading)
 
     def _write(self, image: Any, slot: np.ndarray) -> None:
-        """Write one image's pixels into `slot`, uint8 (chans, height, width)."""
-        renderer = Renderer(self.transform, len(self.mean), self.reading)
+        """Write one image's pixels into `slot`, (chans, height, width)."""
+        renderer = self._renderer
         if isinstance(image, str | PathLike):
             with usable("cannot be read"):
                 image = Path(image).read_bytes()
         if isinstance(image, bytes | bytearray | memoryview):
             sample = renderer.prepare(bytes(image), 0, 0)
             renderer.write(sample, renderer.decode(sample), slot)
+            return
+        if self.reading.bands is not None:
+            raw = _raw(image)
+            renderer.write(EncodedSample(b"", (0, 0)), take_bands(raw, self.reading.bands), slot)
             return
         if not isinstance(image, Image.Image):
             image = _to_pillow(_to_array(image))
@@ -150,6 +152,16 @@ def _to_array(image: Any) -> np.ndarray:
     if not isinstance(image, np.ndarray):
         raise UserError(f"a {type(image).__name__}; allowed is {_ALLOWED}")
     return image
+
+
+def _raw(image: Any) -> Raw:
+    """Return the numbers of an image in memory, whose channels come last, of a tensor first."""
+    if isinstance(image, Tensor):
+        return Raw(image.detach().cpu().numpy(), 0 if image.ndim == 3 else None)
+    values = np.asarray(image)
+    if values.ndim not in (2, 3) or values.dtype.hasobject:
+        raise UserError(f"{_told(values)} is no image; give (height, width, channels)")
+    return Raw(values, 2 if values.ndim == 3 else None)
 
 
 def _to_pillow(array: np.ndarray) -> Image.Image:

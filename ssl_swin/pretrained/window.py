@@ -26,20 +26,20 @@ def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Te
 
     Raises:
         PretrainedMismatch: If a table has another number of heads, or belongs to a window that is
-            not square.
+            not square, and the encoder's is another.
     """
     own, resized = encoder.state_dict(), dict(state)
     for key, (rows, cols) in encoder.position_tables().items():
         if key not in state or state[key].shape == own[key].shape:
             continue
         num_heads = own[key].shape[1]
-        if state[key].ndim != 2 or state[key].shape[1] != num_heads or rows != cols:
+        if state[key].ndim != 2 or state[key].shape[1] != num_heads:
             raise PretrainedMismatch(
                 f"{key} has shape {tuple(state[key].shape)}, but its block has {num_heads} heads "
-                f"and windows of {rows} x {cols}; tables can be resized between square windows "
-                "with the same number of heads"
+                f"and windows of {rows} x {cols}; tables can be resized from those of square "
+                "windows with the same number of heads"
             )
-        resized[key] = resize_table(state[key], rows)
+        resized[key] = resize_table(state[key], (rows, cols))
     for key, value in state.items():
         if key.endswith(_MIXING) and key in own and value.shape[1] != own[key].shape[1]:
             raise PretrainedMismatch(
@@ -81,7 +81,7 @@ def resize_embedding(
 
 
 def resize_table(
-    table: Float[Tensor, "old_positions heads"], window_size: int
+    table: Float[Tensor, "old_positions heads"], window_size: int | tuple[int, int]
 ) -> Float[Tensor, "new_positions heads"]:
     """Resize one relative-position table by a bicubic spline over a geometric grid.
 
@@ -89,10 +89,12 @@ def resize_table(
     with q such that the outermost meets the new window's edge: dense where attention is local.
 
     A square window whose side is ``window_size`` tokens has ``(2 * window_size - 1) ** 2`` relative
-    positions, a row for each. The result is in float32.
+    positions, a row for each; one of (rows, cols) has ``(2 * rows - 1) * (2 * cols - 1)``. The
+    result is in float32.
 
     Raises:
-        PretrainedMismatch: If the table does not belong to a square window.
+        PretrainedMismatch: If the table, which may have any side now, was not one of a square
+            window.
 
     Source:
         SimMIM code, utils.py, ``remap_pretrained_keys_swin``. It calls
@@ -104,15 +106,18 @@ def resize_table(
             f"a position table of {table.shape[0]} rows does not belong to a square window; "
             "only (2 * window - 1) squared rows can be resized"
         )
-    new_side = 2 * window_size - 1
-    if side == new_side:
+    rows, cols = (window_size, window_size) if isinstance(window_size, int) else window_size
+    if (side, side) == (2 * rows - 1, 2 * cols - 1):
         return table
-    old = _geometric_positions(side // 2, new_side // 2)
-    new = np.arange(-(new_side // 2), new_side // 2 + 1, dtype=np.float64)
+    new = [np.arange(1 - length, length, dtype=np.float64) for length in (rows, cols)]
+    old = [
+        axis if side == len(axis) else _geometric_positions(side // 2, len(axis) // 2)
+        for axis in new
+    ]
     degree = min(3, side - 1)
     heads = []
     for head in table.float().T.reshape(-1, side, side).cpu().numpy().astype(np.float64):
-        heads.append(RectBivariateSpline(old, old, head, kx=degree, ky=degree)(new, new).ravel())
+        heads.append(RectBivariateSpline(*old, head, kx=degree, ky=degree)(*new).ravel())
     resized = torch.from_numpy(np.stack(heads, axis=1)).to(torch.float32)
     return resized.contiguous().to(table.device)
 

@@ -16,7 +16,7 @@ from ssl_swin.config.run import PretrainConfig
 from ssl_swin.config.settings import with_values
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.decode import Reading
+from ssl_swin.data.pixels.decode import Reading, sides
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.errors import MachineError
 from ssl_swin.models.masking import count_hidden, grid, random_mask
@@ -134,8 +134,8 @@ def _device(machine: Machine) -> torch.device:
 
 
 def _made_up(config: PretrainConfig) -> Tensor:
-    side, num = config.model.img_size, config.training.micro_batch_size
-    shape = (num, len(config.data.mean), side, side)
+    num = config.training.micro_batch_size
+    shape = (num, len(config.data.mean), *sides(config.model.img_size))
     return torch.randint(256, shape, dtype=torch.uint8)
 
 
@@ -157,7 +157,7 @@ def _steps(
     simmim: SimMIM, config: PretrainConfig, images: Tensor, clock: Callable[[], float]
 ) -> list[float]:
     """Return the seconds of some steps, the first, which is slower, left out."""
-    normalise = Normalisation(config.data.mean, config.data.std).to(images.device)
+    normalise = Normalisation.of(config.data).to(images.device)
     patches = grid(config.model.img_size, config.mask.mask_patch_size)
     hidden = count_hidden(patches, config.mask.mask_ratio)
     index = torch.arange(len(images), device=images.device)

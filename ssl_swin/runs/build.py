@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
-from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.data import LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.batches.stream import ImageStream
@@ -25,6 +25,7 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.phases import Phase, duration
+from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
@@ -117,7 +118,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     labels = labels_of(config, opened.train_renumber)
     images = LabelledImages.of(config, sets, labels)
     transform, img_size = _transform(config), config.model.img_size
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, _reading(data))
+    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, Reading.of(data))
+    for one in (stream, *([] if heldout is None else [heldout.stream])):
+        require_bands(one)
     order = order_of(config, sets, images.places, images.sampled(config))
     if (told := sampling_told(order, names)) is not None:
         say(told)
@@ -162,10 +165,6 @@ def _opened_told(shards: ShardSet, heldout: ShardSet | None, seconds: float) -> 
     return f"{told}, {duration(seconds)}"
 
 
-def _reading(data: DataConfig) -> Reading:
-    return Reading(data.decoder, data.max_pixels, data.black, data.white)
-
-
 def _transform(config: RunConfig) -> TrainTransform:
     data = config.data
     return TrainTransform(
@@ -175,6 +174,8 @@ def _transform(config: RunConfig) -> TrainTransform:
         ratio=data.crop_ratio,
         interpolation=data.interpolation,
         hflip=data.hflip,
+        vflip=data.vflip,
+        quarter_turns=data.quarter_turns,
         rand_augment=data.rand_augment if isinstance(data, LabelledDataConfig) else "",
         mean=data.mean,
         erasing=data.erasing if isinstance(data, LabelledDataConfig) else 0.0,
@@ -205,7 +206,7 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
     kind = look_up(MASKS, "mask.kind", mask.kind)
     patches = grid(config.model.img_size, size)
     masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
-    normalise = Normalisation(config.data.mean, config.data.std)
+    normalise = Normalisation.of(config.data)
     module = PretrainModule(simmim, normalise, masking, schedule)
     if config.training.best != "none":
         module.best_metric = f"best_{config.training.best}"
@@ -245,7 +246,9 @@ def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
         return None
     transform = EvaluationTransform(img_size, data.crop_pct)
     labels = labels_of(config, sets.heldout_renumber)
-    stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, _reading(data))
+    stream = ImageStream(
+        sets.heldout, transform, img_size, len(data.mean), labels, Reading.of(data)
+    )
     return Heldout(stream, config.training.micro_batch_size, labelled_places([sets.heldout]))
 
 

@@ -59,10 +59,7 @@ def export_classifier(run: Run, path: Path, weights: Mapping[str, Tensor]) -> No
         tuple(map(float, data.std)),
         run.config.model.img_size,
         data.crop_pct,
-        decoder=data.decoder,
-        max_pixels=data.max_pixels,
-        black=data.black,
-        white=data.white,
+        **{name: getattr(data, name) for name in READING if name != "crop_pct"},
         **_training(run),
     )
     write_classifier(path, _inside("network.", weights), card)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError
 from ssl_swin.machine import usable_cores
 from ssl_swin.record.run_folder import RunFolder
@@ -18,7 +19,9 @@ _REFERENCE_BATCH = 512  # the global batch that rates are given for
 _FEW, _SOME, _MORE, _MANY, _VERY_MANY = 500, 1_000, 5_000, 20_000, 500_000  # labels
 _WIDE, _SHALLOW = 192, 8  # channels of the first stage, blocks of all
 _LONG = 40  # epochs
-_AS_PRETRAINED = ("hflip", "crop_pct", "decoder", "max_pixels", "black", "white")
+_AS_PRETRAINED = (
+    *("hflip", "vflip", "quarter_turns", "crop_pct", "decoder", "max_pixels", "black", "white"),
+)
 
 
 class Choice(NamedTuple):
@@ -57,7 +60,7 @@ class Recipe:
             workers = max(1, min(16, cores // devices - 1))
             why = f"{cores} cores, training processes: {devices}"
             return [*choices, Choice({"data.num_workers": workers}, why)]
-        tiny = self.config.model.img_size <= 32
+        tiny = max(sides(self.config.model.img_size)) <= 32
         workers = 0 if tiny or cores == 1 else 1
         why = f"no GPU; the network needs the {cores} cores" if cores > 1 else "no GPU, one core"
         values = {"training.accelerator": "cpu", "data.num_workers": workers}

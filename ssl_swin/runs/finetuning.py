@@ -40,7 +40,7 @@ def finetune_module(
         cutmix=optim.cutmix,
         label_smoothing=optim.label_smoothing,
     )
-    normalise = Normalisation(data.mean, data.std)
+    normalise = Normalisation.of(data)
     erasing = Erasing(config.seed, data.erasing_draws) if data.erasing else None
     gamma = config.finetune.focal_gamma if config.finetune.loss == "focal" else 0.0
     module = FinetuneModule(

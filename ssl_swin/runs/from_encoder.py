@@ -11,14 +11,17 @@ from typing import Any
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import unsaid, with_values
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
 from ssl_swin.models.swin_choices import all_switches
+from ssl_swin.pretrained.card import BANDS
 from ssl_swin.pretrained.open import card_of, find_sizes
 from ssl_swin.record.run_folder import encoder_file
 from ssl_swin.training.checkpoint_file import State
 
-_COLOURS = ("data.mean", "data.std")
+_COLOURS, _BANDS = ("data.mean", "data.std"), tuple(f"data.{name}" for name in BANDS)
+_NUMBERS = (*_COLOURS, *_BANDS)
 _SIZES = ("patch_size", "embed_dim", "depths", "num_heads")
 _SWITCHES = ("shift", "position", "mixer", "padding")
 MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES, *_SWITCHES))
@@ -54,14 +57,14 @@ def require_same_encoder(state: State, config: RunConfig) -> None:
     )
 
 
-def with_its_colours(
+def with_its_numbers(
     config: RunConfig, given: Collection[str], state: State | None
 ) -> tuple[RunConfig, tuple[str, ...]]:
-    """Give a fine-tuning the mean and standard deviation that its encoder was trained with.
+    """Give a fine-tuning the mean and deviation that its encoder was trained with, and its bands.
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
     from elsewhere have no card, and other channels have their own. RandAugment, which is for RGB,
-    is left out of grey images if the user did not ask for it. Returns the config, and a line if
+    is left out of other images if the user did not ask for it. Returns the config, and a line if
     there is something new in it.
 
     Raises:
@@ -70,37 +73,45 @@ def with_its_colours(
     file = _file(config)
     if file is None:
         return config, ()
-    free = unsaid(config, given) & {*_COLOURS}
+    free = unsaid(config, given) & {*_NUMBERS}
     if state is not None:
-        values = {name: tuple(state["config"][name]) for name in free}
+        values = {name: _typed(state["config"].get(name)) for name in free}
         return with_values(config, values | _without_colours(config, given, values)), ()
     card = card_of(file) if file.is_file() else None
     if card is None:
         return config, ()
-    wanted = dict(zip(_COLOURS, (card.mean, card.std), strict=True))
-    own = dict(zip(_COLOURS, (config.data.mean, config.data.std), strict=True))
     if _takes_other_channels(config, len(card.mean)):
         return config, ()
-    if any(own[name] != wanted[name] for name in {*_COLOURS} - free):
+    wanted = {name: getattr(card, name.removeprefix("data.")) for name in _NUMBERS}
+    own = {name: getattr(config.data, name.removeprefix("data.")) for name in _NUMBERS}
+    others = [name for name in _NUMBERS if name not in free and own[name] != wanted[name]]
+    if {*others} & {*_COLOURS}:
         raise UserError(
             f"data.mean={own['data.mean']} and data.std={own['data.std']}, but the encoder was "
             f"trained with {card.mean} and {card.std}: leave both out, to take those, or give those"
         )
+    if others:
+        raise UserError(
+            f"{others[0]}={own[others[0]]}, but the encoder was trained with {wanted[others[0]]}: "
+            "leave it out, to take that"
+        )
     if own == wanted:
         return config, ()
-    line = f"data.mean={card.mean} and data.std={card.std}, as the encoder was trained with"
+    told = [f"{name}={wanted[name]}" for name in _BANDS if wanted[name] is not None]
+    line = " and ".join([f"data.mean={card.mean}", f"data.std={card.std}", *told])
     values = {name: wanted[name] for name in free}
-    grey = _without_colours(config, given, values)
-    line += "; no RandAugment, which is for RGB" if grey else ""
-    return with_values(config, values | grey), (line,)
+    plain = _without_colours(config, given, values)
+    line += ", as the encoder was trained with" + "; no RandAugment, which is for RGB" * bool(plain)
+    return with_values(config, values | plain), (line,)
 
 
 def _without_colours(
     config: RunConfig, given: Collection[str], values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what leaves RandAugment out, if images become grey and nobody asked for it."""
+    """Return what leaves RandAugment out, if images are not RGB and nobody asked for it."""
     is_grey, name = len(values.get("data.mean", config.data.mean)) == 1, "data.rand_augment"
-    return {name: ""} if is_grey and name in unsaid(config, given) else {}
+    is_other = is_grey or values.get("data.dtype", config.data.dtype) is not None
+    return {name: ""} if is_other and name in unsaid(config, given) else {}
 
 
 def require_encoder(config: RunConfig) -> None:
@@ -144,7 +155,7 @@ def with_its_model(
     _require_its_sizes(config, known | (all_switches(known) if all_is_known else {}), free)
     values = _its_sizes(config, known, free)
     if "img_size" in free:
-        values["model.img_size"] = _side(known["img_size"])
+        values["model.img_size"] = _as_given(known["img_size"])
     img_size = values.get("model.img_size", config.model.img_size)
     window, note = _window(known, img_size)
     if "window_size" in free:
@@ -196,24 +207,37 @@ def _takes_other_channels(config: RunConfig, in_chans: int) -> bool:
     return rule is not None and in_chans != len(config.data.mean)
 
 
-def _window(known: Mapping[str, Any], now: int) -> tuple[Any, str]:
-    """Return the window for images of another side, pixels, and a remark."""
-    window, before = _typed(known.get("window_size")), _side(known["img_size"])
+def _window(known: Mapping[str, Any], img_size: int | tuple[int, int]) -> tuple[Any, str]:
+    """Return the window for images of another size, pixels, and a remark."""
+    window, now = _typed(known.get("window_size")), sides(img_size)
+    before = sides(_as_given(known["img_size"]))
     if now == before or not isinstance(window, int):
         return window, ""
-    if known.get("mixer") == "mlp" or window * now % before:  # an MLP is tied to its windows
-        return window, f"; window_size={window} as for its {before} px"
-    scaled = window * now // before
-    return scaled, f"; window_size={scaled} for {now} px, as it has {window} for {before} px"
+    uneven = any(window * new % old for new, old in zip(now, before, strict=True))
+    if known.get("mixer") == "mlp" or uneven:  # an MLP is tied to its windows
+        return window, f"; window_size={window} as for its {_px(before)}"
+    scaled = tuple(window * new // old for new, old in zip(now, before, strict=True))
+    if scaled[0] == scaled[1]:
+        told = f"; window_size={scaled[0]} for {_px(now)}, as it has {window} for {_px(before)}"
+        return scaled[0], told
+    num_stages = len(known.get("depths") or ()) or 4
+    told = f"; windows of {scaled[0]} x {scaled[1]} for {_px(now)}, as it has {window} for "
+    return (scaled,) * num_stages, told + _px(before)
 
 
-def _side(img_size: Any) -> int:
-    """Return the side of square images; of others the longer one."""
-    return img_size if isinstance(img_size, int) else max(img_size)
+def _as_given(img_size: Any) -> int | tuple[int, int]:
+    """Return a size of images as one number, if both sides are equal."""
+    rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
+    return rows if rows == cols else (rows, cols)
+
+
+def _px(size: tuple[int, int]) -> str:
+    return f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
 
 
 def _typed(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """Return lists, also within lists, as tuples."""
+    return tuple(map(_typed, value)) if isinstance(value, list) else value
 
 
 def _file(config: RunConfig) -> Path | None:

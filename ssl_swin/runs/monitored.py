@@ -57,5 +57,5 @@ def evaluation_stream(config: RunConfig, shards: ShardSet) -> ImageStream:
     """Return the images of a set in the form of evaluation, without labels."""
     data, img_size = config.data, config.model.img_size
     transform = EvaluationTransform(img_size, data.crop_pct)
-    reading = Reading(data.decoder, data.max_pixels, data.black, data.white)
+    reading = Reading.of(data)
     return ImageStream(shards, transform, img_size, len(data.mean), None, reading)

@@ -17,7 +17,7 @@ from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_colours
+from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_numbers
 from ssl_swin.runs.left_open import LeftOpen, as_chosen
 from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
 
@@ -116,7 +116,7 @@ def _version(state: State) -> str:
 
 def _beginning(start: Start, given: Collection[str], left_open: LeftOpen | None) -> Start:
     """Return the start of a run that begins, with all settled that its config leaves open."""
-    config, notes = with_its_colours(start.config, given, None)
+    config, notes = with_its_numbers(start.config, given, None)
     if left_open is not None:
         asked = flatten(config)
         config, more = left_open.begin(config)
@@ -137,7 +137,7 @@ def _going_on(
     config, chosen = as_chosen(start.config, state, given)
     config, put = as_begun(state["config"], config, given)
     config = _with_its_lanes(config, start.folder, state)
-    config, _ = with_its_colours(config, given, state)
+    config, _ = with_its_numbers(config, given, state)
     config, layout = (config, ()) if left_open is None else left_open.go_on(config)
     changes = differences(state["config"], config)
     changes.pop("encoder", None)  # the same one, elsewhere

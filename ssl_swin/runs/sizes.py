@@ -17,6 +17,7 @@ from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Dealing, Order
 from ssl_swin.data.order.open import open_order
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.machine import FACTS_BYTES, LoaderNeeds
@@ -188,7 +189,9 @@ def machine_needs(config: RunConfig, share_size: int, processes: int) -> LoaderN
     data, training = config.data, config.training
     measures = data.val_shards is not None or training.monitor_every_epochs > 0
     num_images = share_size + (training.micro_batch_size if measures else 0)
-    image_bytes = len(data.mean) * config.model.img_size**2 + FACTS_BYTES
+    rows, cols = sides(config.model.img_size)
+    pixel_bytes = len(data.mean) * np.dtype(data.dtype or np.uint8).itemsize
+    image_bytes = pixel_bytes * rows * cols + FACTS_BYTES
     return LoaderNeeds(processes, data.num_workers, num_images * image_bytes)
 
 

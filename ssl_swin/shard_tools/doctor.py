@@ -1,6 +1,7 @@
 """Says how fast this machine turns shards into batches, and whether a run would wait for data."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -19,9 +20,12 @@ from ssl_swin.data.order.lanes import MAX_DEFAULT_LANES, Dealing
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.order.shares import Shares
-from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading
+from ssl_swin.data.pixels.array_files import is_array
+from ssl_swin.data.pixels.bands import bands_of
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Bands, Reading, UnreadableImage
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.left_out import describe
+from ssl_swin.data.shards.reader import some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.machine import FACTS_BYTES, LoaderNeeds, raise_file_limit, shortages
@@ -111,8 +115,9 @@ def doctor(settings: DoctorSettings) -> None:
     _tell_machine(settings, num_workers)
     img_size, interpolation = settings.img_size, settings.interpolation
     transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)
-    reading = Reading(settings.decoder, settings.max_pixels)
-    stream = ImageStream(shards, transform, img_size, in_chans=3, reading=reading)
+    bands, in_chans = _bands(shards, settings)
+    reading = Reading(settings.decoder, settings.max_pixels, bands=bands)
+    stream = ImageStream(shards, transform, img_size, in_chans=in_chans, reading=reading)
     torch.set_num_threads(1)
     lines = without_bar("timing this machine", lambda: progress.tasks[0].description)
     with Progress(transient=True) as progress, lines:
@@ -126,6 +131,16 @@ def doctor(settings: DoctorSettings) -> None:
     console.print(_table(one, together, num_workers, settings))
     for line in advice(one, together / num_workers, settings, cores):
         console.print(f"- {line}", highlight=False)
+
+
+def _bands(shards: ShardSet, settings: DoctorSettings) -> tuple[Bands | None, int]:
+    """Take numbers as they are, if the first image holds others than colours; and its channels."""
+    for data in some_images(shards, 1):
+        with suppress(UnreadableImage):
+            if is_array(data) and (found := bands_of(data, settings.max_pixels)) is not None:
+                print(f"numbers as they are: {found[0].dtype}, channels: {found[1]}")
+                return found
+    return None, 3
 
 
 def _tell_machine(settings: DoctorSettings, num_workers: int) -> None:

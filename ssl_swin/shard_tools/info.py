@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -14,9 +15,11 @@ from rich.table import Table
 from ssl_swin.data.batches.labels import all_labels
 from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.pixels.array_files import is_array
+from ssl_swin.data.pixels.bands import bands_of, size_of
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
-from ssl_swin.data.pixels.formats import has_several, open_image
+from ssl_swin.data.pixels.formats import has_several
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.instead import folders_of_tars, table_of
@@ -27,6 +30,7 @@ from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.data.shards.tar import names_in
 from ssl_swin.errors import ShardError, UserError
+from ssl_swin.shard_tools.stats import Measuring, measure_set
 
 _MOST_CLASSES = 20
 _NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
@@ -39,6 +43,10 @@ def info(
     max_pixels: int = MAX_PIXELS,
     label_field: str = "label",
     labels: str | None = None,
+    stats: Path | None = None,
+    nodata: float | None = None,
+    channel_axis: Literal["first", "last"] | None = None,
+    num_workers: int = 8,
 ) -> None:
     """Print how many shards, samples, bytes and classes there are, and the images' sizes.
 
@@ -51,14 +59,22 @@ def info(
         label_field: Field of the .json member that holds the class, as `data.label_field`.
         labels: CSV or Parquet of keys and labels, for shards without labels, as `data.labels`; of
             many images it is not looked at.
+        stats: File to write the mean and deviation of each channel to, for `data.stats`; of the
+            sample, which may be all images.
+        nodata: With --stats: the number that stands for none, as `data.nodata`.
+        channel_axis: With --stats: where a .npy has its channels, as `data.channel_axis`.
+        num_workers: With --stats: threads that read images, 1 or more.
 
     Raises:
-        UserError: If `sample` is below 1.
+        UserError: If `sample` or `num_workers` is below 1, or --stats is asked of several sets.
         ShardError: If a shard is missing or was changed.
     """
-    if sample < 1:
-        raise UserError(f"sample={sample} shows nothing; give 1 or more")
-    for one in _sets_in(shards):
+    if min(sample, num_workers) < 1:
+        raise UserError(f"sample={sample}, num_workers={num_workers} show nothing; give 1 or more")
+    sets = _sets_in(shards)
+    if stats is not None and len(sets) > 1:
+        raise UserError(f"--stats is of one set, and {shards} has {len(sets)}; give {sets[0]}")
+    for one in sets:
         shard_set = open_shards(one, cache_dir=None if cache_dir is None else Path(cache_dir))
         if shard_set.num_samples <= shard_set.storage.num_cheap_reads:
             with suppress(ShardError):  # what is odd is counted below
@@ -66,6 +82,15 @@ def info(
                 shard_set = found[one]
                 print(*said, sep="\n", end="\n" * bool(said))
         _show(one, shard_set, sample, max_pixels, label_field)
+        if stats is not None:
+            how = Measuring(stats, nodata, channel_axis, max_pixels, num_workers)
+            measure_set(one, shard_set, _places(shard_set, sample), how)
+
+
+def _places(shard_set: ShardSet, sample: int) -> np.ndarray:
+    """Return places spread evenly, or all."""
+    num = shard_set.num_samples
+    return np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
 
 
 def _sets_in(shards: str) -> list[str]:
@@ -78,7 +103,7 @@ def _sets_in(shards: str) -> list[str]:
 
 def _show(shards: str, shard_set: ShardSet, sample: int, max_pixels: int, label_field: str) -> None:
     counts, num = shard_set.counts, shard_set.num_samples
-    places = np.linspace(0, max(num - 1, 0), min(sample, num)).astype(np.int64)
+    places = _places(shard_set, sample)
     table = Table("what", "value", title=escape(shards))
     table.add_row("shards", str(len(counts)))
     each = f" ({counts.min():,} to {counts.max():,} a shard)" if len(counts) > 1 else ""
@@ -112,20 +137,37 @@ def _tell_unknown(shard_set: ShardSet, shards: str) -> None:
 def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes, num_several = ShardReader(shards, whole=False), [], 0
+    numbers: Counter[str] = Counter()
     for shard, row in _shown("reading sizes", shards, places):
         with suppress(UnreadableImage):
             data = reader.read(shard, row)
-            sizes.append(open_image(data, max_pixels).size)
+            sizes.append(size_of(data, max_pixels))
             num_several += has_several(data, max_pixels)
+            numbers[_numbers(data, max_pixels)] += 1
     num, num_broken = len(places), len(places) - len(sizes)
     rows = [("images looked at", f"{num}, {num_broken} of them unreadable")]
     if num_several:
         rows.append(("files of several pictures", f"{num_several}, of which the first is taken"))
+    rows += [("numbers", told) for told, _ in numbers.most_common(3) if told]
     if sizes:
         for name, values in zip(("width", "height"), np.array(sizes).T, strict=True):
             low, middle, high = np.percentile(values, (5, 50, 95))
             rows.append((f"{name}, 5/50/95 %", f"{low:.0f} / {middle:.0f} / {high:.0f} pixels"))
     return rows
+
+
+def _numbers(data: bytes, max_pixels: int) -> str:
+    """Say what numbers a file holds, if they are no colours of 8 bits."""
+    if not is_array(data):
+        return ""
+    try:
+        found = bands_of(data, max_pixels)
+    except UnreadableImage as error:
+        return str(error)
+    if found is None:
+        return ""
+    bands, chans = found
+    return f"{bands.dtype}, channels: {chans}; data.dtype={bands.dtype} takes them as they are"
 
 
 def _classes(shards: ShardSet, places: np.ndarray, field: str) -> list[tuple[str, str]]:

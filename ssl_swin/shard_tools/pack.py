@@ -3,14 +3,16 @@
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from ssl_swin.data.counting import counting
+from ssl_swin.data.pixels.array_files import is_array
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage, upright
-from ssl_swin.data.pixels.formats import by_extension, decode, has_several, open_image
+from ssl_swin.data.pixels.formats import by_extension, check, decode, has_several, open_image
 from ssl_swin.data.shards.index_file import add_notes, index_beside
 from ssl_swin.data.shards.indexing import index_shard
 from ssl_swin.data.shards.left_out import PAGES, LeftOut, add_up, leave_out
@@ -109,9 +111,15 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
     bytes are no readable image.
     """
     reading = reading_of(options)
-    decode(data, 3, reading)
-    extension, image = name.rpartition(".")[2].lower(), open_image(data, reading.max_pixels)
+    check(data, reading)
+    extension = name.rpartition(".")[2].lower()
     extension = _USUAL.get(extension, extension)
+    if (image := _picture(data, reading)) is None:
+        if options.short_side is not None or options.quality is not None:
+            raise UnreadableImage(
+                "its numbers are packed as they are; leave out --short-side and --quality"
+            )
+        return extension, data
     scale = 1.0 if options.short_side is None else options.short_side / min(image.size)
     if scale >= 1 and options.quality is None:
         return extension, data
@@ -130,6 +138,16 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
         return "png", buffer.getvalue()
     image.save(buffer, "JPEG", quality=options.quality or _DEFAULT_QUALITY)
     return "jpg", buffer.getvalue()
+
+
+def _picture(data: bytes, reading: Reading) -> Image.Image | None:
+    """Open what holds colours; None of other numbers."""
+    if not is_array(data):
+        return open_image(data, reading.max_pixels)
+    with suppress(UnreadableImage):
+        decode(data, 3, reading)
+        return open_image(data, reading.max_pixels)
+    return None
 
 
 def reading_of(options: PackOptions) -> Reading:

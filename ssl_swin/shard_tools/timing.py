@@ -9,7 +9,7 @@ import numpy as np
 from ssl_swin.data.batches.loader import loader
 from ssl_swin.data.batches.stream import PREPARED_TOGETHER, ImageStream
 from ssl_swin.data.order.shares import Shares
-from ssl_swin.data.pixels.decode import UnreadableImage
+from ssl_swin.data.pixels.decode import UnreadableImage, sides
 
 STAGES = ("read", "header and draw", "decode", "resize and write")
 _WARM_UP = 2  # batches of each worker that are not counted
@@ -57,7 +57,8 @@ def time_stages(stream: ImageStream, shares: Shares, seconds: float) -> OneCore:
 
 
 def _time_together(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, one: OneCore) -> None:
-    slot = np.empty((stream.in_chans, stream.img_size, stream.img_size), np.uint8)
+    shape = stream.in_chans, *sides(stream.img_size)
+    slot = np.empty(shape, stream.renderer.dtype)
     places = np.stack(stream.shards.locate(index), axis=1).tolist()  # (together, 2)
     times = [time.perf_counter()]
     data = [stream.reader.read(shard, row) for shard, row in places]

@@ -11,7 +11,7 @@ from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
-from ssl_swin.data.pixels.formats import decode
+from ssl_swin.data.pixels.formats import check
 from ssl_swin.data.shards.index_file import CLS_LABEL
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.names import printable
@@ -114,7 +114,7 @@ def broken_samples(job: tuple[ShardSet, int, Reading]) -> list[tuple[str, str]]:
         for row, entry in enumerate(shards.storage.rows(shard)):
             count_image()
             try:
-                decode(reader.read(shard, row), 3, reading)
+                check(reader.read(shard, row), reading)
                 if entry["label_kind"] == CLS_LABEL:
                     reader.label(shard, row)
             except (UnreadableImage, ShardError) as error:

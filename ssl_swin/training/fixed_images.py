@@ -9,6 +9,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.training.pretrain import PretrainModule
 from ssl_swin.training.waiting import patiently
 from ssl_swin.training.watchdog import beat
@@ -87,5 +88,6 @@ class FixedImages:
         for images, rows in self._kept[number : number + 1]:
             if len(rows):
                 return images, rows
-        shape = 1, self.stream.in_chans, self.stream.img_size, self.stream.img_size
-        return torch.zeros(shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        shape = 1, self.stream.in_chans, *sides(self.stream.img_size)
+        dtype = self.stream.renderer.torch_dtype
+        return torch.zeros(shape, dtype=dtype), torch.empty(0, dtype=torch.int64)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ssl_swin import signals
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.pixels.decode import UnreadableImage
-from ssl_swin.data.pixels.formats import decode
+from ssl_swin.data.pixels.picture import picture
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.errors import ShardError
 from ssl_swin.evaluation.bars import draw_accuracies
@@ -112,9 +112,9 @@ class HeldoutPictures:
         return _Seen(step, title, right, of, confusion, mistakes[:NUM_SHOWN])
 
     def _draw(self, trainer: Trainer, seen: _Seen, names: tuple[str, ...]) -> None:
-        for kind, picture in self._pictures(seen):
+        for kind, drawn in self._pictures(seen):
             file = io.BytesIO()
-            picture.save(file, "PNG")
+            drawn.save(file, "PNG")
             for name in names:
                 path = self.folder.heldout_picture(name, kind)
                 path.parent.mkdir(exist_ok=True)  # in a run folder that is there
@@ -122,7 +122,7 @@ class HeldoutPictures:
                     out.write(file.getvalue())
             for logger in trainer.loggers:
                 if isinstance(logger, Board):
-                    logger.show(kind, file.getvalue(), picture.size, seen.step, _ABOUT[kind])
+                    logger.show(kind, file.getvalue(), drawn.size, seen.step, _ABOUT[kind])
 
     def _pictures(self, seen: _Seen) -> Iterator[tuple[str, Image.Image]]:
         bars = draw_accuracies(seen.right, seen.num, self.classes, seen.title)
@@ -142,7 +142,7 @@ class HeldoutPictures:
             for index, label, said, sure in seen.worst:
                 shard, row = (int(place[0]) for place in shards.locate(np.array([int(index)])))
                 try:
-                    image = decode(reader.read(shard, row), self.stream.in_chans, reading)
+                    image = picture(reader.read(shard, row), self.stream.in_chans, reading)
                     key = reader.key(shard, row)
                 except (UnreadableImage, ShardError, OSError):
                     continue

@@ -95,6 +95,9 @@ class Learner(LightningModule, ABC):
     def loss(self, micro: Batch) -> Tensor:
         """Return a micro-batch's part of the loss of the whole global batch."""
 
+    def before_step(self, share: Batch) -> None:
+        """Find out, with the other ranks, what `loss` has to know of the whole global batch."""
+
     @abstractmethod
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return sums over held-out images, as `evaluation.heldout.measure` takes them."""
@@ -159,6 +162,7 @@ class Learner(LightningModule, ABC):
         assert isinstance(optimizer, torch.optim.Optimizer)
         set_lr(optimizer, self.schedule.curve, self.step)
         optimizer.zero_grad(set_to_none=True)
+        self.before_step(batch)
         loss = self._backward(batch)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scale = self.loss_scale.scale if self.loss_scale else None

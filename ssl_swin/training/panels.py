@@ -53,7 +53,7 @@ class Panels(Callback):
             return
         epoch, loss = step / pl_module.schedule.steps_per_epoch, found.loss.double().mean()
         title = f"step {step:,d}    epoch {epoch:.4g}    loss of these images {loss:.4f}"
-        panel = make_panel(images, found, pl_module.masking.mask_patch_size, title)
+        panel = make_panel(found, pl_module.masking.mask_patch_size, title)
         path = self.folder.panel(step)
         path.parent.mkdir(exist_ok=True)
         file = io.BytesIO()
@@ -64,15 +64,12 @@ class Panels(Callback):
                 logger.show("reconstruction", file.getvalue(), panel.size, step, ABOUT)
 
 
-def make_panel(
-    images: Tensor, found: Reconstruction, mask_patch_size: int, title: str
-) -> Image.Image:
+def make_panel(found: Reconstruction, mask_patch_size: int, title: str) -> Image.Image:
     """Show of each image what is hidden, what is predicted, and that in place of what is hidden.
 
-    Images are uint8 (batch, chans, height, width); the side of a mask patch is in pixels. A target
-    that is not the image has a column of its own.
+    The side of a mask patch is in pixels. A target that is not the image has a column of its own.
     """
-    columns = _columns(images, found, mask_patch_size)
+    images, columns = found.images, _columns(found, mask_patch_size)
     zoom = -(-MIN_SIDE_PX // images.shape[-1])  # rounded up
     height, width = (length * zoom for length in images.shape[-2:])
     abreast = min(ABREAST, len(images))
@@ -101,8 +98,9 @@ def make_panel(
     return panel
 
 
-def _columns(images: Tensor, found: Reconstruction, mask_patch_size: int) -> dict[str, np.ndarray]:
+def _columns(found: Reconstruction, mask_patch_size: int) -> dict[str, np.ndarray]:
     """Return the pictures under each heading, uint8 (batch, height, width, 3)."""
+    images = found.images
     hidden = to_pixels(found.mask, mask_patch_size)[..., None].cpu().numpy()
     image, target, rebuilt = map(_as_rgb, (images, found.target, found.pixels))
     faint = (rebuilt * (1 - DIMMED) + np.array(HIDDEN) * DIMMED).astype(np.uint8)

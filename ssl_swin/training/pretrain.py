@@ -1,13 +1,17 @@
 """Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ssl_swin.data.batches.batch import Batch
+from ssl_swin.data.pixels.picture import Stretch
 from ssl_swin.models.encoder import pooled_stages
-from ssl_swin.models.losses import masked_error_per_image, masked_mean
+from ssl_swin.models.losses import hidden_px, masked_error_per_image, masked_mean
 from ssl_swin.models.masking import Mask, count_hidden, random_mask, to_pixels
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
@@ -44,8 +48,9 @@ class Masking:
 
 
 class Reconstruction(NamedTuple):
-    """What a network makes of uint8 images (batch, chans, height, width), on its device."""
+    """What a network makes of images, on its device; all as pictures, (batch, 1 or 3, ...)."""
 
+    images: Tensor  # uint8 (batch, 1 or 3, height, width); those of bands are stretched
     pixels: Tensor  # uint8, as the images; where another target is predicted, that, scaled likewise
     target: Tensor  # uint8; the images themselves, unless the target is another
     mask: Tensor  # bool (batch, rows, cols), True where hidden
@@ -62,6 +67,7 @@ class PretrainModule(Learner):
     ) -> None:
         super().__init__(simmim, normalise, schedule)
         self.masking = masking
+        self._num_px: Tensor | None = None  # hidden, of a step's global batch, if images lack some
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the official groups of pretraining."""
@@ -69,16 +75,28 @@ class PretrainModule(Learner):
 
     def loss(self, micro: Batch) -> Tensor:
         """Return the masked error of these images over the hidden pixels of the global batch."""
-        images = self.normalise(micro["image"])
+        images, there = self.normalise(micro["image"]), self.normalise.there(micro["image"])
         mask = self.masking.draw(micro["index"], micro["epoch"])
-        error_sum = self.network.error_sum(images, mask)
+        error_sum = self.network.error_sum(images, mask, there)
+        if self._num_px is not None:
+            return masked_mean(error_sum, self._num_px, images.shape[1])
         hidden_px = self.schedule.global_batch_size * self.masking.hidden_px
         return masked_mean(error_sum, hidden_px, images.shape[1])
+
+    def before_step(self, share: Batch) -> None:
+        """Count the hidden pixels of the global batch, where images may lack some."""
+        there = self.normalise.there(share["image"])
+        if there is None:
+            return
+        mask = self.masking.draw(share["index"], share["epoch"])
+        num = hidden_px(to_pixels(mask, self.masking.mask_patch_size), there).sum()
+        self._num_px = self.trainer.strategy.reduce(num, reduce_op="sum")
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return the held-out masked loss, summed over images, with the masks of epoch 0."""
         mask = self.masking.draw(batch["index"], epoch=0)
-        error = self.network.error_per_image(self.normalise(batch["image"]), mask)
+        images, there = self.normalise(batch["image"]), self.normalise.there(batch["image"])
+        error = self.network.error_per_image(images, mask, there)
         return {"heldout_loss": error.double().sum()}
 
     def features(self, images: Tensor) -> Tensor:
@@ -93,19 +111,33 @@ class PretrainModule(Learner):
         return pooled_stages(self.network.encoder, self.normalise(images))
 
     def reconstruct(self, images: Tensor, index: Tensor) -> Reconstruction:
-        """Return what is made of uint8 images with the masks of epoch 0, for pictures."""
+        """Return what is made of images with the masks of epoch 0, for pictures."""
         network, normalised = self.network, self.normalise(images)
+        there = self.normalise.there(images)
         mask = self.masking.draw(index, epoch=0)
         rebuilt, target = network.reconstruct(normalised, mask), network.target(normalised)
         hidden = to_pixels(mask, self.masking.mask_patch_size)
-        sums = masked_error_per_image(target, rebuilt, hidden, network.loss)
+        sums = masked_error_per_image(target, rebuilt, hidden, network.loss, there)
+        num_px = self.masking.hidden_px if there is None else hidden_px(hidden, there)
 
-        def pixels(numbers: Tensor) -> Tensor:
-            return self.normalise.undo(numbers.to(self.normalise.mean.dtype))
-
+        pixels = self._as_pictures(normalised, there)
+        shown = images if self.normalise.of_colours else pixels(normalised)
         return Reconstruction(
+            shown,
             pixels(rebuilt),
-            images if target is normalised else pixels(target),
+            shown if target is normalised else pixels(target),
             mask,
-            masked_mean(sums, self.masking.hidden_px, images.shape[1]),
+            masked_mean(sums, num_px, images.shape[1]),
         )
+
+    def _as_pictures(self, normalised: Tensor, there: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """Return what turns normalised numbers into uint8 (batch, 1 or 3, height, width)."""
+        if self.normalise.of_colours:
+            return lambda numbers: self.normalise.undo(numbers.to(self.normalise.mean.dtype))
+
+        def last(numbers: Tensor) -> np.ndarray:
+            numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+            return numbers.permute(0, 2, 3, 1).cpu().numpy()
+
+        stretch = Stretch.of(last(normalised), None if there is None else last(there) > 0)
+        return lambda numbers: torch.from_numpy(stretch(last(numbers))).permute(0, 3, 1, 2)

@@ -18,6 +18,8 @@ from tensorboard.plugins.projector.projector_config_pb2 import (
 )
 from torch import Tensor
 
+from ssl_swin.data.pixels.crop import to_image
+from ssl_swin.data.pixels.picture import as_colours
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -56,16 +58,17 @@ class Projector(Callback):
         if trainer.is_global_zero:
             heldout = datamodule.heldout
             shards = (heldout.stream if heldout else datamodule.stream).shards
-            write(boards[0].place, torch.cat(found), images, labels_of(shards, index.tolist()))
+            shown = as_colours(images.numpy().transpose(0, 2, 3, 1), pl_module.normalise.nodata)
+            write(boards[0].place, torch.cat(found), shown, labels_of(shards, index.tolist()))
 
 
-def write(place: Path, features: Tensor, images: Tensor, rows: Sequence[Sequence[str]]) -> None:
+def write(place: Path, features: Tensor, images: np.ndarray, rows: Sequence[Sequence[str]]) -> None:
     """Write what the projector reads beside the event files in a folder, whole or not at all.
 
     Args:
         place: The folder of a run of TensorBoard.
         features: (num, channels).
-        images: uint8 (num, 1 or 3, height, width).
+        images: uint8 (num, height, width, 1 or 3).
         rows: What is told of each image, beneath a row of headings: ``1 + num`` rows.
     """
     thumbnails = SpriteMetadata(
@@ -93,13 +96,12 @@ def write(place: Path, features: Tensor, images: Tensor, rows: Sequence[Sequence
         file.write(text_format.MessageToString(config).encode())
 
 
-def sprite(images: Tensor) -> Image.Image:
-    """Return small pictures of uint8 (num, 1 or 3, height, width), row by row, in a square."""
+def sprite(images: np.ndarray) -> Image.Image:
+    """Return small pictures of uint8 (num, height, width, 1 or 3), row by row, in a square."""
     side = math.ceil(math.sqrt(len(images)))
     whole = Image.new("RGB", (side * THUMBNAIL_PX,) * 2, "white")
     for number, image in enumerate(images):
-        pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
-        small = Image.fromarray(np.ascontiguousarray(pixels)).resize((THUMBNAIL_PX,) * 2)
+        small = to_image(image).convert("RGB").resize((THUMBNAIL_PX,) * 2)
         whole.paste(small, (number % side * THUMBNAIL_PX, number // side * THUMBNAIL_PX))
     return whole
 

@@ -74,3 +74,34 @@ def test_the_patterns_are_those_of_all_sets():
 )
 def test_timms_policies_are_taken(policy):
     assert LabelledDataConfig("shards", rand_augment=policy).rand_augment == policy
+
+
+BANDS = {"dtype": "uint16", "mean": (1.0, 2.0), "std": (1.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": (0,)}, "data.channels=(0,) goes with data.dtype"),
+        ({"nodata": 0.0}, "data.nodata=0.0 goes with data.dtype"),
+        ({"channel_axis": "last"}, "data.channel_axis=last goes with data.dtype"),
+        ({"dtype": "float32"}, "ssl-swin shards info SHARDS --stats measures them"),
+        ({"mean": (1.0,) * 5, "std": (1.0,) * 5}, "or data.dtype, for numbers as they are"),
+        (BANDS | {"std": (1.0,)}, "give both one for each channel"),
+        (BANDS | {"channels": (1,)}, "must name as many channels as data.mean has values, 2"),
+        (BANDS | {"channels": (1, -1)}, "counted from 0"),
+        (BANDS | {"nodata": -1.0}, "data.nodata=-1.0 is no uint16; give a whole number from 0 to"),
+        (BANDS | {"nodata": 0.5}, "is no uint16"),
+        ({"vflip": 1.5}, "data.vflip=1.5 must lie in [0, 1]"),
+    ],
+)
+def test_what_does_not_fit_the_numbers_is_refused(values, message):
+    with pytest.raises(UserError) as caught:
+        DataConfig("x", **values)
+    assert message in str(caught.value)
+
+
+def test_rand_augment_is_refused_for_numbers_as_they_are():
+    with pytest.raises(UserError, match=r"changes colours of 8 bits, and data\.dtype=uint16"):
+        LabelledDataConfig("x", **BANDS)
+    LabelledDataConfig("x", rand_augment="", nodata=65535.0, **BANDS)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_swin.models.losses import LOSSES, masked_error_per_image, masked_mean
+from ssl_swin.models.losses import LOSSES, hidden_px, masked_error_per_image, masked_mean
 
 
 @pytest.fixture
@@ -64,3 +64,20 @@ def test_every_loss_is_elementwise_and_nothing_for_a_perfect_prediction(name, ba
     assert error.shape == target.shape
     assert torch.equal(error[0, 1, 2], LOSSES[name](target[0, 1, 2], prediction[0, 1, 2]))
     assert (LOSSES[name](target, target) == 0).all()
+
+
+def test_what_is_not_there_has_no_error_and_is_not_counted():
+    torch.manual_seed(0)
+    target, prediction = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    mask, there = torch.rand(2, 4, 4) > 0.4, torch.rand(2, 3, 4, 4) > 0.3
+    sums = masked_error_per_image(target, prediction, mask, there=there)
+    num = hidden_px(mask, there)
+    for place in range(2):
+        counts = mask[place] & there[place]
+        error = (target[place] - prediction[place]).abs()[counts]
+        assert sums[place].item() == pytest.approx(error.sum().item(), rel=1e-5)
+        assert num[place].item() * 3 == pytest.approx(len(error))
+    whole = torch.ones_like(there)
+    assert torch.equal(hidden_px(mask, whole), mask.sum((1, 2)).double())
+    plain = masked_error_per_image(target, prediction, mask)
+    assert torch.equal(masked_error_per_image(target, prediction, mask, there=whole), plain)

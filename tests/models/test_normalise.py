@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -24,3 +25,27 @@ def test_images_have_the_precision_of_the_module_and_nothing_is_saved():
     normalise = Normalisation((0.5,), (0.5,)).double()
     assert normalise(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)).dtype == torch.float64
     assert normalise.state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("float32", None), ("float16", -9999.0), ("uint16", 0.0), ("int16", -1.0)]
+)
+def test_numbers_as_they_are_become_the_mean_where_they_are_none(dtype, nodata):
+    mean, std = (1000.0, 2000.0, 5.0, 7.0), (10.0, 20.0, 1.0, 2.0)
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, 3000, (2, 4, 5, 6)).astype(dtype)
+    values[0, 1, 2, 3] = np.nan if nodata is None else nodata
+    normalise = Normalisation(mean, std, scale=1.0, nodata=nodata)
+    images = torch.from_numpy(values)
+    there = normalise.there(images)
+    assert (~there).nonzero().tolist() == [[0, 1, 2, 3]]
+    found = normalise(images)
+    wanted = (values.astype(np.float32) - np.reshape(mean, (4, 1, 1))) / np.reshape(std, (4, 1, 1))
+    np.testing.assert_allclose(found[there].numpy(), wanted[there.numpy()], rtol=1e-5, atol=1e-6)
+    assert found[0, 1, 2, 3] == 0
+
+
+def test_whole_numbers_without_a_nodata_are_all_some():
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint16)
+    assert Normalisation((1.0,), (1.0,), scale=1.0).there(images) is None
+    assert Normalisation((0.5,), (0.5,)).there(images.byte()) is None

@@ -211,7 +211,9 @@ def test_position_tables_are_those_of_all_blocks_with_the_windows_they_are_for()
         ({"num_heads": (3, 4)}, "num_heads=3 does not divide the 16 channels"),
         ({"window_size": 0}, "window_size=0"),
         ({"depths": (2, 0)}, "at least 1 each"),
-        ({"depths": None, "num_heads": None, "window_size": (4, 2)}, "another number of stages"),
+        ({"depths": None, "num_heads": None, "window_size": (4, 2, 4)}, "another number"),
+        ({"window_size": ((4, 4), (4, 4, 4))}, "has a window of 3 sides; give 2, or 1"),
+        ({"window_size": ((4, 4), (4, 0))}, "window_size="),
         ({"depths": None}, "another number of stages than num_heads="),
     ],
 )
@@ -224,3 +226,18 @@ def test_what_cannot_be_built_is_refused(change, told):
 def test_images_of_another_size_are_refused(shape):
     with pytest.raises(ValueError, match="this encoder takes"):
         tiny()(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("window", [(5, 8), ((5, 8),) * 4, ((5, 8), (5, 8), (5, 4), 3)])
+def test_windows_of_two_sides_are_timms(window):
+    sizes = {"img_size": (160, 256), "window_size": window, "embed_dim": 16}
+    sizes |= {"depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
+    ours = SwinEncoder(**(TINY | sizes)).eval()
+    theirs = SwinEncoder(**(TINY | sizes), implementation="timm").eval()
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(1, 3, 160, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=1e-5)
+    again = SwinEncoder(**ours.architecture())
+    assert again.position_tables() == ours.position_tables()
+    assert {*ours.position_tables().values()} >= {(5, 8)}

@@ -57,8 +57,6 @@ def test_tables_that_cannot_be_resized_are_refused(tiny):
     state = tiny().state_dict()
     with pytest.raises(PretrainedMismatch, match="same number of heads"):
         resize_tables(state, tiny(window_size=8, num_heads=(4, 8)))
-    with pytest.raises(PretrainedMismatch, match="square windows"):
-        resize_tables(state, tiny(img_size=(64, 96), window_size=24))
     with pytest.raises(PretrainedMismatch, match="does not belong to a square window"):
         resize_table(torch.zeros(7 * 9, 2), 5)
 
@@ -90,3 +88,23 @@ def test_an_encoder_with_absolute_positions_goes_over_to_another_image_size(tiny
     again = resize_tables(large.state_dict(), large)
     assert again["backbone.absolute_pos_embed"] is not None
     assert torch.equal(again["backbone.absolute_pos_embed"], large.backbone.absolute_pos_embed)
+
+
+def test_tables_go_over_to_windows_of_two_sides(tiny):
+    state = tiny(img_size=64, window_size=4).state_dict()
+    encoder = tiny(img_size=(48, 80), window_size=((3, 5), (3, 5)))
+    resized = resize_tables(state, encoder)
+    for key, (rows, cols) in encoder.position_tables().items():
+        assert resized[key].shape == ((2 * rows - 1) * (2 * cols - 1), state[key].shape[1])
+    encoder.load_state_dict(resized)
+
+
+@pytest.mark.parametrize("window", [(4, 4), (3, 5), (4, 7), (6, 4)])
+def test_each_side_is_resized_as_that_of_a_square_window(window):
+    rows, cols = window
+    side = torch.linspace(-1, 1, 7) ** 2
+    along_rows = side[:, None].expand(7, 7).reshape(49, 1)
+    found = resize_table(along_rows, window).view(2 * rows - 1, 2 * cols - 1)
+    square = resize_table(along_rows, rows).view(2 * rows - 1, 2 * rows - 1)
+    torch.testing.assert_close(found[:, cols - 1], square[:, rows - 1])
+    torch.testing.assert_close(found, found[:, :1].expand_as(found), atol=1e-5, rtol=1e-5)

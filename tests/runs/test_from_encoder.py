@@ -22,8 +22,8 @@ from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.from_encoder import (
     fingerprint,
     require_same_encoder,
-    with_its_colours,
     with_its_model,
+    with_its_numbers,
 )
 from ssl_swin.runs.network import build_classifier
 from ssl_swin.training.checkpoint_file import read_checkpoint, write_checkpoint
@@ -88,29 +88,29 @@ def test_where_the_sum_is_not_known_paths_are_compared(encoder, tmp_path):
 
 def test_colours_that_the_user_does_not_name_are_the_encoders(encoder):
     asked = config(encoder)
-    found, (line,) = with_its_colours(asked, {"data.shards"}, None)
+    found, (line,) = with_its_numbers(asked, {"data.shards"}, None)
     assert (found.data.mean, found.data.std) == ((0.286,), (0.353,))
     assert line.startswith("data.mean=(0.286,) and data.std=(0.353,), as the encoder")
     # The run that goes on keeps its own, whatever became of the file.
     shutil.rmtree(encoder)
-    assert with_its_colours(asked, (), stored(found)) == (found, ())
-    assert with_its_colours(asked, (), stored(asked)) == (asked, ())
+    assert with_its_numbers(asked, (), stored(found)) == (found, ())
+    assert with_its_numbers(asked, (), stored(asked)) == (asked, ())
 
 
 def test_other_colours_than_the_encoders_are_refused(encoder):
     said = r"data.std=\(0.5,\), but the encoder was trained with \(0.286,\) and \(0.353,\): leave"
     with pytest.raises(UserError, match=said):
-        with_its_colours(config(encoder, mean=(0.286,), std=(0.5,)), (), None)
+        with_its_numbers(config(encoder, mean=(0.286,), std=(0.5,)), (), None)
     for given in ("data.mean", "data"):  # ImageNet's, by name
         with pytest.raises(UserError, match="leave both out"):
-            with_its_colours(config(encoder), {given}, None)
+            with_its_numbers(config(encoder), {given}, None)
     same = config(encoder, mean=(0.286,), std=(0.353,))
-    assert with_its_colours(same, {"data"}, None) == (same, ())
+    assert with_its_numbers(same, {"data"}, None) == (same, ())
 
 
 def test_what_needs_rgb_says_so_of_a_grey_encoder(encoder):
     with pytest.raises(UserError, match="rand_augment='rand-m1' needs RGB images"):
-        with_its_colours(config(encoder, rand_augment="rand-m1"), (), None)
+        with_its_numbers(config(encoder, rand_augment="rand-m1"), (), None)
 
 
 def test_weights_without_a_card_and_none_at_all_leave_colours_alone(tmp_path):
@@ -118,7 +118,7 @@ def test_weights_without_a_card_and_none_at_all_leave_colours_alone(tmp_path):
     for place in (tmp_path / "official.pth", tmp_path / "nowhere", None):
         for colours in ({}, {"mean": (0.5,), "std": (0.25,)}):
             asked = config(place, **colours)
-            assert with_its_colours(asked, (), None) == (asked, ())
+            assert with_its_numbers(asked, (), None) == (asked, ())
     assert (config(None).data.mean, config(None).data.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -207,7 +207,7 @@ def test_another_size_than_the_encoder_s_is_refused_in_a_line(encoder):
 def test_other_channels_are_allowed_where_it_is_said_how(encoder):
     rgb = replace(config(encoder), model=ModelConfig(), encoder_channels="zero")
     found, _ = with_its_model(rgb, ())
-    assert with_its_colours(found, ("data.mean", "data.std"), None) == (found, ())
+    assert with_its_numbers(found, ("data.mean", "data.std"), None) == (found, ())
 
 
 @pytest.mark.parametrize(

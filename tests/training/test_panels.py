@@ -33,7 +33,7 @@ def found(images, value, target=None):
     num = len(images)
     pixels = torch.full_like(images, value)
     mask, loss = MASK.expand(num, 2, 2), torch.full((num,), 0.25)
-    return Reconstruction(pixels, images if target is None else target, mask, loss)
+    return Reconstruction(images, pixels, images if target is None else target, mask, loss)
 
 
 def tiles(panel, side, row, num=4):
@@ -48,7 +48,7 @@ def tiles(panel, side, row, num=4):
 def test_of_each_image_are_shown_its_visible_part_and_what_is_made_of_it(chans):
     images = torch.full((2, chans, 16, 16), 10, dtype=torch.uint8)
     images[1] = 20
-    panel = make_panel(images, found(images, 200), 8, "title")
+    panel = make_panel(found(images, 200), 8, "title")
     assert panel.mode == "RGB"
     assert MIN_SIDE_PX % 16 == 0
     hidden = np.kron(MASK[0].numpy(), np.ones((MIN_SIDE_PX // 2, MIN_SIDE_PX // 2), dtype=bool))
@@ -64,7 +64,7 @@ def test_of_each_image_are_shown_its_visible_part_and_what_is_made_of_it(chans):
 
 def test_another_target_has_a_column_of_its_own_and_is_filled_in():
     images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
-    panel = make_panel(images, found(images, 200, target=images + 90), 8, "title")
+    panel = make_panel(found(images, 200, target=images + 90), 8, "title")
     _, _, target, _, filled_in = tiles(panel, MIN_SIDE_PX, 0, num=5)
     assert (target == 90).all()
     assert sorted(np.unique(filled_in)) == [90, 200]
@@ -72,16 +72,16 @@ def test_another_target_has_a_column_of_its_own_and_is_filled_in():
 
 def test_large_images_are_not_enlarged_and_one_alone_has_a_row_alone():
     images = torch.zeros(1, 3, 160, 160, dtype=torch.uint8)
-    panel = make_panel(images, found(images, 0), 80, "title")
+    panel = make_panel(found(images, 0), 80, "title")
     assert panel.width == 4 * (160 + GAP_PX) + 2 * MARGIN_PX - GAP_PX
     assert panel.height >= TOP + 160 + SMALL_PX
 
 
 def test_pillow_without_freetype_has_a_font_too(monkeypatch):
     images = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
-    with_it = np.asarray(make_panel(images, found(images, 0), 8, "a title"))
+    with_it = np.asarray(make_panel(found(images, 0), 8, "a title"))
     monkeypatch.setattr(panels.features, "check", lambda _: False)
-    without = np.asarray(make_panel(images, found(images, 0), 8, "a title"))
+    without = np.asarray(make_panel(found(images, 0), 8, "a title"))
     assert with_it.shape == without.shape
     assert (with_it[:TOP] < 128).sum() > 2 * (without[:TOP] < 128).sum() / 3 > 0
 

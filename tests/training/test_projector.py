@@ -24,7 +24,7 @@ PATTERN = str(SAMPLE / "test-{000000..000001}.tar")
 
 
 def test_what_is_written_is_what_the_projector_reads(tmp_path):
-    features, images = torch.arange(6.0).view(3, 2) / 7, torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    features, images = torch.arange(6.0).view(3, 2) / 7, np.zeros((3, 8, 8, 1), np.uint8)
     write(tmp_path, features, images, [["class", "image"], *([str(k), "x"] for k in range(3))])
     config = ProjectorConfig()
     text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), config)
@@ -40,13 +40,14 @@ def test_what_is_written_is_what_the_projector_reads(tmp_path):
 
 
 def test_one_column_has_no_heading(tmp_path):
-    write(tmp_path, torch.ones(1, 2), torch.zeros(1, 3, 8, 8).byte(), [["image"], ["17"]])
+    write(tmp_path, torch.ones(1, 2), np.zeros((1, 8, 8, 3), np.uint8), [["image"], ["17"]])
     assert (tmp_path / "projector" / "labels.tsv").read_text() == "17\n"
 
 
 @pytest.mark.parametrize("chans", [1, 3])
 def test_thumbnails_lie_row_by_row_in_a_square(chans):
-    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, chans, 16, 16) * 10
+    images = np.arange(0, 50, 10, np.uint8)[:, None, None, None].repeat(chans, 3)
+    images = images.repeat(16, 1).repeat(16, 2)
     found = np.asarray(sprite(images))
     assert found.shape == (3 * THUMBNAIL_PX, 3 * THUMBNAIL_PX, 3)
     middle = THUMBNAIL_PX // 2 + THUMBNAIL_PX * np.arange(3)

@@ -1,4 +1,4 @@
-"""The map-style dataset: a share, as places in the shard set -> one uint8 batch."""
+"""The map-style dataset: a share, as places in the shard set -> one batch of pixels."""
 
 import operator
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.batches.labels import Labels
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
-from ssl_swin.data.pixels.decode import MODES, USUAL, Reading, UnreadableImage
+from ssl_swin.data.pixels.decode import MODES, USUAL, Reading, UnreadableImage, sides
 from ssl_swin.data.pixels.render import EncodedSample, Renderer
 from ssl_swin.data.pixels.transforms import EvaluationTransform, Transform
 from ssl_swin.data.shards.classes import Names, names_of
@@ -39,7 +39,7 @@ class ImageStream(Dataset):
         DataLoader(stream, batch_size=32)  # torch's own; `make_loader` knows of epochs and ranks
 
     A batch holds
-        `image` uint8 (batch, in_chans, img_size, img_size);
+        `image` (batch, in_chans, *img_size), uint8, or of bands what `reading` says;
         `index` int64 (batch,), the place of the sample that was read;
         `epoch` int64 (batch,), the pass over its set that it belongs to, counted from 0;
         `replaced` int64 (batch,), the place of the unreadable sample it stands in for, else -1;
@@ -51,7 +51,7 @@ class ImageStream(Dataset):
         self,
         shards: ShardSet | str | PathLike[str],
         transform: Transform | None = None,
-        img_size: int | None = None,
+        img_size: int | tuple[int, int] | None = None,
         in_chans: int = 3,
         labels: Labels | bool | None = None,
         reading: Reading = USUAL,
@@ -63,8 +63,9 @@ class ImageStream(Dataset):
                 glob, or a URL of these.
             transform: How images are cut: None is evaluation's centre, `EvaluationTransform`; a
                 `TrainTransform` draws crops and flips.
-            img_size: Height and width of the result, pixels; None is the transform's, or 224.
-            in_chans: 1 makes images grey, 3 RGB.
+            img_size: Both sides of the result, or (rows, columns), pixels; None is the
+                transform's, or 224.
+            in_chans: 1 makes images grey, 3 RGB; of bands, as many as there are.
             labels: Whether samples have a `label`, the number of their class: True for those of the
                 shards, or which ones.
             reading: How files are decoded.
@@ -83,7 +84,7 @@ class ImageStream(Dataset):
                 f"img_size={size}, but the transform makes {transform.img_size} pixels; leave "
                 "img_size out"
             )
-        if in_chans not in MODES:
+        if in_chans not in MODES and reading.bands is None:
             raise UserError(f"in_chans={in_chans} must be 1 (grey) or 3 (RGB)")
         self.img_size, self.in_chans = size, in_chans
         self.epoch = 0  # of the draws of `stream[i]`; set it before each pass over a loader
@@ -139,11 +140,12 @@ class ImageStream(Dataset):
         Raises:
             ShardError: If a shard cannot be had or has no readable image, or a label is no class.
         """
-        num, transform, size = len(share.index), self.renderer.transform, (self.img_size,) * 2
+        num, transform, size = len(share.index), self.renderer.transform, sides(self.img_size)
         names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
         shapes: dict[str, tuple] = dict.fromkeys(names, ((num,), torch.int64))
         shapes |= {"erased": ((num, 4), torch.int64)} if transform.erases else {}
-        batch = empty(shapes | {"image": ((num, self.in_chans, *size), torch.uint8)})
+        dtype = self.renderer.torch_dtype
+        batch = empty(shapes | {"image": ((num, self.in_chans, *size), dtype)})
         arrays = {name: tensor.numpy() for name, tensor in batch.items()}
         index, epoch, replaced, images = (arrays[n] for n in (*names[:3], "image"))
         epoch[:], replaced[:] = share.epoch, -1

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.data.pixels.jpeg import Region
 from ssl_swin.draw import Purpose, uniforms
 
 INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_TURNS = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 LARGEST_RESIZED_PX = 2**28 // 3  # as many as Pillow opens without a warning
 Box = tuple[int, int, int, int]  # left, top, right and bottom, pixels
 
@@ -28,7 +30,11 @@ class Crop(NamedTuple):
     interpolation: str
     """A key of `INTERPOLATION`."""
     flip: bool = False
-    """Mirror left and right, last."""
+    """Mirror left and right, when all else is done."""
+    vflip: bool = False
+    """Mirror up and down, after that."""
+    quarter_turns: int = 0
+    """Turn by so many right angles, counter-clockwise, last."""
 
 
 def cut(image: Image.Image, crop: Crop) -> Image.Image:
@@ -39,7 +45,12 @@ def cut(image: Image.Image, crop: Crop) -> Image.Image:
         image = image.resize(crop.size, INTERPOLATION[crop.interpolation])
     if crop.window != (0, 0, *crop.size):
         image = image.crop(crop.window)
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flip else image
+    if crop.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if crop.vflip:
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    turn = _TURNS[crop.quarter_turns]
+    return image if turn is None else image.transpose(turn)
 
 
 def cut_region(region: Region, crop: Crop) -> np.ndarray:
@@ -61,7 +72,47 @@ def cut_region(region: Region, crop: Crop) -> np.ndarray:
     left, top, right, bottom = crop.window
     pixels = pixels[top:bottom, left:right]
     # Torch mirrors, because copying NumPy's mirrored view takes ten times as long.
-    return torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
+    pixels = torch.from_numpy(pixels).flip(1).numpy() if crop.flip else pixels
+    return turned(pixels, crop._replace(flip=False))
+
+
+def cut_bands(pixels: np.ndarray, crop: Crop, nodata: float | None = None) -> np.ndarray:
+    """Crop, resize and turn numbers (height, width, chans), of any type of `array_files.DTYPES`.
+
+    What is not resized stays to the last bit. Else it is done in float32; whole numbers are rounded
+    and stay in the range of their type. A pixel that the resizing makes of any that holds no number
+    (`nodata`; NaN and infinity in fractions) holds none: it is `nodata`, or NaN.
+    """
+    left, top, right, bottom = crop.box
+    part = pixels[top:bottom, left:right]
+    if crop.size != part.shape[1::-1]:
+        part = _resized(part, crop, nodata)
+    left, top, right, bottom = crop.window
+    return turned(part[top:bottom, left:right], crop)
+
+
+def _resized(part: np.ndarray, crop: Crop, nodata: float | None) -> np.ndarray:
+    numbers = torch.from_numpy(part.astype(np.float32)).permute(2, 0, 1)[None]
+    if nodata is not None:
+        numbers[numbers == float(np.float32(nodata))] = torch.nan
+    if part.dtype.kind == "f":
+        numbers[numbers.isinf()] = torch.nan
+    found = interpolate(numbers, crop.size[::-1], mode=crop.interpolation, antialias=True)
+    values = found[0].permute(1, 2, 0).numpy()
+    if nodata is not None:
+        values = np.where(np.isnan(values), np.float32(nodata), values)
+    if part.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # in float16: infinite, which holds no number
+            return values.astype(part.dtype)
+    limits = np.iinfo(part.dtype)
+    return values.round().clip(limits.min, limits.max).astype(part.dtype)
+
+
+def turned(pixels: np.ndarray, crop: Crop) -> np.ndarray:
+    """Mirror and turn pixels (height, width, chans); a view."""
+    pixels = pixels[:, ::-1] if crop.flip else pixels
+    pixels = pixels[::-1] if crop.vflip else pixels
+    return np.rot90(pixels, crop.quarter_turns) if crop.quarter_turns else pixels
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
@@ -96,23 +147,32 @@ def crop_box(
 
 
 def centre_crop(
-    size: tuple[int, int], img_size: int, crop_pct: float, interpolation: str = "bicubic"
+    size: tuple[int, int],
+    img_size: int | tuple[int, int],
+    crop_pct: float,
+    interpolation: str = "bicubic",
 ) -> Crop:
-    """Resize an image's short side to `img_size / crop_pct` pixels, and take the centre.
+    """Resize an image until its short side is `img_size / crop_pct` pixels, and take the centre.
+
+    Of a result with two sides, so that it covers both, each over `crop_pct`.
 
     Source:
         SimMIM fine-tuning: crop_pct 0.875 gives 256 for 224 pixels and 219 for 192. We differ where
         the whole resized image would not fit into memory: then only what is kept is resized.
     """
-    short, (width, height) = int(img_size / crop_pct), size
-    resized = int(short * width / min(size)), int(short * height / min(size))
-    left, top = (round((side - img_size) / 2) for side in resized)
-    right, bottom = left + img_size, top + img_size
+    rows, cols = sides(img_size)
+    (width, height), kept = size, (cols, rows)
+    scale = max(int(cols / crop_pct) / width, int(rows / crop_pct) / height)
+    resized = max(cols, int(width * scale)), max(rows, int(height * scale))
+    if rows == cols:  # in whole numbers first, which rounds as the official code does
+        short = int(rows / crop_pct)
+        resized = int(short * width / min(size)), int(short * height / min(size))
+    left, top = (round((side - px) / 2) for side, px in zip(resized, kept, strict=True))
+    right, bottom = left + cols, top + rows
     if resized[0] * resized[1] <= LARGEST_RESIZED_PX:
         return Crop((0, 0, width, height), resized, (left, top, right, bottom), interpolation)
     x, y = width / resized[0], height / resized[1]
     # Outwards: the whole pixels of the image that the window of the resized one lies in.
     left, top = max(0, floor(left * x)), max(0, floor(top * y))
     right, bottom = min(width, ceil(right * x)), min(height, ceil(bottom * y))
-    window = img_size, img_size
-    return Crop((left, top, right, bottom), window, (0, 0, *window), interpolation)
+    return Crop((left, top, right, bottom), kept, (0, 0, *kept), interpolation)

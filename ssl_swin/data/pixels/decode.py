@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,6 +30,43 @@ MAX_PIXELS = 178_956_970  # twice what Pillow warns of: its own limit
 
 
 @dataclass(frozen=True)
+class Bands:
+    """Which numbers of a file become the network's channels, as they are."""
+
+    dtype: str
+    """Of a batch: "uint8", "uint16", "int16", "float16" or "float32". Files hold the same, or what
+    fits into it: fewer bits, or float64 for float32."""
+    channels: tuple[int, ...] | None = None
+    """Which channels of a file, counted from 0, in their order; None for all."""
+    channel_axis: str | None = None
+    """Where a .npy has them: "first" or "last"; None where sizes tell it."""
+    nodata: float | None = None
+    """The number that stands for none; in fractions, NaN and infinity always do."""
+
+
+class ReadingSettings(Protocol):
+    """What says how files are read: the settings of a run, and the card of a network."""
+
+    # As in `Reading` and `Bands`.
+    @property
+    def decoder(self) -> str: ...  # noqa: D102
+    @property
+    def max_pixels(self) -> int: ...  # noqa: D102
+    @property
+    def black(self) -> float: ...  # noqa: D102
+    @property
+    def white(self) -> float | None: ...  # noqa: D102
+    @property
+    def dtype(self) -> str | None: ...  # noqa: D102
+    @property
+    def channels(self) -> tuple[int, ...] | None: ...  # noqa: D102
+    @property
+    def channel_axis(self) -> str | None: ...  # noqa: D102
+    @property
+    def nodata(self) -> float | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
 class Reading:
     """How files become pixels, the same for every file of a set."""
 
@@ -40,6 +78,17 @@ class Reading:
     """Of grey files of more than 8 bits: the number that becomes 0."""
     white: float | None = None
     """Of the same: the number that becomes 255; None for 65535, and no files of fractions."""
+    bands: Bands | None = None
+    """If numbers are taken as they are, of any type; else they become 8 bits, grey or RGB."""
+
+    @classmethod
+    def of(cls, settings: ReadingSettings) -> "Reading":
+        """Take it from settings or a card; without a dtype, files are colours."""
+        bands = None
+        if settings.dtype is not None:
+            bands = Bands(settings.dtype, settings.channels, settings.channel_axis, settings.nodata)
+        told = settings.decoder, settings.max_pixels, settings.black, settings.white
+        return cls(*told, bands)
 
     @property
     def white_or_default(self) -> float:
@@ -48,6 +97,11 @@ class Reading:
 
 
 USUAL = Reading()
+
+
+def sides(img_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of a size in pixels, which is both sides or (rows, columns)."""
+    return (img_size, img_size) if isinstance(img_size, int) else img_size
 
 
 class UnreadableImage(ValueError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from ssl_swin.data.pixels.array_files import is_array, is_npy, is_npz, open_array, read_raw
 from ssl_swin.data.pixels.decode import (
     MAX_PIXELS,
     USUAL,
@@ -32,14 +33,14 @@ class ImageFormat:
         lossless: Whether they keep every pixel. Where packing has to write an image again, it
             writes those as PNG and others as JPEG.
         recognises: Tells by the first bytes of a file, whatever its name.
-        open: Turns the bytes of a file into an image of any mode, or raises `UnreadableImage`.
-            Without these two functions, Pillow does it.
+        open: Turns the bytes of a file of no more than so many pixels into an image of any mode,
+            or raises `UnreadableImage`. Without these two functions, Pillow does it.
     """
 
     extensions: tuple[str, ...]
     lossless: bool
     recognises: Callable[[bytes], bool] | None = None
-    open: Callable[[bytes], Image.Image] | None = None
+    open: Callable[[bytes, int], Image.Image] | None = None
 
 
 # Pillow knows more formats; some of them start other programs.
@@ -51,12 +52,19 @@ IMAGE_FORMATS: dict[str, ImageFormat] = {
     "BMP": ImageFormat(("bmp",), lossless=True),
     "GIF": ImageFormat(("gif",), lossless=True),
     "PPM": ImageFormat(("ppm", "pgm", "pbm", "pnm"), lossless=True),
+    "NPY": ImageFormat(("npy",), lossless=True, recognises=is_npy, open=open_array),
+    "NPZ": ImageFormat(("npz",), lossless=True, recognises=is_npz, open=open_array),
 }
 
 
 def by_extension() -> dict[str, ImageFormat]:
     """Return the formats by the extensions of their files."""
     return {extension: kind for kind in IMAGE_FORMATS.values() for extension in kind.extensions}
+
+
+def arrays() -> frozenset[str]:
+    """Return the extensions of what is an image only where no file of another format is."""
+    return frozenset((*IMAGE_FORMATS["NPY"].extensions, *IMAGE_FORMATS["NPZ"].extensions))
 
 
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -71,7 +79,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     with naming_what_is_broken():
         for kind in IMAGE_FORMATS.values():
             if kind.recognises is not None and kind.open is not None and kind.recognises(data):
-                return kind.open(data)
+                return kind.open(data, max_pixels)
     pillows = tuple(name for name, kind in IMAGE_FORMATS.items() if kind.open is None)
     return open_within(data, pillows, max_pixels)
 
@@ -91,3 +99,17 @@ def decode(data: bytes, in_chans: int, reading: Reading = USUAL) -> Image.Image:
     """
     with naming_what_is_broken():
         return in_colours(upright(open_image(data, reading.max_pixels)), in_chans, reading)
+
+
+def check(data: bytes, reading: Reading = USUAL) -> None:
+    """Read a file as colours or, where it holds others, as numbers; nothing is returned.
+
+    Raises:
+        UnreadableImage: If it is neither.
+    """
+    try:
+        decode(data, 3, reading)
+    except UnreadableImage:
+        if not is_array(data):
+            raise
+        read_raw(data, reading.max_pixels)

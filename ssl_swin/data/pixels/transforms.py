@@ -8,8 +8,9 @@ from functools import cached_property
 from PIL import Image
 
 from ssl_swin.data.pixels.crop import INTERPOLATION, Crop, centre_crop, crop_box, cut
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.data.pixels.erasing import Box, erased_box
-from ssl_swin.draw import Purpose, seeded_globals, uniforms
+from ssl_swin.draw import Purpose, integer, seeded_globals, uniforms
 
 
 class Transform(ABC):
@@ -18,8 +19,8 @@ class Transform(ABC):
     Every random choice is a pure function of the seed, the epoch and the image's place in the set.
     """
 
-    img_size: int
-    """Height and width of the result, pixels."""
+    img_size: int | tuple[int, int]
+    """Both sides of the result, or its rows and columns, pixels."""
 
     @property
     def changes_colours(self) -> bool:
@@ -66,22 +67,26 @@ class TrainTransform(Transform):
 
     Attributes:
         seed: Of all draws.
-        img_size: Height and width of the result, pixels.
+        img_size: Both sides of the result, or its rows and columns, pixels.
         scale: Range of the cropped area's share.
-        ratio: Range of the crop's width over height.
+        ratio: Range of the crop's width over height, relative to that of the result.
         interpolation: "bilinear" (SimMIM's pretraining) or "bicubic" (its fine-tuning).
         hflip: Probability of a horizontal flip.
+        vflip: Probability of a vertical flip.
+        quarter_turns: Whether images are turned by 0, 1, 2 or 3 right angles, each as often.
         rand_augment: timm's policy string, for example "rand-m9-mstd0.5-inc1"; empty for none.
         mean: Per-channel mean in [0, 1]; RandAugment fills what it uncovers with it.
         erasing: Probability that a rectangle is erased; the device fills it.
     """
 
     seed: int = 0
-    img_size: int = 224
+    img_size: int | tuple[int, int] = 224
     scale: tuple[float, float] = (0.67, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     interpolation: str = "bilinear"
     hflip: float = 0.5
+    vflip: float = 0.0
+    quarter_turns: bool = False
     rand_augment: str = ""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     erasing: float = 0.0
@@ -92,7 +97,7 @@ class TrainTransform(Transform):
         from timm.data.auto_augment import rand_augment_transform
 
         settings = {
-            "translate_const": int(self.img_size * 0.45),
+            "translate_const": int(max(sides(self.img_size)) * 0.45),
             "img_mean": tuple(min(255, round(255 * value)) for value in self.mean),
             "interpolation": INTERPOLATION[self.interpolation],
         }
@@ -119,11 +124,16 @@ class TrainTransform(Transform):
         return erased_box(size, self.erasing, self.seed, epoch, index)
 
     def crop(self, size: tuple[int, int], epoch: int, index: int) -> Crop:
-        """Draw the random resized crop and the flip."""
-        key, side = (self.seed, epoch, index), self.img_size
-        box = crop_box(size, self.scale, self.ratio, *key)
+        """Draw the random resized crop, and how it is mirrored and turned."""
+        key, (rows, cols) = (self.seed, epoch, index), sides(self.img_size)
+        turns = integer(4, Purpose.QUARTER_TURNS, *key) if self.quarter_turns else 0
+        rows, cols = (cols, rows) if turns % 2 else (rows, cols)  # before it is turned
+        low, high = (one * (cols / rows) for one in self.ratio)
+        box = crop_box(size, self.scale, (low, high), *key)
         flip = uniforms(1, Purpose.FLIP, *key)[0] < self.hflip
-        return Crop(box, (side, side), (0, 0, side, side), self.interpolation, bool(flip))
+        vflip = self.vflip > 0 and uniforms(1, Purpose.VFLIP, *key)[0] < self.vflip
+        window = 0, 0, cols, rows
+        return Crop(box, (cols, rows), window, self.interpolation, bool(flip), bool(vflip), turns)
 
     def finish(self, image: Image.Image, epoch: int, index: int) -> Image.Image:
         """Apply RandAugment, if there is a policy."""
@@ -138,12 +148,12 @@ class EvaluationTransform(Transform):
     """The centre of an image, as evaluation takes it: `crop.centre_crop`.
 
     Attributes:
-        img_size: Height and width of the result, pixels.
+        img_size: Both sides of the result, or its rows and columns, pixels.
         crop_pct: Share of the resized image's short side that the centre takes.
         interpolation: "bicubic", as in SimMIM's fine-tuning, or "bilinear".
     """
 
-    img_size: int = 224
+    img_size: int | tuple[int, int] = 224
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
 

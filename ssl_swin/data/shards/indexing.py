@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from rich.progress import Progress
 
-from ssl_swin.data.pixels.formats import by_extension
+from ssl_swin.data.pixels.formats import arrays, by_extension
 from ssl_swin.data.shards.index_file import (
     CLS_LABEL,
     JSON_LABEL,
@@ -44,6 +44,7 @@ from ssl_swin.errors import ShardError, UserError
 from ssl_swin.files import sha256_of
 from ssl_swin.phases import without_bar
 
+_INPUTS = ("input", "image", "img", "x")  # of several arrays of a key, which one is the image
 _NO_LABEL_MEMBER = Member("", "", 0, 0, 0)
 
 
@@ -163,14 +164,24 @@ def index_opened(
 
 
 def _choose_image(members: list[Member], left_out: LeftOut) -> Member | None:
-    """Return the image of a key, and count its others: x.png before x.seg.png, then the first."""
-    plain = [one for one in members if one.extension in by_extension()]
-    images = [one for one in members if one.extension.rpartition(".")[2] in by_extension()]
-    chosen = next(iter(plain or images), None)
+    """Return the image of a key, and count its others: x.png before x.seg.png, then the first.
+
+    Arrays are images where there are no others: x.npy, then x.input.npy or another of its names.
+    """
+    images = [one for one in members if _ending(one) in by_extension()]
+    if pictures := [one for one in images if _ending(one) not in arrays()]:
+        images = pictures
+    plain = [one for one in images if "." not in one.extension]
+    named = [one for one in images if one.extension.partition(".")[0] in _INPUTS]
+    chosen = next(iter(plain or named or images), None)
     for one in images:
         if one is not chosen:
             leave_out(left_out, SECOND if one in plain or not plain else BESIDE, one.name)
     return chosen
+
+
+def _ending(member: Member) -> str:
+    return member.extension.rpartition(".")[2]
 
 
 def _class_of(file: BinaryIO, label: Member, kind: int) -> int:

@@ -3,9 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from ssl_swin.data.pixels.crop import crop_box
+from ssl_swin.data.pixels.array_files import DTYPES
+from ssl_swin.data.pixels.crop import (
+    INTERPOLATION,
+    Crop,
+    centre_crop,
+    crop_box,
+    cut,
+    cut_bands,
+    cut_region,
+)
+from ssl_swin.data.pixels.jpeg import Region
+from tests.data.pixels.test_array_files import numbers
 
 SIZES = [(224, 224), (640, 480), (28, 28), (1, 1), (1, 500), (3000, 2), (90, 300), (7, 5)]
 RATIO = (3 / 4, 4 / 3)
@@ -55,3 +67,76 @@ def test_images_too_narrow_are_cropped_at_their_centre_as_torchvision_does(size)
         torch.empty(3, size[1], size[0]), [0.9, 1.0], list(RATIO)
     )
     assert box == (left, top, left + width, top + height)
+
+
+BOX, TURNS = (3, 5, 27, 21), [(0, False), (1, False), (2, True), (3, True)]
+
+
+@pytest.mark.parametrize(("turns", "vflip"), TURNS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bands_that_are_not_resized_stay_to_the_last_bit(dtype, turns, vflip):
+    array = numbers((30, 40, 14), dtype)
+    crop = Crop(BOX, (24, 16), (0, 0, 24, 16), "bilinear", True, vflip, turns)
+    wanted = array[5:21, 3:27][:, ::-1]
+    wanted = wanted[::-1] if vflip else wanted
+    np.testing.assert_array_equal(cut_bands(array, crop), np.rot90(wanted, turns), strict=True)
+
+
+@pytest.mark.parametrize(("turns", "vflip"), TURNS)
+def test_all_ways_mirror_and_turn_alike(turns, vflip):
+    array = numbers((30, 40, 3), "uint8")
+    crop = Crop(BOX, (24, 16), (1, 2, 21, 14), "bilinear", True, vflip, turns)
+    wanted = np.asarray(cut(Image.fromarray(array), crop))
+    np.testing.assert_array_equal(cut_bands(array, crop), wanted)
+    left, top, right, bottom = BOX
+    region = Region(array[top:bottom, left:right], (0, 0, right - left, bottom - top))
+    np.testing.assert_array_equal(cut_region(region, crop), wanted)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_bands_are_resized_in_float32_and_whole_numbers_rounded(interpolation):
+    array = numbers((30, 40, 5), "uint16")
+    crop = Crop((0, 0, 40, 30), (16, 12), (0, 0, 16, 12), interpolation)
+    whole, fractions = cut_bands(array, crop), cut_bands(array.astype(np.float32), crop)
+    assert (whole.dtype, fractions.dtype) == (np.uint16, np.float32)
+    np.testing.assert_array_equal(whole, fractions.round().clip(0, 65535))
+    grey = Image.fromarray(array[:, :, 2].astype(np.float32))
+    pillows = np.asarray(grey.resize((16, 12), INTERPOLATION[interpolation]))
+    np.testing.assert_allclose(fractions[:, :, 2], pillows, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "none"), [("float32", np.nan), ("float32", np.inf), ("int16", -9)]
+)
+def test_a_pixel_made_of_one_without_a_number_holds_none_and_others_are_as_without(dtype, none):
+    array = numbers((32, 32, 2), "int16").astype(dtype)
+    crop = Crop((0, 0, 32, 32), (16, 16), (0, 0, 16, 16), "bilinear")
+    whole = cut_bands(array, crop)
+    array[9, 20, 1] = none
+    nodata = -9 if dtype == "int16" else None
+    found = cut_bands(array, crop, nodata)
+    lacks = found == -9 if dtype == "int16" else np.isnan(found)
+    rows, cols, chans = np.nonzero(lacks)
+    assert {*chans} == {1}
+    assert {*rows} <= {3, 4, 5}
+    assert {*cols} <= {9, 10, 11}
+    assert lacks[4, 10, 1]
+    np.testing.assert_array_equal(found[~lacks], whole[~lacks])
+
+
+@pytest.mark.parametrize("size", [(640, 480), (100, 800), (256, 160), (57, 31)])
+def test_the_centre_of_two_sides_covers_both_and_keeps_the_shape(size):
+    crop = centre_crop(size, (160, 256), 0.875)
+    left, top, right, bottom = crop.window
+    assert (right - left, bottom - top) == (256, 160)
+    assert min(left, top) >= 0
+    assert right <= crop.size[0]
+    assert bottom <= crop.size[1]
+    assert crop.size[0] / size[0] == pytest.approx(crop.size[1] / size[1], rel=0.02)
+    assert crop.size[0] == int(256 / 0.875) or crop.size[1] == int(160 / 0.875)
+
+
+@pytest.mark.parametrize("side", [32, 192, 224])
+@pytest.mark.parametrize("size", [(640, 480), (100, 800), (57, 31)])
+def test_of_equal_sides_the_centre_is_that_of_one_number(side, size):
+    assert centre_crop(size, (side, side), 0.875) == centre_crop(size, side, 0.875)

@@ -32,7 +32,7 @@ def toy_bytes(seed, size=(20, 16)):
     return b"TOY" + bytes(size) + pixels.tobytes()
 
 
-def open_toy(data):
+def open_toy(data, _max_pixels=0):
     return Image.frombytes("L", (data[3], data[4]), data[5:])
 
 
@@ -89,7 +89,7 @@ def test_a_format_that_is_not_in_the_table_is_no_image(tmp_path):
 
 
 def test_a_format_says_itself_why_a_file_is_unreadable(monkeypatch):
-    def refuse(data):
+    def refuse(data, _max_pixels):
         raise UnreadableImage(f"{len(data)} bytes of nothing")
 
     monkeypatch.setitem(
@@ -111,6 +111,7 @@ def test_a_format_that_pillow_knows_is_one_line_too(monkeypatch):
 def test_the_images_of_the_shard_contract_are_in_the_table():
     lossy = {"jpg", "jpeg", "jfif", "jpe", "webp"}
     lossless = {"png", "apng", "tif", "tiff", "bmp", "gif", "ppm", "pgm", "pbm", "pnm"}
+    lossless |= {"npy", "npz"}
     assert set(by_extension()) == lossy | lossless
     assert {name for name, kind in by_extension().items() if kind.lossless} == lossless
 

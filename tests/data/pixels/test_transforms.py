@@ -7,6 +7,7 @@ from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
+from ssl_swin.data.pixels.crop import cut
 from ssl_swin.data.pixels.transforms import (
     EvaluationTransform,
     TrainTransform,
@@ -112,3 +113,28 @@ def test_evaluation_equals_torchvision_pixel_for_pixel(size, crop_pct, mode):
     found = EvaluationTransform(28, crop_pct)(image, 0, 0)
     assert found.size == (28, 28)
     assert found.tobytes() == CenterCrop(28)(resize(image)).tobytes()
+
+
+def test_turns_and_vertical_flips_come_as_often_as_asked_for_and_depend_on_the_key_alone():
+    transform = TrainTransform(0, (20, 30), vflip=0.25, quarter_turns=True)
+    crops = [transform.crop((64, 64), 0, index) for index in range(400)]
+    assert crops == [transform.crop((64, 64), 0, index) for index in range(400)]
+    counts = [sum(one.quarter_turns == turns for one in crops) for turns in range(4)]
+    assert min(counts) > 75
+    assert 75 < sum(one.vflip for one in crops) < 125
+    image = Image.new("L", (64, 64))
+    assert {cut(image, one).size for one in crops} == {(30, 20)}
+
+
+def test_what_is_drawn_of_others_stays_where_turns_are_added():
+    plain, turned = TrainTransform(3, 20), TrainTransform(3, 20, vflip=0.5, quarter_turns=True)
+    for index in range(20):
+        crop = turned.crop((64, 48), 1, index)._replace(vflip=False, quarter_turns=0)
+        assert plain.crop((64, 48), 1, index) == crop
+
+
+def test_a_crop_of_two_sides_keeps_shapes_as_one_of_equal_sides_does():
+    transform = TrainTransform(0, (20, 40), scale=(0.1, 0.2))
+    for index in range(100):
+        left, top, right, bottom = transform.crop((2000, 2000), 0, index).box
+        assert 0.74 < (right - left) / (bottom - top) / 2 < 1.34
