@@ -8,6 +8,7 @@ from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LARGEST = 2**20  # bytes of a JSON file that is read
 _COMPUTED = {"hidden_act": "gelu", "layer_norm_eps": 1e-5}  # of a Swin of transformers, as here
 
@@ -15,9 +16,13 @@ _COMPUTED = {"hidden_act": "gelu", "layer_norm_eps": 1e-5}  # of a Swin of trans
 def with_beside(path: Path, weights: Weights) -> Weights:
     """Give weights the image size, mean and deviation that stand beside their file.
 
+    It is one of those that the two libraries write; beside another one they may be of anything.
+
     Raises:
         PretrainedMismatch: If a network is computed otherwise than here.
     """
+    if path.name not in _WEIGHTS:
+        return weights
     config, images = _read(path.with_name(_CONFIG)), _read(path.with_name(_PREPROCESSOR))
     known = config.get("pretrained_cfg")  # timm's
     if config.get("model_type") == "swin":

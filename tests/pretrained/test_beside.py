@@ -45,13 +45,18 @@ def test_what_stands_beside_a_file_is_believed_where_it_makes_sense(
 def test_what_is_no_json_says_nothing(tmp_path):
     (tmp_path / "config.json").write_bytes(b"\xff{")
     (tmp_path / "preprocessor_config.json").write_text("[" * 100_000)
-    assert with_beside(tmp_path / "m.bin", Weights({}, SIZES)) == Weights({}, SIZES)
+    assert with_beside(tmp_path / "pytorch_model.bin", Weights({}, SIZES)) == Weights({}, SIZES)
+
+
+def test_beside_a_file_of_somebody_else_nothing_is_believed(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(SWIN | {"image_size": 64}))
+    assert with_beside(tmp_path / "mine.pth", Weights({}, SIZES)) == Weights({}, SIZES)
 
 
 def test_another_activation_or_norm_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SWIN | {"layer_norm_eps": 1e-6}))
     with pytest.raises(PretrainedMismatch, match="says layer_norm_eps=1e-06, and encoders here"):
-        with_beside(tmp_path / "m.bin", Weights({}, SIZES))
+        with_beside(tmp_path / "pytorch_model.bin", Weights({}, SIZES))
 
 
 def test_a_folder_that_timm_wrote_for_others_is_an_encoder(tmp_path):
