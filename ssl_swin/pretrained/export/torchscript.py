@@ -25,8 +25,8 @@ def write(handed: HandOff, folder: Path) -> None:
     network = handed.computing()
     images = torch.zeros(2, handed.network.in_chans, *handed.network.img_size)
     with torch.no_grad(), warnings.catch_warnings():
-        # Since 2.14 torch would rather have torch.export. TorchScript is what is asked for here.
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")
+        # torch would rather have torch.export. TorchScript is what is asked for here.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)")
         # Sizes of images, heads and windows are fixed, and only the batch's may vary.
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         traced = torch.jit.trace(network, images, check_trace=False)

@@ -80,7 +80,9 @@ def test_a_classifier_keeps_its_head_and_the_names_of_its_classes(finetuned, tmp
     assert model.config.label2id["dog"] == 1
 
 
-@pytest.mark.parametrize("sizes", [{}, {"position": "both"}, {"in_chans": 1}])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"position": "both"}, {"in_chans": 1}, {"img_size": (64, 96)}, {"window_size": 8}]
+)
 def test_the_weights_go_back_bit_for_bit(tiny, tmp_path, sizes):
     encoder = tiny(**sizes)
     own, num = encoder.state_dict(), encoder.in_chans
@@ -90,7 +92,7 @@ def test_the_weights_go_back_bit_for_bit(tiny, tmp_path, sizes):
     again = back(load_file(folder / "model.safetensors"))
     assert again.keys() == own.keys() - {"mask_token"}
     assert all(torch.equal(again[name], own[name]) for name in again)
-    images = torch.randn(2, num, 64, 64)
+    images = torch.randn(2, num, *encoder.img_size)
     with torch.no_grad():
         model = SwinModel.from_pretrained(folder).eval()
         close(model(images).pooler_output, encoder, images=images)

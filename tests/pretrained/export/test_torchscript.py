@@ -7,7 +7,7 @@ from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from tests.pretrained.export.runs import IMAGES, close, exported, ran, shown
 from tests.pretrained.runs import MEAN, STD
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\.load` is deprecated")
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\.load` is (deprecated|not supported)")
 
 
 def test_an_encoder_runs_with_batches_of_any_size(run, tmp_path, monkeypatch):
