@@ -87,6 +87,15 @@ class Learner(LightningModule, ABC):
         """Begin with no best: the next that is found will be."""
         self.metrics.pop(self.best_metric or "", None)
 
+    def before_step(self) -> None:
+        """Make the network ready for a step; a learner may train a part of it alone."""
+
+    def train_all(self) -> None:
+        """Train no part alone any more: for who asks what the largest step of a run takes."""
+
+    def after_backward(self) -> None:
+        """Look at gradients before they are measured and clipped; a learner may drop some."""
+
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimiser's groups."""
@@ -159,7 +168,9 @@ class Learner(LightningModule, ABC):
         assert isinstance(optimizer, torch.optim.Optimizer)
         set_lr(optimizer, self.schedule.curve, self.step)
         optimizer.zero_grad(set_to_none=True)
+        self.before_step()
         loss = self._backward(batch)
+        self.after_backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scale = self.loss_scale.scale if self.loss_scale else None
         if self.watch:
