@@ -179,6 +179,8 @@ def test_every_block_of_the_page_runs(place, monkeypatch, capsys, written):
     assert "torch.Size([2, 32])" in told["Features of my images"]
     assert told["Nearest neighbours"].startswith("['photos/a.jpg' ")
     assert all(told["Classify"].count(repr(name)) == 2 for name in CLASSES)
+    losses = told["Dense features, for detection and segmentation"].split()[1::2]
+    assert float(losses[-1]) < float(losses[0])
     assert told["Read shards"].endswith("cat\n")
     assert len(told["A loop of one's own"].splitlines()) == 2
     names = ssl_swin.__all__

@@ -82,7 +82,7 @@ OURS = {
         f"module.{name}"
         for name in ("step", "metrics", "best_metric", "optimizer_state", "loss_scale_state")
     ),
-    *("module.average_state", "module.ema_decay", "module.class_loss"),
+    *("module.average_state", "module.ema_decay", "module.class_loss", "module.head_steps"),
     *("module.cuda_graphs", "block.forward", "parameter.grad", "counter.value"),
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),

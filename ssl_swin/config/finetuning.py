@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ssl_swin.config.settings import require_all
+from ssl_swin.config.settings import require, require_all
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,15 @@ class FinetuningConfig:
     freeze: int | Literal["encoder"] = 0
     """What is not trained: so many stages, from the first, with the stem; or encoder: all but the
     head."""
+    head_epochs: int = 0
+    """Epochs at the start that train the head alone, then all that is not frozen, on one
+    learning-rate curve; less than optim.epochs."""
 
     def __post_init__(self) -> None:
         frozen = () if self.freeze == "encoder" else ("freeze",)
-        require_all("be 0 or more", "finetune", self, "focal_gamma", *frozen)
+        require_all("be 0 or more", "finetune", self, "focal_gamma", "head_epochs", *frozen)
+        require(
+            self.freeze != "encoder" or not self.head_epochs,
+            f"finetune.head_epochs={self.head_epochs} needs more to train later than the head: "
+            "leave it out, or finetune.freeze=encoder",
+        )

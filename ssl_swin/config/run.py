@@ -98,6 +98,11 @@ class FinetuneConfig:
             self.num_classes is None or self.num_classes >= 2,
             f"num_classes={self.num_classes} must be 2 or more",
         )
+        head_epochs, epochs = self.finetune.head_epochs, self.optim.epochs
+        require(
+            head_epochs < epochs,
+            f"finetune.head_epochs={head_epochs} must be less than optim.epochs={epochs}",
+        )
         best = self.training.best
         require(
             best != "knn",

@@ -1,5 +1,9 @@
 """Stop "fine-tune" on the route: encoder, mean over positions, linear head."""
 
+from contextlib import nullcontext
+from typing import Any
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,7 +32,7 @@ class Classifier(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise UserError(f"num_classes={num_classes} must be at least 1")
-        self.encoder = encoder
+        self.encoder, self.head_alone = encoder, False
         for name in encoder.mask_parameters():
             encoder.get_parameter(name).requires_grad_(False)
         self.head = nn.Linear(encoder.num_features, num_classes)
@@ -36,17 +40,27 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Set the mode; what is frozen stays in eval mode."""
+        """Set the mode; what is frozen, or learns later, stays in eval mode."""
         super().train(mode)
         if mode:
             rest(self)
+            if self.head_alone:
+                encoder: Any = self.encoder
+                encoder.eval()
         return self
+
+    def train_head_alone(self, alone: bool) -> None:
+        """Have the encoder as in evaluation, without gradient, until this is called again."""
+        if alone != self.head_alone:
+            self.head_alone = alone
+            self.train(self.training)
 
     def features(
         self, images: Float[Tensor, "batch chans height width"]
     ) -> Float[Tensor, "batch num_features"]:
         """Return the mean of the features over all positions, of normalised images."""
-        return self.encoder(images).mean(dim=(2, 3))
+        with torch.no_grad() if self.head_alone else nullcontext():
+            return self.encoder(images).mean(dim=(2, 3))
 
     def forward(
         self, images: Float[Tensor, "batch chans height width"]

@@ -49,6 +49,7 @@ class FewImages(Callback):
     def first(self) -> Batch:
         """Return the batch to begin with, and make the module's step fit it."""
         self._cut(1)
+        self.run.module.train_all()
         return batch_of(self.run, self.micro_batch if self.run.on_gpu else 1)
 
     def on_train_batch_end(

@@ -47,6 +47,7 @@ def finetune_module(
         classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
     )
     module.class_loss = ClassLoss(images.class_weights(config), gamma)
+    module.head_steps = config.finetune.head_epochs * schedule.steps_per_epoch
     if config.training.best != "none":
         module.best_metric = f"best_{config.training.best}"
     module.ema_decay = config.training.ema_decay

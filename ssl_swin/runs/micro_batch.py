@@ -109,6 +109,7 @@ def _images_per_s(run: Run, size: int) -> float:
     batch = batch_of(run, min(2 * size, max(run.sizes.shares)))
     num = len(batch["index"])
     schedule = module.schedule
+    module.train_all()
     module.schedule = replace(schedule, num_micro_batches=-(-num // size))
     run.datamodule.fixed = batch
     timer = StepTimer(STEPS_S)

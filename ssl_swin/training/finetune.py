@@ -12,6 +12,7 @@ from ssl_swin.models.class_loss import ClassLoss
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.erasing import Erasing
+from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import finetune_groups
 from ssl_swin.training.regularise import Regularisation
@@ -35,10 +36,25 @@ class FinetuneModule(Learner):
         self.best_metric = "best_top1"
         self.regularise, self.layer_decay, self.erasing = regularise, layer_decay, erasing
         self.class_loss = ClassLoss()
+        self.head_steps = 0  # of the run that train the head alone
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the official groups of fine-tuning."""
         return finetune_groups(self.network, self.schedule.weight_decay, self.layer_decay)
+
+    def before_step(self, share: Batch) -> None:
+        """Have the encoder rest while the head learns alone."""
+        self.network.train_head_alone(self.step < self.head_steps)
+
+    def train_all(self) -> None:
+        """Take no step of the head alone any more."""
+        self.head_steps = 0
+
+    def after_backward(self) -> None:
+        """Leave the encoder without gradient then, so it has no moments and does not decay."""
+        if self.network.head_alone:
+            for _, parameter in self.network.encoder.named_parameters():
+                parameter.grad = None
 
     def micro_batch(self, share: Batch, start: int, stop: int) -> Batch:
         """Normalise, erase and mix images of a rank's share; those they are mixed with, likewise.
@@ -59,7 +75,13 @@ class FinetuneModule(Learner):
         """Return the loss with soft targets; in float32, or float64 if all is."""
         logits = self.network(micro["image"])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return self.class_loss(logits, micro["target"]).sum() / self.schedule.global_batch_size
+        loss = self.class_loss(logits, micro["target"]).sum() / self.schedule.global_batch_size
+        if self.network.head_alone and self.trainer.world_size > 1 and not is_sharded(self.trainer):
+            # DDP waits for a gradient of each parameter that it knows, if only for nothing.
+            encoder = self.network.encoder
+            for parameter in (one for _, one in encoder.named_parameters() if one.requires_grad):
+                loss = loss + (0 * parameter).sum()
+        return loss
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return top-1 and top-5 in per cent and the cross-entropy, summed over images.

@@ -87,6 +87,18 @@ class Learner(LightningModule, ABC):
         """Begin with no best: the next that is found will be."""
         self.metrics.pop(self.best_metric or "", None)
 
+    def before_step(self, share: Batch) -> None:
+        """Make ready for a step; a learner may train a part of the network alone.
+
+        What `loss` has to know of the whole global batch is found out here, with the other ranks.
+        """
+
+    def train_all(self) -> None:
+        """Train no part alone any more: for who asks what the largest step of a run takes."""
+
+    def after_backward(self) -> None:
+        """Look at gradients before they are measured and clipped; a learner may drop some."""
+
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the optimiser's groups."""
@@ -94,9 +106,6 @@ class Learner(LightningModule, ABC):
     @abstractmethod
     def loss(self, micro: Batch) -> Tensor:
         """Return a micro-batch's part of the loss of the whole global batch."""
-
-    def before_step(self, share: Batch) -> None:
-        """Find out, with the other ranks, what `loss` has to know of the whole global batch."""
 
     @abstractmethod
     def measure(self, batch: Batch) -> dict[str, Tensor]:
@@ -164,6 +173,7 @@ class Learner(LightningModule, ABC):
         optimizer.zero_grad(set_to_none=True)
         self.before_step(batch)
         loss = self._backward(batch)
+        self.after_backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scale = self.loss_scale.scale if self.loss_scale else None
         if self.watch:

@@ -5,6 +5,8 @@ from ssl_swin.errors import UserError
 
 REFUSED = [
     ({"focal_gamma": -1.0}, "finetune.focal_gamma=-1.0 must be 0 or more"),
+    ({"head_epochs": -1}, "finetune.head_epochs=-1 must be 0 or more"),
+    ({"head_epochs": 1, "freeze": "encoder"}, "finetune.head_epochs=1 needs more to train later"),
     ({"freeze": -1}, "finetune.freeze=-1 must be 0 or more"),
 ]
 

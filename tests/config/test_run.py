@@ -60,6 +60,12 @@ def test_the_best_is_by_what_a_run_measures(config, best, message):
         replace(config, training=replace(config.training, best=best))
 
 
+def test_the_head_alone_is_not_all_of_a_training():
+    finetune = replace(FINETUNE.finetune, head_epochs=100)
+    with pytest.raises(ValueError, match=r"finetune.head_epochs=100 must be less than optim.epo"):
+        replace(FINETUNE, finetune=finetune)
+
+
 def test_only_a_fine_tuning_has_a_moving_average():
     with pytest.raises(ValueError, match=r"training.ema_decay=0.5 goes with fine-tuning"):
         replace(PRETRAIN, training=replace(PRETRAIN.training, ema_decay=0.5))

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.freezing import freeze
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.timm import timm_model
 
@@ -54,3 +55,26 @@ def test_the_head_starts_small_and_without_bias(encoder):
 def test_a_classifier_without_classes_is_refused(encoder):
     with pytest.raises(ValueError, match="num_classes=0"):
         Classifier(encoder, num_classes=0)
+
+
+def test_while_the_head_learns_alone_the_encoder_is_as_in_evaluation(encoder):
+    model = Classifier(encoder, num_classes=7).train()
+    freeze(model.encoder, 1)
+    model.train_head_alone(True)
+    assert model.head.training
+    assert not any(one.training for one in model.encoder.modules())
+    model.eval()
+    model.train()  # as before and after a measurement
+    assert not any(one.training for one in model.encoder.modules())
+    images = torch.randn(2, 3, 64, 64)
+    model(images).square().sum().backward()
+    assert {name for name, one in model.named_parameters() if one.grad is not None} == {
+        *("head.weight", "head.bias")
+    }
+    model.train_head_alone(False)
+    first, second = model.encoder.backbone.layers
+    assert not any(one.training for one in first.blocks.modules() if one is not first.blocks)
+    assert all(one.training for one in second.modules())
+    model(images).square().sum().backward()
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert {name for name, one in model.named_parameters() if one.grad is not None} == trained

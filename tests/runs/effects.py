@@ -209,6 +209,7 @@ def effects(shards, other):
         "finetune.class_weights": Effect(
             "balanced", lambda seen: len(seen.run.module.class_loss.weights), 10
         ),
+        "finetune.head_epochs": Effect(1, at("run.module.head_steps"), STEPS),
         "finetune.freeze": Effect(1, frozen, {"stem", "stage1"}),
         **training("global_batch_size", 12, f"{schedule}.global_batch_size"),
         **training("micro_batch_size", 4, "run.datamodule.heldout.batch_size"),

@@ -1,8 +1,15 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
+from ssl_swin.config.settings import with_values
+from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs import life
 from ssl_swin.runs.build import build
+from ssl_swin.runs.describe import describe
+from ssl_swin.training.checkpoint_file import read_checkpoint
 from tests.training.launch import finetune_config
 
 
@@ -30,3 +37,29 @@ def test_weights_are_float64_where_all_is(config):
     weights = tuned(replace(config, training=training), class_weights="balanced").class_loss.weights
     assert weights.tolist() == [1.0] * 10
     assert str(weights.dtype) == "torch.float64"
+
+
+def test_the_head_learns_alone_and_the_rest_has_moments_after_that(config):
+    optim = replace(config.optim, epochs=2, warmup_epochs=0)
+    finetune = replace(config.finetune, head_epochs=1)
+    config = replace(config, optim=optim, finetune=finetune)
+    before = build(config).module.state_dict()
+    assert life.run(config) == 0
+    folder = RunFolder(Path(config.run_dir))
+    state = read_checkpoint(folder.last)
+    steps = {int(one["step"]) for one in state["optimizer"]["state"].values()}
+    assert steps == {2, 4}  # of the encoder, of the head
+    first = {"run_dir": f"{config.run_dir}-first", "training.keep_every_epochs": 1}
+    assert life.run(with_values(config, first)) == 0
+    kept = read_checkpoint(RunFolder(Path(first["run_dir"])).kept(1))["model"]
+    moved = {name for name, one in kept.items() if not torch.equal(one, before[name])}
+    assert moved == {"network.head.weight", "network.head.bias"}
+
+
+@pytest.mark.usefixtures("short_timing")
+def test_what_a_step_takes_is_that_of_one_that_trains_all(config):
+    finetune = replace(config.finetune, head_epochs=1)
+    run = build(replace(config, finetune=finetune))
+    assert run.module.head_steps == 2
+    describe(run)
+    assert run.module.head_steps == 0

@@ -18,6 +18,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "sampled": {"data.sampling": "balanced"},
     "averaged": {"training.ema_decay": 0.75, "finetune.freeze": 1},
     "by auroc": {"training.best": "auroc", "data.sampling": "balanced"},
+    "head first": {
+        "finetune.head_epochs": 1,
+        "finetune.freeze": 1,
+        "training.ema_decay": 0.75,
+    },
     "frozen": {"finetune.freeze": 1},
 }
 CURVES = ("train/loss", "train/grad_norm", "heldout/heldout_loss", "heldout/top1")
