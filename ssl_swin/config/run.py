@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.data.shards.given import NUMBERS, SINGLE
 
 
 def _require_seed(seed: int) -> None:
@@ -63,6 +65,10 @@ class FinetuneConfig:
     num_classes: int | None = None
     """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
     labels say."""
+    task: Literal["single-label", "multi-label", "regression"] = "single-label"
+    """What is learned: one class of each image, any number of classes, or one or more numbers."""
+    regression_loss: Literal["l1", "mse", "smooth_l1"] = "smooth_l1"
+    """Of regression: what is minimised, of numbers less their mean over their deviation."""
     encoder: str | None = None
     """encoder.safetensors, a pretraining run's folder, or a file with a Swin of timm or of others;
     null: from scratch."""
@@ -79,8 +85,13 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         _require_seed(self.seed)
         require(
-            self.num_classes is None or self.num_classes >= 2,
+            self.num_classes is None or self.num_classes >= (1 if self.task == NUMBERS else 2),
             f"num_classes={self.num_classes} must be 2 or more",
+        )
+        require(
+            self.task == SINGLE or self.data.num_labels is None,
+            f"data.num_labels={self.data.num_labels} draws as many images of each class, and "
+            f"task={self.task} has no one class of each image; leave it out",
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ssl_swin.data.shards.given import MULTI, SINGLE
 from ssl_swin.errors import usable
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import build_encoder
@@ -26,7 +27,9 @@ from ssl_swin.record.run_folder import CLASSIFIER_FILE, RunFolder, classifier_fi
 from ssl_swin.record.settings import has_classes
 
 FORMAT_VERSION = 1
+TASK_VERSION = 2  # of cards whose task is not one class of each image: version 1 knows no other
 _METADATA_KEY = "ssl_swin_classifier"
+_OF_TASKS = ("task", "target_mean", "target_std")
 _ENCODER = "encoder."  # what names of the encoder's weights begin with
 
 
@@ -49,10 +52,24 @@ class ClassifierCard:
     epoch: int = 0  # finished passes over the training images
     commit: str = ""  # of the code that trained it; empty if unknown
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
+    task: str = SINGLE  # what outputs are: one class, several classes, or numbers
+    target_mean: tuple[float, ...] = ()  # of the training labels, for each number
+    target_std: tuple[float, ...] = ()  # likewise; a number is an output times this plus the mean
 
     def to_json(self) -> str:
         """Write the card as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        told = dataclasses.asdict(self)
+        if self.task == SINGLE:  # as release 0.3 wrote and reads it
+            told = {name: told[name] for name in told if name not in _OF_TASKS}
+        return json.dumps(told, indent=2)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Turn outputs, (batch, num_classes), into probabilities, or into numbers as labelled."""
+        if self.task == SINGLE:
+            return outputs.softmax(dim=1)
+        if self.task == MULTI:
+            return outputs.sigmoid()
+        return outputs * outputs.new_tensor(self.target_std) + outputs.new_tensor(self.target_mean)
 
     @classmethod
     def from_json(cls, text: str) -> "ClassifierCard":
@@ -61,7 +78,7 @@ class ClassifierCard:
         Raises:
             PretrainedMismatch: If the card is of another format version or lacks a field.
         """
-        return parse_card(cls, text, (FORMAT_VERSION,), "the classifier's card")
+        return parse_card(cls, text, (FORMAT_VERSION, TASK_VERSION), "the classifier's card")
 
     def of_encoder(self) -> EncoderCard:
         """Return the card of the encoder alone."""

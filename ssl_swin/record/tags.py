@@ -42,6 +42,25 @@ TAGS = {
     "heldout/balanced_top1": Tag(
         HELDOUT, "metrics/top1_balanced", "Top-1 of each class, mean over the classes, per cent."
     ),
+    "heldout/map": Tag(
+        HELDOUT,
+        "metrics/map",
+        "Several classes: average precision of each class, mean over the classes, per cent.",
+    ),
+    "heldout/best_map": Tag(HELDOUT, "metrics/map_best", "Largest mAP so far, per cent."),
+    "heldout/macro_f1": Tag(
+        HELDOUT, "metrics/macro_f1", "Several classes: F1 of each, at 0.5, mean, per cent."
+    ),
+    "heldout/auroc": Tag(
+        HELDOUT, "metrics/auroc", "Several classes: area below ROC of each, mean, per cent."
+    ),
+    "heldout/mae": Tag(
+        HELDOUT, "metrics/mae", "Regression: mean absolute error, in the units of the labels."
+    ),
+    "heldout/r2": Tag(
+        HELDOUT, "metrics/r2", "Regression: share of the variance that is explained, 1 at best."
+    ),
+    "heldout/best_r2": Tag(HELDOUT, "metrics/r2_best", "Largest R2 so far."),
     "heldout/bad_samples": Tag(
         HELDOUT, "trouble/bad_samples", "Held-out images that cannot be decoded and are left out."
     ),

@@ -14,13 +14,14 @@ from pytorch_lightning.loggers import Logger
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.data.batches.labels import balanced_subset
+from ssl_swin.data.batches.labels import Labels, balanced_subset
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
+from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import usable
 from ssl_swin.models.lookup import look_up
@@ -43,6 +44,7 @@ from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, count_steps, labelled_places, labels_of, order_of
+from ssl_swin.runs.tasks import task_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -52,6 +54,7 @@ from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.monitors import Monitored
 from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.regularise import Regularisation
+from ssl_swin.training.tasks import Task
 from ssl_swin.training.trainer import Hardware, make_trainer, say
 
 # One rank waits for the others so long. The watchdog comes first, and knows what libraries do not:
@@ -119,8 +122,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     for line in said:
         say(line)
     labels, places = labels_of(config, opened.train_renumber), None
-    if labels and isinstance(data, LabelledDataConfig) and data.num_labels is not None:
-        places = balanced_subset(sets[0], labels, data.num_labels, config.seed)
+    counted = isinstance(data, LabelledDataConfig) and data.num_labels
+    if isinstance(labels, Labels) and counted:
+        places = balanced_subset(sets[0], labels, counted, config.seed)
     transform, img_size = _transform(config), config.model.img_size
     stream = ImageStream(shards, transform, img_size, len(data.mean), labels, _reading(data))
     order = order_of(config, sets, places)
@@ -128,7 +132,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
     with Phase("building the network") as building:
-        module = _module(config, _schedule(config, sizes), start)
+        module = _module(config, _schedule(config, sizes), start, shards.given)
     num = sum(one.numel() for one in module.network.parameters())
     say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     _check_cache(config, shards, order, heldout)
@@ -184,11 +188,13 @@ def _transform(config: RunConfig) -> TrainTransform:
     )
 
 
-def _module(config: RunConfig, schedule: Schedule, start: Start) -> Learner:
+def _module(
+    config: RunConfig, schedule: Schedule, start: Start, labels: GivenLabels | None
+) -> Learner:
     """Build what learns, with the weights that this life starts with."""
     torch.manual_seed(config.seed)
     if isinstance(config, FinetuneConfig):
-        module = _finetune_module(config, schedule, is_new=start.state is None)
+        module = _finetune_module(config, schedule, start.state is None, task_of(config, labels))
     else:
         module = _pretrain_module(config, schedule)
     if config.training.precision == "fp64":
@@ -215,7 +221,9 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
     return module
 
 
-def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -> Learner:
+def _finetune_module(
+    config: FinetuneConfig, schedule: Schedule, is_new: bool, task: Task | None
+) -> Learner:
     classifier, data, optim = build_classifier(config), config.data, config.optim
     if config.encoder is not None and is_new:
         with usable(f"encoder={config.encoder}"):
@@ -232,9 +240,11 @@ def _finetune_module(config: FinetuneConfig, schedule: Schedule, is_new: bool) -
     )
     normalise = Normalisation(data.mean, data.std)
     erasing = Erasing(config.seed, data.erasing_draws) if data.erasing else None
-    return FinetuneModule(
+    module = FinetuneModule(
         classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
     )
+    module.learn(task)
+    return module
 
 
 def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ssl_swin import __version__
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.data.shards.given import SINGLE
 from ssl_swin.pretrained.card import READING, EncoderCard, write_encoder
-from ssl_swin.pretrained.classifier import ClassifierCard, write_classifier
+from ssl_swin.pretrained.classifier import TASK_VERSION, ClassifierCard, write_classifier
 from ssl_swin.pretrained.tensors import is_whole
 from ssl_swin.record.summary import Summary
 from ssl_swin.runs.build import Run
@@ -63,9 +64,20 @@ def export_classifier(run: Run, path: Path, weights: Mapping[str, Tensor]) -> No
         max_pixels=data.max_pixels,
         black=data.black,
         white=data.white,
+        **_task(run),
         **_training(run),
     )
     write_classifier(path, _inside("network.", weights), card)
+
+
+def _task(run: Run) -> dict[str, Any]:
+    """Return what a classifier's card says of a task that is not one class of each image."""
+    config, given = run.config, run.stream.shards.given
+    if not isinstance(config, FinetuneConfig) or config.task == SINGLE:
+        return {}
+    mean, std = ((), ()) if given is None or given.scale is None else given.scale
+    told = {"task": config.task, "target_mean": mean, "target_std": std}
+    return told | {"format_version": TASK_VERSION}
 
 
 def complete(run: Run) -> list[str]:

@@ -14,6 +14,7 @@ from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import finetune_groups
 from ssl_swin.training.regularise import Regularisation
+from ssl_swin.training.tasks import Task
 
 
 class FinetuneModule(Learner):
@@ -33,6 +34,12 @@ class FinetuneModule(Learner):
         super().__init__(classifier, normalise, schedule)
         self.best_metric = "best_top1"
         self.regularise, self.layer_decay, self.erasing = regularise, layer_decay, erasing
+        self.task: Task | None = None
+
+    def learn(self, task: Task | None) -> None:
+        """Learn another task than one class of each image; it may be None, which is that one."""
+        if task is not None:
+            self.task, self.best_metric = task, f"best_{task.best_of}"
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the official groups of fine-tuning."""
@@ -57,6 +64,9 @@ class FinetuneModule(Learner):
         """Return the cross-entropy with soft targets; in float32, or float64 if all is."""
         logits = self.network(micro["image"])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.task is not None:
+            each = self.task.losses(logits, micro["target"])
+            return each.sum() / self.schedule.global_batch_size
         losses = -(micro["target"] * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
         return losses.sum() / self.schedule.global_batch_size
 
@@ -68,6 +78,8 @@ class FinetuneModule(Learner):
         """
         logits = self.network(self.normalise(batch["image"])).double()
         label = batch["label"]
+        if self.task is not None:
+            return self.task.measure(logits, label)
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
         right = ranked == label[:, None]
         of_class = functional.one_hot(label, logits.shape[1]).double()  # (batch, classes)

@@ -75,9 +75,11 @@ class Measurement(Callback):
             found = _over_all_ranks(trainer, mine)
         means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}
         metrics = pl_module.metrics
-        is_best = means.get("top1", -1.0) > metrics.get("best_top1", -1.0)
-        if "top1" in means:
-            means["best_top1"] = max(means["top1"], metrics.get("best_top1", 0.0))
+        name = next((one for one in ("top1", "map", "r2") if one in means), "top1")
+        best = metrics.get(f"best_{name}", -math.inf)
+        is_best = means.get(name, -math.inf) > best
+        if name in means:
+            means[f"best_{name}"] = max(means[name], best)
         if "heldout_loss" in means:
             before = metrics.get(LOWEST, metrics.get("heldout_loss", math.inf))
             metrics[LOWEST] = min(means["heldout_loss"], before)
@@ -149,6 +151,11 @@ def heldout_told(found: Mapping[str, float | None]) -> str:
 
     parts = (
         told("top-1", "top1", "{:.2f} %", "best_top1", "best"),
+        told("mAP", "map", "{:.2f} %", "best_map", "best"),
+        told("macro F1", "macro_f1", "{:.2f} %", "", ""),
+        told("AUROC", "auroc", "{:.2f} %", "", ""),
+        told("MAE", "mae", "{:.4g}", "", ""),
+        told("R2", "r2", "{:.4f}", "best_r2", "best"),
         told("balanced", "balanced_top1", "{:.2f} %", "", ""),
         told("loss", "heldout_loss", "{:.4f}", LOWEST, "lowest"),
     )
