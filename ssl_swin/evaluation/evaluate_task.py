@@ -61,13 +61,18 @@ def show_task(found: TaskFindings, card: ClassifierCard) -> None:
         table.add_column(name.replace("average_precision", "AP"), justify="right")
     for at, name in list(enumerate(card.classes))[:_MOST_ROWS]:
         values = found.per_output.items()
-        cells = (f"{one[at]:,.0f}" if kind == "count" else f"{one[at]:.4g}" for kind, one in values)
-        table.add_row(Text(name), *cells)
+        table.add_row(Text(name), *(_cell(kind, one[at]) for kind, one in values))
     show(table)
     if len(card.classes) > _MOST_ROWS:
         print(f"  these are the first; per_class.csv has all {len(card.classes)}")
     told = ((*_NAMES[name], value) for name, value in found.measures.items())
     print(", ".join(f"{name} {form.format(value)}" for name, form, value in told))
+
+
+def _cell(kind: str, value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if kind == "count" else f"{value:.4g}"
 
 
 def _known(value: float) -> float | None:

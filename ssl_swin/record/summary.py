@@ -31,6 +31,13 @@ class Summary:
     top5: float | None = None
     balanced_top1: float | None = None  # mean over the classes that have held-out images
     best_top1: float | None = None
+    map: float | None = None  # of several classes, per cent, as the next two
+    macro_f1: float | None = None
+    auroc: float | None = None
+    best_map: float | None = None
+    mae: float | None = None  # of numbers, in the units of the labels
+    r2: float | None = None
+    best_r2: float | None = None
     num_classes: int | None = None
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere
@@ -41,6 +48,9 @@ class Summary:
     # Most that a process held in the last life: `allocated` and `reserved` on its GPU, or, on the
     # CPU, `resident` of the whole process.
     peak_memory_bytes: dict[str, int] | None = None
+
+
+OF_OTHER_TASKS = ("map", "macro_f1", "auroc", "best_map", "mae", "r2", "best_r2")
 
 
 class DamagedSummary(UserError):

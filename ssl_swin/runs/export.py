@@ -14,7 +14,7 @@ from ssl_swin.data.shards.given import SINGLE
 from ssl_swin.pretrained.card import READING, EncoderCard, write_encoder
 from ssl_swin.pretrained.classifier import TASK_VERSION, ClassifierCard, write_classifier
 from ssl_swin.pretrained.tensors import is_whole
-from ssl_swin.record.summary import Summary
+from ssl_swin.record.summary import OF_OTHER_TASKS, Summary
 from ssl_swin.runs.build import Run
 from ssl_swin.runs.resume import write_classes
 
@@ -154,10 +154,15 @@ def summarise(
         top5=metrics.get("top5"),
         balanced_top1=metrics.get("balanced_top1"),
         best_top1=metrics.get("best_top1"),
+        **_of_other_tasks(metrics),
         num_classes=config.num_classes,
         num_labels=run.order.num_samples,
         start=config.encoder or "scratch",
     )
+
+
+def _of_other_tasks(metrics: Mapping[str, float]) -> dict[str, Any]:
+    return {name: metrics.get(name) for name in OF_OTHER_TASKS}
 
 
 def _commit() -> str:

@@ -63,7 +63,9 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
     if data.labelled_shards is not None and config.training.monitor_every_epochs:
         labelled = open_set(data, data.labelled_shards, index_missing)
         sets[data.labelled_shards] = labelled
-        given, of_labels = attach({data.labelled_shards: labelled}, Asked(file=data.labels))
+        given, of_labels = attach(
+            {data.labelled_shards: labelled}, Asked(file=data.labels, name="data.labels")
+        )
         labelled = given[data.labelled_shards]
     said = [line for where, one in sets.items() for line in describe(one.left_out, where)]
     if heldout is not None and not heldout.num_samples:
@@ -73,7 +75,7 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
         )
     if not isinstance(config, FinetuneConfig):
         return RunSets(train, heldout, said + of_labels, labelled=labelled)
-    asked = Asked(config.task, config.data.label_field, data.labels)
+    asked = Asked(config.task, config.data.label_field, data.labels, "data.labels")
     sets, of_labels = attach(sets, asked)
     said += of_labels
     if config.task == NUMBERS:
