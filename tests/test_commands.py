@@ -35,11 +35,33 @@ FEW = f"{SHORT} --data.shards {SAMPLE}/train-000000.tar"  # 500 of the 10,000 im
 COLOURS = "--data.mean [0.5,0.5,0.5] --data.std [0.25,0.25,0.25]"
 DEMO = "ssl-swin pretrain configs/pretrain/demo.yaml"
 LARGE = "ssl-swin pretrain configs/pretrain/swin_base_simmim_100ep.yaml"
+# Tars without labels and a table of them; tars with several classes each, and with numbers.
+LABELS = f"""
+import json, pathlib, tarfile
+import webdataset
+names, rows = ["healthy", "rust", "scab"], []
+images = []
+with tarfile.open("{SAMPLE}/pretrain-000000.tar") as tar:
+    for number, member in zip(range(60), tar):
+        images.append((member.name.partition(".")[0], tar.extractfile(member).read(), number))
+for folder in ("late", "scenes", "ages"):
+    pathlib.Path("shards", folder).mkdir(parents=True)
+    with webdataset.TarWriter(f"shards/{{folder}}/0.tar") as tar:
+        for key, image, number in images:
+            sample = {{"__key__": key, "png": image}}
+            if folder != "late":
+                label = 20 + number / 2 if folder == "ages" else names[: number % 4]
+                sample["json"] = json.dumps({{"label": label}}).encode()
+            tar.write(sample)
+rows = [f"{{key}},{{names[number % 3]}}" for key, _, number in images[:50]]
+pathlib.Path("labels.csv").write_text("\\n".join(["key,label", *rows]))
+"""
 MADE_BEFORE = {  # page -> what it takes to be there
     "README.md": f"{DEMO} {FEW}",
     "slurm/README.md": "ssl-swin shards create IMAGES shards/mine",
     "docs/your-images.md": f"mkdir -p shards/photos shards/scans; cp {SAMPLE}/test-000000.tar"
-    f" shards/photos; cp {SAMPLE}/test-000001.tar shards/scans",
+    f" shards/photos; cp {SAMPLE}/test-000001.tar shards/scans\n"
+    f"{DEMO} {FEW} --run-dir runs/mine/pretrain\npython - <<'END'\n{LABELS}END",
     "docs/your-weights.md": f"{DEMO} {FEW} {COLOURS} --model.window-size 4"
     f" --run-dir runs/mine/pretrain; ssl-swin finetune --encoder runs/mine/pretrain {FEW}"
     " --run-dir runs/mine/finetune",

@@ -204,7 +204,6 @@ def _check_sets(
     `known` are names and fingerprints of networks, as `check_question` takes them.
     """
     from ssl_swin.evaluation import evaluate as of_classifier  # late, for speed
-    from ssl_swin.evaluation.labels import labels_by_name
     from ssl_swin.features.evaluate import without_results
     from ssl_swin.features.labelled import open_labelled
     from ssl_swin.features.written import check_folder as check_images
@@ -217,12 +216,17 @@ def _check_sets(
             with usable(f"{name}={shown(where)}"):
                 open_shards(where, cache_dir=cache, index_missing=False)
     if asked.test is None:
-        shards, (what,) = of_classifier.open_with_labels(asked.data, labels, cache), asked.what
+        (what,) = asked.what
+        card = None if what in coming else open_classifier(Path(what)).card
+        if card is None:
+            shards = of_classifier.open_set(asked.data, cache)
+        else:
+            labels = replace(labels, task=card.task)
+            shards = of_classifier.open_with_labels(asked.data, labels, cache)
         if output.is_dir():
             of_classifier.check_folder(output, shards.fingerprint())
-        if what not in coming:
-            classes = open_classifier(Path(what)).card.classes
-            labels_by_name(shards, shown(asked.data), classes, labels.field)
+        if card is not None:
+            of_classifier.labels_as_known(shards, shown(asked.data), card, labels)
         return [f"data: {shards.num_samples:,} images"]
     said: list[str] = []
     sets = train, test, classes = open_labelled(asked.data, asked.test, labels, cache, said.append)

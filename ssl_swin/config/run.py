@@ -10,6 +10,7 @@ from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.data.shards.given import NUMBERS, SINGLE
 
 
 def _require_seed(seed: int) -> None:
@@ -74,6 +75,10 @@ class FinetuneConfig:
     num_classes: int | None = None
     """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
     labels say."""
+    task: Literal["single-label", "multi-label", "regression"] = "single-label"
+    """What is learned: one class of each image, any number of classes, or one or more numbers."""
+    regression_loss: Literal["l1", "mse", "smooth_l1"] = "smooth_l1"
+    """Of regression: what is minimised, of numbers less their mean over their deviation."""
     encoder: str | None = None
     """encoder.safetensors, a pretraining run's folder, or a file or folder with a Swin of timm,
     transformers, torchvision or others; null: from scratch."""
@@ -95,7 +100,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         _require_seed(self.seed)
         require(
-            self.num_classes is None or self.num_classes >= 2,
+            self.num_classes is None or self.num_classes >= (1 if self.task == NUMBERS else 2),
             f"num_classes={self.num_classes} must be 2 or more",
         )
         head_epochs, epochs = self.finetune.head_epochs, self.optim.epochs
@@ -117,6 +122,23 @@ class FinetuneConfig:
             (self.data.sampling, self.finetune.class_weights) != ("balanced", "balanced"),
             "data.sampling=balanced and finetune.class_weights=balanced would count rare classes "
             "twice; give one of the two",
+        )
+        require(
+            self.task == SINGLE or self.data.num_labels is None,
+            f"data.num_labels={self.data.num_labels} draws as many images of each class, and "
+            f"task={self.task} has no one class of each image; leave it out",
+        )
+        asked = {
+            "data.sampling": (self.data.sampling, "uniform"),
+            "finetune.class_weights": (self.finetune.class_weights, "none"),
+            "finetune.loss": (self.finetune.loss, "cross_entropy"),
+        }
+        others = [f"{name}={value}" for name, (value, usual) in asked.items() if value != usual]
+        others += [f"training.best={best}"] if best not in ("none", "heldout_loss") else []
+        require(
+            self.task == SINGLE or not others,
+            f"{', '.join(others)}: goes with one class of each image, and task={self.task} has "
+            "none; leave it out",
         )
 
     @property

@@ -16,7 +16,7 @@ from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.machine import usable_cores
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.pretrained.classifier import OpenClassifier
+from ssl_swin.pretrained.classifier import ClassifierCard, OpenClassifier
 
 _FEW = 200  # images that are read before loader processes have started
 _MOST_WORKERS = 8
@@ -53,7 +53,8 @@ class Answers:
     """What a classifier says of a batch of images."""
 
     index: np.ndarray  # int64 (batch,), the place of each image
-    probability: Tensor  # float64 (batch, num_classes), on the CPU; of broken images without sense
+    # float64 (batch, num_classes), on the CPU; or numbers; of broken images without sense
+    probability: Tensor
     broken: np.ndarray  # bool (batch,), whether an image cannot be decoded
 
 
@@ -112,7 +113,7 @@ def classify(
     for batch in loader(stream, shares, computing.workers_for(len(places))):
         with naming_short_memory(device, computing.batch_size):
             pixels = normalise(batch["image"].to(device, non_blocking=True))
-            probability = _probabilities(network, pixels, computing.flip)
+            probability = _answers(network, card, pixels, computing.flip)
         yield Answers(batch["index"].numpy(), probability, batch["broken"].numpy())
 
 
@@ -129,9 +130,9 @@ def naming_short_memory(device: torch.device, batch_size: int) -> Iterator[None]
 
 
 @torch.inference_mode()
-def _probabilities(network: Classifier, images: Tensor, flip: bool) -> Tensor:
+def _answers(network: Classifier, card: ClassifierCard, images: Tensor, flip: bool) -> Tensor:
     """Return float64 (batch, num_classes), on the CPU, since not every GPU has float64."""
-    probability = network(images).cpu().double().softmax(dim=1)
+    answers = card.answers(network(images).cpu().double())
     if flip:
-        probability = (probability + network(images.flip(-1)).cpu().double().softmax(dim=1)) / 2
-    return probability
+        answers = (answers + card.answers(network(images.flip(-1)).cpu().double())) / 2
+    return answers

@@ -1,7 +1,8 @@
 """`ssl-swin evaluate`: how often a fine-tuned classifier is right, and where it is not."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,28 @@ from ssl_swin.data.counting import counting
 from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.remote.urls import shown
+from ssl_swin.data.shards.given import MULTI, NUMBERS, SINGLE
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError, usable
-from ssl_swin.evaluation.classify import Computing, classify, counted, find_device, fingerprint
+from ssl_swin.evaluation.classify import (
+    Answers,
+    Computing,
+    classify,
+    counted,
+    find_device,
+    fingerprint,
+)
+from ssl_swin.evaluation.evaluate_task import show_task, write_task
 from ssl_swin.evaluation.findings import NUM_RANKED, Findings, find
 from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.labels import labels_by_name
 from ssl_swin.evaluation.measures import most_confused, per_class
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.stopping import stops_at_once
+from ssl_swin.evaluation.task_findings import TaskFindings, find_for_task, targets_by_name
 from ssl_swin.evaluation.written import SUMMARY, Subject, write_evaluation
-from ssl_swin.pretrained.classifier import open_classifier
+from ssl_swin.pretrained.classifier import ClassifierCard, open_classifier
 from ssl_swin.record.lines import read_json
 from ssl_swin.record.report import show
 from ssl_swin.record.run_folder import RunFolder, classifier_file
@@ -62,26 +73,70 @@ def evaluate(
     told = "the evaluation is not written yet; the same command starts again"
     with stops_at_once(lambda: told):
         opened, where = open_classifier(run), shown(data)
+        card, asked = opened.card, replace(asked, task=opened.card.task)
         shards = open_with_labels(data, asked, cache_dir)
-        label = labels_by_name(shards, where, opened.card.classes, asked.field)
+        label = labels_as_known(shards, where, card, asked)
         known, flip = fingerprint(opened), computing.flip
         subject = Subject(str(run), known, where, shards.fingerprint(), flip)
         folder = output or usual_folder(run, data)
         check_folder(folder, subject.fingerprint)
         device = find_device(computing.device)
-        print(f"{len(label):,} images, {len(opened.card.classes)} classes, on {device}", flush=True)
-        stream = PixelStream(Samples(shards), opened.card)
+        print(f"{len(label):,} images, {outputs_told(card)}, on {device}", flush=True)
+        stream = PixelStream(Samples(shards), card)
         with counting("classifying", len(label)) as count:
             answers = counted(classify(opened, stream, computing), count)
-            findings = find(answers, label, len(opened.card.classes))
-        if not len(findings.label):
+            findings = _find(answers, label, card)
+        if not len(findings.place):
             raise UserError(
                 f"data={where}: none of the {len(label)} images can be decoded; give others"
             )
-        write_evaluation(folder, subject, findings, stream, opened.card.classes)
-    show_findings(findings, opened.card.classes)
+        _write(folder, subject, findings, stream, card)
+    _show(findings, card)
     for line in _ending(findings, folder, run, count.rate):
         print(line)
+
+
+def outputs_told(card: ClassifierCard) -> str:
+    """Say how many outputs there are, and of what."""
+    num = len(card.classes)
+    if card.task == NUMBERS:
+        return "one number each" if num == 1 else f"{num} numbers each"
+    return f"{num} classes" + (", any of which may be there" if card.task == MULTI else "")
+
+
+def labels_as_known(shards: ShardSet, where: str, card: ClassifierCard, asked: Asked) -> np.ndarray:
+    """Return the labels of all samples as the network knows them; errors as of its task."""
+    if card.task == SINGLE:
+        return labels_by_name(shards, where, card.classes, asked.field)
+    return targets_by_name(shards, where, card)
+
+
+def _find(
+    answers: Iterable[Answers], label: np.ndarray, card: ClassifierCard
+) -> Findings | TaskFindings:
+    if card.task == SINGLE:
+        return find(answers, label, len(card.classes))
+    return find_for_task(answers, label, card.task)
+
+
+def _write(
+    folder: Path,
+    subject: Subject,
+    findings: Findings | TaskFindings,
+    stream: PixelStream,
+    card: ClassifierCard,
+) -> None:
+    if isinstance(findings, TaskFindings):
+        write_task(folder, subject, findings, stream, card)
+    else:
+        write_evaluation(folder, subject, findings, stream, card.classes)
+
+
+def _show(findings: Findings | TaskFindings, card: ClassifierCard) -> None:
+    if isinstance(findings, TaskFindings):
+        show_task(findings, card)
+    else:
+        show_findings(findings, card.classes)
 
 
 def usual_folder(run: Path, data: str) -> Path:
@@ -164,10 +219,13 @@ def check_folder(folder: Path, fingerprint: str) -> None:
         )
 
 
-def _ending(findings: Findings, folder: Path, run: Path, rate: float) -> Iterator[str]:
+def _ending(
+    findings: Findings | TaskFindings, folder: Path, run: Path, rate: float
+) -> Iterator[str]:
     if num := len(findings.broken):
         yield f"warning: broken images, which do not count: {num:,}; see images.csv"
-    yield f"{len(findings.label):,} images, {rate:.0f} images/s"
-    yield f"confusion.png, mistakes.png and tables are in {folder}"
+    yield f"{len(findings.place):,} images, {rate:.0f} images/s"
+    pictures = "" if isinstance(findings, TaskFindings) else "confusion.png, mistakes.png and "
+    yield f"{pictures}tables are in {folder}"
     command = typed("predict", run, "NEW_IMAGES", "-o", "predictions.csv")
     yield f"next, the classes of new images:\n  {command}"

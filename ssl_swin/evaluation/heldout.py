@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_swin.data.batches.batch import Batch
+from ssl_swin.evaluation.other_tasks import means_of
 
 NUM_OF, RIGHT_OF = "num_of_class", "right_of_class"  # images by class, and those that were right
 SAID, SURE = "said", "sure"  # of each image the class that came first, and its probability
@@ -53,7 +54,7 @@ class HeldoutSums:
         if NUM_OF in self.sums:
             num, right = self.sums[NUM_OF], self.sums[RIGHT_OF]
             means["balanced_top1"] = float(100 * (right / num)[num > 0].mean())
-        return means
+        return means | means_of(self.sums)
 
 
 def measure(

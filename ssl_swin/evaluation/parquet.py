@@ -28,7 +28,7 @@ def write_parquet(path: Path, rows: Iterable[Row], names: Sequence[str]) -> None
     from pyarrow import parquet
 
     kinds: dict[str, Any] = {
-        name: pyarrow.float64() if name.startswith("probability") else pyarrow.string()
+        name: pyarrow.float64() if name.startswith(("probability", "value")) else pyarrow.string()
         for name in names
     }
     schema, left = pyarrow.schema(list(kinds.items())), iter(rows)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ssl_swin.data.counting import counting
+from ssl_swin.data.shards.given import SINGLE
 from ssl_swin.errors import UserError
 from ssl_swin.evaluation.classify import (
     Answers,
@@ -21,7 +22,8 @@ from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.predictions import Origin, Predictions, StandardOutput, check_name
 from ssl_swin.evaluation.rows import Row, columns, row_of
 from ssl_swin.evaluation.stopping import stops_at_once
-from ssl_swin.pretrained.classifier import OpenClassifier, open_classifier
+from ssl_swin.evaluation.task_rows import columns_of, task_rows
+from ssl_swin.pretrained.classifier import ClassifierCard, OpenClassifier, open_classifier
 from ssl_swin.typed import typed
 
 USUAL_TOP_K = 5
@@ -65,10 +67,10 @@ def predict(
     with stops_at_once(partial(_describe_stop, sinks)):
         opened, device = open_classifier(run), find_device(computing.device)
         found, said = open_images(images, cache_dir)
-        k = _top_k(top_k, len(opened.card.classes))
-        whose, names = fingerprint(opened), found.fingerprint()
-        origin = Origin(str(run), whose, names, len(found), k, computing.flip)
-        sink = Predictions(path, columns(k), origin) if path else StandardOutput(columns(k))
+        k, names = _columns(top_k, opened.card)
+        whose, content = fingerprint(opened), found.fingerprint()
+        origin = Origin(str(run), whose, content, len(found), k, computing.flip)
+        sink = Predictions(path, names, origin) if path else StandardOutput(names)
         sinks.append(sink)
         before = sink.tally.num_images
         goes_on = f", {before:,} of them done before" if before else ""
@@ -81,7 +83,18 @@ def predict(
     say(*describe(sink, run, count.rate if before < len(found) else None), sep="\n")
 
 
-def _top_k(given: int | None, num_classes: int) -> int:
+def _columns(top_k: int | None, card: ClassifierCard) -> tuple[int, tuple[str, ...]]:
+    """Return how many classes are named of each image, and the columns of a row."""
+    k = _top_k(top_k, card)
+    return k, columns(k) if card.task == SINGLE else columns_of(card)
+
+
+def _top_k(given: int | None, card: ClassifierCard) -> int:
+    num_classes = len(card.classes)
+    if card.task != SINGLE:
+        if given is not None:
+            raise UserError(f"top_k={given}: this network is of the task {card.task}; leave it out")
+        return num_classes
     if given is not None and not 1 <= given <= num_classes:
         raise UserError(f"top_k={given}: give 1 to {num_classes}, the classes of this classifier")
     return given or min(USUAL_TOP_K, num_classes)
@@ -89,6 +102,9 @@ def _top_k(given: int | None, num_classes: int) -> int:
 
 def rows(answers: Answers, stream: PixelStream, opened: OpenClassifier, k: int) -> Iterator[Row]:
     """Yield the row of each image of a batch."""
+    if opened.card.task != SINGLE:
+        yield from task_rows(answers, stream, opened.card)
+        return
     best = answers.probability.topk(k, dim=1)  # (batch, k) of each
     ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     for place, broken, (kinds, shares) in zip(
@@ -107,7 +123,8 @@ def describe(sink: Output, run: Path, rate: float | None) -> Iterator[str]:
     tally = sink.tally
     speed = "nothing was left to do" if rate is None else f"{rate:.0f} images/s"
     yield f"{sink}: {tally.num_images:,} images, {tally.num_broken:,} of them broken; {speed}"
-    yield from describe_counts(tally.classes.most_common())
+    if any(tally.classes):
+        yield from describe_counts(tally.classes.most_common())
     if tally.num_broken:
         first = f"; the first is {tally.first_broken}" if tally.first_broken else ""
         yield f"warning: broken images: {tally.num_broken:,}; see the column error{first}"

@@ -95,6 +95,7 @@ class Tally:
     """What some rows say: how many there are of each class, and which are broken."""
 
     classes: Counter[str] = field(default_factory=Counter)
+    """Several classes of one image are one text; numbers are none."""
     num_broken: int = 0
     first_broken: str = ""
 
@@ -105,7 +106,7 @@ class Tally:
                 self.num_broken += 1
                 self.first_broken = self.first_broken or f"{row['image']}: {row['error']}"
             else:
-                self.classes[row["label"]] += 1
+                self.classes[str(row.get("label", row.get("labels", "")))] += 1
 
     @property
     def num_images(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ssl_swin.data.shards.given import MULTI, SINGLE
 from ssl_swin.errors import usable
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import build_encoder
@@ -28,7 +29,9 @@ from ssl_swin.record.run_folder import CLASSIFIER_FILE, RunFolder, classifier_fi
 from ssl_swin.record.settings import has_classes
 
 FORMAT_VERSION = 1
+TASK_VERSION = 2  # of cards whose task is not one class of each image: version 1 knows no other
 _METADATA_KEY = "ssl_swin_classifier"
+_OF_TASKS = ("task", "target_mean", "target_std")
 _ENCODER = "encoder."  # what names of the encoder's weights begin with
 
 
@@ -56,12 +59,24 @@ class ClassifierCard:
     nodata: float | None = None
     ema_decay: float | None = None  # of the moving average, if the weights are one
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
+    task: str = SINGLE  # what outputs are: one class, several classes, or numbers
+    target_mean: tuple[float, ...] = ()  # of the training labels, for each number
+    target_std: tuple[float, ...] = ()  # likewise; a number is an output times this plus the mean
 
     def to_json(self) -> str:
         """Write the card as JSON text; what earlier releases know not, only where it is needed."""
-        values = dataclasses.asdict(self).items()
-        newer = (*BANDS, "ema_decay")
-        return json.dumps({k: v for k, v in values if k not in newer or v is not None}, indent=2)
+        told = dataclasses.asdict(self)
+        newer = {name for name in (*BANDS, "ema_decay") if told[name] is None}
+        newer |= {*_OF_TASKS} if self.task == SINGLE else set()
+        return json.dumps({k: v for k, v in told.items() if k not in newer}, indent=2)
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Turn outputs, (batch, num_classes), into probabilities, or into numbers as labelled."""
+        if self.task == SINGLE:
+            return outputs.softmax(dim=1)
+        if self.task == MULTI:
+            return outputs.sigmoid()
+        return outputs * outputs.new_tensor(self.target_std) + outputs.new_tensor(self.target_mean)
 
     @classmethod
     def from_json(cls, text: str) -> "ClassifierCard":
@@ -70,7 +85,7 @@ class ClassifierCard:
         Raises:
             PretrainedMismatch: If the card is of another format version or lacks a field.
         """
-        return parse_card(cls, text, (FORMAT_VERSION,), "the classifier's card")
+        return parse_card(cls, text, (FORMAT_VERSION, TASK_VERSION), "the classifier's card")
 
     def of_encoder(self) -> EncoderCard:
         """Return the card of the encoder alone."""

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ssl_swin.data.shards.given import NUMBERS
 from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder
@@ -180,10 +181,17 @@ class ImageClassifier(_ForImages):
         """
         if min(top_k, batch_size) < 1:
             raise UserError(f"top_k={top_k} and batch_size={batch_size} must be at least 1")
+        if self.card.task == NUMBERS:
+            raise UserError(
+                "predict names classes, and this network gives numbers; call it, and give what it "
+                "returns to card.answers"
+            )
         found, given, first = [], iter(several(images)), 0
         while batch := list(islice(given, batch_size)):
             logits = self(self.preprocess.normalise(self.preprocess.pixels(batch, first)))
-            best = logits.float().softmax(1).topk(min(top_k, len(self.classes)))  # (batch, top_k)
+            best = self.card.answers(logits.float()).topk(
+                min(top_k, len(self.classes))
+            )  # (batch, top_k)
             for share, number in zip(best.values.tolist(), best.indices.tolist(), strict=True):
                 names = tuple(self.classes[n] for n in number)
                 found.append(Prediction(names, tuple(share)))

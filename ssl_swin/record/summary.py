@@ -35,6 +35,12 @@ class Summary:
     auroc: float | None = None  # each class against the rest, mean over classes, 0 to 1
     best_auroc: float | None = None
     ema_decay: float | None = None  # if what was measured is the moving average of the weights
+    map: float | None = None  # of several classes, per cent, as the next two
+    macro_f1: float | None = None
+    best_map: float | None = None
+    mae: float | None = None  # of numbers, in the units of the labels
+    r2: float | None = None
+    best_r2: float | None = None
     num_classes: int | None = None
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere
@@ -45,6 +51,9 @@ class Summary:
     # Most that a process held in the last life: `allocated` and `reserved` on its GPU, or, on the
     # CPU, `resident` of the whole process.
     peak_memory_bytes: dict[str, int] | None = None
+
+
+OF_OTHER_TASKS = ("map", "macro_f1", "auroc", "best_map", "mae", "r2", "best_r2")
 
 
 class DamagedSummary(UserError):

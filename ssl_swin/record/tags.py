@@ -51,6 +51,22 @@ TAGS = {
         "Area under the ROC curve, each class against the rest, mean over the classes, 0 to 1.",
     ),
     "heldout/best_auroc": Tag(HELDOUT, "metrics/auroc_best", "Largest AUROC so far, 0 to 1."),
+    "heldout/map": Tag(
+        HELDOUT,
+        "metrics/map",
+        "Several classes: average precision of each class, mean over the classes, per cent.",
+    ),
+    "heldout/best_map": Tag(HELDOUT, "metrics/map_best", "Largest mAP so far, per cent."),
+    "heldout/macro_f1": Tag(
+        HELDOUT, "metrics/macro_f1", "Several classes: F1 of each, at 0.5, mean, per cent."
+    ),
+    "heldout/mae": Tag(
+        HELDOUT, "metrics/mae", "Regression: mean absolute error, in the units of the labels."
+    ),
+    "heldout/r2": Tag(
+        HELDOUT, "metrics/r2", "Regression: share of the variance that is explained, 1 at best."
+    ),
+    "heldout/best_r2": Tag(HELDOUT, "metrics/r2_best", "Largest R2 so far."),
     "heldout/bad_samples": Tag(
         HELDOUT, "trouble/bad_samples", "Held-out images that cannot be decoded and are left out."
     ),

@@ -20,6 +20,7 @@ from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
+from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
@@ -43,6 +44,7 @@ from ssl_swin.runs.network import build_simmim
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, count_steps, labelled_places, labels_of, order_of
+from ssl_swin.runs.tasks import task_of
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -128,7 +130,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
     with Phase("building the network") as building:
-        module = _module(config, _schedule(config, sizes), start, images)
+        module = _module(config, _schedule(config, sizes), start, images, shards.given)
     num = sum(one.numel() for one in module.network.parameters())
     say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     _check_cache(config, shards, order, heldout)
@@ -182,11 +184,18 @@ def _transform(config: RunConfig) -> TrainTransform:
     )
 
 
-def _module(config: RunConfig, schedule: Schedule, start: Start, images: LabelledImages) -> Learner:
+def _module(
+    config: RunConfig,
+    schedule: Schedule,
+    start: Start,
+    images: LabelledImages,
+    labels: GivenLabels | None,
+) -> Learner:
     """Build what learns, with the weights that this life starts with."""
     torch.manual_seed(config.seed)
     if isinstance(config, FinetuneConfig):
-        module = finetune_module(config, schedule, images, is_new=start.state is None)
+        task = task_of(config, labels)
+        module = finetune_module(config, schedule, images, start.state is None, task)
     else:
         module = _pretrain_module(config, schedule)
     if config.training.precision == "fp64":

@@ -12,7 +12,9 @@ import numpy as np
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.batches.labels import Labels, usable_labels
+from ssl_swin.data.batches.targets import Targets
 from ssl_swin.data.shards.classes import Names, renumber
+from ssl_swin.data.shards.given import NUMBERS, SINGLE
 from ssl_swin.errors import UserError
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sets import RunSets
@@ -28,9 +30,15 @@ def with_their_number(config: FinetuneConfig, sets: RunSets) -> tuple[FinetuneCo
     """
     if config.num_classes is not None:
         return config, []
+    given = sets.train[0].given
+    if config.task != SINGLE and (given is None or not given.num_known):
+        Targets(config.task, 1).check(sets.train[0], "training")  # says what is wrong
+    if config.task == NUMBERS:
+        assert given is not None
+        assert given.scale is not None
+        return replace(config, num_classes=len(given.scale[0])), []
     if sets.named:
         where, names = next(iter(sets.named.items()))
-        given = sets.train[0].given
         source = "classes.json" if given is None else given.file or "the labels"
         number, why = len(names), f"as many as {source} of {where} names"
         said = [f"num_classes={number}, {why}: {_listed(names)}"]
@@ -81,7 +89,7 @@ def agree(
     """
     if not isinstance(config, FinetuneConfig):
         return (), sets, []
-    numbers, found = tuple(map(str, range(config.counted_classes))), sets.classes or ()
+    numbers, found = _numbered(config), sets.classes or ()
     names = (*found[: len(numbers)], *numbers[len(found) :])
     known = tuple((state or {}).get("classes", ()))  # of version 0.1 they are not known
     if state is None or known in ((), names, numbers):
@@ -100,6 +108,14 @@ def agree(
         )
     line = f"classes are in another order in {where} than in this run: they are mapped by name"
     return known, sets.renumbered(order), [] if order is None else [line]
+
+
+def _numbered(config: FinetuneConfig) -> Names:
+    """Return the names of outputs that nobody gave names."""
+    num = config.counted_classes
+    if config.task != NUMBERS:
+        return tuple(map(str, range(num)))
+    return ("value",) if num == 1 else tuple(f"value_{number}" for number in range(1, num + 1))
 
 
 def _listed(names: Names) -> str:

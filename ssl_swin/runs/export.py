@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ssl_swin import __version__
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
+from ssl_swin.data.shards.given import SINGLE
 from ssl_swin.pretrained.card import READING, EncoderCard, write_encoder
-from ssl_swin.pretrained.classifier import ClassifierCard, write_classifier
+from ssl_swin.pretrained.classifier import TASK_VERSION, ClassifierCard, write_classifier
 from ssl_swin.pretrained.tensors import is_whole
-from ssl_swin.record.summary import Summary
+from ssl_swin.record.summary import OF_OTHER_TASKS, Summary
 from ssl_swin.runs.build import Run
 from ssl_swin.runs.resume import write_classes
 
@@ -60,9 +61,20 @@ def export_classifier(run: Run, path: Path, weights: Mapping[str, Tensor]) -> No
         run.config.model.img_size,
         data.crop_pct,
         **{name: getattr(data, name) for name in READING if name != "crop_pct"},
+        **_task(run),
         **_training(run),
     )
     write_classifier(path, _inside("network.", weights), card)
+
+
+def _task(run: Run) -> dict[str, Any]:
+    """Return what a classifier's card says of a task that is not one class of each image."""
+    config, given = run.config, run.stream.shards.given
+    if not isinstance(config, FinetuneConfig) or config.task == SINGLE:
+        return {}
+    mean, std = ((), ()) if given is None or given.scale is None else given.scale
+    told = {"task": config.task, "target_mean": mean, "target_std": std}
+    return told | {"format_version": TASK_VERSION}
 
 
 def complete(run: Run) -> list[str]:
@@ -141,13 +153,17 @@ def summarise(
         balanced_top1=metrics.get("balanced_top1"),
         best_top1=metrics.get("best_top1"),
         best_balanced_top1=metrics.get("best_balanced_top1"),
-        auroc=metrics.get("auroc"),
         best_auroc=metrics.get("best_auroc"),
         ema_decay=config.training.ema_decay,
+        **_of_other_tasks(metrics),
         num_classes=config.num_classes,
         num_labels=run.order.num_samples,
         start=config.encoder or "scratch",
     )
+
+
+def _of_other_tasks(metrics: Mapping[str, float]) -> dict[str, Any]:
+    return {name: metrics.get(name) for name in OF_OTHER_TASKS}
 
 
 def _commit() -> str:

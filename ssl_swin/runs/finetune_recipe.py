@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.data.pixels.decode import sides
+from ssl_swin.data.shards.given import NUMBERS
 from ssl_swin.errors import UserError
 from ssl_swin.machine import usable_cores
 from ssl_swin.record.run_folder import RunFolder
@@ -148,6 +149,9 @@ class Recipe:
         long, many = self.epochs >= _LONG, self.num_labels >= _MANY
         mixing = {"optim.mixup": 0.8 * long, "optim.cutmix": 1.0 * (long and many)}
         why = f"{self.epochs} epochs; mixing images pays where each is seen often"
+        if self.config.task == NUMBERS:
+            mixing = dict.fromkeys(("optim.mixup", "optim.cutmix", "optim.label_smoothing"), 0.0)
+            why = "mixed images have no number of their own"
         choices = [Choice(mixing, why), Choice({"model.drop_path_rate": drop}, f"{blocks} blocks")]
         if self.gpu and _has_bf16():
             choices.append(Choice({"training.precision": "bf16"}, "this GPU is fast with it"))

@@ -13,11 +13,16 @@ from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Schedule
 from ssl_swin.training.regularise import Regularisation
+from ssl_swin.training.tasks import Task
 from ssl_swin.training.trainer import say
 
 
 def finetune_module(
-    config: FinetuneConfig, schedule: Schedule, images: LabelledImages, is_new: bool
+    config: FinetuneConfig,
+    schedule: Schedule,
+    images: LabelledImages,
+    is_new: bool,
+    task: Task | None = None,
 ) -> FinetuneModule:
     """Build what learns, with the encoder's weights if the run is new: else a checkpoint has them.
 
@@ -48,6 +53,7 @@ def finetune_module(
     )
     module.class_loss = ClassLoss(images.class_weights(config), gamma)
     module.head_steps = config.finetune.head_epochs * schedule.steps_per_epoch
+    module.learn(task)
     if config.training.best != "none":
         module.best_metric = f"best_{config.training.best}"
     module.ema_decay = config.training.ema_decay

@@ -8,6 +8,7 @@ import numpy as np
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.batches.labels import Labels, balanced_subset
+from ssl_swin.data.batches.targets import Targets
 from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -26,12 +27,17 @@ class LabelledImages:
     """As in `SetOrder`: places in the one set of the images that are used; None for all."""
 
     @classmethod
-    def of(cls, config: RunConfig, sets: list[ShardSet], labels: Labels | None) -> "LabelledImages":
+    def of(
+        cls, config: RunConfig, sets: list[ShardSet], labels: Labels | Targets | None
+    ) -> "LabelledImages":
         """Draw the images of a run; no label is read unless `data.num_labels` needs them.
+
+        What is no one class of each image is not looked at.
 
         Raises:
             UserError: If there are too few images of a class.
         """
+        labels = labels if isinstance(labels, Labels) else None
         weights = np.array([one.weight for one in config.data.sets] or [1.0])
         shares, places = tuple(weights / weights.sum()), None
         num = config.data.num_labels if isinstance(config, FinetuneConfig) else None

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.data.shards.given import SINGLE
 from ssl_swin.record.summary import Summary
 from ssl_swin.record.tracking import PACKAGES, Sent
 from ssl_swin.runs.build import Run
@@ -33,7 +35,9 @@ def loggers_of(run: Run, require_owner: Callable[[], None]) -> list[Logger]:
 def heldout_pictures_of(run: Run) -> HeldoutPictures | None:
     """Return what draws the held-out measurements of a fine-tuning."""
     heldout = run.datamodule.heldout
-    if run.kind != "finetune" or heldout is None:
+    config = run.config
+    is_of_classes = isinstance(config, FinetuneConfig) and config.task == SINGLE
+    if not is_of_classes or heldout is None:
         return None
     return HeldoutPictures(run.start.folder, heldout.stream, run.start.classes)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.labelling.attach import Asked, attach
+from ssl_swin.data.labelling.scale import scale_of, scale_told, scaled
 from ssl_swin.data.shards.classes import Names, alike, names_of, renumber
+from ssl_swin.data.shards.given import NUMBERS
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
@@ -61,7 +63,9 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
     if data.labelled_shards is not None and config.training.monitor_every_epochs:
         labelled = open_set(data, data.labelled_shards, index_missing)
         sets[data.labelled_shards] = labelled
-        given, of_labels = attach({data.labelled_shards: labelled}, Asked(file=data.labels))
+        given, of_labels = attach(
+            {data.labelled_shards: labelled}, Asked(file=data.labels, name="data.labels")
+        )
         labelled = given[data.labelled_shards]
     said = [line for where, one in sets.items() for line in describe(one.left_out, where)]
     if heldout is not None and not heldout.num_samples:
@@ -71,8 +75,13 @@ def open_run_sets(config: RunConfig, index_missing: bool = True) -> RunSets:
         )
     if not isinstance(config, FinetuneConfig):
         return RunSets(train, heldout, said + of_labels, labelled=labelled)
-    sets, of_labels = attach(sets, Asked(field=config.data.label_field, file=data.labels))
+    asked = Asked(config.task, config.data.label_field, data.labels, "data.labels")
+    sets, of_labels = attach(sets, asked)
     said += of_labels
+    if config.task == NUMBERS:
+        scale = scale_of([sets[where].given for where in data.patterns])
+        sets = {where: scaled(one, scale) for where, one in sets.items()}
+        said.append(scale_told(scale))
     train = [sets[where] for where in data.patterns]
     heldout = None if data.val_shards is None else sets[data.val_shards]
     found = {where: names_of(one) for where, one in sets.items()}

@@ -14,10 +14,12 @@ import numpy as np
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.data.batches.labels import Labels
+from ssl_swin.data.batches.targets import Targets
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Dealing, Order
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.pixels.decode import sides
+from ssl_swin.data.shards.given import SINGLE
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.machine import FACTS_BYTES, LoaderNeeds
@@ -72,11 +74,15 @@ def open_set(data: DataConfig, pattern: str, index_missing: bool = True) -> Shar
     return open_shards(pattern, cache_dir, data.cache_gb, index_missing)
 
 
-def labels_of(config: RunConfig, renumber: tuple[int, ...] | None = None) -> Labels | None:
+def labels_of(
+    config: RunConfig, renumber: tuple[int, ...] | None = None
+) -> Labels | Targets | None:
     """Return where the labels of one of a run's sets come from; None if it needs none.
 
     `renumber` holds the run's number of each class of the set, if it is another one.
     """
+    if isinstance(config, FinetuneConfig) and config.task != SINGLE:
+        return Targets(config.task, config.counted_classes, renumber)
     if isinstance(config, FinetuneConfig):
         return Labels(config.counted_classes, config.data.label_field, renumber)
     return None

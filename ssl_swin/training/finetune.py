@@ -16,6 +16,7 @@ from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import finetune_groups
 from ssl_swin.training.regularise import Regularisation
+from ssl_swin.training.tasks import Task
 
 
 class FinetuneModule(Learner):
@@ -37,6 +38,12 @@ class FinetuneModule(Learner):
         self.regularise, self.layer_decay, self.erasing = regularise, layer_decay, erasing
         self.class_loss = ClassLoss()
         self.head_steps = 0  # of the run that train the head alone
+        self.task: Task | None = None
+
+    def learn(self, task: Task | None) -> None:
+        """Learn another task than one class of each image; it may be None, which is that one."""
+        if task is not None:
+            self.task, self.best_metric = task, f"best_{task.best_of}"
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the official groups of fine-tuning."""
@@ -75,7 +82,11 @@ class FinetuneModule(Learner):
         """Return the loss with soft targets; in float32, or float64 if all is."""
         logits = self.network(micro["image"])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = self.class_loss(logits, micro["target"]).sum() / self.schedule.global_batch_size
+        if self.task is None:
+            each = self.class_loss(logits, micro["target"])
+        else:
+            each = self.task.losses(logits, micro["target"])
+        loss = each.sum() / self.schedule.global_batch_size
         if self.network.head_alone and self.trainer.world_size > 1 and not is_sharded(self.trainer):
             # DDP waits for a gradient of each parameter that it knows, if only for nothing.
             encoder = self.network.encoder
@@ -91,6 +102,8 @@ class FinetuneModule(Learner):
         """
         logits = self.network(self.normalise(batch["image"])).double()
         label = batch["label"]
+        if self.task is not None:
+            return self.task.measure(logits, label)
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
         right = ranked == label[:, None]
         probabilities = logits.softmax(dim=1)

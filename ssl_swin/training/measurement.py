@@ -23,7 +23,7 @@ from ssl_swin.training.watchdog import beat
 
 # in metrics: what was to be measured at this step was not; the lowest loss of all measurements
 DUE, LOWEST = "heldout_due", "best_heldout_loss"
-_LARGEST = ("top1", "balanced_top1", "auroc")  # whose largest is the best
+_LARGEST = ("top1", "balanced_top1", "auroc", "map", "r2")  # whose largest is the best
 _AT_ONCE = 64  # classes whose scores are on a rank at once
 
 
@@ -86,7 +86,7 @@ class Measurement(Callback):
             means["auroc"] = macro_auroc(trainer, mine)
         for name, best in ((one, f"best_{one}") for one in _LARGEST):
             if name in means and best in ("best_top1", pl_module.best_metric):
-                means[best] = max(means[name], metrics.get(best, 0.0))
+                means[best] = max(means[name], metrics.get(best, -math.inf))
         if "heldout_loss" in means:
             lowest = metrics.get(LOWEST, metrics.get("heldout_loss", math.inf))
             metrics[LOWEST] = min(means["heldout_loss"], lowest)
@@ -187,6 +187,10 @@ def heldout_told(found: Mapping[str, float | None]) -> str:
         told("top-1", "top1", "{:.2f} %", "best_top1", "best"),
         told("balanced", "balanced_top1", "{:.2f} %", "best_balanced_top1", "best"),
         told("AUROC", "auroc", "{:.4f}", "best_auroc", "best"),
+        told("mAP", "map", "{:.2f} %", "best_map", "best"),
+        told("macro F1", "macro_f1", "{:.2f} %", "", ""),
+        told("MAE", "mae", "{:.4g}", "", ""),
+        told("R2", "r2", "{:.4f}", "best_r2", "best"),
         told("loss", "heldout_loss", "{:.4f}", LOWEST, "lowest"),
     )
     return ", ".join(filter(None, parts)) or "nothing finite"

@@ -44,7 +44,8 @@ class Regularisation:
 
         Args:
             pixels: Makes the normalised images of such a part.
-            label: Of the whole share, int64 (num,).
+            label: Of the whole share, int64 (num,); or float64 (num, num_classes), 1 where an image
+                has a class.
             part: Start and stop.
             step: Of the run; a mixture is drawn for each step and rank.
             rank: Whose share it is.
@@ -82,7 +83,10 @@ class Regularisation:
 
     def _smooth(self, label: Tensor) -> Tensor:
         """Return the targets of images that are not mixed, float64."""
-        one_hot, rest = functional.one_hot(label, self.num_classes), self.label_smoothing
+        rest = self.label_smoothing
+        if label.ndim == 2:  # several classes, each of them there or not; or numbers
+            return label.double() * (1 - rest) + rest / 2
+        one_hot = functional.one_hot(label, self.num_classes)
         return one_hot.double() * (1 - rest) + rest / self.num_classes
 
     def _soft(self, label: Tensor) -> Tensor:

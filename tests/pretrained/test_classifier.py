@@ -8,6 +8,7 @@ import torch
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.classifier import (
+    TASK_VERSION,
     ClassifierCard,
     open_classifier,
     read_classifier_card,
@@ -100,3 +101,21 @@ def test_what_is_no_classifier_is_refused_with_what_to_do(tiny, card, classifier
     state = {"head.weight": torch.zeros(3, 32)}
     safetensors.torch.save_file(state, whole, metadata)
     refused(whole, "the weights do not fit the model")
+
+
+def test_a_card_says_which_task_and_one_that_says_none_is_of_one_class(card):
+    text = card.to_json()
+    assert not {"task", "target_mean", "target_std"} & {*json.loads(text)}  # as in release 0.3
+    assert ClassifierCard.from_json(text).task == "single-label"
+    scale = {"target_mean": (10.0,) * 3, "target_std": (2.0,) * 3}
+    numbers = replace(card, task="regression", format_version=TASK_VERSION, **scale)
+    assert ClassifierCard.from_json(numbers.to_json()) == numbers
+
+
+def test_outputs_are_probabilities_or_numbers_by_the_task(card):
+    outputs = torch.tensor([[0.0, 1.0, -1.0]])
+    assert torch.equal(card.answers(outputs), outputs.softmax(dim=1))
+    several = replace(card, task="multi-label")
+    assert torch.equal(several.answers(outputs), outputs.sigmoid())
+    scale = {"target_mean": (10.0, 20.0, 0.0), "target_std": (2.0, 3.0, 1.0)}
+    assert replace(card, task="regression", **scale).answers(outputs).tolist() == [[10, 23, -1]]

@@ -125,6 +125,8 @@ def effects(shards, other):
         "run_dir": Effect("other", lambda seen: str(seen.run.start.folder.root)),
         "seed": Effect(7, lambda seen: {seen.run.order.seed, at(f"{transform}.seed")(seen)}, {7}),
         "num_classes": Refused(11, ARCHITECTURE),
+        "task": Effect("multi-label", at("run.stream.labels.task")),
+        "regression_loss": Effect("l1", at("run.config.regression_loss")),
         "encoder": Refused("elsewhere", "the run began with encoder=None, this config says"),
         "loss": Effect("twice", error, 2.0),
         "data.shards": Effect(str(other), lambda seen: seen.opened[0][0]),

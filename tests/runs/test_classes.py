@@ -71,7 +71,7 @@ def test_labels_from_1_are_told(counted):
     ("labels", "names", "said"),
     [
         ([None, None], None, "none of the 2 training images has a label"),
-        (["x", "y"], None, "whose label is no number"),
+        (["0.5", "-1"], None, "whose label is no number"),
         ([0, 0], None, "there is only one class, by the labels of the training shards"),
         ([0, 0], ["cat"], "there is only one class, as many as classes.json"),
     ],

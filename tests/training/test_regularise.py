@@ -93,3 +93,19 @@ def test_the_global_generators_are_left_alone():
     before = states()
     apply(MIXED, *share(8))
     assert states() == before
+
+
+def test_several_classes_are_mixed_and_smoothed_each_by_itself():
+    label = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    images = torch.rand(2, 3, 8, 8)
+
+    def targets(mixup, smoothing):
+        mixing = Regularisation(0, 3, mixup, 0.0, smoothing)
+        own = mixing.draw(8, 8, 0, 0).own if mixup else 1.0
+        found = mixing(lambda start, stop: images[start:stop].clone(), label, (0, 2), 0, 0)[1]
+        return found, own
+
+    found, _ = targets(0.0, 0.1)
+    torch.testing.assert_close(found[1], torch.tensor([0.05, 0.05, 0.95]))
+    found, own = targets(0.8, 0.0)
+    torch.testing.assert_close(found[1], torch.tensor([1 - own, 0.0, 1.0]))

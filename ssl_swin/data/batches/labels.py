@@ -35,6 +35,11 @@ class Labels:
     renumber: tuple[int, ...] | None = None
     """The model's number of each class of the shards, where their order is another one."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what a sample has: one number."""
+        return ()
+
     @classmethod
     def of(cls, shards: ShardSet, field: str = "label") -> "Labels":
         """Return the labels of a set: as many classes as `classes.json` names, or as are labelled.

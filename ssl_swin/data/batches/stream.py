@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ssl_swin.data.batches.batch import Batch, empty
 from ssl_swin.data.batches.labels import Labels
+from ssl_swin.data.batches.targets import Targets
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import MODES, USUAL, Reading, UnreadableImage, sides
@@ -43,7 +44,7 @@ class ImageStream(Dataset):
         `index` int64 (batch,), the place of the sample that was read;
         `epoch` int64 (batch,), the pass over its set that it belongs to, counted from 0;
         `replaced` int64 (batch,), the place of the unreadable sample it stands in for, else -1;
-        `label` int64 (batch,), if labels are asked for;
+        `label` int64 (batch,), if labels are asked for; of `Targets` float64 (batch, num);
         `erased` int64 (batch, 4), what the transform erases of each image, if it erases.
     """
 
@@ -53,7 +54,7 @@ class ImageStream(Dataset):
         transform: Transform | None = None,
         img_size: int | tuple[int, int] | None = None,
         in_chans: int = 3,
-        labels: Labels | bool | None = None,
+        labels: Labels | Targets | bool | None = None,
         reading: Reading = USUAL,
     ) -> None:
         """Open shards, as `open_shards` does if they are not open.
@@ -141,13 +142,16 @@ class ImageStream(Dataset):
             ShardError: If a shard cannot be had or has no readable image, or a label is no class.
         """
         num, transform, size = len(share.index), self.renderer.transform, sides(self.img_size)
-        names = ["index", "epoch", "replaced", *(["label"] if self.labels is not None else [])]
+        names, labels = ["index", "epoch", "replaced"], self.labels
         shapes: dict[str, tuple] = dict.fromkeys(names, ((num,), torch.int64))
+        if labels is not None:
+            kind = torch.float64 if isinstance(labels, Targets) else torch.int64
+            shapes["label"] = ((num, *labels.shape), kind)
         shapes |= {"erased": ((num, 4), torch.int64)} if transform.erases else {}
         dtype = self.renderer.torch_dtype
         batch = empty(shapes | {"image": ((num, self.in_chans, *size), dtype)})
         arrays = {name: tensor.numpy() for name, tensor in batch.items()}
-        index, epoch, replaced, images = (arrays[n] for n in (*names[:3], "image"))
+        index, epoch, replaced, images = (arrays[n] for n in (*names, "image"))
         epoch[:], replaced[:] = share.epoch, -1
         shard, row = self.shards.locate(share.index)  # (batch,) -> (batch,), (batch,)
         for start in range(0, num, PREPARED_TOGETHER):
@@ -159,9 +163,9 @@ class ImageStream(Dataset):
                 index[place] = self.shards.starts[found[0]] + found[1]
                 if index[place] != share.index[place]:
                     replaced[place] = share.index[place]
-                if self.labels is not None:
+                if labels is not None:
                     reader = self.reader if found[0] == shard[place] else self._pieces
-                    arrays["label"][place] = self.labels.read(reader, *found)
+                    arrays["label"][place] = labels.read(reader, *found)
         if transform.erases:  # in one go, as above; of the samples that were read
             keys = zip(epoch.tolist(), index.tolist(), strict=True)
             arrays["erased"][:] = [transform.erased(size, *key) for key in keys]

@@ -28,6 +28,8 @@ class GivenLabels:
     """Of the classes, by number; numbers have none."""
     file: str | None = None
     """Where they come from, if they are not in the tars."""
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and standard deviation of each number, where `values` are in standard form."""
 
     @cached_property
     def number(self) -> np.ndarray:

@@ -1,0 +1,29 @@
+"""What a fine-tuning learns, by its config, and what of its settings that leaves without sense."""
+
+from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.data.shards.given import MULTI, SINGLE, GivenLabels
+from ssl_swin.errors import UserError
+from ssl_swin.training.tasks import Numbers, SeveralClasses, Task
+
+_MIXING = ("mixup", "cutmix", "label_smoothing")
+
+
+def task_of(config: FinetuneConfig, labels: GivenLabels | None) -> Task | None:
+    """Return what is learned of the training labels; None for one class of each image.
+
+    Raises:
+        UserError: If numbers would be mixed or smoothed.
+    """
+    if config.task == SINGLE:
+        return None
+    if config.task == MULTI:
+        return SeveralClasses()
+    given = [f"optim.{name}={getattr(config.optim, name)}" for name in _MIXING]
+    if any(getattr(config.optim, name) for name in _MIXING):
+        raise UserError(
+            f"{', '.join(given)}: a mixed image has no number of its own, so task=regression takes "
+            "none of them; set each to 0"
+        )
+    assert labels is not None
+    assert labels.scale is not None
+    return Numbers(config.regression_loss, labels.scale[1])
