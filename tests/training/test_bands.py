@@ -4,6 +4,7 @@ import signal
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import webdataset
@@ -207,3 +208,25 @@ def test_settings_that_no_image_fits_are_told_before_anything_starts(
         life.run(config)
     assert said in str(caught.value)
     assert not (tmp_path / "run" / "lives.jsonl").exists()
+
+
+@pytest.mark.parametrize("form", ["safetensors", "timm", "onnx"])
+def test_it_is_exported_and_gives_the_same_features(straight, tiles, tmp_path, form):
+    kind, _ = tiles
+    out = tmp_path / form
+    assert run(["export", str(straight), "--format", form, "-o", str(out)]) == 0
+    encoder = load_encoder(straight)
+    images = encoder.preprocess([tile(kind, place)[1] for place in range(3)])
+    with torch.no_grad():
+        wanted = encoder(images)
+    if form == "onnx":
+        session = onnxruntime.InferenceSession(next(out.glob("*.onnx")))
+        (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-3, atol=1e-4)
+    else:
+        given = {"img_size": (24, 40), "window_size": ((3, 5), (3, 5))} if form == "timm" else {}
+        with torch.no_grad():
+            found = load_encoder(out, **given)(images)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    told = (out / "README.md").read_text()
+    assert f"take the numbers as they are ({numbers(kind)['dtype']}" in told

@@ -92,7 +92,10 @@ def _images(handed: HandOff) -> str:
         resized = f"Resize the short side to {handed.resized_px} pixels, bicubic"
         resized += f", cut out the centre of {rows} x {cols}"
     mean, std = (", ".join(f"{one:g}" for one in many) for many in (card.mean, card.std))
-    return f"{resized}, scale to [0, 1], subtract the mean ({mean}), divide by ({std})."
+    scaled = "scale to [0, 1]"
+    if card.dtype is not None:
+        scaled = f"take the numbers as they are ({card.dtype}; what is none becomes the mean)"
+    return f"{resized}, {scaled}, subtract the mean ({mean}), divide by ({std})."
 
 
 def _training(handed: HandOff) -> Iterator[str]:

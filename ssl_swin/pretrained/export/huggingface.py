@@ -142,7 +142,7 @@ def _preprocessor(handed: HandOff) -> dict[str, Any]:
         "resample": _BICUBIC,
         "do_center_crop": square,
         "crop_size": {"height": rows, "width": cols},
-        "do_rescale": True,
+        "do_rescale": network.card.dtype is None,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "image_mean": list(network.card.mean),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from ssl_swin.models.swin_choices import sides
 from ssl_swin.models.windows import Sides, fit_window
 
 _SWITCHES = ("shift", "position", "mixer")
@@ -29,13 +30,13 @@ class Stage(NamedTuple):
 def stages_of(sizes: dict[str, Any]) -> list[Stage]:
     """Return the stages of a Swin of these sizes, with the windows that they really have."""
     num = len(sizes["depths"])
-    sides = sizes["window_size"]
-    sides = (sides,) * num if isinstance(sides, int) else sides
+    windows = sizes["window_size"]
+    windows = (windows,) * num if isinstance(windows, int) else windows
     grid = tuple(side // sizes["patch_size"] for side in sizes["img_size"])
     found = []
-    for number, side in enumerate(sides, 1):
+    for number, window in enumerate(windows, 1):
         rows, cols = grid
-        found.append(Stage(number, (rows, cols), fit_window((rows, cols), (side, side))))
+        found.append(Stage(number, (rows, cols), fit_window((rows, cols), sides(window))))
         grid = (rows // 2, cols // 2)
     return found
 

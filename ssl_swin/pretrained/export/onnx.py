@@ -79,7 +79,7 @@ def properties(handed: HandOff) -> dict[str, str]:
         "resize_short_side": handed.resized_px,  # null: resize to rows and columns
         "crop_size": size,
         "interpolation": "bicubic",
-        "scale": 1 / 255,
+        "scale": 1 / 255 if card.dtype is None else 1,
         "mean": list(card.mean),
         "std": list(card.std),
     }

@@ -52,6 +52,7 @@ def write(handed: HandOff, folder: Path) -> None:
     images = {
         "crop_size": crop,
         "resize_size": crop if handed.resized_px is None else [handed.resized_px],
+        "scale": card.dtype is None,
         "mean": list(card.mean),
         "std": list(card.std),
     }
@@ -75,7 +76,8 @@ def python(handed: HandOff, folder: str) -> str:
         "model.load_state_dict(state)",
         "images = settings['transforms']",
         "resize = v2.Resize(images['resize_size'], InterpolationMode.BICUBIC)",
-        "crop, scale = v2.CenterCrop(images['crop_size']), v2.ToDtype(torch.float32, scale=True)",
+        "crop = v2.CenterCrop(images['crop_size'])",
+        "scale = v2.ToDtype(torch.float32, scale=images['scale'])",
         "normalise = v2.Normalize(images['mean'], images['std'])",
         "transform = v2.Compose([resize, crop, v2.ToImage(), scale, normalise])",
     ]

@@ -73,3 +73,14 @@ def test_who_asks_is_told_each_stage_and_the_largest_window():
     list(unlike_windows(PAPER | {"window_size": 12}, lambda *given: seen.append(given)))
     assert [largest for _, largest in seen] == [(12, 12)] * 4
     assert seen[-1][0] == Stage(4, (6, 6), (6, 6))
+
+
+def test_windows_of_two_sides_are_what_they_are():
+    sizes = {
+        "depths": [2, 2],
+        "patch_size": 4,
+        "img_size": [40, 64],
+        "window_size": [[5, 8], [5, 4]],
+    }
+    assert [stage.window for stage in stages_of(sizes)] == [(5, 8), (5, 4)]
+    assert largest_window(sizes) == (5, 8)
