@@ -117,6 +117,17 @@ def labels_beside(shards):
     return path
 
 
+def bands(name):
+    return at(f"run.stream.renderer.reading.bands.{name}")
+
+
+# What numbers as they are need beside.
+AS_THEY_ARE = (
+    ("data.dtype", "uint8"),
+    *(("data.mean", (1.0, 2.0, 3.0)), ("data.std", (1.0, 1.0, 1.0)), ("data.rand_augment", "")),
+)
+
+
 def effects(shards, other):
     """What each setting does; `other` are other shards."""
     sets = (SetConfig(str(shards), 3.0), SetConfig(str(other), 1.0))
@@ -144,6 +155,13 @@ def effects(shards, other):
         "data.interpolation": Effect("bilinear", at(f"{transform}.interpolation")),
         "data.decoder": Effect("pil", at("run.stream.renderer.reading.decoder")),
         "data.hflip": Effect(0.25, at(f"{transform}.hflip")),
+        "data.vflip": Effect(0.25, at(f"{transform}.vflip")),
+        "data.quarter_turns": Effect(True, at(f"{transform}.quarter_turns")),
+        "data.stats": Effect("stats.json", at("run.config.data.stats")),
+        "data.dtype": Effect("uint8", bands("dtype"), beside=AS_THEY_ARE[1:]),
+        "data.channels": Effect((2, 1, 0), bands("channels"), beside=AS_THEY_ARE),
+        "data.channel_axis": Effect("last", bands("channel_axis"), beside=AS_THEY_ARE),
+        "data.nodata": Effect(0.0, bands("nodata"), beside=AS_THEY_ARE),
         "data.crop_pct": Effect(
             0.5, at("run.datamodule.heldout.stream.renderer.transform.crop_pct")
         ),

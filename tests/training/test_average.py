@@ -58,6 +58,14 @@ def test_a_step_that_is_not_finite_leaves_it(parameters):
     assert torch.equal(average.weights["a"], before)
 
 
+def test_it_asks_the_device_for_no_number(parameters):
+    average = WeightAverage(
+        {name: nn.Parameter(one.to("meta")) for name, one in parameters.items()}, 0.5
+    )
+    average.update(5, YES.to("meta"))  # a device without memory answers no question
+    assert average.weights["a"].is_meta
+
+
 def test_exchanged_twice_all_is_as_before(parameters):
     average = WeightAverage(parameters, 0.5, {"a": torch.zeros(3, dtype=torch.float64)})
     weight = parameters["a"].detach().clone()
