@@ -75,10 +75,6 @@ class FinetuneConfig:
     num_classes: int | None = None
     """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
     labels say."""
-    task: Literal["single-label", "multi-label", "regression"] = "single-label"
-    """What is learned: one class of each image, any number of classes, or one or more numbers."""
-    regression_loss: Literal["l1", "mse", "smooth_l1"] = "smooth_l1"
-    """Of regression: what is minimised, of numbers less their mean over their deviation."""
     encoder: str | None = None
     """encoder.safetensors, a pretraining run's folder, or a file or folder with a Swin of timm,
     transformers, torchvision or others; null: from scratch."""
@@ -87,6 +83,10 @@ class FinetuneConfig:
     scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
     seed: int = 0
     """Seed of everything drawn, 0 or more."""
+    task: Literal["single-label", "multi-label", "regression"] = "single-label"
+    """What is learned: one class of each image, any number of classes, or one or more numbers."""
+    regression_loss: Literal["l1", "mse", "smooth_l1"] = "smooth_l1"
+    """Of regression: what is minimised, of numbers less their mean over their deviation."""
     model: ModelConfig = field(default_factory=lambda: ModelConfig(drop_path_rate=0.1))
     """Network; what is not given is the encoder's, and only img_size, window_size and
     drop_path_rate may be others."""

@@ -2,6 +2,7 @@
 
 import math
 import os
+from copy import copy
 
 import torch
 from pytorch_lightning import Trainer
@@ -108,10 +109,13 @@ def feeding(takes: float, gives: float, num_workers: int, num_processes: int) ->
 
 def _loader_rate(run: Run, trainer: Trainer) -> float:
     """Return the images/s of all ranks' loaders, which work at the same time, as `doctor` does."""
-    shards = run.stream.shards
+    stream = copy(run.stream)
+    shards = stream.shards
+    if shards.given is not None:
+        stream.labels = None  # they are in memory, and some images may have none
     shares = all_shares(shards, shards.storage.bring(REMOTE_SAMPLES), run.config.data.num_lanes)
     trainer.strategy.barrier()
-    mine = time_workers(run.stream, shares, run.config.data.num_workers, LOADER_S)
+    mine = time_workers(stream, shares, run.config.data.num_workers, LOADER_S)
     rate = torch.tensor(mine, device=trainer.strategy.root_device)
     return float(trainer.strategy.reduce(rate, reduce_op="sum"))
 

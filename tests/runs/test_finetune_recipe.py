@@ -102,3 +102,8 @@ def test_the_user_s_accelerator_decides():
     asked = config()
     asked = replace(asked, training=replace(asked.training, accelerator="cpu"))
     assert Recipe(asked, unsaid(asked, ()), 200, on_gpu=True).gpu is False
+
+
+def test_numbers_are_not_mixed_by_the_recipe():
+    found = chosen(replace(config(), task="regression"), 20_000, on_gpu=True)
+    assert [found[f"optim.{name}"] for name in ("mixup", "cutmix", "label_smoothing")] == [0.0] * 3

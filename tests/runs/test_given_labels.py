@@ -39,6 +39,7 @@ def finetune(tmp_path):
     return start
 
 
+@pytest.mark.usefixtures("short_timing")
 def test_a_run_trains_on_what_a_file_labels_and_goes_on_with_the_same_labels_alone(
     finetune, tmp_path, capsys
 ):
@@ -48,6 +49,7 @@ def test_a_run_trains_on_what_a_file_labels_and_goes_on_with_the_same_labels_alo
     rows = [f"s{n},{'cat' if n % 3 else 'ant'}\n" for n in (*range(10), 100, 101, 102, 999)]
     file.write_text("key,label\n" + "".join(rows))
     sets = [f"--data.shards={train}", f"--data.val-shards={val}", f"--data.labels={file}"]
+    assert finetune(*sets, "--dry-run") == 0
     assert finetune(*sets) == 0
     said = capsys.readouterr().out
     assert f"num_classes=2, as many as {file} of {train} names: ant, cat" in said

@@ -49,14 +49,24 @@ def test_a_row_has_the_numbers(given):
     assert targets.all(shards)[[0, 2]].tolist() == [[1.5, -2], [0, 7]]
 
 
-def test_a_batch_has_their_rows_and_no_unlabelled_image_stands_in(given, tmp_path):
-    shards = given("regression", "1", None, "3", "4")
-    stream = ImageStream(shards, img_size=8, labels=Targets("regression", 1))
-    batch = stream.__getitems__([0, 3])
-    rows = torch.stack([one["label"] for one in batch])
+def test_a_batch_has_their_rows(given):
+    stream = ImageStream(given("regression", "1", None, "3"), img_size=8)
+    stream.labels = Targets("regression", 1)
+    rows = torch.stack([one["label"] for one in stream.__getitems__([0, 2])])
     assert rows.dtype == torch.float64
-    assert rows.tolist() == [[1.0], [4.0]]
-    write_tar(tmp_path / "a.tar", [])
+    assert rows.tolist() == [[1.0], [3.0]]
+
+
+def test_no_image_without_a_label_stands_in_for_one_that_cannot_be_decoded(tmp_path):
+    members = [("s0.png", b"no image"), ("s0.cls", b"1"), ("s1.png", image_bytes(1))]
+    members += [("s2.png", image_bytes(2)), ("s2.cls", b"3")]
+    write_tar(tmp_path / "a.tar", members)
+    shards = attach({"x": open_shards(tmp_path)}, Asked("regression"))[0]["x"]
+    stream = ImageStream(shards, img_size=8, labels=Targets("regression", 1))
+    sample = stream[0]
+    assert (int(sample["index"]), int(sample["replaced"])) == (2, 0)
+    assert sample["label"].tolist() == [3.0]
+    assert int(ImageStream(shards, img_size=8)[0]["index"]) == 1
 
 
 @pytest.mark.parametrize(
