@@ -11,6 +11,7 @@ from ssl_swin.errors import UserError, usable
 
 KEY, LABEL = "key", "label"
 _LONGEST_LINE = 2**20  # characters
+_LONGEST_CELL = 100_000  # characters; Python's own limit is larger, and others may move it
 _ROWS_AT_ONCE = 10_000  # of Parquet, in memory
 _PARQUET = b"PAR1"
 
@@ -50,6 +51,11 @@ def _csv(path: Path, name: str) -> Iterator[Row]:
                     raise UserError(
                         f"{name}, {place}, has {len(cells)} cells, and its first line names "
                         f"{len(names)}; put what holds a comma between double quotes"
+                    )
+                if any(len(cell) > _LONGEST_CELL for cell in cells):
+                    raise UserError(
+                        f"{name}, {place}, has a cell of more than {_LONGEST_CELL:,} characters; "
+                        "close its quotes, or write one sample a line"
                     )
                 if cells:
                     yield Row(place, cells[at[0]].strip(), cells[at[1]])

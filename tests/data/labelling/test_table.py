@@ -44,8 +44,12 @@ def test_parquet_may_hold_text_numbers_lists_and_nulls(rows):
         ("key,label\na,cat, grey\n", "line 2, has 3 cells, and its first line names 2; put what"),
         ("key,label\na\n", "line 2, has 1 cells"),
         ('key,label\na,"cat\nb,dog\n', "is no CSV: unexpected end of data; save"),
-        ('key,label\na,"' + "c" * 200_000 + '"\n', "is no CSV: field larger than field limit"),
+        (
+            'key,label\na,"' + "c" * 200_000 + '"\n',
+            "is no CSV: field larger|has a cell of more than 100,000 characters; close",
+        ),
         ("x" * 10_000_000, "has a line of more than 1,048,576 characters, so it is no list"),
+        ('key,label\na,"' + "c" * 110_000 + '"\n', "has a cell of more than 100,000 characters"),
         ("key,label\n" + "x" * 10_000_000, "has a line of more than 1,048,576 characters"),
         (bytes(range(256)) * 100, "is neither Parquet nor text in UTF-8; save it as CSV in UTF-8"),
         ("key,label\na,Käse\n".encode("latin-1"), "is neither Parquet nor text in UTF-8"),
