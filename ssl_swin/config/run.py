@@ -10,7 +10,7 @@ from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
-from ssl_swin.data.shards.given import NUMBERS, SINGLE
+from ssl_swin.data.shards.names import NUMBERS, SINGLE
 
 
 def _require_seed(seed: int) -> None:

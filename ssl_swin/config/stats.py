@@ -23,13 +23,14 @@ def read_stats(path: str, channels: Sequence[int] | None) -> dict[str, Any]:
         mean, std = (tuple(map(float, known[name])) for name in ("mean", "std"))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"data.stats={path} is not what ssl-swin shards info --stats writes: {error!r}"
+            f"data.stats={path} is not what ssl-swin shards info --stats writes ({error!r}); "
+            "measure the shards and give that file"
         ) from error
     places = range(len(mean)) if channels is None else channels
     if not all(0 <= place < len(mean) for place in places):
         raise UserError(
             f"data.channels={tuple(places)}, but data.stats={path} has {len(mean)} channels, "
-            "counted from 0"
+            "counted from 0; choose among those"
         )
     numbers = {
         "mean": tuple(mean[place] for place in places),

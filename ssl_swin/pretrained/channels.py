@@ -54,10 +54,12 @@ def fit_channels(
         PretrainedMismatch: If there is no such rule, or the encoder has no patches of channels.
     """
     if rule not in CHANNEL_RULES:
-        raise PretrainedMismatch(f"channels={rule!r} must be one of {', '.join(CHANNEL_RULES)}")
+        raise PretrainedMismatch(
+            f"encoder_channels={rule!r} must be one of {', '.join(CHANNEL_RULES)}"
+        )
     if _PATCHES not in state:
         raise PretrainedMismatch(
-            f"channels={rule} is for encoders with {_PATCHES}, which these weights have not; leave "
+            f"encoder_channels={rule} is for encoders with {_PATCHES}, which these weights have not; leave "
             "it out"
         )
     kernel = state[_PATCHES]

@@ -37,7 +37,7 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
             "swin_tiny_patch4_window7_224.ms_in1k", from its cache or fetched by it.
         **changes: `img_size` in pixels, side or (rows, columns), a multiple of the encoder's
             stride; `window_size` in tokens (position tables are resized); `drop_path_rate`;
-            `in_chans`, with `channels`, the rule by which other channels take what was learned:
+            `in_chans`, with `encoder_channels`, by which other channels take what was learned:
             "repeat", "average" or "zero"; `mean` and `std` of each channel, of pixels in [0, 1], of
             weights without a card, or where their channels are others; and of
             preprocessing `crop_pct`, `decoder` ("fast" or "pil"), `max_pixels`, and `black` and

@@ -57,7 +57,7 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
     """Build an encoder and give it its weights, from a source as for :func:`find_weights`.
 
     The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`; and
-    `in_chans`, with the name of a rule in `CHANNEL_RULES` as `channels`.
+    `in_chans`, with the name of a rule in `CHANNEL_RULES` as `encoder_channels`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -69,7 +69,7 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
 
 def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
     """Do what :func:`open_encoder` does, with weights that were found."""
-    channels = changes.pop("channels", None)
+    channels = changes.pop("encoder_channels", None)
     encoder = build_encoder(**(weights.architecture | changes))
     report = load_weights(encoder, weights, channels)
     return OpenEncoder(encoder, weights.card, encoder.img_size, weights.mean, weights.std, report)

@@ -8,14 +8,18 @@ from ssl_swin.errors import UserError
 _NUM_LOOKED_AT = 4  # images, of which all would have to be broken
 
 
-def require_bands(stream: ImageStream) -> None:
+def require_bands(*streams: ImageStream | None) -> None:
     """Refuse settings of bands that no image looked at fits, before anything is waited for.
 
     Raises:
         UserError: If so; it says why the first is none.
     """
-    if stream.renderer.reading.bands is None:
-        return
+    for stream in streams:
+        if stream is not None and stream.renderer.reading.bands is not None:
+            _require(stream)
+
+
+def _require(stream: ImageStream) -> None:
     why = []
     for data in some_images(stream.shards, _NUM_LOOKED_AT):
         try:
@@ -24,4 +28,7 @@ def require_bands(stream: ImageStream) -> None:
         except UnreadableImage as error:
             why.append(str(error))
     where = stream.shards.storage.where(0)
-    raise UserError(f"{where}: none of {len(why)} images looked at can be read: {why[0]}")
+    raise UserError(
+        f"{where}: none of {len(why)} images looked at can be read: {why[0]}; see data.dtype, "
+        "data.channels and data.channel_axis, or give other shards"
+    )

@@ -121,8 +121,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     images = LabelledImages.of(config, sets, labels)
     transform, img_size = _transform(config), config.model.img_size
     stream = ImageStream(shards, transform, img_size, len(data.mean), labels, Reading.of(data))
-    for one in (stream, *([] if heldout is None else [heldout.stream])):
-        require_bands(one)
+    require_bands(stream, None if heldout is None else heldout.stream)
     order = order_of(config, sets, images.places, images.sampled(config))
     if (told := sampling_told(order, names)) is not None:
         say(told)

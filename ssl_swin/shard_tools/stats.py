@@ -114,7 +114,7 @@ def measure(
             else:
                 total = one if total is None else total + one
     if total is None:
-        raise ShardError(f"none of {num_broken} images can be read: {why}")
+        raise ShardError(f"none of {num_broken} images can be read, give other shards: {why}")
     return total, num_broken
 
 
@@ -160,7 +160,10 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
         found = bands_of(first, how.max_pixels, how.channel_axis, how.nodata)
         is_grey = found is None and open_image(first).mode in ("1", "L", "LA")
     except UnreadableImage as error:
-        raise ShardError(f"{name}: the first image cannot be read: {error}") from error
+        raise ShardError(
+            f"{name}: the first image cannot be read; see --channel-axis, or give other shards: "
+            f"{error}"
+        ) from error
     bands, in_chans = (None, 1 if is_grey else 3) if found is None else found
     reading = Reading(max_pixels=how.max_pixels, bands=bands)
     moments, num_broken = measure(shards, places, reading, in_chans, how.num_workers)

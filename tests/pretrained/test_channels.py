@@ -57,7 +57,7 @@ def test_what_is_no_rule_or_has_no_patches_is_refused():
 @pytest.mark.parametrize("rule", CHANNEL_RULES)
 def test_an_encoder_goes_over_to_other_channels(run, rule):
     folder, encoder = run
-    opened = open_encoder(folder, in_chans=6, channels=rule)
+    opened = open_encoder(folder, in_chans=6, encoder_channels=rule)
     assert opened.encoder.in_chans == 6
     (remark,) = opened.report.remarks
     assert remark.startswith(f"channels 3 -> 6, by {rule}: ")
@@ -74,6 +74,6 @@ def test_other_channels_need_a_rule_and_their_own_mean_and_deviation(run):
     with pytest.raises(PretrainedMismatch, match="in_chans is 1 in the model and 3"):
         load_encoder(run[0], in_chans=1, mean=[0.5], std=[0.2])
     with pytest.raises(UserError, match="for each of its 1 channels"):
-        load_encoder(run[0], in_chans=1, channels="average")
-    loaded = load_encoder(run[0], in_chans=1, channels="repeat", mean=[0.5], std=[0.2])
+        load_encoder(run[0], in_chans=1, encoder_channels="average")
+    loaded = load_encoder(run[0], in_chans=1, encoder_channels="repeat", mean=[0.5], std=[0.2])
     assert (loaded.card.mean, loaded.preprocess.std, loaded.in_chans) == ((0.5,), (0.2,), 1)

@@ -137,6 +137,7 @@ def effects(shards, other):
         "seed": Effect(7, lambda seen: {seen.run.order.seed, at(f"{transform}.seed")(seen)}, {7}),
         "num_classes": Refused(11, ARCHITECTURE),
         "task": Effect("multi-label", at("run.stream.labels.task")),
+        "encoder_channels": Effect("repeat", at("run.config.encoder_channels")),
         "regression_loss": Effect("l1", at("run.config.regression_loss")),
         "encoder": Refused("elsewhere", "the run began with encoder=None, this config says"),
         "loss": Effect("twice", error, 2.0),

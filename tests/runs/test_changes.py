@@ -26,8 +26,8 @@ def settings(kind):
 EVERY = [(kind, name) for kind in KINDS for name in settings(kind)]
 
 
-def test_every_setting_is_tried():
-    tried = effects("shards", "other")
+def test_every_setting_is_tried(tmp_path):
+    tried = effects(tmp_path / "shards", tmp_path)
     assert {name for _, name in EVERY} == tried.keys()
 
 

@@ -8,7 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-SINGLE, MULTI, NUMBERS = "single-label", "multi-label", "regression"  # what a label may be
+from ssl_swin.data.shards.names import MULTI, NUMBERS, SINGLE
+
+__all__ = ["MISSING", "MULTI", "NUMBERS", "SINGLE", "UNUSABLE", "GivenLabels"]
+
 MISSING, UNUSABLE = -1, -2  # in place of a class: no label, or one that is no number of 0 or more
 
 

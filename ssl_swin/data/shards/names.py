@@ -26,6 +26,7 @@ SETS = {
     **dict.fromkeys((TEST, "testing"), TEST),
 }
 BY_FOLDER = "folders"  # of `shards create --split`: folders are sets
+SINGLE, MULTI, NUMBERS = "single-label", "multi-label", "regression"  # what a label may be
 
 
 def is_remote(pattern: str) -> bool:
