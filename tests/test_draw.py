@@ -46,8 +46,10 @@ def test_purposes_keep_their_values():
         "MONITORED",
         "CLASS_ORDER",
         "WITHIN_CLASS",
+        "VFLIP",
+        "QUARTER_TURNS",
     ]
-    assert sorted(Purpose) == list(range(1, 19))
+    assert sorted(Purpose) == list(range(1, 21))
 
 
 @pytest.mark.parametrize("num", [1, 2, 7, 100])

@@ -59,8 +59,8 @@ def fit_channels(
         )
     if _PATCHES not in state:
         raise PretrainedMismatch(
-            f"encoder_channels={rule} is for encoders with {_PATCHES}, which these weights have not; leave "
-            "it out"
+            f"encoder_channels={rule} is for encoders with {_PATCHES}, which these weights have "
+            "not; leave it out"
         )
     kernel = state[_PATCHES]
     old = kernel.shape[1]

@@ -130,6 +130,10 @@ def test_what_is_no_image_is_one_clear_line(images, told):
     assert "\n" not in str(caught.value)
 
 
-def test_a_size_that_is_no_square_is_refused_with_what_can_be_done():
-    with pytest.raises(UserError, match=r"img_size=\(48, 64\) is no square"):
-        Preprocess((48, 64), MEAN, STD)(photograph())
+def test_a_size_that_is_no_square_is_cut_out_of_the_middle():
+    found = Preprocess((48, 64), MEAN, STD, crop_pct=1.0)
+    image = Image.fromarray(
+        np.arange(48 * 80 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 80, 3)
+    )
+    wanted = np.asarray(image)[:, 8:72].transpose(2, 0, 1)
+    np.testing.assert_array_equal(found.pixels(image)[0].numpy(), wanted)

@@ -166,14 +166,15 @@ def index_opened(
 def _choose_image(members: list[Member], left_out: LeftOut) -> Member | None:
     """Return the image of a key, and count its others: x.png before x.seg.png, then the first.
 
-    Arrays are images where there are no others: x.npy, then x.input.npy or another of its names.
+    Arrays are images where there are no others: x.npy, then x.input.npy or another of `_INPUTS`.
+    What has another name, such as x.seg.npy, is never one.
     """
     images = [one for one in members if _ending(one) in by_extension()]
-    if pictures := [one for one in images if _ending(one) not in arrays()]:
-        images = pictures
+    images = [one for one in images if _ending(one) not in arrays()] or [
+        one for one in images if _first(one) in (_ending(one), *_INPUTS)
+    ]
     plain = [one for one in images if "." not in one.extension]
-    named = [one for one in images if one.extension.partition(".")[0] in _INPUTS]
-    chosen = next(iter(plain or named or images), None)
+    chosen = next(iter(plain or images), None)
     for one in images:
         if one is not chosen:
             leave_out(left_out, SECOND if one in plain or not plain else BESIDE, one.name)
@@ -182,6 +183,10 @@ def _choose_image(members: list[Member], left_out: LeftOut) -> Member | None:
 
 def _ending(member: Member) -> str:
     return member.extension.rpartition(".")[2]
+
+
+def _first(member: Member) -> str:
+    return member.extension.partition(".")[0]
 
 
 def _class_of(file: BinaryIO, label: Member, kind: int) -> int:

@@ -135,3 +135,25 @@ def test_a_label_that_is_called_otherwise_than_its_key_is_told(tmp_path):
     shards = open_shards(str(tmp_path))
     with pytest.raises(UserError, match=r"1 labels with a word between .*x\.target"):
         Labels(2).check(shards, "training")
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["npy"], "npy"),
+        (["output.npy", "input.npy"], "input.npy"),
+        (["input.npy", "npy"], "npy"),
+        (["img.npz", "seg.npy"], "img.npz"),
+        (["npy", "jpg"], "jpg"),
+        (["input.npy", "b.png"], "b.png"),
+        (["seg.npy"], None),
+        (["output.npy", "cls"], None),
+    ],
+)
+def test_an_array_is_an_image_where_there_is_no_other(tmp_path, names, chosen):
+    members = [("a.jpg", b"of another")] + [(f"b.{name}", name.encode()) for name in names]
+    path = write_tar(tmp_path / "a.tar", members)
+    shards = open_shards(path)
+    reader = ShardReader(shards)
+    found = [reader.read(0, row).decode() for row in range(shards.num_samples)]
+    assert found == ["of another", *([chosen] if chosen else [])]
