@@ -87,7 +87,7 @@ OURS = {
     *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),
     *("run.datamodule.fixed", "run.module.result", "module.schedule"),
-    "pl_module.watch",
+    *("pl_module.watch", "stream.labels"),
     "self._sent.whole",
     *("self.files.max_open", "self.indexes.max_mapped"),
     *("network.decoder.convolves", "stage.grad_checkpointing"),

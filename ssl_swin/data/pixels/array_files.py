@@ -11,6 +11,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -122,6 +123,13 @@ def read_tiff(data: bytes, most_values: int) -> Raw:
     """
     import tifffile  # late, for speed: only these files need it
 
+    try:
+        return _read_tiff(tifffile, data, most_values)
+    except tifffile.TiffFileError as error:  # in older releases no ValueError
+        raise UnreadableImage(f"TiffFileError: {error}") from error
+
+
+def _read_tiff(tifffile: ModuleType, data: bytes, most_values: int) -> Raw:
     with tifffile.TiffFile(io.BytesIO(data), _multifile=False, is_ome=False) as file:
         pages = [page.aspage() for page in file.pages]
         pages = [page for page in pages if not page.is_reduced]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def write(handed: HandOff, folder: Path) -> None:
 
     network = handed.computing()
     images = torch.zeros(2, handed.network.in_chans, *handed.network.img_size)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch 2.11 says it of its own exporter.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
         program: Any = torch.onnx.export(
             network,
             (images,),
