@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.decode import Reading, UnreadableImage
+from ssl_swin.data.pixels.array_files import is_array
+from ssl_swin.data.pixels.bands import bands_of
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import black_and_white, deep_range
 from ssl_swin.data.pixels.formats import decode, open_image
 from ssl_swin.data.shards.classes import names_of
@@ -131,6 +133,12 @@ def _seen(source: str, files: list[bytes]) -> _Seen:
             pixels.append(np.asarray(_small(image), np.float64).reshape(-1, 3) / 255)
             grey = grey and is_grey
     if not pixels:
+        if any(map(_holds_numbers, files)):
+            raise UserError(
+                f"the images of {source} hold numbers of their own, and a recipe is for colours; "
+                "take a shipped config, with --data.stats of what ssl-swin shards info --stats "
+                "measures"
+            )
         raise UserError(
             f"none of the {len(files)} images of {source} that were looked at can be decoded; "
             "ssl-swin shards verify says why of shards, and shards create of a folder"
@@ -154,3 +162,10 @@ def _small(image: Image.Image) -> Image.Image:
         return image
     width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _holds_numbers(data: bytes) -> bool:
+    """Whether a file holds other numbers than colours of 8 bits, and can be read."""
+    with suppress(UnreadableImage):
+        return is_array(data) and bands_of(data, MAX_PIXELS) is not None
+    return False

@@ -97,3 +97,12 @@ def test_nothing_to_look_at_is_an_error(tmp_path):
         look_at(str(tmp_path / "nowhere"))
     with pytest.raises(ShardError, match="matches no tar"):
         look_at(str(tmp_path / "*.tar"))
+
+
+def test_images_with_numbers_of_their_own_are_told_apart_from_broken_ones(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((20, 30, 14), np.float32))
+    with pytest.raises(UserError, match="hold numbers of their own, and a recipe is for colours"):
+        look_at(str(tmp_path))
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY no more")
+    with pytest.raises(UserError, match="looked at can be decoded"):
+        look_at(str(tmp_path))
