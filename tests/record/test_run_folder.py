@@ -10,15 +10,16 @@ from ssl_swin.record.run_folder import File, RunFolder, classifier_file, encoder
 def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
     folder = RunFolder(tmp_path)
     plain = [getattr(folder, n) for n, p in vars(RunFolder).items() if isinstance(p, File)]
+    named = ("evaluation", "exported", "tracking")
     pictures = [folder.heldout_picture(which, "kind") for which in ("best", "last")]
     numbered = [
-        getattr(folder, name)(str(number) if name in ("evaluation", "tracking") else number)
+        getattr(folder, name)(str(number) if name in named else number)
         for name, method in inspect.getmembers(RunFolder, inspect.isfunction)
         if not name.startswith("_") and name != "heldout_picture"
         for number in (0, 7, 12345)
     ]
     paths = plain + numbered + pictures
-    assert (len(plain), len(numbered)) == (24, 8 * 3)
+    assert (len(plain), len(numbered)) == (24, 9 * 3)
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert sorted(map(folder.kept, (9, 10, 100))) == [folder.kept(n) for n in (9, 10, 100)]
