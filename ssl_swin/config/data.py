@@ -200,7 +200,7 @@ class DataConfig:
         require(
             is_there or self.channels is not None,
             f"data.picture_channels={shown} are not all there: images have {num} channels, counted "
-            "from 0",
+            "from 0; choose among those",
         )
         require(
             shown is None or len(shown) in (1, 3),

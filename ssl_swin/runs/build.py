@@ -27,7 +27,7 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.phases import Phase, duration
 from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
-from ssl_swin.runs.channels import reading_of
+from ssl_swin.runs.channels import channel_names, reading_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
     compile_as_asked,
@@ -108,8 +108,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     else:
         say(f"life {start.life}: goes on from step {start.state['step']:,d}")
     names, opened, mapped = agree(config, opened, start.state, start.shards)
-    named = opened.channel_names if config.data.dtype is not None else None
-    start = replace(start, classes=names, channel_names=named)
+    start = replace(start, classes=names, channel_names=channel_names(config.data, opened))
     for line in (*start.told(), *opened.said, *mapped):
         say(line)
     data, training = config.data, config.training
@@ -121,8 +120,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     labels = labels_of(config, opened.train_renumber)
     images = LabelledImages.of(config, sets, labels)
     transform, img_size = _transform(config), config.model.img_size
-    reading = reading_of(data, shards, opened)
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, reading)
+    how = img_size, len(data.mean), labels, reading_of(data, shards, opened)
+    stream = ImageStream(shards, transform, *how)
     require_bands(stream, None if heldout is None else heldout.stream)
     order = order_of(config, sets, images.places, images.sampled(config))
     if (told := sampling_told(order, names)) is not None:

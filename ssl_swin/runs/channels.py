@@ -45,7 +45,7 @@ def with_names(
         if channels is not None and len(channels) != len(data.mean):
             raise UserError(
                 f"{CHANNELS_NAME} of {_WHERE} names {len(known)} channels, and data.mean has "
-                f"{len(data.mean)} values; {_SETTING} chooses some"
+                f"{len(data.mean)} values; choose so many by {_SETTING}"
             )
         data = replace(data, channels=channels)
     Reading.of(data, known, _WHERE)  # refuses what is not there
@@ -67,6 +67,11 @@ def by_name(channels: Channels | None, known: Names | None) -> Channels | None:
             "0; choose among those"
         )
     return tuple(known[number] for number in numbers)
+
+
+def channel_names(data: DataConfig, sets: RunSets) -> Names | None:
+    """Return the names of the channels of the training files, if they are taken as they are."""
+    return None if data.dtype is None else sets.channel_names
 
 
 def reading_of(data: DataConfig, shards: ShardSet, sets: RunSets) -> Reading:

@@ -67,9 +67,8 @@ def with_its_numbers(
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
     from elsewhere have no card, and other channels have their own. RandAugment, which is for RGB,
-    is left out of other images if the user did not ask for it. Where its `sets` and the card name
-    channels, these are meant by name. Returns the config, and a line if there is something new in
-    it.
+    is left out of other images if the user did not ask for it. Channels that both its `sets` and
+    the card name are meant by name. Returns the config, and a line if something in it is new.
 
     Raises:
         UserError: If the user gave others than are on the card.
@@ -87,10 +86,9 @@ def with_its_numbers(
     if _takes_other_channels(config, len(card.mean)):
         return config, ()
     known = None if sets is None or card.channel_names is None else sets.channel_names
-    wanted = {name: getattr(card, name.removeprefix("data.")) for name in _NUMBERS}
+    wanted: dict[str, Any] = {name: getattr(card, name.removeprefix("data.")) for name in _NUMBERS}
     own = {name: getattr(config.data, name.removeprefix("data.")) for name in (*_NUMBERS, _SHOWN)}
-    wanted |= channels_on(card, known)
-    wanted |= {} if _SHOWN in free else {_SHOWN: own[_SHOWN]}
+    wanted |= channels_on(card, known) | ({} if _SHOWN in free else {_SHOWN: own[_SHOWN]})
     own |= {_CHANNELS: by_name(own[_CHANNELS], known)}
     others = [name for name in _NUMBERS if name not in free and own[name] != wanted[name]]
     if {*others} & {*_COLOURS}:

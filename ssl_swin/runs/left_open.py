@@ -11,7 +11,7 @@ from typing import Any
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import flatten, numbers_of, unsaid, with_values
-from ssl_swin.runs.channels import with_names
+from ssl_swin.runs.channels import channel_names, with_names
 from ssl_swin.runs.classes import with_their_number
 from ssl_swin.runs.finetune_recipe import Choice, Recipe
 from ssl_swin.runs.from_encoder import MODEL, with_its_model
@@ -41,8 +41,7 @@ class LeftOpen:
             UserError: If what the user gave does not fit the encoder, there are no classes, or a
                 channel is not there.
         """
-        if config.data.dtype is not None:
-            config = with_names(config, self.sets.channel_names)
+        config = with_names(config, channel_names(config.data, self.sets))
         if not isinstance(config, FinetuneConfig):
             return config, ()
         config, told = with_its_model(config, self.given, self.before)
@@ -60,8 +59,7 @@ class LeftOpen:
 
         `stored` is its config as it began, flattened.
         """
-        if config.data.dtype is not None:
-            config = with_names(config, self.sets.channel_names, stored)
+        config = with_names(config, channel_names(config.data, self.sets), stored)
         if not isinstance(config, FinetuneConfig):
             return config, ()
         return self._with(config, Recipe.by_machine)

@@ -180,15 +180,15 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
             f"{error}"
         ) from error
     bands, in_chans = (None, 1 if is_grey else 3) if found is None else found
-    names = None
+    names: Names | None = None
+    taken: dict[str, Any] = {}
     if bands is not None:
         names = channel_names_of(shards)
         require_as_many(names, in_chans, name)
         bands = replace(bands, num_in_file=None if names is None else in_chans)
+        taken = {"dtype": bands.dtype, "nodata": bands.nodata, "channel_axis": bands.channel_axis}
     reading = Reading(max_pixels=how.max_pixels, bands=bands)
     moments, num_broken = measure(shards, places, reading, in_chans, how.num_workers)
-    taken: dict[str, Any] = {} if bands is None else {"dtype": bands.dtype, "nodata": bands.nodata}
-    taken |= {} if bands is None else {"channel_axis": bands.channel_axis, "channels": names}
     of = {"mean": moments.mean, "std": moments.std, "min": moments.least, "max": moments.largest}
     facts: dict[str, Any] = {
         "shards": name,
@@ -196,6 +196,7 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
         "num_images": len(places) - num_broken,
         "num_broken": num_broken,
         **taken,
+        **({} if names is None else {"channels": names}),
         **{key: [float(one) for one in values] for key, values in of.items()},
         "num_values": [int(one) for one in moments.num],
     }

@@ -37,7 +37,7 @@ def require_as_many(names: Names | None, num_channels: int, where: str) -> None:
     if names is not None and len(names) != num_channels:
         raise ShardError(
             f"{where}: its images have {num_channels} channels, and {CHANNELS_NAME} names "
-            f"{len(names)}; name each of them"
+            f"{len(names)}; write a name for each"
         )
 
 
@@ -57,5 +57,5 @@ def parse_channel_names(content: bytes, where: str) -> Names:
             "or move it away"
         )
     if why := unusable_names(names):
-        raise ShardError(f"{where}: {why}")
+        raise ShardError(f"{where}: {why}; write a name for each channel, each of them once")
     return tuple(names)
