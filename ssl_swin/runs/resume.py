@@ -45,6 +45,8 @@ class Start:
     """Whether the last checkpoint is damaged, so that `state` is the previous one."""
     classes: tuple[str, ...] = ()
     """The name of each class of a fine-tuning; see `runs/classes.py`."""
+    channel_names: tuple[str, ...] | None = None
+    """The names of the channels of the training files, in their order, where they have any."""
     chosen: tuple[str, ...] = ()
     """The settings that the user left open when the run began, but for layout."""
     notes: tuple[str, ...] = ()
@@ -116,7 +118,8 @@ def _version(state: State) -> str:
 
 def _beginning(start: Start, given: Collection[str], left_open: LeftOpen | None) -> Start:
     """Return the start of a run that begins, with all settled that its config leaves open."""
-    config, notes = with_its_numbers(start.config, given, None)
+    sets = None if left_open is None else left_open.sets
+    config, notes = with_its_numbers(start.config, given, None, sets)
     if left_open is not None:
         asked = flatten(config)
         config, more = left_open.begin(config)
@@ -138,7 +141,7 @@ def _going_on(
     config, put = as_begun(state["config"], config, given)
     config = _with_its_lanes(config, start.folder, state)
     config, _ = with_its_numbers(config, given, state)
-    config, layout = (config, ()) if left_open is None else left_open.go_on(config)
+    config, layout = (config, ()) if left_open is None else left_open.go_on(config, state["config"])
     changes = differences(state["config"], config)
     changes.pop("encoder", None)  # the same one, elsewhere
     notes = tuple(
@@ -230,6 +233,8 @@ def prepare_folder(start: Start) -> None:
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
     if start.classes:
         write_classes(start)
+    if start.channel_names is not None:
+        write_text(folder.channels, json.dumps(start.channel_names, ensure_ascii=False) + "\n")
     write_text(folder.config, yaml.safe_dump(asdict(start.config), sort_keys=False))
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)

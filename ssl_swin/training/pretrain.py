@@ -1,6 +1,6 @@
 """Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -110,8 +110,13 @@ class PretrainModule(Learner):
         """Return the same of each stage, (batch, channels), as `pooled_stages`, and of the last."""
         return pooled_stages(self.network.encoder, self.normalise(images))
 
-    def reconstruct(self, images: Tensor, index: Tensor) -> Reconstruction:
-        """Return what is made of images with the masks of epoch 0, for pictures."""
+    def reconstruct(
+        self, images: Tensor, index: Tensor, shown: Sequence[int] | None = None
+    ) -> Reconstruction:
+        """Return what is made of images with the masks of epoch 0, for pictures.
+
+        Of other numbers than colours pictures are of the channels `shown`, as for `Stretch.of`.
+        """
         network, normalised = self.network, self.normalise(images)
         there = self.normalise.there(images)
         mask = self.masking.draw(index, epoch=0)
@@ -120,17 +125,19 @@ class PretrainModule(Learner):
         sums = masked_error_per_image(target, rebuilt, hidden, network.loss, there)
         num_px = self.masking.hidden_px if there is None else hidden_px(hidden, there)
 
-        pixels = self._as_pictures(normalised, there)
-        shown = images if self.normalise.of_colours else pixels(normalised)
+        pixels = self._as_pictures(normalised, there, shown)
+        pictures = images if self.normalise.of_colours else pixels(normalised)
         return Reconstruction(
-            shown,
+            pictures,
             pixels(rebuilt),
-            shown if target is normalised else pixels(target),
+            pictures if target is normalised else pixels(target),
             mask,
             masked_mean(sums, num_px, images.shape[1]),
         )
 
-    def _as_pictures(self, normalised: Tensor, there: Tensor | None) -> Callable[[Tensor], Tensor]:
+    def _as_pictures(
+        self, normalised: Tensor, there: Tensor | None, shown: Sequence[int] | None
+    ) -> Callable[[Tensor], Tensor]:
         """Return what turns normalised numbers into uint8 (batch, 1 or 3, height, width)."""
         if self.normalise.of_colours:
             return lambda numbers: self.normalise.undo(numbers.to(self.normalise.mean.dtype))
@@ -139,5 +146,6 @@ class PretrainModule(Learner):
             numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
             return numbers.permute(0, 2, 3, 1).cpu().numpy()
 
-        stretch = Stretch.of(last(normalised), None if there is None else last(there) > 0)
+        some = None if there is None else last(there) > 0
+        stretch = Stretch.of(last(normalised), some, shown)
         return lambda numbers: torch.from_numpy(stretch(last(numbers))).permute(0, 3, 1, 2)

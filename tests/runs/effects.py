@@ -161,6 +161,7 @@ def effects(shards, other):
         "data.stats": Effect("stats.json", at("run.config.data.stats")),
         "data.dtype": Effect("uint8", bands("dtype"), beside=AS_THEY_ARE[1:]),
         "data.channels": Effect((2, 1, 0), bands("channels"), beside=AS_THEY_ARE),
+        "data.picture_channels": Effect((1,), bands("shown"), beside=AS_THEY_ARE),
         "data.channel_axis": Effect("last", bands("channel_axis"), beside=AS_THEY_ARE),
         "data.nodata": Effect(0.0, bands("nodata"), beside=AS_THEY_ARE),
         "data.crop_pct": Effect(
