@@ -27,6 +27,7 @@ PAGES = (
     *("README.md", "data/README.md", "slurm/README.md", "docs/your-images.md", "docs/runs.md"),
     "docs/when-it-does-not-learn.md",
     "docs/your-weights.md",
+    "docs/targets.md",
 )
 NUM_IMAGES = 2400  # of IMAGES: nine tenths are a global batch of the large configs, and a lane's
 SAMPLE = "data/fashion-mnist-sample"
@@ -79,6 +80,8 @@ MADE_BEFORE = {  # page -> what it takes to be there
 # page -> what reads its block of YAML: the demo with these data, a cluster's file
 READS_YAML = {
     "docs/your-images.md": "ssl-swin pretrain BLOCK --dry-run --run-dir runs/yaml"
+    " --training.num-threads 1",
+    "docs/targets.md": "ssl-swin pretrain BLOCK --dry-run --run-dir runs/yaml"
     " --training.num-threads 1",
     "slurm/README.md": "ssl-swin submit pretrain configs/pretrain/demo.yaml --run-dir runs/yaml"
     " --nodes 1 --cluster BLOCK --dry-run",
@@ -272,11 +275,14 @@ def write_images(folder, num=NUM_IMAGES):
 def whole(page, text):
     """What a block of YAML is part of; that of a config says only what is new."""
     block = yaml.safe_load(text)
-    if page != "docs/your-images.md":
+    if page not in ("docs/your-images.md", "docs/targets.md"):
         return block
     config = yaml.safe_load((ROOT / "configs/pretrain/demo.yaml").read_text("utf-8"))
-    del config["data"]["shards"]
-    return config | {"data": config["data"] | block["data"]}
+    if "data" in block:
+        del config["data"]["shards"]
+    for name, value in block.items():
+        config[name] = config.get(name, {}) | value if isinstance(value, dict) else value
+    return config
 
 
 @pytest.mark.commands

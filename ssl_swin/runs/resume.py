@@ -13,6 +13,7 @@ from ssl_swin.config.run import RunConfig, kind_of
 from ssl_swin.config.settings import as_begun, differences, flatten, with_values
 from ssl_swin.data.order.lanes import default_num_lanes
 from ssl_swin.errors import UserError, usable
+from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
@@ -50,6 +51,8 @@ class Start:
     """The names of the channels of the training files, in their order, where they have any."""
     chosen: tuple[str, ...] = ()
     """The settings that the user left open when the run began, but for layout."""
+    teacher: Teacher | None = None
+    """The frozen network that a pretraining predicts the features of."""
     notes: tuple[str, ...] = ()
     """What else the user should read of it, in lines."""
     loaded: Mapping[str, Any] | None = None
@@ -59,7 +62,8 @@ class Start:
     def remembered(self) -> State:
         """What the run's checkpoints hold of how it began, beside its config."""
         encoder = self.encoder or fingerprint(self.config)
-        return {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
+        known = {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
+        return known | ({} if self.teacher is None else {"teacher": self.teacher.fingerprint})
 
     def told(self) -> list[str]:
         """Return what the user should read of it, line by line."""

@@ -45,6 +45,8 @@ class Panels(Callback):
         step = pl_module.step
         if not takes_part(trainer) or not is_due(step, self.every_steps, self.stop_step):
             return
+        if not pl_module.can_reconstruct:
+            return
         datamodule: Any = trainer.datamodule
         fixed, shown = datamodule.fixed_images(self.num_images), datamodule.shown_channels
         images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
