@@ -133,7 +133,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     num = sum(one.numel() for one in module.network.parameters())
     say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     _check_cache(config, shards, order, heldout)
-    steps = (module.step, sizes.stop_step)
+    start, steps = replace(start, loaded=module.loaded), (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
     monitored = monitored_of(config, opened, shards if heldout is None else heldout, sizes)
     best = best_of(module, heldout, monitored)
@@ -194,7 +194,7 @@ def _module(
     torch.manual_seed(config.seed)
     if isinstance(config, FinetuneConfig):
         task = task_of(config, labels)
-        module = finetune_module(config, schedule, images, start.state is None, task)
+        module = finetune_module(config, schedule, images, start, task)
     else:
         module = _pretrain_module(config, schedule)
     if config.training.precision == "fp64":

@@ -8,15 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import unsaid, with_values
 from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
+from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.swin_choices import all_switches
 from ssl_swin.pretrained.card import BANDS
 from ssl_swin.pretrained.open import card_of, find_sizes
+from ssl_swin.pretrained.swin_v2 import require_windows
 from ssl_swin.record.run_folder import encoder_file
 from ssl_swin.runs.channels import by_name, channels_on
 from ssl_swin.runs.sets import RunSets
@@ -25,7 +29,8 @@ from ssl_swin.training.checkpoint_file import State
 _COLOURS, _BANDS = ("data.mean", "data.std"), tuple(f"data.{name}" for name in BANDS)
 _NUMBERS, _SHOWN = (*_COLOURS, *_BANDS), "data.picture_channels"
 _CHANNELS = "data.channels"
-_SIZES = ("patch_size", "embed_dim", "depths", "num_heads")
+_SCALE = "pretrained_window_sizes"  # of a Swin V2's weights, whatever their name and windows
+_SIZES = ("patch_size", "embed_dim", "depths", "num_heads", _SCALE)
 _SWITCHES = ("shift", "position", "mixer", "padding")
 MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES, *_SWITCHES))
 """The settings that an encoder knows."""
@@ -149,10 +154,12 @@ def with_its_model(
     if file is None or not file.is_file():
         if before is None:
             return config, ()
-        known, all_is_known = asdict(before), True
+        known, all_is_known = asdict(before) | _scale_of(before), True
     else:
         with usable(f"encoder={config.encoder}"):
             found = find_sizes(Path(config.encoder))
+            if config.model.window_size is None:
+                require_windows(found.architecture, config.encoder)
         known, all_is_known = found.architecture, found.card is not None
     free = {name.removeprefix("model.") for name in unsaid(config, given) & {*MODEL}}
     free |= {name for name, value in asdict(config.model).items() if value is None}
@@ -174,6 +181,13 @@ def with_its_model(
     return new, (f"model: {told}, as the encoder{note if 'window_size' in free else ''}",)
 
 
+def _scale_of(model: ModelConfig) -> dict[str, Any]:
+    """Return the windows of pretraining of what a config builds, if it is a Swin V2."""
+    with torch.device("meta"):  # only sizes are wanted
+        sizes = build_encoder(in_chans=3, **asdict(model)).architecture()
+    return {name: value for name, value in sizes.items() if name == _SCALE}
+
+
 def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
     """Return the settings that say how an encoder is built.
 
@@ -185,6 +199,8 @@ def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str])
     if "name" in free or named:
         its = {name for name in (*_SIZES, *_SWITCHES) if name in free}
         values |= {f"model.{name}": _typed(known.get(name)) for name in its}
+    if _SCALE in free:
+        values[f"model.{_SCALE}"] = _typed(known.get(_SCALE))
     return values
 
 

@@ -1,7 +1,7 @@
 """The rule for going on: which checkpoint a run starts from, and whether it may."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ssl_swin.errors import UserError, usable
 from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
+from ssl_swin.record.loaded import write_loaded
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_numbers
 from ssl_swin.runs.left_open import LeftOpen, as_chosen
@@ -51,6 +52,8 @@ class Start:
     """The settings that the user left open when the run began, but for layout."""
     notes: tuple[str, ...] = ()
     """What else the user should read of it, in lines."""
+    loaded: Mapping[str, Any] | None = None
+    """What became of the weights that it takes from a file, as `loaded.json` has it."""
 
     @property
     def remembered(self) -> State:
@@ -236,6 +239,10 @@ def prepare_folder(start: Start) -> None:
     if start.channel_names is not None:
         write_text(folder.channels, json.dumps(start.channel_names, ensure_ascii=False) + "\n")
     write_text(folder.config, yaml.safe_dump(asdict(start.config), sort_keys=False))
+    if start.loaded is not None:
+        write_loaded(folder, start.loaded)
+    elif start.state is None:
+        folder.loaded.unlink(missing_ok=True)  # of a start that took no step
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")

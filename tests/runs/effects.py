@@ -189,6 +189,7 @@ def effects(shards, other):
         "model.img_size": Effect(64, at("run.stream.img_size")),
         "model.patch_size": Refused(2, ARCHITECTURE),
         "model.window_size": Refused(2, ARCHITECTURE),
+        "model.pretrained_window_sizes": Refused(4, "a Swin has no pretrained_window_sizes"),
         "model.embed_dim": Refused(8, ARCHITECTURE),
         "model.depths": Refused((2, 2), ARCHITECTURE),
         "model.num_heads": Refused((1, 4), ARCHITECTURE),
