@@ -111,9 +111,12 @@ def test_numbers_and_all_channels_get_their_names_when_a_run_begins(sets, tmp_pa
         )
 
 
-def test_a_set_without_names_is_taken_to_have_the_order_of_the_training_set(sets, tmp_path):
+def test_a_set_without_names_is_taken_to_have_the_order_of_the_training_set(sets, tmp_path, capsys):
     config = of(pretrain_config(tmp_path / "run", sets[1]), sets[2], channels=("red",))
     built = build(config)
+    told = capsys.readouterr().out
+    assert f"no channels.json beside {sets[2]}/a.tar: its channels are taken to be in the" in told
+    assert f"beside {sets[1]}" not in told
     assert built.datamodule.heldout.stream.renderer.reading.bands.channels == (3,)
 
 
