@@ -205,7 +205,7 @@ def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str])
     if "name" in free or named:
         its = {name for name in (*_SIZES, *_SWITCHES) if name in free}
         values |= {f"model.{name}": _typed(known.get(name)) for name in its}
-    if _SCALE in free:
+    if _SCALE in free and ("name" in free or named or _scale_of(config.model)):
         values[f"model.{_SCALE}"] = _typed(known.get(_SCALE))
     return values
 
