@@ -13,6 +13,7 @@ from ssl_swin.config.run import RunConfig, kind_of
 from ssl_swin.config.settings import as_begun, differences, flatten, with_values
 from ssl_swin.data.order.lanes import default_num_lanes
 from ssl_swin.errors import UserError, usable
+from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
@@ -46,8 +47,12 @@ class Start:
     """Whether the last checkpoint is damaged, so that `state` is the previous one."""
     classes: tuple[str, ...] = ()
     """The name of each class of a fine-tuning; see `runs/classes.py`."""
+    channel_names: tuple[str, ...] | None = None
+    """The names of the channels of the training files, in their order, where they have any."""
     chosen: tuple[str, ...] = ()
     """The settings that the user left open when the run began, but for layout."""
+    teacher: Teacher | None = None
+    """The frozen network that a pretraining predicts the features of."""
     notes: tuple[str, ...] = ()
     """What else the user should read of it, in lines."""
     loaded: Mapping[str, Any] | None = None
@@ -57,7 +62,8 @@ class Start:
     def remembered(self) -> State:
         """What the run's checkpoints hold of how it began, beside its config."""
         encoder = self.encoder or fingerprint(self.config)
-        return {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
+        known = {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
+        return known | ({} if self.teacher is None else {"teacher": self.teacher.fingerprint})
 
     def told(self) -> list[str]:
         """Return what the user should read of it, line by line."""
@@ -119,7 +125,8 @@ def _version(state: State) -> str:
 
 def _beginning(start: Start, given: Collection[str], left_open: LeftOpen | None) -> Start:
     """Return the start of a run that begins, with all settled that its config leaves open."""
-    config, notes = with_its_numbers(start.config, given, None)
+    sets = None if left_open is None else left_open.sets
+    config, notes = with_its_numbers(start.config, given, None, sets)
     if left_open is not None:
         asked = flatten(config)
         config, more = left_open.begin(config)
@@ -141,7 +148,7 @@ def _going_on(
     config, put = as_begun(state["config"], config, given)
     config = _with_its_lanes(config, start.folder, state)
     config, _ = with_its_numbers(config, given, state)
-    config, layout = (config, ()) if left_open is None else left_open.go_on(config)
+    config, layout = (config, ()) if left_open is None else left_open.go_on(config, state["config"])
     changes = differences(state["config"], config)
     changes.pop("encoder", None)  # the same one, elsewhere
     notes = tuple(
@@ -233,6 +240,8 @@ def prepare_folder(start: Start) -> None:
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
     if start.classes:
         write_classes(start)
+    if start.channel_names is not None:
+        write_text(folder.channels, json.dumps(start.channel_names, ensure_ascii=False) + "\n")
     write_text(folder.config, yaml.safe_dump(asdict(start.config), sort_keys=False))
     if start.loaded is not None:
         write_loaded(folder, start.loaded)

@@ -4,6 +4,7 @@ Imports no torch: `submit` opens them, too.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.batches.labels import usable_labels
 from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.labelling.scale import scale_of, scale_told, scaled
+from ssl_swin.data.open import join
+from ssl_swin.data.shards.channel_names import channel_names_of
 from ssl_swin.data.shards.classes import Names, alike, listed, names_of, renumber
 from ssl_swin.data.shards.given import NUMBERS
 from ssl_swin.data.shards.left_out import describe
@@ -40,6 +43,14 @@ class RunSets:
     def classes(self) -> Names | None:
         """The name of each class, as the first set that names them says; None if none does."""
         return next(iter(self.named.values()), None)
+
+    @cached_property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """The names of the channels of the training files, in their order; None if they have none.
+
+        Colours have none: ask only of numbers that are taken as they are.
+        """
+        return channel_names_of(join(self.train)) if self.train else None
 
     def renumbered(self, order: tuple[int, ...] | None) -> "RunSets":
         """Return them with other numbers: `order` has the new one of each class of `classes`."""

@@ -29,6 +29,7 @@ class StepResult(NamedTuple):
     grad_norm: Tensor  # of the whole gradient before clipping, the same on every rank
     finite: Tensor  # whether loss and gradient are, on every rank; if not, the step changed nothing
     bad: Tensor  # whether they are not, and that is no overflow which fp16's loss scale mends
+    parts: Tensor | None = None  # (parts,), what the loss is made of, as the loss; see `part_names`
 
 
 class StepWatch(Protocol):
@@ -68,6 +69,7 @@ class Learner(LightningModule, ABC):
         self.step = 0  # steps done over all lives of the run
         self.cuda_graphs = False  # whether parts of the network are replayed from CUDA graphs
         self.result: StepResult | None = None  # of the last step
+        self.parts: Tensor | None = None  # (parts,), of the last loss, if it has several
         self.watch: StepWatch | None = None  # of the next step, if it is one to look at
         self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
         self.best_metric: str | None = None  # that of them which says whose weights are the best
@@ -78,6 +80,11 @@ class Learner(LightningModule, ABC):
         self.ema_decay: float | None = None  # of the moving average of the weights, if there is one
         self.average: WeightAverage | None = None
         self.average_state: Mapping[str, Tensor] | None = None  # of a checkpoint
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the parts of the loss are called, if there are several."""
+        return ()
 
     @property
     def best(self) -> float | None:
@@ -177,7 +184,7 @@ class Learner(LightningModule, ABC):
         set_lr(optimizer, self.schedule.curve, self.step)
         optimizer.zero_grad(set_to_none=True)
         self.before_step(batch)
-        loss = self._backward(batch)
+        loss, parts = self._backward(batch)
         self.after_backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scale = self.loss_scale.scale if self.loss_scale else None
@@ -191,16 +198,20 @@ class Learner(LightningModule, ABC):
         if self.average is not None:
             self.average.update(self.step + 1, finite)
         bad = ~finite & ~self.loss_scale.update(finite) if self.loss_scale else ~finite
-        self.result = StepResult(loss, grad_norm, finite, bad)
+        self.result = StepResult(loss, grad_norm, finite, bad, parts)
         self.step += 1
 
-    def _backward(self, share: Batch) -> Tensor:
-        """Add up gradients over micro-batches; under DDP, ranks exchange them at the last one."""
+    def _backward(self, share: Batch) -> tuple[Tensor, Tensor | None]:
+        """Add up gradients over micro-batches; under DDP, ranks exchange them at the last one.
+
+        Returns this rank's loss, and what it is made of.
+        """
         bounds = micro_batch_bounds(len(share["index"]), self.schedule.num_micro_batches)
         no_sync = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         total = torch.zeros((), device=self.device)
         is_shared = self.trainer.world_size > 1 and not is_sharded(self.trainer)
         alone = self.trained_alone() if is_shared else []
+        parts = torch.zeros(len(self.part_names), device=self.device) if self.part_names else None
         if self.cuda_graphs:  # they use their memory again: gradients add up outside of it
             for parameter in self.parameters():
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
@@ -224,9 +235,11 @@ class Learner(LightningModule, ABC):
                     scale = scale * self.loss_scale.scale
                 self.manual_backward(loss * scale)
             total = total + loss.detach()
+            if parts is not None and self.parts is not None:
+                parts = parts + weight * self.parts
         if alone:
             self._exchange_gradients(alone)
-        return total
+        return total, parts
 
     def _exchange_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Put the mean over the ranks in the place of the gradients of these, as DDP does of all.

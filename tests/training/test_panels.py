@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,3 +109,13 @@ def test_a_panel_is_a_file_and_in_tensorboard(tmp_path):
     with Image.open(path) as panel:
         assert (shown.width, shown.height) == panel.size
     assert shown.step == 2
+
+
+def test_where_nothing_that_is_predicted_is_a_picture_there_is_no_panel(tmp_path):
+    module = learner()
+    (head,) = module.network.heads
+    module.network.heads = (head._replace(target=replace(head.target, is_picture=False)),)
+    hardware = Hardware("cpu", precision="fp64")
+    trainer = make_trainer(hardware, [Panels(RunFolder(tmp_path), 0, 2)], [])
+    trainer.fit(module, datamodule=Images())
+    assert not (tmp_path / "panels").exists()
