@@ -143,6 +143,15 @@ def test_runs_of_other_tasks_have_tables_of_their_own(tmp_path, capsys):
     assert max(map(len, shown.partition("next:")[0].splitlines())) <= 80
 
 
+def test_words_beside_the_best_leave_the_other_columns_whole(tmp_path, capsys):
+    found = {"r2": -0.3478, "best_heldout_loss": 0.5961, "mae": 0.4541}
+    summary = replace(finetuned(0, None), task="regression", best_metric="best_heldout_loss")
+    write_summary(RunFolder(tmp_path / ("n" * 20)), replace(summary, start="a", **found))
+    report(tmp_path)
+    told = "-0.3478 0.5961 loss 0.4541 200 pretrained 0 2.0"
+    assert told in words(capsys.readouterr().out)
+
+
 def test_what_an_unfinished_run_of_another_task_found_is_told(runs, capsys):
     stopped = RunFolder(runs / "demo" / "stopped")
     append_line(stopped.metrics, {"step": 1350, "heldout/mae": 12.5, "heldout/r2": 0.25})
