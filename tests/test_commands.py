@@ -57,12 +57,21 @@ for folder in ("late", "scenes", "ages"):
 rows = [f"{{key}},{{names[number % 3]}}" for key, _, number in images[:50]]
 pathlib.Path("labels.csv").write_text("\\n".join(["key,label", *rows]))
 """
+# Tiles of six bands, in two folders, which are classes.
+TILES = """
+import pathlib
+import numpy as np
+for number in range(30):
+    place = pathlib.Path("TILES", f"class-{number % 2}", f"{number}.npy")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    np.save(place, np.random.default_rng(number).integers(0, 4000, (40, 48, 6), np.uint16))
+"""
 MADE_BEFORE = {  # page -> what it takes to be there
     "README.md": f"{DEMO} {FEW}",
     "slurm/README.md": "ssl-swin shards create IMAGES shards/mine",
     "docs/your-images.md": f"mkdir -p shards/photos shards/scans; cp {SAMPLE}/test-000000.tar"
     f" shards/photos; cp {SAMPLE}/test-000001.tar shards/scans\n"
-    f"{DEMO} {FEW} --run-dir runs/mine/pretrain\npython - <<'END'\n{LABELS}END",
+    f"{DEMO} {FEW} --run-dir runs/mine/pretrain\npython - <<'END'\n{LABELS}{TILES}END",
     "docs/your-weights.md": f"{DEMO} {FEW} {COLOURS} --model.window-size 4"
     f" --run-dir runs/mine/pretrain; ssl-swin finetune --encoder runs/mine/pretrain {FEW}"
     " --run-dir runs/mine/finetune",

@@ -8,10 +8,10 @@ from ssl_swin.config.settings import layout_setting, newer_setting, require, req
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Swin by its timm name; null keeps what the name says."""
+    """A Swin or Swin V2 by its timm name; null keeps what the name says."""
 
     name: str = "swin_base_patch4_window7_224"
-    """timm's name of a Swin (v1)."""
+    """timm's name of a Swin, or of a Swin V2 (swinv2_...)."""
     img_size: int | tuple[int, int] = 192
     """Both sides of the network's input, or its rows and columns, pixels."""
     patch_size: int | None = None
@@ -19,6 +19,9 @@ class ModelConfig:
     window_size: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
     """Tokens to a side of an attention window; one number, or one for each stage; or rows and
     columns, two numbers, or a pair for each stage. Two numbers of two stages are a side of each."""
+    pretrained_window_sizes: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
+    """Windows whose sides a Swin V2 scales coordinates by, as window_size; 0 for its own. They
+    belong to the weights: leave it null where there is an encoder to begin with."""
     embed_dim: int | None = None
     """Channels of the first stage."""
     depths: tuple[int, ...] | None = None

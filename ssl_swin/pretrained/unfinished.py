@@ -1,8 +1,11 @@
 """The encoder of a run that has not ended: the weights of its last checkpoint."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssl_swin.data.pixels.channels import as_names, numbers_of
+from ssl_swin.data.shards.channel_names import parse_channel_names
 from ssl_swin.errors import usable
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.card import READING, EncoderCard, Weights
@@ -44,8 +47,8 @@ def read_unfinished(source: Path) -> Weights | None:
     try:
         colours = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))
         encoder = build_encoder(in_chans=len(colours[0]), **model)
-        reading = {name: data[name] for name in READING if name in data}
-    except (KeyError, TypeError, ValueError) as error:
+        reading = {name: data[name] for name in READING if name in data} | _channels(folder, data)
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise PretrainedMismatch(_no_config(folder, error)) from error
     card = EncoderCard.of(encoder, *colours, **reading)
     steps = [one.get("step") for one in read_lines(folder.checkpoints)]
@@ -65,8 +68,28 @@ def _config(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
         raise PretrainedMismatch(_no_config(folder, error)) from error
 
 
+def _channels(folder: RunFolder, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the channels of a run as numbers, and their names, if it has some for them.
+
+    Raises:
+        OSError: If the file that says which is which is not there.
+        ValueError: If it is damaged.
+    """
+    taken, shown = (
+        None if data.get(name) is None else tuple(data[name])
+        for name in ("channels", "picture_channels")
+    )
+    names = as_names(taken)
+    if names is None and as_names(shown) is None:
+        return {"channels": taken, "picture_channels": shown}
+    where = str(folder.channels)
+    known = parse_channel_names(folder.channels.read_bytes(), where)
+    numbers = [numbers_of(one, known, "data.channels", where) for one in (taken, shown)]
+    return {"channels": numbers[0], "picture_channels": numbers[1], "channel_names": names}
+
+
 def _no_config(folder: RunFolder, error: Exception) -> str:
     return (
         f"{folder.root} has a checkpoint and no config that says what it is of, copy its "
-        f"config.yaml again: {' '.join(str(error).split())}"
+        f"config.yaml (and channels.json, if there is one) again: {' '.join(str(error).split())}"
     )

@@ -182,6 +182,10 @@ CHARTS = {
     "Quality": {
         "top-1, per cent": ["^metrics/top1"],
         "top-5, per cent": ["^metrics/top5"],
+        "AUROC, 0 to 1": ["^metrics/auroc"],
+        "several classes: mAP and F1, per cent": ["^metrics/map", "^metrics/macro_f1$"],
+        "numbers: MAE, units of the labels": ["^metrics/mae$"],
+        "numbers: R2, 1 at best": ["^metrics/r2"],
         "kNN accuracy, per cent": ["^metrics/knn"],
         "RankMe, dimensions": ["^metrics/rankme"],
         "standard deviation of features, no unit": ["^metrics/feature_std"],

@@ -18,7 +18,6 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
-from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -29,6 +28,7 @@ from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.phases import Phase, duration
 from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
+from ssl_swin.runs.channels import channel_names, reading_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
     compile_as_asked,
@@ -110,7 +110,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     else:
         say(f"life {start.life}: goes on from step {start.state['step']:,d}")
     names, opened, mapped = agree(config, opened, start.state, start.shards)
-    start = replace(start, classes=names, teacher=same_teacher(config, start.state))
+    named = channel_names(config.data, opened)
+    teacher = same_teacher(config, start.state)
+    start = replace(start, classes=names, channel_names=named, teacher=teacher)
     for line in (*start.told(), *opened.said, *mapped):
         say(line)
     data, training = config.data, config.training
@@ -122,7 +124,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     labels = labels_of(config, opened.train_renumber)
     images = LabelledImages.of(config, sets, labels)
     transform, img_size = _transform(config), config.model.img_size
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, Reading.of(data))
+    how = img_size, len(data.mean), labels, reading_of(data, shards, opened)
+    stream = ImageStream(shards, transform, *how)
     require_bands(stream, None if heldout is None else heldout.stream)
     order = order_of(config, sets, images.places, images.sampled(config))
     if (told := sampling_told(order, names)) is not None:
@@ -135,7 +138,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     num = sum(one.numel() for one in module.network.parameters())
     say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     _check_cache(config, shards, order, heldout)
-    steps = (module.step, sizes.stop_step)
+    start, steps = replace(start, loaded=module.loaded), (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
     monitored = monitored_of(config, opened, shards if heldout is None else heldout, sizes)
     best = best_of(module, heldout, monitored)
@@ -196,7 +199,7 @@ def _module(
     torch.manual_seed(config.seed)
     if isinstance(config, FinetuneConfig):
         task = task_of(config, labels)
-        module = finetune_module(config, schedule, images, start.state is None, task)
+        module = finetune_module(config, schedule, images, start, task)
     else:
         module = _pretrain_module(config, schedule, start.teacher)
     if config.training.precision == "fp64":
@@ -258,9 +261,8 @@ def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
         return None
     transform = EvaluationTransform(img_size, data.crop_pct)
     labels = labels_of(config, sets.heldout_renumber)
-    stream = ImageStream(
-        sets.heldout, transform, img_size, len(data.mean), labels, Reading.of(data)
-    )
+    reading = reading_of(data, sets.heldout, sets)
+    stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, reading)
     return Heldout(stream, config.training.micro_batch_size, labelled_places([sets.heldout]))
 
 

@@ -73,6 +73,7 @@ class Learner(LightningModule, ABC):
         self.watch: StepWatch | None = None  # of the next step, if it is one to look at
         self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
         self.best_metric: str | None = None  # that of them which says whose weights are the best
+        self.loaded: Mapping[str, Any] | None = None  # what became of a file that it began with
         self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
         self.loss_scale: LossScale | None = None  # with fp16 alone
         self.loss_scale_state: dict[str, Tensor] | None = None  # of a checkpoint
@@ -102,6 +103,10 @@ class Learner(LightningModule, ABC):
 
     def train_all(self) -> None:
         """Train no part alone any more: for who asks what the largest step of a run takes."""
+
+    def trained_alone(self) -> list[nn.Parameter]:
+        """Return what this step trains, if that is not all; only its gradients are exchanged."""
+        return []
 
     def after_backward(self) -> None:
         """Look at gradients before they are measured and clipped; a learner may drop some."""
@@ -204,6 +209,8 @@ class Learner(LightningModule, ABC):
         bounds = micro_batch_bounds(len(share["index"]), self.schedule.num_micro_batches)
         no_sync = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         total = torch.zeros((), device=self.device)
+        is_shared = self.trainer.world_size > 1 and not is_sharded(self.trainer)
+        alone = self.trained_alone() if is_shared else []
         parts = torch.zeros(len(self.part_names), device=self.device) if self.part_names else None
         if self.cuda_graphs:  # they use their memory again: gradients add up outside of it
             for parameter in self.parameters():
@@ -219,7 +226,7 @@ class Learner(LightningModule, ABC):
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
             if self.cuda_graphs:
                 torch.compiler.cudagraph_mark_step_begin()
-            with nullcontext() if micro == len(bounds) - 1 else no_sync():
+            with nullcontext() if micro == len(bounds) - 1 and not alone else no_sync():
                 loss = weight * self.loss(self.micro_batch(share, start, stop))
                 # DDP takes the mean over the ranks; the gradient is their sum. A loss that is not
                 # finite makes the gradient so, and with it that of all ranks.
@@ -230,4 +237,18 @@ class Learner(LightningModule, ABC):
             total = total + loss.detach()
             if parts is not None and self.parts is not None:
                 parts = parts + weight * self.parts
+        if alone:
+            self._exchange_gradients(alone)
         return total, parts
+
+    def _exchange_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Put the mean over the ranks in the place of the gradients of these, as DDP does of all.
+
+        Each rank has an image, so each has all of these gradients.
+        """
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        flat = torch.cat([one.flatten() for one in gradients])
+        mean = self.trainer.strategy.reduce(flat, reduce_op="mean")
+        parts = mean.split([one.numel() for one in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))

@@ -47,10 +47,11 @@ class Panels(Callback):
             return
         if not pl_module.can_reconstruct:
             return
-        fixed = trainer.datamodule.fixed_images(self.num_images)
+        datamodule: Any = trainer.datamodule
+        fixed, shown = datamodule.fixed_images(self.num_images), datamodule.shown_channels
         images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
         with Phase("making pictures"), looking(trainer, pl_module):
-            found = pl_module.reconstruct(images, index)
+            found = pl_module.reconstruct(images, index, shown)
         if not trainer.is_global_zero:
             return
         epoch, loss = step / pl_module.schedule.steps_per_epoch, found.loss.double().mean()

@@ -1,6 +1,6 @@
 """Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -130,10 +130,13 @@ class PretrainModule(Learner):
         """Whether anything that is predicted can be shown as a picture."""
         return any(head.target.is_picture for head in self.network.heads)
 
-    def reconstruct(self, images: Tensor, index: Tensor) -> Reconstruction:
+    def reconstruct(
+        self, images: Tensor, index: Tensor, shown: Sequence[int] | None = None
+    ) -> Reconstruction:
         """Return what is made of images with the masks of epoch 0, for pictures.
 
-        Of several heads the last one is shown whose target is a picture.
+        Of several heads the last one is shown whose target is a picture. Of other numbers than
+        colours pictures are of the channels `shown`, as for `Stretch.of`.
         """
         network, normalised = self.network, self.normalise(images)
         there = self.normalise.there(images)
@@ -145,17 +148,19 @@ class PretrainModule(Learner):
         sums = masked_error_per_image(target, rebuilt, hidden, network.heads[shows].loss, known)
         num_hidden = network.num_hidden(mask, there)[shows]
 
-        pixels, cell = self._as_pictures(normalised, there), of.cell_size
-        shown = images if self.normalise.of_colours else pixels(normalised)
+        pixels, cell = self._as_pictures(normalised, there, shown), of.cell_size
+        pictures = images if self.normalise.of_colours else pixels(normalised)
         return Reconstruction(
-            shown,
+            pictures,
             pixels(_enlarged(rebuilt, cell)),
-            shown if target is normalised else pixels(_enlarged(target, cell)),
+            pictures if target is normalised else pixels(_enlarged(target, cell)),
             mask,
             masked_mean(sums, num_hidden, target.shape[1]),
         )
 
-    def _as_pictures(self, normalised: Tensor, there: Tensor | None) -> Callable[[Tensor], Tensor]:
+    def _as_pictures(
+        self, normalised: Tensor, there: Tensor | None, shown: Sequence[int] | None
+    ) -> Callable[[Tensor], Tensor]:
         """Return what turns normalised numbers into uint8 (batch, 1 or 3, height, width)."""
         if self.normalise.of_colours:
             return lambda numbers: self.normalise.undo(numbers.to(self.normalise.mean.dtype))
@@ -164,7 +169,8 @@ class PretrainModule(Learner):
             numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
             return numbers.permute(0, 2, 3, 1).cpu().numpy()
 
-        stretch = Stretch.of(last(normalised), None if there is None else last(there) > 0)
+        some = None if there is None else last(there) > 0
+        stretch = Stretch.of(last(normalised), some, shown)
         return lambda numbers: torch.from_numpy(stretch(last(numbers))).permute(0, 3, 1, 2)
 
 

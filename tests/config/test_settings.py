@@ -22,6 +22,7 @@ MAY_DIFFER = {
     "run_dir",
     *(f"data.{name}" for name in ("shards", "val_shards", "num_workers", "max_bad_share")),
     *(f"data.{name}" for name in ("cache_dir", "cache_gb", "labelled_shards", "labels", "stats")),
+    "data.picture_channels",
     *(f"training.{name}" for name in ("micro_batch_size", "accelerator", "devices")),
     *(f"training.{name}" for name in ("num_nodes", "num_threads", "step_timeout_s")),
     *(f"training.{name}" for name in ("checkpoint_every_steps", "checkpoint_every_min")),

@@ -160,6 +160,7 @@ def effects(shards, other):
         "data.stats": Effect("stats.json", at("run.config.data.stats")),
         "data.dtype": Effect("uint8", bands("dtype"), beside=AS_THEY_ARE[1:]),
         "data.channels": Effect((2, 1, 0), bands("channels"), beside=AS_THEY_ARE),
+        "data.picture_channels": Effect((1,), bands("shown"), beside=AS_THEY_ARE),
         "data.channel_axis": Effect("last", bands("channel_axis"), beside=AS_THEY_ARE),
         "data.nodata": Effect(0.0, bands("nodata"), beside=AS_THEY_ARE),
         "data.crop_pct": Effect(
@@ -187,6 +188,7 @@ def effects(shards, other):
         "model.img_size": Effect(64, at("run.stream.img_size")),
         "model.patch_size": Refused(2, ARCHITECTURE),
         "model.window_size": Refused(2, ARCHITECTURE),
+        "model.pretrained_window_sizes": Refused(4, "a Swin has no pretrained_window_sizes"),
         "model.embed_dim": Refused(8, ARCHITECTURE),
         "model.depths": Refused((2, 2), ARCHITECTURE),
         "model.num_heads": Refused((1, 4), ARCHITECTURE),

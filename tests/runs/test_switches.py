@@ -21,6 +21,7 @@ SWITCHES = [  # and how each is given
     ({"position": "none"}, "flags"),
     ({"mixer": "mlp"}, "yaml"),
     ({"padding": "masked", "window_size": 3}, "flags"),
+    ({"name": "swinv2_tiny_window8_256", "pretrained_window_sizes": [3, 4]}, "flags"),
 ]
 
 
