@@ -133,10 +133,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
-    with Phase("building the network") as building:
-        module = _module(config, _schedule(config, sizes), start, images, shards.given)
-    num = sum(one.numel() for one in module.network.parameters())
-    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
+    module = _built(config, _schedule(config, sizes), start, images, shards.given)
     _check_cache(config, shards, order, heldout)
     start, steps = replace(start, loaded=module.loaded), (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
@@ -186,6 +183,15 @@ def _transform(config: RunConfig) -> TrainTransform:
         mean=data.mean,
         erasing=data.erasing if isinstance(data, LabelledDataConfig) else 0.0,
     )
+
+
+def _built(config: RunConfig, *parts: Any) -> Learner:
+    """Do what `_module` does, and say how large it is."""
+    with Phase("building the network") as building:
+        module = _module(config, *parts)
+    num = sum(one.numel() for one in module.network.parameters())
+    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
+    return module
 
 
 def _module(
