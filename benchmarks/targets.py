@@ -7,6 +7,8 @@ that are drawn: that changes no time.
 """
 
 import argparse
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -126,7 +128,8 @@ def main() -> None:
     print("\n".join(lines))
     if options.save:
         where = f"{processor()}, {num_cores()} cores, torch {torch.__version__}, {commit()}"
-        about = ["# What other targets cost", "", f"{date.today()}, {where}", ""]
+        again = f"To repeat: `python benchmarks/targets.py {shlex.join(sys.argv[1:])}`"
+        about = ["# What other targets cost", "", f"{date.today()}, {where}. {again}", ""]
         save(RESULTS / f"targets_{num_cores()}cpu_{date.today()}.md", [*about, *lines])
 
 
