@@ -28,7 +28,7 @@ from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.phases import Phase, duration
 from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
-from ssl_swin.runs.channels import channel_names, reading_of
+from ssl_swin.runs.channels import channel_names, reading_of, unnamed
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
     compile_as_asked,
@@ -271,6 +271,8 @@ def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
         return None
     transform = EvaluationTransform(img_size, data.crop_pct)
     labels = labels_of(config, sets.heldout_renumber)
+    for line in unnamed(data, sets.heldout):
+        say(line)
     reading = reading_of(data, sets.heldout, sets)
     stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, reading)
     return Heldout(stream, config.training.micro_batch_size, labelled_places([sets.heldout]))
