@@ -104,7 +104,7 @@ class CosineAttention(nn.Module):
         if self.cpb_mlp is None:
             return None
         device, places = self.coordinates.device.type, self.window_size[0] * self.window_size[1]
-        autocasts = torch.is_autocast_enabled(device)
+        autocasts = device != "meta" and torch.is_autocast_enabled(device)  # meta knows none
         with torch.autocast(device, enabled=False) if autocasts else nullcontext():
             table = LARGEST_BIAS * self.cpb_mlp(self.coordinates).sigmoid()
         bias = table.index_select(0, self.relative_position_index)

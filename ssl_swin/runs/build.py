@@ -123,9 +123,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         say(line)
     labels = labels_of(config, opened.train_renumber)
     images = LabelledImages.of(config, sets, labels)
-    transform, img_size = _transform(config), config.model.img_size
-    how = img_size, len(data.mean), labels, reading_of(data, shards, opened)
-    stream = ImageStream(shards, transform, *how)
+    how = config.model.img_size, len(data.mean), labels, reading_of(data, shards, opened)
+    stream = ImageStream(shards, _transform(config), *how)
     require_bands(stream, None if heldout is None else heldout.stream)
     order = order_of(config, sets, images.places, images.sampled(config))
     if (told := sampling_told(order, names)) is not None:

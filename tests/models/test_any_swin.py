@@ -5,6 +5,7 @@ import torch
 
 from ssl_swin.models.any_swin import AnySwin
 from ssl_swin.models.encoder import ENCODERS, EndsInNorm, HasStages, build_encoder
+from ssl_swin.models.flops import count_flops
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.models.swin_v2 import SwinV2Encoder
 
@@ -40,6 +41,16 @@ def test_checkpointed_blocks_have_the_same_gradients(encoder):
         encoder(images, torch.ones(2, 8, 16).bool()).square().sum().backward()
         grads.append([one.grad for one in encoder.parameters()])
     assert all(map(torch.equal, *grads))
+
+
+def test_its_operations_are_counted_without_computing_them(encoder):
+    def step(device):
+        module = encoder.to(device)
+        return count_flops(
+            lambda: module(torch.zeros(1, 3, 32, 64, device=device)).sum().backward()
+        )
+
+    assert step("cpu") == step("meta") > 1e6
 
 
 def test_what_the_other_version_has_is_refused():
