@@ -30,6 +30,7 @@ from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.data.shards.tar import names_in
 from ssl_swin.errors import ShardError, UserError
+from ssl_swin.shard_tools.look import Expected
 from ssl_swin.shard_tools.stats import Measuring, measure_set
 
 _MOST_CLASSES = 20
@@ -62,7 +63,7 @@ def info(
         stats: File to write the mean and deviation of each channel to, for `data.stats`; of the
             sample, which may be all images.
         nodata: With --stats: the number that stands for none, as `data.nodata`.
-        channel_axis: With --stats: where a .npy has its channels, as `data.channel_axis`.
+        channel_axis: Where a .npy has its channels, as `data.channel_axis`; left out, sizes tell.
         num_workers: With --stats: threads that read images, 1 or more.
 
     Raises:
@@ -81,9 +82,10 @@ def info(
                 found, said = attach({one: shard_set}, Asked(field=label_field, file=labels))
                 shard_set = found[one]
                 print(*said, sep="\n", end="\n" * bool(said))
-        _show(one, shard_set, sample, max_pixels, label_field)
+        expected = Expected(max_pixels, channel_axis, nodata)
+        _show(one, shard_set, sample, expected, label_field)
         if stats is not None:
-            how = Measuring(stats, nodata, channel_axis, max_pixels, num_workers)
+            how = Measuring(stats, expected, num_workers)
             measure_set(one, shard_set, _places(shard_set, sample), how)
 
 
@@ -101,7 +103,9 @@ def _sets_in(shards: str) -> list[str]:
     return [str(place / name) for name in folders_of_tars(place)] or [shards]
 
 
-def _show(shards: str, shard_set: ShardSet, sample: int, max_pixels: int, label_field: str) -> None:
+def _show(
+    shards: str, shard_set: ShardSet, sample: int, expected: Expected, label_field: str
+) -> None:
     counts, num = shard_set.counts, shard_set.num_samples
     places = _places(shard_set, sample)
     table = Table("what", "value", title=escape(shards))
@@ -110,11 +114,11 @@ def _show(shards: str, shard_set: ShardSet, sample: int, max_pixels: int, label_
     table.add_row("samples", f"{num:,}{each}")
     table.add_row("bytes", f"{shard_set.bytes.sum():,}")
     table.add_row("fingerprint", shard_set.fingerprint()[:16])
-    sizes = _sizes(shard_set, places, max_pixels)
+    sizes = _sizes(shard_set, places, expected)
     for name, value in sizes + _classes(shard_set, places, label_field):
         table.add_row(escape(name), escape(value))
     Console().print(table)
-    reading, few = Reading(max_pixels=max_pixels), min(sample, _NUM_LOOKED_AT)
+    reading, few = Reading(max_pixels=expected.max_pixels), min(sample, _NUM_LOOKED_AT)
     if warning := depth_warning(some_images(shard_set, few), reading):
         print(warning)
     if not num and shard_set.storage.request_bytes is None:
@@ -134,16 +138,16 @@ def _tell_unknown(shard_set: ShardSet, shards: str) -> None:
         )
 
 
-def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:
+def _sizes(shards: ShardSet, places: np.ndarray, expected: Expected) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes, num_several = ShardReader(shards, whole=False), [], 0
     numbers: Counter[str] = Counter()
     for shard, row in _shown("reading sizes", shards, places):
         with suppress(UnreadableImage):
             data = reader.read(shard, row)
-            sizes.append(size_of(data, max_pixels))
-            num_several += has_several(data, max_pixels)
-            numbers[_numbers(data, max_pixels)] += 1
+            sizes.append(size_of(data, expected.max_pixels, expected.channel_axis))
+            num_several += has_several(data, expected.max_pixels)
+            numbers[_numbers(data, expected)] += 1
     num, num_broken = len(places), len(places) - len(sizes)
     rows = [("images looked at", f"{num}, {num_broken} of them unreadable")]
     if num_several:
@@ -156,12 +160,12 @@ def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[
     return rows
 
 
-def _numbers(data: bytes, max_pixels: int) -> str:
+def _numbers(data: bytes, expected: Expected) -> str:
     """Say what numbers a file holds, if they are no colours of 8 bits."""
     if not is_array(data):
         return ""
     try:
-        found = bands_of(data, max_pixels)
+        found = bands_of(data, expected.max_pixels, expected.channel_axis)
     except UnreadableImage as error:
         return str(error)
     if found is None:

@@ -18,6 +18,7 @@ from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
+from ssl_swin.shard_tools.look import Expected, look_at
 from ssl_swin.shard_tools.parallel import count_image, each
 
 _NUM_LOOKED_AT = 1000  # images whose range of numbers is looked at
@@ -69,6 +70,8 @@ def verify(
     print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
     if warning := depth_warning(some_images(shard_set, _NUM_LOOKED_AT), reading):
         print(warning)
+    for line in look_at(shard_set, Expected(max_pixels), _NUM_LOOKED_AT).lines():
+        print(line)
     for line in describe_labels(shard_set, label_field, num_classes):
         print(line)
 

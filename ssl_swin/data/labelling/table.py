@@ -87,6 +87,9 @@ def _columns(names: list[str], name: str) -> tuple[int, int]:
             f"{name} has the columns {shown}; give a CSV whose first line is {KEY},{LABEL}, or "
             "Parquet with these columns"
         )
+    for one in (KEY, LABEL):
+        if names.count(one) > 1:
+            raise UserError(f"{name} has {names.count(one)} columns {one}; leave one of them")
     return names.index(KEY), names.index(LABEL)
 
 

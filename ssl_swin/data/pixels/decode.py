@@ -44,6 +44,12 @@ class Bands:
     """The number that stands for none; in fractions, NaN and infinity always do."""
 
 
+def as_stored(number: float, dtype: np.dtype) -> float:
+    """Return a number as an array of this type holds it: rounded, or infinite beyond its range."""
+    with np.errstate(over="ignore"):
+        return float(dtype.type(number))
+
+
 class ReadingSettings(Protocol):
     """What says how files are read: the settings of a run, and the card of a network."""
 

@@ -86,6 +86,8 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def has_several(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
     """Whether a file holds pages or frames beside the first, which is the one that is taken."""
+    if is_npy(data) or is_npz(data):  # which are read whole to be opened
+        return False
     with suppress(UnreadableImage), naming_what_is_broken():
         return getattr(open_image(data, max_pixels), "n_frames", 1) > 1
     return False
@@ -107,6 +109,9 @@ def check(data: bytes, reading: Reading = USUAL) -> None:
     Raises:
         UnreadableImage: If it is neither.
     """
+    if is_npy(data) or is_npz(data):
+        read_raw(data, reading.max_pixels)
+        return
     try:
         decode(data, 3, reading)
     except UnreadableImage:

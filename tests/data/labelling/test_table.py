@@ -43,6 +43,7 @@ def test_parquet_may_hold_text_numbers_lists_and_nulls(rows):
         ("path,class\na,1\n", "has the columns 'path', 'class'; give"),
         ("key,label\na,cat, grey\n", "line 2, has 3 cells, and its first line names 2; put what"),
         ("key,label\na\n", "line 2, has 1 cells"),
+        ("key,label,label\na,1,2\n", "has 2 columns label; leave one of them"),
         ('key,label\na,"cat\nb,dog\n', "is no CSV: unexpected end of data; save"),
         (
             'key,label\na,"' + "c" * 200_000 + '"\n',
