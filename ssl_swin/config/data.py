@@ -131,7 +131,11 @@ class DataConfig:
             self.black < white,
             f"data.black={self.black:g} must be less than data.white={white:g}",
         )
-        require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
+        require(
+            min(self.std) > 0 and all(map(math.isfinite, (*self.mean, *self.std))),
+            f"data.std={self.std} must be greater than 0, and data.mean={self.mean} and it finite; "
+            "leave out channels of one number alone by data.channels",
+        )
         positive = ("crop_pct", "block_size", "num_lanes", "samples_per_epoch", "cache_gb")
         require_all("be greater than 0", "data", self, "max_pixels")
         require_all("be greater than 0", "data", self, *positive)

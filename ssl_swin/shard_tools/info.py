@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ssl_swin.data.batches.labels import all_labels
-from ssl_swin.data.labelling.attach import Asked, attach
+from ssl_swin.data.labelling.attach import Asked
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.array_files import is_array
 from ssl_swin.data.pixels.bands import bands_of, size_of
@@ -32,6 +32,7 @@ from ssl_swin.data.shards.tar import names_in
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.look import Expected
 from ssl_swin.shard_tools.stats import Measuring, measure_set
+from ssl_swin.shard_tools.verify import with_labels
 
 _MOST_CLASSES = 20
 _NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
@@ -72,17 +73,16 @@ def info(
     """
     if min(sample, num_workers) < 1:
         raise UserError(f"sample={sample}, num_workers={num_workers} show nothing; give 1 or more")
-    sets = _sets_in(shards)
+    sets, expected = _sets_in(shards), Expected(max_pixels, channel_axis, nodata)
     if stats is not None and len(sets) > 1:
         raise UserError(f"--stats is of one set, and {shards} has {len(sets)}; give {sets[0]}")
     for one in sets:
         shard_set = open_shards(one, cache_dir=None if cache_dir is None else Path(cache_dir))
         if shard_set.num_samples <= shard_set.storage.num_cheap_reads:
-            with suppress(ShardError):  # what is odd is counted below
-                found, said = attach({one: shard_set}, Asked(field=label_field, file=labels))
-                shard_set = found[one]
-                print(*said, sep="\n", end="\n" * bool(said))
-        expected = Expected(max_pixels, channel_axis, nodata)
+            asked = Asked(field=label_field, file=labels)
+            shard_set, said, odd = with_labels(shard_set, one, asked)
+            for line in said + [f"warning: {odd}"] * (odd is not None):
+                print(line)
         _show(one, shard_set, sample, expected, label_field)
         if stats is not None:
             how = Measuring(stats, expected, num_workers)
@@ -151,7 +151,8 @@ def _sizes(shards: ShardSet, places: np.ndarray, expected: Expected) -> list[tup
     num, num_broken = len(places), len(places) - len(sizes)
     rows = [("images looked at", f"{num}, {num_broken} of them unreadable")]
     if num_several:
-        rows.append(("files of several pictures", f"{num_several}, of which the first is taken"))
+        taken = "of which the first is taken (data.dtype takes all of a TIFF)"
+        rows.append(("files of several pictures", f"{num_several}, {taken}"))
     rows += [("numbers", told) for told, _ in numbers.most_common(3) if told]
     if sizes:
         for name, values in zip(("width", "height"), np.array(sizes).T, strict=True):

@@ -100,8 +100,6 @@ def is_checkpointed(seen):
 
 
 IMAGE = torch.arange(3 * 8 * 8.0).view(1, 3, 8, 8)
-
-
 NORM = (("target.kind", "normalised_pixels"),)
 
 
@@ -120,9 +118,8 @@ def labels_beside(shards):
 
 def stats_beside(shards):
     """A file of measured numbers."""
-    path = shards / "stats.json"
-    path.write_text(json.dumps({"mean": MEASURED, "std": MEASURED}))
-    return path
+    (shards / "stats.json").write_text(json.dumps({"mean": MEASURED, "std": MEASURED}))
+    return str(shards / "stats.json")
 
 
 def bands(name):
@@ -130,9 +127,8 @@ def bands(name):
 
 
 MEASURED = (0.25, 0.5, 0.75)
-# Whoever has a file of measured numbers gives none.
+# What measured numbers, and numbers as they are, need beside.
 MEAN_LEFT_OUT = (("data.mean", IMAGENET_MEAN), ("data.std", IMAGENET_STD))
-# What numbers as they are need beside.
 AS_THEY_ARE = (
     ("data.dtype", "uint8"),
     *(("data.mean", (1.0, 2.0, 3.0)), ("data.std", (1.0, 1.0, 1.0)), ("data.rand_augment", "")),
@@ -169,9 +165,7 @@ def effects(shards, other):
         "data.hflip": Effect(0.25, at(f"{transform}.hflip")),
         "data.vflip": Effect(0.25, at(f"{transform}.vflip")),
         "data.quarter_turns": Effect(True, at(f"{transform}.quarter_turns")),
-        "data.stats": Effect(
-            str(stats_beside(other)), channels("mean"), MEASURED, beside=MEAN_LEFT_OUT
-        ),
+        "data.stats": Effect(stats_beside(other), channels("mean"), MEASURED, MEAN_LEFT_OUT),
         "data.dtype": Effect("uint8", bands("dtype"), beside=AS_THEY_ARE[1:]),
         "data.channels": Effect((2, 1, 0), bands("channels"), beside=AS_THEY_ARE),
         "data.channel_axis": Effect("last", bands("channel_axis"), beside=AS_THEY_ARE),

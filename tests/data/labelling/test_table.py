@@ -1,11 +1,19 @@
 """Files of labels, and what people save as such."""
 
+import struct
+
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from ssl_swin.data.labelling.table import read_rows
 from ssl_swin.errors import UserError
+
+LATIN = pyarrow.Array.from_buffers(
+    pyarrow.string(),
+    1,
+    [None, pyarrow.py_buffer(struct.pack("<ii", 0, 4)), pyarrow.py_buffer(b"K\xe4se")],
+)
 
 
 @pytest.fixture
@@ -60,6 +68,8 @@ def test_parquet_may_hold_text_numbers_lists_and_nulls(rows):
         (pyarrow.table({"key": [1], "label": [2]}), "its column key is of type int64; write"),
         (pyarrow.table({"key": [b"a"], "label": [2]}), "its column key is of type binary; write"),
         (pyarrow.table({"id": ["a"]}), "has the columns 'id'; give"),
+        (pyarrow.table({"key": LATIN, "label": [1]}), "holds text that is not UTF-8; write it"),
+        (pyarrow.table({"key": ["a"], "label": LATIN}), "holds text that is not UTF-8; write it"),
     ],
     ids=lambda one: str(one)[:20] if isinstance(one, str) else type(one).__name__,
 )
