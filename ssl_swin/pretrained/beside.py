@@ -6,6 +6,7 @@ from typing import Any
 
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.swin_v2 import with_windows
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -25,7 +26,7 @@ def with_beside(path: Path, weights: Weights) -> Weights:
         return weights
     config, images = _read(path.with_name(_CONFIG)), _read(path.with_name(_PREPROCESSOR))
     known = config.get("pretrained_cfg")  # timm's
-    if config.get("model_type") == "swin":
+    if config.get("model_type") in ("swin", "swinv2"):
         _require_same(path, config)
         size, mean, std = (
             config.get("image_size"),
@@ -39,7 +40,7 @@ def with_beside(path: Path, weights: Weights) -> Weights:
         return weights
     if (sides := _numbers([size, size] if isinstance(size, int) else size, 2)) is not None:
         sizes = weights.architecture | {"img_size": tuple(map(int, sides))}
-        weights = weights._replace(architecture=sizes)
+        weights = weights._replace(architecture=with_windows(sizes, config))
     num = weights.architecture["in_chans"]
     means, stds = _numbers(mean, num), _numbers(std, num)
     if means is None or stds is None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 
 from ssl_swin.data.counting import counting
 from ssl_swin.data.pixels.bands import read_bands
+from ssl_swin.data.pixels.channels import Names
 from ssl_swin.data.pixels.decode import Reading, UnreadableImage
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.picture import there
+from ssl_swin.data.shards.channel_names import channel_names_of, require_as_many
 from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -85,24 +87,38 @@ class Moments:
 def measure(
     shards: ShardSet, places: np.ndarray, reading: Reading, in_chans: int, num_workers: int
 ) -> tuple[Moments, list[tuple[str, str]]]:
-    """Measure images; return their moments, and key and reason of each that cannot be read.
+    """Measure the images at some places, int64, of a set; see `measure_files`.
 
-    They are added up in the order of their places: the result is that of one thread, bit for bit.
+    Returns key and reason of each that cannot be read beside the moments.
+
+    Raises:
+        ShardError: If none can be read, or as a `ShardReader`.
+    """
+    reader = ShardReader(shards, whole=False)
+    found = np.stack(shards.locate(places), axis=1).tolist()
+    files = (reader.read(*place) for place in found)
+    moments, broken = measure_files(files, len(found), reading, in_chans, num_workers)
+    return moments, [(printable(reader.key(*found[number])), why) for number, why in broken]
+
+
+def measure_files(
+    files: Iterable[bytes], num_files: int, reading: Reading, in_chans: int, num_workers: int
+) -> tuple[Moments, list[tuple[int, str]]]:
+    """Measure images; return their moments, and which cannot be read, and why.
+
+    They are added up in their order: the result is that of one thread, bit for bit.
 
     Args:
-        shards: Where they are.
-        places: Which, int64.
+        files: Their bytes.
+        num_files: How many there are.
         reading: How they are read.
         in_chans: Channels that an image has; those of colours are in [0, 1].
         num_workers: Threads, at least 1.
 
     Raises:
-        ShardError: If none can be read, or as a `ShardReader`.
+        ShardError: If none can be read.
     """
-    reader, total = ShardReader(shards, whole=False), None
-    broken: list[tuple[str, str]] = []
-    found = np.stack(shards.locate(places), axis=1).tolist()
-    files = (reader.read(*place) for place in found)
+    total, broken = None, list[tuple[int, str]]()
 
     def of(data: bytes) -> Moments | UnreadableImage:
         nodata = None if reading.bands is None else reading.bands.nodata
@@ -111,12 +127,11 @@ def measure(
         except UnreadableImage as error:
             return error
 
-    with counting("measuring", len(places)) as count, ThreadPoolExecutor(num_workers) as pool:
-        each = _in_order(pool, of, files, num_workers * _AHEAD)
-        for place, one in zip(found, each, strict=True):
+    with counting("measuring", num_files) as count, ThreadPoolExecutor(num_workers) as pool:
+        for number, one in enumerate(_in_order(pool, of, files, num_workers * _AHEAD)):
             count(1)
             if isinstance(one, UnreadableImage):
-                broken.append((printable(reader.key(*place)), str(one)))
+                broken.append((number, str(one)))
             else:
                 total = one if total is None else total + one
     if total is None:
@@ -162,15 +177,20 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
     What they hold, colours or numbers of their own, is that of most of some of them.
 
     Raises:
-        ShardError: As `measure`.
+        ShardError: As `measure`, or if not each of its channels has a name.
         UserError: If the images cannot hold the `nodata` that was asked for.
     """
     look = look_at(shards, how.expected)
     bands, in_chans = look.kind
+    names: Names | None = None
+    taken: dict[str, Any] = {}
+    if bands is not None:
+        names = channel_names_of(shards)
+        require_as_many(names, in_chans, name)
+        bands = replace(bands, num_in_file=None if names is None else in_chans)
+        taken = {"dtype": bands.dtype, "nodata": bands.nodata, "channel_axis": bands.channel_axis}
     reading = Reading(max_pixels=how.expected.max_pixels, bands=bands)
     moments, broken = measure(shards, places, reading, in_chans, how.num_workers)
-    taken = {} if bands is None else {"dtype": bands.dtype, "nodata": bands.nodata}
-    taken |= {} if bands is None else {"channel_axis": bands.channel_axis}
     of = {"mean": moments.mean, "std": moments.std, "min": moments.least, "max": moments.largest}
     facts: dict[str, Any] = {
         "shards": name,
@@ -178,14 +198,14 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
         "num_images": len(places) - len(broken),
         "num_broken": len(broken),
         **taken,
+        **({} if names is None else {"channels": names}),
         **{key: [float(n) if np.isfinite(n) else None for n in each] for key, each in of.items()},
         "num_values": [int(one) for one in moments.num],
     }
     write_text(how.path, json.dumps(facts, indent=2) + "\n")
     part = f"{len(places):,} of {shards.num_samples:,} images"
     print(f"measured {part}, channels: {len(moments.num)}; {len(broken)} broken")
-    print(f"  mean {_short(moments.mean)}\n  std  {_short(moments.std)}")
-    for line in _told(moments, broken, look.told_alike()):
+    for line in [*_told(names, moments), *_odd(moments, broken), *look.told_alike()]:
         print(line)
     print(
         f"{how.path} has all; next: {typed('pretrain', 'CONFIG', '--data.shards', name)} "
@@ -193,9 +213,7 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
     )
 
 
-def _told(
-    moments: Moments, broken: Sequence[tuple[str, str]], alike: Sequence[str]
-) -> Iterator[str]:
+def _odd(moments: Moments, broken: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Say what is odd."""
     share = moments.num.sum() / (moments.num_px * len(moments.num))
     if share < 1:
@@ -203,13 +221,23 @@ def _told(
     if broken:
         key, why = broken[0]
         yield f"warning: {len(broken)} images were left out, such as {key!r}: {why}"
-    yield from alike
     empty = np.flatnonzero(moments.squares == 0).tolist()
     if empty:
         yield (
             f"warning: channels {', '.join(map(str, empty))}, counted from 0, hold one number "
             "alone, or none; a run refuses them: name the others in data.channels"
         )
+
+
+def _told(names: Names | None, moments: Moments) -> list[str]:
+    """Say the mean and the deviation of each channel, by its name if it has one."""
+    if names is None:
+        return [f"  mean {_short(moments.mean)}", f"  std  {_short(moments.std)}"]
+    width = max(map(len, names))
+    return [
+        f"  {printable(name):<{width}}  mean {mean:.5g}, std {std:.5g}"
+        for name, mean, std in zip(names, moments.mean, moments.std, strict=True)
+    ]
 
 
 def _short(values: np.ndarray) -> str:

@@ -15,19 +15,6 @@ def timms(name, **sizes):
     return timm.create_model(name, num_classes=2, **sizes).state_dict()
 
 
-def torchvisions_v2():
-    kinds = torchvision.models.swin_transformer
-    return kinds.SwinTransformer(
-        [4, 4],
-        16,
-        [1, 1],
-        [1, 2],
-        [4, 4],
-        block=kinds.SwinTransformerBlockV2,
-        downsample_layer=kinds.PatchMergingV2,
-    ).state_dict()
-
-
 def torchvisions_vit():
     return torchvision.models.VisionTransformer(32, 16, 1, 2, 16, 32).state_dict()
 
@@ -38,21 +25,7 @@ def names(*some):
 
 # What no library here makes has names as in the sources of the two.
 NETWORKS = {
-    "swin v2": lambda: timms("swinv2_tiny_window8_256", **V2),
-    "swin v2 of pytorch-caney": lambda: {
-        f"model.encoder.{name}": one for name, one in timms("swinv2_tiny_window8_256", **V2).items()
-    },
-    "swin v2 of SimMIM": names(
-        "encoder.patch_embed.proj.weight", "encoder.layers.0.blocks.0.attn.rpe_mlp.0.weight"
-    ),
     "swin v2 cr": lambda: timms("swinv2_cr_tiny_224", **V2),
-    "torchvision v2": torchvisions_v2,
-    "torchvision v2 of Satlas": lambda: {
-        f"backbone.backbone.{name}": one for name, one in torchvisions_v2().items()
-    },
-    "mmpretrain v2": names(
-        "patch_embed.projection.weight", "stages.0.blocks.0.attn.w_msa.cpb_mlp.0.weight"
-    ),
     "vit": lambda: timms("vit_tiny_patch16_224", **VIT),
     "vit of SimMIM": lambda: {
         f"encoder.{name}": one for name, one in timms("beit_base_patch16_224", **VIT).items()
@@ -73,7 +46,7 @@ def test_a_network_without_an_encoder_here_is_named_in_one_line(tmp_path, name):
     told = str(caught.value)
     assert told.startswith(f"{tmp_path / 'c.pth'} is {kind} under 'state_dict.")
     assert told.endswith(
-        ": this release has encoders of Swin (version 1) alone; give weights of one"
+        ": this release has encoders of Swin and Swin V2 alone; give weights of one"
     )
     assert "\n" not in told
 

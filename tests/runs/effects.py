@@ -1,6 +1,5 @@
 """What every setting of a run changes, and where that is seen."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -9,8 +8,10 @@ from typing import Any
 import torch
 
 from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD, SetConfig
+from ssl_swin.config.model import HeadConfig
 from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.models.masking import random_mask
+from tests.runs.beside import MEASURED, labels_beside, stats_beside
 
 BATCH, STEPS = 24, 2  # images of a step, steps of an epoch
 
@@ -101,32 +102,16 @@ def is_checkpointed(seen):
 
 IMAGE = torch.arange(3 * 8 * 8.0).view(1, 3, 8, 8)
 NORM = (("target.kind", "normalised_pixels"),)
-
-
 transform, schedule = "run.stream.renderer.transform", "run.module.schedule"
 
 
 ARCHITECTURE = "the checkpoint is of another architecture"
 
 
-def labels_beside(shards):
-    """A file of labels for any of the first samples."""
-    path = shards / "labels.csv"
-    path.write_text("key,label\n" + "".join(f"{n:06d},{n % 10}\n" for n in range(1000)))
-    return path
-
-
-def stats_beside(shards):
-    """A file of measured numbers."""
-    (shards / "stats.json").write_text(json.dumps({"mean": MEASURED, "std": MEASURED}))
-    return str(shards / "stats.json")
-
-
 def bands(name):
     return at(f"run.stream.renderer.reading.bands.{name}")
 
 
-MEASURED = (0.25, 0.5, 0.75)
 # What measured numbers, and numbers as they are, need beside.
 MEAN_LEFT_OUT = (("data.mean", IMAGENET_MEAN), ("data.std", IMAGENET_STD))
 AS_THEY_ARE = (
@@ -168,6 +153,7 @@ def effects(shards, other):
         "data.stats": Effect(stats_beside(other), channels("mean"), MEASURED, MEAN_LEFT_OUT),
         "data.dtype": Effect("uint8", bands("dtype"), beside=AS_THEY_ARE[1:]),
         "data.channels": Effect((2, 1, 0), bands("channels"), beside=AS_THEY_ARE),
+        "data.picture_channels": Effect((1,), bands("shown"), beside=AS_THEY_ARE),
         "data.channel_axis": Effect("last", bands("channel_axis"), beside=AS_THEY_ARE),
         "data.nodata": Effect(0.0, bands("nodata"), beside=AS_THEY_ARE),
         "data.crop_pct": Effect(
@@ -195,6 +181,7 @@ def effects(shards, other):
         "model.img_size": Effect(64, at("run.stream.img_size")),
         "model.patch_size": Refused(2, ARCHITECTURE),
         "model.window_size": Refused(2, ARCHITECTURE),
+        "model.pretrained_window_sizes": Refused(4, "a Swin has no pretrained_window_sizes"),
         "model.embed_dim": Refused(8, ARCHITECTURE),
         "model.depths": Refused((2, 2), ARCHITECTURE),
         "model.num_heads": Refused((1, 4), ARCHITECTURE),
@@ -211,6 +198,12 @@ def effects(shards, other):
             NORM[0][1], lambda seen: target(IMAGE)(seen) == IMAGE.tolist(), False
         ),
         "target.norm_size": Effect(3, lambda seen: norm_of(seen), 3, NORM),
+        "target.cell_size": Effect(4, at("run.config.target.cell_size")),
+        "target.hog_bins": Effect(4, at("run.config.target.hog_bins")),
+        "target.teacher": Refused("random:timm:test_vit", "goes with target.kind=teacher"),
+        "target.teacher_img_size": Effect(64, at("run.config.target.teacher_img_size")),
+        "loss_beta": Effect(2.0, error, 0.25, (("loss", "smooth_l1"),)),
+        "heads": Refused((HeadConfig(2),), ARCHITECTURE),
         "optim.epochs": Effect(9, lambda seen: seen.run.sizes.stop_step / STEPS),
         "optim.warmup_epochs": curve("warmup_steps", 2, 2 * STEPS),
         "optim.schedule": curve("schedule", "multistep"),

@@ -30,7 +30,7 @@ _HEADER = 10_000  # bytes, as NumPy's own limit
 _MOST_PAGES = 1000
 _PALETTE = 3  # TIFF's word for numbers that stand for colours
 # What NumPy and tifffile raise over broken bytes; Pillow's list is `decode.BROKEN`.
-_BROKEN = (
+BROKEN = (
     *(ValueError, OSError, EOFError, KeyError, IndexError, TypeError, OverflowError, SyntaxError),
     *(AttributeError, ZeroDivisionError, struct.error, zlib.error, zipfile.BadZipFile),
     *(NotImplementedError, MemoryError, RuntimeError, tokenize.TokenError),
@@ -63,7 +63,7 @@ def read_raw(data: bytes, max_pixels: int) -> Raw:
         return _reader_of(data)(data, MOST_VALUES_A_PIXEL * max_pixels)
     except UnreadableImage:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 
