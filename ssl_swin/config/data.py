@@ -53,8 +53,8 @@ class DataConfig:
     std: tuple[float, ...] = IMAGENET_STD
     """Standard deviation of each channel."""
     stats: str | None = layout_setting(None)
-    """File that `shards info --stats` wrote: mean, std, dtype, nodata and channel_axis where they
-    are not given, of the channels that are taken."""
+    """File that `shards info --stats` wrote: mean and std of the channels that are taken; dtype,
+    nodata and channel_axis where they are not given. A run's config has the numbers instead."""
     dtype: Dtype | None = None
     """Take the numbers of files as they are, of this type: uint8, uint16, int16, float16 or float32
     (.npy, .npz, TIFF, PNG of 16 bits, and others); null: colours of 8 bits, grey or RGB."""
@@ -114,10 +114,8 @@ class DataConfig:
         return (self.shards,) if self.shards is not None else tuple(one.shards for one in self.sets)
 
     def __post_init__(self) -> None:
-        if self.stats is not None and self.mean == IMAGENET_MEAN:
-            for name, value in read_stats(self.stats, self.channels).items():
-                if name in ("mean", "std", "channels") or getattr(self, name) is None:
-                    object.__setattr__(self, name, value)  # once: a stored config has the numbers
+        if self.stats is not None:
+            self._take_stats(self.stats)
         require(
             (self.shards is None) != (not self.sets),
             f"data.shards={self.shards!r} and {len(self.sets)} data.sets: give one of the two",
@@ -138,7 +136,11 @@ class DataConfig:
             self.black < white,
             f"data.black={self.black:g} must be less than data.white={white:g}",
         )
-        require(min(self.std) > 0, f"data.std={self.std} must be greater than 0")
+        require(
+            min(self.std) > 0 and all(map(math.isfinite, (*self.mean, *self.std))),
+            f"data.std={self.std} must be greater than 0, and data.mean={self.mean} and it finite; "
+            "leave out channels of one number alone by data.channels",
+        )
         positive = ("crop_pct", "block_size", "num_lanes", "samples_per_epoch", "cache_gb")
         require_all("be greater than 0", "data", self, "max_pixels")
         require_all("be greater than 0", "data", self, *positive)
@@ -148,6 +150,21 @@ class DataConfig:
             low, high = getattr(self, name)
             require(0 < low <= high, f"data.{name}={(low, high)} must be 0 < smallest <= largest")
         require(self.crop_scale[1] <= 1, f"data.crop_scale={self.crop_scale} must not exceed 1")
+
+    def _take_stats(self, path: str) -> None:
+        """Put what was measured in place of the file, which may be another one tomorrow."""
+        found = read_stats(path, self.channels)
+        for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            own = getattr(self, name)
+            require(
+                own in (usual, found[name]),
+                f"data.{name}={own} and data.stats={path} say two things, that file {found[name]}; "
+                "leave out one of the two (--data.stats null)",
+            )
+        for name, value in found.items():
+            if name in ("mean", "std", "channels") or getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        object.__setattr__(self, "stats", None)
 
     def _check_numbers(self) -> None:
         """Refuse what cannot be said of the numbers in files."""

@@ -42,7 +42,9 @@ class ModelConfig:
     """Whose code computes a Swin: ssl_swin (as null), or timm, as runs before 0.3 did."""
 
     def __post_init__(self) -> None:
-        rate = self.drop_path_rate
+        size, rate = self.img_size, self.drop_path_rate
+        least = size if isinstance(size, int) else min(size)
+        require(least > 0, f"model.img_size={size} must be greater than 0")
         require(0 <= rate < 1, f"model.drop_path_rate={rate} must lie in [0, 1)")
 
 

@@ -60,12 +60,12 @@ def numbers_in(source: str, files: list[bytes], told: Told) -> dict[str, Any]:
 def _measured(files: list[bytes], bands: Bands, num_channels: int) -> dict[str, Any]:
     threads = min(_MOST_THREADS, usable_cores())
     reading = Reading(bands=bands)
-    moments, num_broken = measure_files(files, len(files), reading, num_channels, threads)
+    moments, broken = measure_files(files, len(files), reading, num_channels, threads)
     return {
         "short_sides": percentiles([*_short_sides(files, bands)]),
         "mean": tuple(map(_rounded, moments.mean)),
         "std": tuple(_rounded(one) or 1.0 for one in moments.std),  # of a constant any will do
-        "unreadable_share": num_broken / len(files),
+        "unreadable_share": len(broken) / len(files),
         "bands": bands,
     }
 

@@ -1,7 +1,6 @@
-"""Says how fast this machine turns shards into batches, and whether a run would wait for data."""
+"""Says whether a run could train on some shards, and whether this machine feeds it fast enough."""
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -14,23 +13,23 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ssl_swin.data.batches.stream import ImageStream
+from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import MAX_DEFAULT_LANES, Dealing
 from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.order.shares import Shares
-from ssl_swin.data.pixels.array_files import is_array
-from ssl_swin.data.pixels.bands import bands_of
-from ssl_swin.data.pixels.decode import MAX_PIXELS, Bands, Reading, UnreadableImage
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, sides
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.left_out import describe
-from ssl_swin.data.shards.reader import some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.machine import FACTS_BYTES, LoaderNeeds, raise_file_limit, shortages
 from ssl_swin.phases import without_bar
+from ssl_swin.shard_tools.look import Expected, Kind, look_at
 from ssl_swin.shard_tools.timing import OneCore, time_stages, time_workers
+from ssl_swin.shard_tools.verify import describe_labels
 
 SLOW_STORAGE = 0.25  # part of the time; a run that reads for longer needs faster storage
 TOO_LARGE = 1.25  # short side over what crops need; above it smaller copies pay
@@ -45,8 +44,8 @@ class DoctorSettings:
     data: str
     """A folder, a tar, a pattern like train-{000000..000009}.tar, or a glob; or a URL of these. For
     remote shards, the least cache that a run here needs is told first."""
-    img_size: int = 192
-    """Height and width of the network's input, pixels."""
+    img_size: int | tuple[int, int] = 192
+    """Both sides of the network's input, or its rows and columns, pixels."""
     crop_scale: tuple[float, float] = (0.67, 1.0)
     """Smallest and largest share of the area that a random crop keeps."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
@@ -55,6 +54,14 @@ class DoctorSettings:
     """How JPEGs are decoded, as `data.decoder`."""
     max_pixels: int = MAX_PIXELS
     """Most pixels of an image, as `data.max_pixels`."""
+    nodata: float | None = None
+    """Of numbers as they are: the one that stands for none, as `data.nodata`."""
+    channel_axis: Literal["first", "last"] | None = None
+    """Where a .npy has its channels, as `data.channel_axis`; left out, its sizes tell."""
+    labels: str | None = None
+    """CSV or Parquet of keys and labels, as `data.labels`: which images get one is told, too."""
+    label_field: str = "label"
+    """Field of the .json member that holds the class, as `data.label_field`."""
     batch: int = 128
     """Images that each training process takes in one step, 1 or more."""
     step_s: float = 0.25
@@ -77,7 +84,9 @@ class DoctorSettings:
 
     def __post_init__(self) -> None:
         rates, counts = ("step_s", "images_per_s", "seconds"), ("processes", "num_workers")
-        for name in (*rates, *counts, "img_size", "batch", "num_lanes"):
+        if min(sides(self.img_size)) <= 0:
+            raise UserError(f"img_size={self.img_size} must be greater than 0")
+        for name in (*rates, *counts, "batch", "num_lanes"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"{name}={value} must be greater than 0")
@@ -112,10 +121,11 @@ def doctor(settings: DoctorSettings) -> None:
     for line in describe(shards.left_out, settings.data):
         print(line)
     _tell_cache(shards, settings)
-    _tell_machine(settings, num_workers)
+    bands, in_chans = _tell_images(shards, settings)
+    itemsize = np.dtype("uint8" if bands is None else bands.dtype).itemsize
+    _tell_machine(settings, num_workers, in_chans * itemsize)
     img_size, interpolation = settings.img_size, settings.interpolation
     transform = TrainTransform(0, img_size, settings.crop_scale, interpolation=interpolation)
-    bands, in_chans = _bands(shards, settings)
     reading = Reading(settings.decoder, settings.max_pixels, bands=bands)
     stream = ImageStream(shards, transform, img_size, in_chans=in_chans, reading=reading)
     torch.set_num_threads(1)
@@ -133,20 +143,27 @@ def doctor(settings: DoctorSettings) -> None:
         console.print(f"- {line}", highlight=False)
 
 
-def _bands(shards: ShardSet, settings: DoctorSettings) -> tuple[Bands | None, int]:
-    """Take numbers as they are, if the first image holds others than colours; and its channels."""
-    for data in some_images(shards, 1):
-        with suppress(UnreadableImage):
-            if is_array(data) and (found := bands_of(data, settings.max_pixels)) is not None:
-                print(f"numbers as they are: {found[0].dtype}, channels: {found[1]}")
-                return found
-    return None, 3
+def _tell_images(shards: ShardSet, settings: DoctorSettings) -> Kind:
+    """Print what a run would stumble over, in images and labels; return what most images hold."""
+    if settings.labels is not None:
+        asked = Asked(field=settings.label_field, file=settings.labels)
+        found, said = attach({settings.data: shards}, asked)
+        for line in [*said, *describe_labels(found[settings.data], settings.label_field)]:
+            print(line)
+    expected = Expected(settings.max_pixels, settings.channel_axis, settings.nodata)
+    look = look_at(shards, expected)
+    if look.kind.bands is not None:
+        print(f"numbers as they are: {look.kind.told()}")
+    for line in look.lines():
+        print(line)
+    return look.kind
 
 
-def _tell_machine(settings: DoctorSettings, num_workers: int) -> None:
+def _tell_machine(settings: DoctorSettings, num_workers: int, pixel_bytes: int) -> None:
     """Print what this machine has too little of for such a run; its loaders have their limits."""
     each = ceil(num_workers / settings.processes)
-    image_bytes = 3 * settings.img_size**2 + FACTS_BYTES
+    rows, cols = sides(settings.img_size)
+    image_bytes = pixel_bytes * rows * cols + FACTS_BYTES
     needs = LoaderNeeds(settings.processes, each, settings.batch * image_bytes)
     raise_file_limit(needs.open_files)
     for line in shortages(needs):
@@ -216,7 +233,7 @@ def advice(one: OneCore, per_worker: float, settings: DoctorSettings, cores: int
         if waits > 0
         else f"A run would not wait for data: the cores left to it bring {most:.0f} images/s.",
     ]
-    enough = round(settings.img_size * 4 / 3)
+    enough = round(min(sides(settings.img_size)) * 4 / 3)
     larger = float(np.median(one.short_sides)) / enough if one.short_sides else 0.0
     if larger > TOO_LARGE:
         lines.append(
@@ -224,8 +241,14 @@ def advice(one: OneCore, per_worker: float, settings: DoctorSettings, cores: int
             f"copies by `ssl-swin shards create ... --short-side {enough}` are about as many times "
             "faster to decode. For fine-tuning with small crops take twice that side."
         )
+    if one.num_broken:
+        lines.append(
+            f"{one.num_broken} of {one.num_images} images read cannot be decoded: ssl-swin shards "
+            "verify names them. A run puts others in their place, and stops above "
+            "data.max_bad_share."
+        )
     if one.parts()["read"] > SLOW_STORAGE:
         lines.append("Storage is slow: copy the shards to a disk of this machine.")
-    if one.num_jpegs < one.num_images / 2:
+    if one.num_jpegs < one.num_images / 2 and not one.as_they_are:
         lines.append("Most images are no JPEGs: Pillow decodes them, more slowly.")
     return lines

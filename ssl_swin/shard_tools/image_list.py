@@ -1,6 +1,7 @@
 """The images that a list names: a CSV or JSON lines, with path, label, group and set of each."""
 
 import csv
+import io
 import json
 import os
 import posixpath
@@ -101,20 +102,23 @@ def _is_json(file: Path) -> bool:
 def _read_csv(file: Path) -> tuple[list[str], Iterable[Row]]:
     text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
     head = text.partition("\n")[0]
-    csv.field_size_limit(_LARGEST_FIELD)
-    rows = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t|", key=head.count))
+    lines = io.StringIO(text, newline="")  # no other character than these ends a line
+    rows = csv.reader(lines, delimiter=max(",;\t|", key=head.count))
+    limit = csv.field_size_limit(_LARGEST_FIELD)  # of the whole process, so it is put back
     try:
         names = [name.strip() for name in next(rows, [])]
         return names, [dict(zip(names, row, strict=False)) for row in rows if row]
     except csv.Error as error:
         raise UserError(f"csv={file} is no CSV, mend line {rows.line_num}: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _read_json(file: Path) -> tuple[list[str], Iterable[Row]]:
     text = file.read_bytes().decode("utf-8-sig", "surrogateescape").strip()
     try:
         whole = text.startswith("[")
-        rows = json.loads(text) if whole else [json.loads(x) for x in text.splitlines() if x]
+        rows = json.loads(text) if whole else [json.loads(x) for x in text.split("\n") if x.strip()]
         rows = [{key: _text(value) for key, value in row.items()} for row in rows]
     except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(

@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ssl_swin.data.batches.labels import all_labels
-from ssl_swin.data.labelling.attach import Asked, attach
+from ssl_swin.data.labelling.attach import Asked
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.array_files import is_array
 from ssl_swin.data.pixels.bands import bands_of, size_of
@@ -31,7 +31,9 @@ from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.data.shards.tar import names_in
 from ssl_swin.errors import ShardError, UserError
+from ssl_swin.shard_tools.look import Expected
 from ssl_swin.shard_tools.stats import Measuring, measure_set
+from ssl_swin.shard_tools.verify import with_labels
 
 _MOST_CLASSES = 20
 _NUM_LOOKED_AT = 50  # images whose range of numbers is looked at
@@ -63,7 +65,7 @@ def info(
         stats: File to write the mean and deviation of each channel to, for `data.stats`; of the
             sample, which may be all images.
         nodata: With --stats: the number that stands for none, as `data.nodata`.
-        channel_axis: With --stats: where a .npy has its channels, as `data.channel_axis`.
+        channel_axis: Where a .npy has its channels, as `data.channel_axis`; left out, sizes tell.
         num_workers: With --stats: threads that read images, 1 or more.
 
     Raises:
@@ -72,19 +74,19 @@ def info(
     """
     if min(sample, num_workers) < 1:
         raise UserError(f"sample={sample}, num_workers={num_workers} show nothing; give 1 or more")
-    sets = _sets_in(shards)
+    sets, expected = _sets_in(shards), Expected(max_pixels, channel_axis, nodata)
     if stats is not None and len(sets) > 1:
         raise UserError(f"--stats is of one set, and {shards} has {len(sets)}; give {sets[0]}")
     for one in sets:
         shard_set = open_shards(one, cache_dir=None if cache_dir is None else Path(cache_dir))
         if shard_set.num_samples <= shard_set.storage.num_cheap_reads:
-            with suppress(ShardError):  # what is odd is counted below
-                found, said = attach({one: shard_set}, Asked(field=label_field, file=labels))
-                shard_set = found[one]
-                print(*said, sep="\n", end="\n" * bool(said))
-        _show(one, shard_set, sample, max_pixels, label_field)
+            asked = Asked(field=label_field, file=labels)
+            shard_set, said, odd = with_labels(shard_set, one, asked)
+            for line in said + [f"warning: {odd}"] * (odd is not None):
+                print(line)
+        _show(one, shard_set, sample, expected, label_field)
         if stats is not None:
-            how = Measuring(stats, nodata, channel_axis, max_pixels, num_workers)
+            how = Measuring(stats, expected, num_workers)
             measure_set(one, shard_set, _places(shard_set, sample), how)
 
 
@@ -102,7 +104,9 @@ def _sets_in(shards: str) -> list[str]:
     return [str(place / name) for name in folders_of_tars(place)] or [shards]
 
 
-def _show(shards: str, shard_set: ShardSet, sample: int, max_pixels: int, label_field: str) -> None:
+def _show(
+    shards: str, shard_set: ShardSet, sample: int, expected: Expected, label_field: str
+) -> None:
     counts, num = shard_set.counts, shard_set.num_samples
     places = _places(shard_set, sample)
     table = Table("what", "value", title=escape(shards))
@@ -111,11 +115,11 @@ def _show(shards: str, shard_set: ShardSet, sample: int, max_pixels: int, label_
     table.add_row("samples", f"{num:,}{each}")
     table.add_row("bytes", f"{shard_set.bytes.sum():,}")
     table.add_row("fingerprint", shard_set.fingerprint()[:16])
-    sizes = _sizes(shard_set, places, max_pixels) + _channels(shard_set)
+    sizes = _sizes(shard_set, places, expected) + _channels(shard_set)
     for name, value in sizes + _classes(shard_set, places, label_field):
         table.add_row(escape(name), escape(value))
     Console().print(table)
-    reading, few = Reading(max_pixels=max_pixels), min(sample, _NUM_LOOKED_AT)
+    reading, few = Reading(max_pixels=expected.max_pixels), min(sample, _NUM_LOOKED_AT)
     if warning := depth_warning(some_images(shard_set, few), reading):
         print(warning)
     if not num and shard_set.storage.request_bytes is None:
@@ -135,20 +139,21 @@ def _tell_unknown(shard_set: ShardSet, shards: str) -> None:
         )
 
 
-def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[str, str]]:
+def _sizes(shards: ShardSet, places: np.ndarray, expected: Expected) -> list[tuple[str, str]]:
     """Return percentiles of widths and heights, read from the headers of the images."""
     reader, sizes, num_several = ShardReader(shards, whole=False), [], 0
     numbers: Counter[str] = Counter()
     for shard, row in _shown("reading sizes", shards, places):
         with suppress(UnreadableImage):
             data = reader.read(shard, row)
-            sizes.append(size_of(data, max_pixels))
-            num_several += has_several(data, max_pixels)
-            numbers[_numbers(data, max_pixels)] += 1
+            sizes.append(size_of(data, expected.max_pixels, expected.channel_axis))
+            num_several += has_several(data, expected.max_pixels)
+            numbers[_numbers(data, expected)] += 1
     num, num_broken = len(places), len(places) - len(sizes)
     rows = [("images looked at", f"{num}, {num_broken} of them unreadable")]
     if num_several:
-        rows.append(("files of several pictures", f"{num_several}, of which the first is taken"))
+        taken = "of which the first is taken (data.dtype takes all of a TIFF)"
+        rows.append(("files of several pictures", f"{num_several}, {taken}"))
     rows += [("numbers", told) for told, _ in numbers.most_common(3) if told]
     if sizes:
         for name, values in zip(("width", "height"), np.array(sizes).T, strict=True):
@@ -163,12 +168,12 @@ def _channels(shards: ShardSet) -> list[tuple[str, str]]:
     return [] if names is None else [(f"{len(names)} channels", printable(", ".join(names)))]
 
 
-def _numbers(data: bytes, max_pixels: int) -> str:
+def _numbers(data: bytes, expected: Expected) -> str:
     """Say what numbers a file holds, if they are no colours of 8 bits."""
     if not is_array(data):
         return ""
     try:
-        found = bands_of(data, max_pixels)
+        found = bands_of(data, expected.max_pixels, expected.channel_axis)
     except UnreadableImage as error:
         return str(error)
     if found is None:

@@ -1,7 +1,7 @@
 """`ssl-swin shards info --stats`: mean and deviation of every channel, exactly, in parallel."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,20 +11,22 @@ from typing import Any
 import numpy as np
 
 from ssl_swin.data.counting import counting
-from ssl_swin.data.pixels.bands import bands_of, read_bands
+from ssl_swin.data.pixels.bands import read_bands
 from ssl_swin.data.pixels.channels import Names
-from ssl_swin.data.pixels.decode import Bands, Reading, UnreadableImage
-from ssl_swin.data.pixels.formats import decode, open_image
+from ssl_swin.data.pixels.decode import Reading, UnreadableImage
+from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.pixels.picture import there
 from ssl_swin.data.shards.channel_names import channel_names_of, require_as_many
 from ssl_swin.data.shards.names import printable
-from ssl_swin.data.shards.reader import ShardReader, some_images
+from ssl_swin.data.shards.reader import ShardReader
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import ShardError, UserError
+from ssl_swin.errors import ShardError
 from ssl_swin.record.lines import write_text
+from ssl_swin.shard_tools.look import Expected, look_at
 from ssl_swin.typed import typed
 
-_AHEAD = 4  # images in the hands of each thread
+_AHEAD = 2  # images in the hands of each thread
+_AT_ONCE = 2**20  # numbers that each thread has as float64
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,13 @@ class Moments:
     @classmethod
     def of(cls, values: np.ndarray, nodata: float | None) -> "Moments":
         """Return those of one image (height, width, chans)."""
-        numbers = values.reshape(-1, values.shape[2]).astype(np.float64)
-        some = there(values, nodata).reshape(numbers.shape)
+        pixels, num = values.reshape(-1, values.shape[2]), max(1, _AT_ONCE // values.shape[2])
+        parts = [cls._of_part(pixels[at : at + num], nodata) for at in range(0, len(pixels), num)]
+        return sum(parts[1:], parts[0])
+
+    @classmethod
+    def _of_part(cls, pixels: np.ndarray, nodata: float | None) -> "Moments":
+        numbers, some = pixels.astype(np.float64), there(pixels, nodata)  # (num_px, chans)
         num = some.sum(axis=0, dtype=np.float64)
         mean = np.where(some, numbers, 0).sum(axis=0) / np.maximum(num, 1)
         squares = np.where(some, numbers - mean, 0) ** 2
@@ -79,21 +86,25 @@ class Moments:
 
 def measure(
     shards: ShardSet, places: np.ndarray, reading: Reading, in_chans: int, num_workers: int
-) -> tuple[Moments, int]:
+) -> tuple[Moments, list[tuple[str, str]]]:
     """Measure the images at some places, int64, of a set; see `measure_files`.
+
+    Returns key and reason of each that cannot be read beside the moments.
 
     Raises:
         ShardError: If none can be read, or as a `ShardReader`.
     """
     reader = ShardReader(shards, whole=False)
-    files = (reader.read(int(a), int(b)) for a, b in zip(*shards.locate(places), strict=True))
-    return measure_files(files, len(places), reading, in_chans, num_workers)
+    found = np.stack(shards.locate(places), axis=1).tolist()
+    files = (reader.read(*place) for place in found)
+    moments, broken = measure_files(files, len(found), reading, in_chans, num_workers)
+    return moments, [(printable(reader.key(*found[number])), why) for number, why in broken]
 
 
 def measure_files(
     files: Iterable[bytes], num_files: int, reading: Reading, in_chans: int, num_workers: int
-) -> tuple[Moments, int]:
-    """Measure images; return their moments, and how many cannot be read.
+) -> tuple[Moments, list[tuple[int, str]]]:
+    """Measure images; return their moments, and which cannot be read, and why.
 
     They are added up in their order: the result is that of one thread, bit for bit.
 
@@ -107,7 +118,7 @@ def measure_files(
     Raises:
         ShardError: If none can be read.
     """
-    total, num_broken = None, 0
+    total, broken = None, list[tuple[int, str]]()
 
     def of(data: bytes) -> Moments | UnreadableImage:
         nodata = None if reading.bands is None else reading.bands.nodata
@@ -117,25 +128,25 @@ def measure_files(
             return error
 
     with counting("measuring", num_files) as count, ThreadPoolExecutor(num_workers) as pool:
-        for one in _in_order(pool, of, files, num_workers * _AHEAD):
+        for number, one in enumerate(_in_order(pool, of, files, num_workers * _AHEAD)):
             count(1)
             if isinstance(one, UnreadableImage):
-                num_broken, why = num_broken + 1, str(one)
-            elif total is not None and len(one.num) != len(total.num):
-                raise UserError(
-                    f"some images have {len(total.num)} channels and some {len(one.num)}; one set "
-                    "has one number of them"
-                )
+                broken.append((number, str(one)))
             else:
                 total = one if total is None else total + one
     if total is None:
-        raise ShardError(f"none of {num_broken} images can be read, give other shards: {why}")
-    return total, num_broken
+        raise ShardError(
+            f"none of {len(broken)} images can be read, give other shards: {broken[0][1]}"
+        )
+    return total, broken
 
 
 def _numbers(data: bytes, in_chans: int, reading: Reading) -> np.ndarray:
     if reading.bands is not None:
-        return read_bands(data, reading.bands, reading.max_pixels)
+        values = read_bands(data, reading.bands, reading.max_pixels)
+        if values.shape[2] != in_chans:
+            raise UnreadableImage(f"it has {values.shape[2]} channels, and most have {in_chans}")
+        return values
     pixels = np.asarray(decode(data, in_chans, reading)) / 255
     return pixels.reshape(*pixels.shape[:2], in_chans)
 
@@ -156,22 +167,21 @@ class Measuring:
     """How a set is measured; see `info`."""
 
     path: Path
-    nodata: float | None
-    channel_axis: str | None
-    max_pixels: int
+    expected: Expected
     num_workers: int
 
 
 def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring) -> None:
     """Measure images of a set, write what `data.stats` reads, and say what to type next.
 
-    What they hold, colours or numbers of their own, is that of the first one.
+    What they hold, colours or numbers of their own, is that of most of some of them.
 
     Raises:
-        ShardError: As `measure`, or if the first image cannot be read, or not each of its channels
-            has a name.
+        ShardError: As `measure`, or if not each of its channels has a name.
+        UserError: If the images cannot hold the `nodata` that was asked for.
     """
-    bands, in_chans = _held(name, shards, how)
+    look = look_at(shards, how.expected)
+    bands, in_chans = look.kind
     names: Names | None = None
     taken: dict[str, Any] = {}
     if bands is not None:
@@ -179,51 +189,44 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
         require_as_many(names, in_chans, name)
         bands = replace(bands, num_in_file=None if names is None else in_chans)
         taken = {"dtype": bands.dtype, "nodata": bands.nodata, "channel_axis": bands.channel_axis}
-    reading = Reading(max_pixels=how.max_pixels, bands=bands)
-    moments, num_broken = measure(shards, places, reading, in_chans, how.num_workers)
+    reading = Reading(max_pixels=how.expected.max_pixels, bands=bands)
+    moments, broken = measure(shards, places, reading, in_chans, how.num_workers)
     of = {"mean": moments.mean, "std": moments.std, "min": moments.least, "max": moments.largest}
     facts: dict[str, Any] = {
         "shards": name,
         "fingerprint": shards.fingerprint(),
-        "num_images": len(places) - num_broken,
-        "num_broken": num_broken,
+        "num_images": len(places) - len(broken),
+        "num_broken": len(broken),
         **taken,
         **({} if names is None else {"channels": names}),
-        **{key: [float(one) for one in values] for key, values in of.items()},
+        **{key: [float(n) if np.isfinite(n) else None for n in each] for key, each in of.items()},
         "num_values": [int(one) for one in moments.num],
     }
     write_text(how.path, json.dumps(facts, indent=2) + "\n")
     part = f"{len(places):,} of {shards.num_samples:,} images"
-    share = moments.num.sum() / (moments.num_px * len(moments.num))
-    print(
-        f"measured {part}, channels: {len(moments.num)}"
-        + f"; {num_broken} broken" * (num_broken > 0)
-    )
-    print(*_told(names, moments), sep="\n")
-    if share < 1:
-        print(f"  {100 * (1 - share):.3g} % are none")
+    print(f"measured {part}, channels: {len(moments.num)}; {len(broken)} broken")
+    for line in [*_told(names, moments), *_odd(moments, broken), *look.told_alike()]:
+        print(line)
     print(
         f"{how.path} has all; next: {typed('pretrain', 'CONFIG', '--data.shards', name)} "
         f"{typed('--data.stats', how.path).removeprefix('ssl-swin ')}"
     )
 
 
-def _held(name: str, shards: ShardSet, how: Measuring) -> tuple[Bands | None, int]:
-    """Return how numbers are taken as they are, if not colours, and how many channels there are.
-
-    Raises:
-        ShardError: If the first image cannot be read.
-    """
-    first = next(iter(some_images(shards, 1)), b"")
-    try:
-        found = bands_of(first, how.max_pixels, how.channel_axis, how.nodata)
-        is_grey = found is None and open_image(first).mode in ("1", "L", "LA")
-    except UnreadableImage as error:
-        raise ShardError(
-            f"{name}: the first image cannot be read; see --channel-axis, or give other shards: "
-            f"{error}"
-        ) from error
-    return (None, 1 if is_grey else 3) if found is None else found
+def _odd(moments: Moments, broken: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Say what is odd."""
+    share = moments.num.sum() / (moments.num_px * len(moments.num))
+    if share < 1:
+        yield f"  {100 * (1 - share):.3g} % are none"
+    if broken:
+        key, why = broken[0]
+        yield f"warning: {len(broken)} images were left out, such as {key!r}: {why}"
+    empty = np.flatnonzero(moments.squares == 0).tolist()
+    if empty:
+        yield (
+            f"warning: channels {', '.join(map(str, empty))}, counted from 0, hold one number "
+            "alone, or none; a run refuses them: name the others in data.channels"
+        )
 
 
 def _told(names: Names | None, moments: Moments) -> list[str]:

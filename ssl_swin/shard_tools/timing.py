@@ -25,6 +25,10 @@ class OneCore:
     num_bytes: int = 0
     short_sides: list[int] = field(default_factory=list)
     """Of the JPEGs, pixels."""
+    num_broken: int = 0
+    """Images that cannot be decoded."""
+    as_they_are: bool = False
+    """Whether numbers are taken as they are."""
 
     @property
     def images_per_s(self) -> float:
@@ -42,11 +46,11 @@ def time_stages(stream: ImageStream, shares: Shares, seconds: float) -> OneCore:
 
     The first share is not counted, the last one is read whole.
     """
-    one = OneCore()
+    one = OneCore(as_they_are=stream.renderer.reading.bands is not None)
     began = time.perf_counter()
     for number, share in enumerate(shares):
         if number == 1:
-            one, began = OneCore(), time.perf_counter()
+            one, began = OneCore(as_they_are=one.as_they_are), time.perf_counter()
         if number > 1 and time.perf_counter() - began > seconds:
             break
         epoch = np.broadcast_to(share.epoch, share.index.shape)
@@ -72,6 +76,7 @@ def _time_together(stream: ImageStream, epoch: np.ndarray, index: np.ndarray, on
         try:
             decoded = stream.renderer.decode(sample)
         except UnreadableImage:
+            one.num_broken += 1
             continue
         times.append(time.perf_counter())
         stream.renderer.write(sample, decoded, slot)

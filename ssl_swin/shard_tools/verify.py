@@ -1,6 +1,5 @@
 """Decodes every image of some shards, and names what is broken."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
+from ssl_swin.shard_tools.look import Expected, look_at
 from ssl_swin.shard_tools.parallel import count_image, each
 
 _NUM_LOOKED_AT = 1000  # images whose range of numbers is looked at
@@ -50,7 +50,8 @@ def verify(
         ShardError: If an image or a .cls label is broken, or a shard is missing or was changed.
     """
     shard_set = open_shards(shards, cache_dir=None if cache_dir is None else Path(cache_dir))
-    shard_set, said = _with_labels(shard_set, shards, Asked(field=label_field, file=labels))
+    asked = Asked(field=label_field, file=labels)
+    shard_set, said, odd = with_labels(shard_set, shards, asked)
     for line in [*describe(shard_set.left_out, shards), *said]:
         print(line)
     reading = Reading(max_pixels=max_pixels)
@@ -67,17 +68,31 @@ def verify(
             "above; pack them again, or let training replace them"
         )
     print(f"{shard_set.num_samples} samples in {len(jobs)} shards can be read")
-    if warning := depth_warning(some_images(shard_set, _NUM_LOOKED_AT), reading):
-        print(warning)
-    for line in describe_labels(shard_set, label_field, num_classes):
+    if odd is not None:
+        raise odd
+    for line in [*_odd(shard_set, reading), *describe_labels(shard_set, label_field, num_classes)]:
         print(line)
 
 
-def _with_labels(shards: ShardSet, where: str, asked: Asked) -> tuple[ShardSet, list[str]]:
-    with suppress(ShardError):  # the damage is named when images are read
+def _odd(shards: ShardSet, reading: Reading) -> list[str]:
+    """Say what is odd in the numbers of some images."""
+    warning = depth_warning(some_images(shards, _NUM_LOOKED_AT), reading)
+    lines = look_at(shards, Expected(reading.max_pixels), _NUM_LOOKED_AT).lines()
+    return lines if warning is None else [warning, *lines]
+
+
+def with_labels(
+    shards: ShardSet, where: str, asked: Asked
+) -> tuple[ShardSet, list[str], ShardError | None]:
+    """Give a set the labels that are asked for; return it, what is to be said, and what is wrong.
+
+    What is wrong with a file of labels is known here alone; the rest is named with the samples.
+    """
+    try:
         found, said = attach({where: shards}, asked)
-        return found[where], said
-    return shards, []
+    except ShardError as error:
+        return shards, [], error if asked.file is not None else None
+    return found[where], said, None
 
 
 def describe_labels(shards: ShardSet, field: str, num_classes: int | None = None) -> list[str]:

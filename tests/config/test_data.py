@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig, SetConfig
@@ -98,6 +100,9 @@ BANDS = {"dtype": "uint16", "mean": (1.0, 2.0), "std": (1.0, 1.0)}
         (BANDS | {"picture_channels": (0, -1, 1)}, "counted from 0"),
         (BANDS | {"nodata": -1.0}, "data.nodata=-1.0 is no uint16; give a whole number from 0 to"),
         (BANDS | {"nodata": 0.5}, "is no uint16"),
+        (BANDS | {"std": (1.0, 0.0)}, "leave out channels of one number alone by data.channels"),
+        (BANDS | {"std": (1.0, math.inf)}, "and it finite"),
+        (BANDS | {"mean": (1.0, math.nan)}, "and it finite"),
         ({"vflip": 1.5}, "data.vflip=1.5 must lie in [0, 1]"),
     ],
 )

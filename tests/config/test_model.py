@@ -13,3 +13,9 @@ def test_a_drop_path_rate_that_cannot_be_is_refused(rate):
 def test_masks_and_targets_are_by_default_those_of_the_paper():
     assert MaskConfig() == MaskConfig("random", 32, 0.6)
     assert TargetConfig() == TargetConfig("pixels", 47)
+
+
+@pytest.mark.parametrize("size", [0, (-32, 32), (32, 0)])
+def test_an_image_without_pixels_is_refused(size):
+    with pytest.raises(UserError, match=r"model\.img_size=.* must be greater than 0"):
+        ModelConfig(img_size=size)

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from ssl_swin.config.data import SetConfig
+from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD, SetConfig
 from ssl_swin.config.model import HeadConfig
 from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.models.masking import random_mask
+from tests.runs.beside import MEASURED, labels_beside, stats_beside
 
 BATCH, STEPS = 24, 2  # images of a step, steps of an epoch
 
@@ -100,8 +101,6 @@ def is_checkpointed(seen):
 
 
 IMAGE = torch.arange(3 * 8 * 8.0).view(1, 3, 8, 8)
-
-
 NORM = (("target.kind", "normalised_pixels"),)
 transform, schedule = "run.stream.renderer.transform", "run.module.schedule"
 
@@ -109,18 +108,12 @@ transform, schedule = "run.stream.renderer.transform", "run.module.schedule"
 ARCHITECTURE = "the checkpoint is of another architecture"
 
 
-def labels_beside(shards):
-    """A file of labels for any of the first samples."""
-    path = shards / "labels.csv"
-    path.write_text("key,label\n" + "".join(f"{n:06d},{n % 10}\n" for n in range(1000)))
-    return path
-
-
 def bands(name):
     return at(f"run.stream.renderer.reading.bands.{name}")
 
 
-# What numbers as they are need beside.
+# What measured numbers, and numbers as they are, need beside.
+MEAN_LEFT_OUT = (("data.mean", IMAGENET_MEAN), ("data.std", IMAGENET_STD))
 AS_THEY_ARE = (
     ("data.dtype", "uint8"),
     *(("data.mean", (1.0, 2.0, 3.0)), ("data.std", (1.0, 1.0, 1.0)), ("data.rand_augment", "")),
@@ -157,7 +150,7 @@ def effects(shards, other):
         "data.hflip": Effect(0.25, at(f"{transform}.hflip")),
         "data.vflip": Effect(0.25, at(f"{transform}.vflip")),
         "data.quarter_turns": Effect(True, at(f"{transform}.quarter_turns")),
-        "data.stats": Effect("stats.json", at("run.config.data.stats")),
+        "data.stats": Effect(stats_beside(other), channels("mean"), MEASURED, MEAN_LEFT_OUT),
         "data.dtype": Effect("uint8", bands("dtype"), beside=AS_THEY_ARE[1:]),
         "data.channels": Effect((2, 1, 0), bands("channels"), beside=AS_THEY_ARE),
         "data.picture_channels": Effect((1,), bands("shown"), beside=AS_THEY_ARE),

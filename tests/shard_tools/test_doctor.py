@@ -4,6 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import webdataset
 
 from ssl_swin.__main__ import run
 from ssl_swin.data.batches.stream import ImageStream
@@ -16,6 +17,7 @@ from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.doctor import DoctorSettings, _tell_cache, advice, all_shares, doctor
 from ssl_swin.shard_tools.timing import STAGES, OneCore, time_stages
 from tests.data.pixels.pictures import encoded, photograph
+from tests.data.pixels.test_array_files import npy
 from tests.data.remote.faulty import cache_in, remote_set, serving
 from tests.data.shards.tars import plain_entries, plain_set, write_tar
 
@@ -146,9 +148,41 @@ def test_of_remote_shards_a_few_are_fetched_before_the_clock_starts(tmp_path, ca
     assert kept == ["0.tar", "1.tar"]
 
 
+QUICK = ["--seconds=0.05", "--num-workers=1", "--batch=4", "--step-s=10", "--img-size=[16,24]"]
+
+
+def test_numbers_as_they_are_are_looked_at_and_timed(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    with webdataset.TarWriter(str(tmp_path / "a.tar")) as tar:
+        for place in range(12):
+            values = rng.normal(0, 1, (5, 30, 40)).astype(np.float32)
+            values[:, :6, :10] = -9
+            data = b"no array" if place == 7 else npy(values)
+            tar.write({"__key__": f"t{place}", "input.npy": data})
+    (tmp_path / "labels.csv").write_text("key,label\n" + "".join(f"t{n},wheat\n" for n in range(9)))
+    words = ["doctor", f"--data={tmp_path}", *QUICK]
+    assert run(words) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "numbers as they are: float32, channels: 5",
+        "1 of 12 images looked at cannot be read, such as 't7'",
+        "5 % of the pixels are -9 in all channels",
+        "images read cannot be decoded: ssl-swin shards verify names them",
+    ):
+        assert line in text
+    assert "no JPEGs" not in text
+    assert run([*words, "--nodata=-9", f"--labels={tmp_path / 'labels.csv'}"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "5 % of their numbers are none" in text
+    assert "3 of 12 images have no label" in text
+    assert "labels: 1 classes, numbered 0 to 0" in text
+    assert run([*words, "--labels=gone.csv"]) == 2
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"img_size": (0, 8)},
         {"batch": 0},
         {"step_s": 0},
         {"images_per_s": 0},

@@ -1,3 +1,4 @@
+import csv
 import json
 from collections import Counter
 
@@ -46,6 +47,23 @@ def test_rows_give_path_label_and_group(images, mark):
     assert found.told == [
         f"{images.parent}/list.csv: path from 'Path', label from 'Label', group from 'group'"
     ]
+
+
+def test_pythons_limit_of_a_cell_is_what_it_was(images):
+    limit = csv.field_size_limit()
+    found = listed(images, f"path,text\n1.png,{'x' * 200_000}\n2.png,\n")
+    assert [one.name for one in found.files] == ["1.png", "2.png"]
+    with pytest.raises(UserError, match="is no CSV, mend line 2: field larger"):
+        listed(images, f"path,text\n1.png,{'x' * 2**25}\n")
+    assert csv.field_size_limit() == limit
+
+
+def test_only_an_end_of_line_ends_a_row(images):
+    odd = "two\u2028lines\x0b"
+    for text in (f"path,label\n1.png,{odd}a\n", json.dumps({"path": "1.png", "label": odd + "a"})):
+        name = "list.csv" if text.startswith("path") else "list.jsonl"
+        text = text.replace("\\u2028", "\u2028")
+        assert listed(images, text, name).classes == [odd + "a"]
 
 
 @pytest.mark.parametrize("name", ["list.jsonl", "list.json"])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from ssl_swin.config.data import DataConfig
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import Bands, Reading
 from ssl_swin.errors import UserError
+from ssl_swin.shard_tools import stats
 from ssl_swin.shard_tools.stats import measure
 from tests.data.pixels.test_array_files import npy
 from tests.data.shards.tars import image_bytes, write_tar
@@ -47,7 +49,8 @@ def test_mean_and_deviation_are_those_of_numpy_over_all_that_are_some(tiles, tmp
 def test_any_number_of_threads_finds_the_same_bits(tiles):
     _, folder = tiles
     given = open_shards(folder), np.arange(NUM), Reading(bands=Bands("float32")), CHANS
-    (one, _), *others = (measure(*given, threads) for threads in (1, 2, 7))
+    (one, broken), *others = (measure(*given, threads) for threads in (1, 2, 7))
+    assert broken == []
     for other, _ in others:
         assert other.mean.tobytes() == one.mean.tobytes()
         assert other.std.tobytes() == one.std.tobytes()
@@ -61,8 +64,13 @@ def test_a_config_takes_what_was_measured_of_the_channels_it_takes(tiles, tmp_pa
     config = DataConfig(str(folder), stats=str(path), channels=(4, 1))
     assert config.mean == (found["mean"][4], found["mean"][1])
     assert (config.std[0], config.dtype, config.nodata) == (found["std"][4], "float32", -9.0)
-    given = DataConfig(str(folder), stats=str(path), mean=(1.0,), std=(2.0,), dtype="float32")
-    assert given.mean == (1.0,)
+    # The config has the numbers, so that it is the same when the file is another one, or gone.
+    assert config.stats is None
+    both = replace(config, stats=str(path))
+    assert both == config
+    for own in ({"mean": (1.0, 2.0)}, {"std": (1.0, 2.0)}):
+        with pytest.raises(UserError, match=r"say two things, that file .*leave out one"):
+            replace(config, stats=str(path), **own)
 
 
 def test_channels_are_measured_and_taken_by_their_names(tiles, tmp_path, capsys):
@@ -133,3 +141,40 @@ def test_several_sets_have_no_one_measure(tmp_path, capsys):
     assert run(["shards", "info", str(tmp_path), "--stats", str(tmp_path / "s.json")]) == 2
     assert "--stats is of one set" in capsys.readouterr().err
     assert not (tmp_path / "s.json").exists()
+
+
+def test_in_parts_an_image_has_the_moments_of_the_whole(monkeypatch):
+    values = np.random.default_rng(0).normal(1e4, 2, (37, 29, 3)).astype(np.float32)
+    values[:5, :9, 1] = np.nan
+    whole = stats.Moments.of(values, None)
+    monkeypatch.setattr(stats, "_AT_ONCE", 100)
+    parts = stats.Moments.of(values, None)
+    np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-14)
+    np.testing.assert_allclose(parts.std, whole.std, rtol=1e-12)
+    assert parts.num.tolist() == whole.num.tolist() == [37 * 29, 37 * 29 - 45, 37 * 29]
+    assert (parts.least == whole.least).all()
+
+
+def test_what_is_odd_is_left_out_or_told_and_never_measured(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(100, 200, (20, 24, 4), np.uint16) for _ in range(12)]
+    for image in images:
+        image[:3, :4], image[..., 2] = 7, 7
+    members = [(f"{place:02d}.npy", npy(image)) for place, image in enumerate(images)]
+    members[5] = ("05.npy", npy(images[5][..., :3]))
+    members[7] = ("07.npy", npy(images[7].astype(np.float32)))
+    write_tar(tmp_path / "a.tar", members)
+    path = tmp_path / "stats.json"
+    assert run(["shards", "info", str(tmp_path), "--stats", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "channels: 4; 2 broken" in told
+    assert "2 images were left out, such as '05': it has 3 channels, and most have 4" in told
+    assert "2.5 % of the pixels are 7 in all channels; if that stands for none" in told
+    assert "channels 2, counted from 0, hold one number alone" in told
+    kept = np.stack([one for place, one in enumerate(images) if place not in (5, 7)])
+    mean = kept.astype(np.float64).mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(json.loads(path.read_text())["mean"], mean, rtol=1e-12)
+    for nodata in ("-9", "0.5"):
+        words = ["shards", "info", str(tmp_path), "--stats", str(path), f"--nodata={nodata}"]
+        assert run(words) == 2
+        assert "is no uint16, which the images hold; give a whole" in capsys.readouterr().err

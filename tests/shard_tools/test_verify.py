@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from ssl_swin.__main__ import run
 from ssl_swin.data.open import open_shards
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.shard_tools.verify import verify
@@ -78,3 +79,16 @@ def test_what_was_left_out_is_said(folder, capsys):
     write_tar(folder / "train-000002.tar", [("x.png", image_bytes(0)), ("@eaDir/x.png", b"")])
     verify(str(folder), num_workers=1)
     assert f"left out of {folder}: 1 hidden, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["horse", "-1", "0.5", "nan", "9" * 30, '"a\nb"'])
+def test_a_label_of_a_file_that_is_no_class_is_told(tmp_path, capsys, label):
+    write_tar(tmp_path / "a.tar", [(f"{n}.png", image_bytes(n)) for n in range(3)])
+    (tmp_path / "classes.json").write_text('["cat", "dog"]')
+    (tmp_path / "l.csv").write_text(f"key,label\n0,cat\n1,dog\n2,{label}\n")
+    words = [str(tmp_path), "--labels", str(tmp_path / "l.csv")]
+    said = "has 1 labels that are none of the 2 given classes"
+    assert run(["shards", "verify", *words, "--num-workers=1"]) == 2
+    assert said in capsys.readouterr().err
+    assert run(["shards", "info", *words]) == 0
+    assert said in capsys.readouterr().out

@@ -87,6 +87,9 @@ def _columns(names: list[str], name: str) -> tuple[int, int]:
             f"{name} has the columns {shown}; give a CSV whose first line is {KEY},{LABEL}, or "
             "Parquet with these columns"
         )
+    for one in (KEY, LABEL):
+        if names.count(one) > 1:
+            raise UserError(f"{name} has {names.count(one)} columns {one}; leave one of them")
     return names.index(KEY), names.index(LABEL)
 
 
@@ -114,6 +117,8 @@ def _parquet(path: Path, name: str) -> Iterator[Row]:
             pairs = chain.from_iterable(zip(*both, strict=True) for both in columns)
             for num, (key, value) in enumerate(pairs, 1):
                 yield Row(f"row {num}", (key.as_py() or "").strip(), value.as_py())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} holds text that is not UTF-8; write it again") from error
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(
             f"{name} is damaged, or no Parquet: {printable(str(error))[:200]}; write it again"

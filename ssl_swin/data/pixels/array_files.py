@@ -5,12 +5,14 @@ than is admitted, costs no memory. Nothing is ever unpickled, and nothing outsid
 """
 
 import io
+import logging
 import math
 import struct
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import NamedTuple
 
@@ -25,6 +27,8 @@ MOST_VALUES_A_PIXEL = 3  # a file may hold as many numbers as an RGB image of `m
 DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
 _READ = (*DTYPES, "float64")  # which becomes float32 where that is asked for
 _HEADER = 10_000  # bytes, as NumPy's own limit
+_MOST_PAGES = 1000
+_PALETTE = 3  # TIFF's word for numbers that stand for colours
 # What NumPy and tifffile raise over broken bytes; Pillow's list is `decode.BROKEN`.
 BROKEN = (
     *(ValueError, OSError, EOFError, KeyError, IndexError, TypeError, OverflowError, SyntaxError),
@@ -123,6 +127,10 @@ def read_tiff(data: bytes, most_values: int) -> Raw:
     """
     import tifffile  # late, for speed: only these files need it
 
+    log = logging.getLogger("tifffile")
+    if log.level == logging.NOTSET:  # it would warn of each image in each epoch
+        log.setLevel(logging.CRITICAL)
+    check_pages(data)
     try:
         return _read_tiff(tifffile, data, most_values)
     except tifffile.TiffFileError as error:  # in older releases no ValueError
@@ -147,10 +155,38 @@ def _read_tiff(tifffile: ModuleType, data: bytes, most_values: int) -> Raw:
             )
         shape = first.shape if len(pages) == 1 else (len(pages), *first.shape)
         check(shape, first.dtype, most_values)
+        if any(len(one.dataoffsets) < math.prod(one.chunked) for one in pages):
+            raise UnreadableImage("a TIFF that lacks parts of its picture")
+        if first.photometric == _PALETTE and first.colormap is not None and len(pages) == 1:
+            colours = first.colormap.T[first.asarray()]  # of 16 bits, (height, width, 3)
+            return Raw((colours >> 8).astype(np.uint8), 2)
         if len(pages) == 1:
             axis = {"YX": None, "YXS": 2, "SYX": 0}.get(first.axes)
             return Raw(first.asarray(), axis)
         return Raw(np.stack([page.asarray() for page in pages]), 0)
+
+
+def check_pages(data: bytes) -> None:
+    """Refuse a TIFF whose pages lead back to one another, which tifffile would follow for ever.
+
+    Raises:
+        UnreadableImage: If so, or it has more pages than any image has channels.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    place, count, entry = ("Q", "Q", 20) if is_big else ("I", "H", 12)
+    offsets, offset = {0}, 8 if is_big else 4  # where the place of the first page stands
+    with suppress(struct.error):  # beyond the end; tifffile takes the pages before it
+        (offset,) = struct.unpack_from(order + place, data, offset)
+        while offset not in offsets:
+            offsets.add(offset)
+            if len(offsets) - 1 > _MOST_PAGES:
+                raise UnreadableImage(f"a TIFF of more than {_MOST_PAGES} pages")
+            (num,) = struct.unpack_from(order + count, data, offset)
+            after = offset + struct.calcsize(order + count) + num * entry
+            (offset,) = struct.unpack_from(order + place, data, after)
+        if offset:
+            raise UnreadableImage("a TIFF whose pages lead back to one another")
 
 
 def is_png_16(data: bytes) -> bool:
@@ -209,6 +245,11 @@ def is_npz(data: bytes) -> bool:
     return data.startswith(ZIP) and b".npy" in data[: 2**10]
 
 
+def is_tiff(data: bytes) -> bool:
+    """Whether a file begins as a TIFF."""
+    return data.startswith(TIFFS)
+
+
 def is_array(data: bytes) -> bool:
     """Whether a file may hold other numbers than colours of 8 bits."""
     return data.startswith((NPY, *TIFFS)) or is_npz(data) or is_png_16(data)
@@ -229,6 +270,10 @@ def open_array(data: bytes, max_pixels: int) -> Image.Image:
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
     if values.ndim == 3 and values.shape[0] == 3 and values.shape[2] != 3:
         values = values.transpose(1, 2, 0)
+    if values.shape[0] * values.shape[1] > max_pixels:
+        raise UnreadableImage(
+            f"{values.shape[1]} x {values.shape[0]} pixels, more than max_pixels={max_pixels}"
+        )
     is_grey = values.ndim == 2 and values.dtype.name in ("uint8", "uint16", "float32")
     if not is_grey and not (values.dtype == np.uint8 and values.shape[2:] == (3,)):
         raise UnreadableImage(

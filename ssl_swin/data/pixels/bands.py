@@ -87,7 +87,7 @@ def bands_of(
     return Bands(dtype, None, channel_axis, nodata), values.shape[2]
 
 
-def size_of(data: bytes, max_pixels: int) -> tuple[int, int]:
+def size_of(data: bytes, max_pixels: int, channel_axis: str | None = None) -> tuple[int, int]:
     """Return width and height of an image; of a picture only the header is read.
 
     Raises:
@@ -95,5 +95,5 @@ def size_of(data: bytes, max_pixels: int) -> tuple[int, int]:
     """
     with suppress(UnreadableImage):
         return open_image(data, max_pixels).size
-    rows, cols, _ = channels_last(read_raw(data, max_pixels), None).shape
+    rows, cols, _ = channels_last(read_raw(data, max_pixels), channel_axis).shape
     return cols, rows

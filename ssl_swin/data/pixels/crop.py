@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from ssl_swin.data.pixels.decode import sides
+from ssl_swin.data.pixels.decode import as_stored, sides
 from ssl_swin.data.pixels.jpeg import Region
 from ssl_swin.draw import Purpose, uniforms
 
@@ -93,14 +93,15 @@ def cut_bands(pixels: np.ndarray, crop: Crop, nodata: float | None = None) -> np
 
 def _resized(part: np.ndarray, crop: Crop, nodata: float | None) -> np.ndarray:
     numbers = torch.from_numpy(part.astype(np.float32)).permute(2, 0, 1)[None]
-    if nodata is not None:
-        numbers[numbers == float(np.float32(nodata))] = torch.nan
+    none = None if nodata is None else as_stored(nodata, part.dtype)
+    if none is not None:
+        numbers[numbers == none] = torch.nan
     if part.dtype.kind == "f":
         numbers[numbers.isinf()] = torch.nan
     found = interpolate(numbers, crop.size[::-1], mode=crop.interpolation, antialias=True)
     values = found[0].permute(1, 2, 0).numpy()
-    if nodata is not None:
-        values = np.where(np.isnan(values), np.float32(nodata), values)
+    if none is not None:
+        values = np.where(np.isnan(values), np.float32(none), values)
     if part.dtype.kind == "f":
         with np.errstate(over="ignore"):  # in float16: infinite, which holds no number
             return values.astype(part.dtype)

@@ -64,6 +64,12 @@ class Bands:
         return replace(self, channels=channels, num_in_file=len(named))
 
 
+def as_stored(number: float, dtype: np.dtype) -> float:
+    """Return a number as an array of this type holds it: rounded, or infinite beyond its range."""
+    with np.errstate(over="ignore"):
+        return float(dtype.type(number))
+
+
 class ReadingSettings(Protocol):
     """What says how files are read: the settings of a run, and the card of a network."""
 

@@ -43,7 +43,8 @@ def depth_warning(files: Iterable[bytes], reading: Reading) -> str | None:
             return (
                 f"warning: {len(grey)} of {num} images looked at hold numbers from {low:g} to "
                 f"{high:g}, while {black:g} becomes black and {white:g} white; set "
-                f"{_remedy(low, high)} (data.white in a run, --white of shards create)"
+                f"{_remedy(low, high)} (data.white in a run, --white of shards create), or "
+                "data.dtype, for numbers as they are"
             )
     if len(colour) and colour[:, 1].max() < _DARK * 255:
         return (

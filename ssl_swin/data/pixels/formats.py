@@ -10,8 +10,16 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ssl_swin.data.pixels.array_files import is_array, is_npy, is_npz, open_array, read_raw
+from ssl_swin.data.pixels.array_files import (
+    is_array,
+    is_npy,
+    is_npz,
+    is_tiff,
+    open_array,
+    read_raw,
+)
 from ssl_swin.data.pixels.decode import (
+    BROKEN,
     MAX_PIXELS,
     USUAL,
     Reading,
@@ -81,13 +89,21 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             if kind.recognises is not None and kind.open is not None and kind.recognises(data):
                 return kind.open(data, max_pixels)
     pillows = tuple(name for name, kind in IMAGE_FORMATS.items() if kind.open is None)
-    return open_within(data, pillows, max_pixels)
+    try:
+        return open_within(data, pillows, max_pixels)
+    except UnreadableImage:
+        if not is_tiff(data):
+            raise
+        return open_array(data, max_pixels)
 
 
 def has_several(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
     """Whether a file holds pages or frames beside the first, which is the one that is taken."""
-    with suppress(UnreadableImage), naming_what_is_broken():
-        return getattr(open_image(data, max_pixels), "n_frames", 1) > 1
+    if is_npy(data) or is_npz(data):  # which are read whole to be opened
+        return False
+    with suppress(UnreadableImage, EOFError), naming_what_is_broken():
+        open_image(data, max_pixels).seek(1)  # counting them all may take long
+        return True
     return False
 
 
@@ -98,7 +114,14 @@ def decode(data: bytes, in_chans: int, reading: Reading = USUAL) -> Image.Image:
         UnreadableImage: If the bytes are broken, cut short, a decompression bomb, or fractions.
     """
     with naming_what_is_broken():
-        return in_colours(upright(open_image(data, reading.max_pixels)), in_chans, reading)
+        image = open_image(data, reading.max_pixels)
+        try:
+            image = upright(image)
+        except BROKEN:
+            if not is_tiff(data):
+                raise
+            image = open_array(data, reading.max_pixels)  # compressed as Pillow cannot read
+        return in_colours(image, in_chans, reading)
 
 
 def check(data: bytes, reading: Reading = USUAL) -> None:
@@ -107,6 +130,9 @@ def check(data: bytes, reading: Reading = USUAL) -> None:
     Raises:
         UnreadableImage: If it is neither.
     """
+    if is_npy(data) or is_npz(data):
+        read_raw(data, reading.max_pixels)
+        return
     try:
         decode(data, 3, reading)
     except UnreadableImage:

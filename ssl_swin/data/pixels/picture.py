@@ -8,7 +8,7 @@ from PIL import Image
 
 from ssl_swin.data.pixels.bands import read_bands
 from ssl_swin.data.pixels.crop import to_image
-from ssl_swin.data.pixels.decode import MODES, Reading
+from ssl_swin.data.pixels.decode import MODES, Reading, as_stored
 from ssl_swin.data.pixels.formats import decode
 
 _LOW, _HIGH = 2, 98  # per cent of the numbers: what becomes black, and white
@@ -74,7 +74,7 @@ def _weights(pixels: np.ndarray) -> np.ndarray:
 def there(values: np.ndarray, nodata: float | None) -> np.ndarray:
     """Say which numbers are some."""
     found = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-    return found if nodata is None else found & (values != values.dtype.type(nodata))
+    return found if nodata is None else found & (values != as_stored(nodata, values.dtype))
 
 
 def as_colours(

@@ -102,10 +102,15 @@ class ShardReader:
 def some_images(shards: ShardSet, num: int) -> Iterator[bytes]:
     """Read the bytes of so many images, spread evenly over a set; of a remote one, of fewer."""
     reader = ShardReader(shards, whole=False)
+    for shard, row in some_places(shards, num):
+        yield reader.read(shard, row)
+
+
+def some_places(shards: ShardSet, num: int) -> list[tuple[int, int]]:
+    """Return shard and row of what `some_images` reads."""
     if shards.storage.request_bytes is not None:
         num = min(num, _MOST_REQUESTS)
-    for shard, row in _spread(shards, num):
-        yield reader.read(shard, row)
+    return _spread(shards, num)
 
 
 def content_of(shards: ShardSet) -> str:

@@ -1,11 +1,19 @@
 """Files of labels, and what people save as such."""
 
+import struct
+
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from ssl_swin.data.labelling.table import read_rows
 from ssl_swin.errors import UserError
+
+LATIN = pyarrow.Array.from_buffers(
+    pyarrow.string(),
+    1,
+    [None, pyarrow.py_buffer(struct.pack("<ii", 0, 4)), pyarrow.py_buffer(b"K\xe4se")],
+)
 
 
 @pytest.fixture
@@ -43,6 +51,7 @@ def test_parquet_may_hold_text_numbers_lists_and_nulls(rows):
         ("path,class\na,1\n", "has the columns 'path', 'class'; give"),
         ("key,label\na,cat, grey\n", "line 2, has 3 cells, and its first line names 2; put what"),
         ("key,label\na\n", "line 2, has 1 cells"),
+        ("key,label,label\na,1,2\n", "has 2 columns label; leave one of them"),
         ('key,label\na,"cat\nb,dog\n', "is no CSV: unexpected end of data; save"),
         (
             'key,label\na,"' + "c" * 200_000 + '"\n',
@@ -59,6 +68,8 @@ def test_parquet_may_hold_text_numbers_lists_and_nulls(rows):
         (pyarrow.table({"key": [1], "label": [2]}), "its column key is of type int64; write"),
         (pyarrow.table({"key": [b"a"], "label": [2]}), "its column key is of type binary; write"),
         (pyarrow.table({"id": ["a"]}), "has the columns 'id'; give"),
+        (pyarrow.table({"key": LATIN, "label": [1]}), "holds text that is not UTF-8; write it"),
+        (pyarrow.table({"key": ["a"], "label": LATIN}), "holds text that is not UTF-8; write it"),
     ],
     ids=lambda one: str(one)[:20] if isinstance(one, str) else type(one).__name__,
 )

@@ -9,9 +9,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+from ssl_swin.data.pixels import array_files
 from ssl_swin.data.pixels.array_files import DTYPES, read_raw
-from ssl_swin.data.pixels.decode import UnreadableImage
-from ssl_swin.data.pixels.formats import decode
+from ssl_swin.data.pixels.decode import Reading, UnreadableImage
+from ssl_swin.data.pixels.formats import decode, has_several
 from tests.data.shards.tars import image_bytes
 
 MAX_PIXELS = 10_000
@@ -74,6 +75,66 @@ def test_a_tiff_of_any_number_of_bands_is_read_to_the_last_bit(dtype, compressio
     found = read_raw(data, MAX_PIXELS)
     np.testing.assert_array_equal(found.values, array, strict=True)
     assert found.channel_axis == axis
+
+
+def test_a_palette_is_the_colours_that_it_stands_for():
+    image = Image.fromarray(numbers((8, 6, 3), "uint8")).quantize(20)
+    for kind in ("TIFF", "PNG"):
+        file = io.BytesIO()
+        image.save(file, kind)
+        found = read_raw(file.getvalue(), MAX_PIXELS)
+        np.testing.assert_array_equal(found.values, np.asarray(image.convert("RGB")), strict=True)
+        assert found.channel_axis == 2
+
+
+def test_a_tiff_that_lacks_parts_is_never_filled_up(caplog):
+    array = numbers((64, 64), "uint16")
+    for how in ({"tile": (16, 16)}, {"tile": (16, 16), "compression": "zstd"}, {"rowsperstrip": 9}):
+        data = tiff(array, **how)
+        for length in range(300, len(data), len(data) // 9):
+            with pytest.raises(UnreadableImage):
+                read_raw(data[:length], MAX_PIXELS)
+    claims = bytearray(tiff(array, tile=(16, 16)))
+    with tifffile.TiffFile(io.BytesIO(bytes(claims))) as file:
+        tag = file.pages[0].tags["ImageLength"]
+    claims[tag.valueoffset : tag.valueoffset + 2] = struct.pack("<H", 128)
+    with pytest.raises(UnreadableImage, match="lacks parts of its picture"):
+        read_raw(bytes(claims), MAX_PIXELS)
+    assert caplog.records == []  # tifffile's own words would come for each image of each epoch
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+@pytest.mark.parametrize("num_entries", [0, 1])
+def test_pages_that_lead_back_to_one_another_are_refused(is_big, num_entries):
+    page = struct.pack("<Q" if is_big else "<H", num_entries) + bytes(num_entries * 20)
+    place, head = ("<Q", b"II+\0\x08\0\0\0") if is_big else ("<I", b"II*\0")
+    start = len(head) + struct.calcsize(place)
+    page = page if is_big else page[: 2 + num_entries * 12]
+    data = head + struct.pack(place, start) + page + struct.pack(place, start)
+    with pytest.raises(UnreadableImage, match="lead back to one another"):
+        read_raw(data, MAX_PIXELS)
+
+
+def test_more_pages_than_any_image_has_are_refused(monkeypatch):
+    monkeypatch.setattr(array_files, "_MOST_PAGES", 5)
+    five, six = (tiff(numbers((n, 8, 8), "uint8"), photometric="minisblack") for n in (5, 6))
+    assert len(read_raw(five, MAX_PIXELS).values) == 5
+    with pytest.raises(UnreadableImage, match="more than 5 pages"):
+        read_raw(six, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "zstd"])
+def test_a_tiff_that_pillow_cannot_read_is_an_image_as_any(compression):
+    array = numbers((40, 30, 3), "uint8")
+    data = tiff(array, photometric="rgb", compression=compression)
+    assert np.asarray(decode(data, 3)).shape == array.shape
+    assert not has_several(data)
+    for one in (data, tiff(array[:, :, 0], compression=compression)):
+        with pytest.raises(UnreadableImage, match="max_pixels=1000"):
+            decode(one, 3, Reading(max_pixels=1000))
+    bands = tiff(numbers((8, 8, 5), "uint8"), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(UnreadableImage, match=r"data\.dtype takes numbers as they are"):
+        decode(bands, 3)
 
 
 def test_smaller_copies_in_a_tiff_are_no_channels():

@@ -17,6 +17,7 @@ from ssl_swin.data.pixels.crop import (
     cut_region,
 )
 from ssl_swin.data.pixels.jpeg import Region
+from ssl_swin.data.pixels.picture import there
 from tests.data.pixels.test_array_files import numbers
 
 SIZES = [(224, 224), (640, 480), (28, 28), (1, 1), (1, 500), (3000, 2), (90, 300), (7, 5)]
@@ -109,7 +110,7 @@ def test_bands_are_resized_in_float32_and_whole_numbers_rounded(interpolation):
     ("dtype", "none"), [("float32", np.nan), ("float32", np.inf), ("int16", -9)]
 )
 def test_a_pixel_made_of_one_without_a_number_holds_none_and_others_are_as_without(dtype, none):
-    array = numbers((32, 32, 2), "int16").astype(dtype)
+    array = np.abs(numbers((32, 32, 2), "int16") // 2).astype(dtype)  # nothing else is -9
     crop = Crop((0, 0, 32, 32), (16, 16), (0, 0, 16, 16), "bilinear")
     whole = cut_bands(array, crop)
     array[9, 20, 1] = none
@@ -122,6 +123,21 @@ def test_a_pixel_made_of_one_without_a_number_holds_none_and_others_are_as_witho
     assert {*cols} <= {9, 10, 11}
     assert lacks[4, 10, 1]
     np.testing.assert_array_equal(found[~lacks], whole[~lacks])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("float16", -9999.0), ("float16", 1e6), ("float32", -1.7e308)]
+)
+def test_the_number_that_stands_for_none_is_the_one_that_the_type_can_hold(dtype, nodata):
+    array = np.ones((8, 8, 2), dtype)
+    with np.errstate(over="ignore"):
+        array[:4] = nodata
+    found = cut_bands(array, Crop((0, 0, 8, 8), (4, 4), (0, 0, 4, 4), "bilinear"), nodata)
+    assert (found[0] == array[0, 0, 0]).all()
+    assert (found[3] == 1).all()
+    assert set(np.unique(found).tolist()) == {1.0, float(array[0, 0, 0])}
+    assert there(found, nodata)[3].all()
+    assert not there(found, nodata)[0].any()
 
 
 @pytest.mark.parametrize("size", [(640, 480), (100, 800), (256, 160), (57, 31)])
