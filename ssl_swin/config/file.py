@@ -37,7 +37,7 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a config: it must hold `key: value` lines; see `configs`")
     told, known = renew_content(content, path), [*setting_names(kind)]
-    for section in {name.partition(".")[0] for name in known if "." in name}:
+    for section in (name for name, hint in get_type_hints(kind).items() if is_dataclass(hint)):
         if not isinstance(content.get(section, {}), dict):
             raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
     keys = [*_keys(content, known)]

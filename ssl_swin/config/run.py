@@ -54,8 +54,7 @@ class PretrainConfig:
         for name, (value, usual) in single.items() if self.heads else ():
             require(
                 value == usual,
-                f"{name}={value} and {len(self.heads)} heads, each of which has its own; leave out "
-                "one of the two",
+                f"{name}={value} beside heads, each of which has its own; leave out one of the two",
             )
         kinds = [head.target for head in self.heads] or [self.target.kind]
         require(

@@ -33,10 +33,10 @@ class Decoder(nn.Module):
         self, features: Float[Tensor, "batch num_features rows cols"]
     ) -> Float[Tensor, "batch num_chans new_rows new_cols"]:
         """Predict; ``new_rows = rows * upscale``."""
-        if self.convolves:
-            return self.shuffle(self.conv(features))
         positions = features.permute(0, 2, 3, 1)  # (batch, rows, cols, num_features)
         if self.norm is not None:
             positions = self.norm(positions)
+        if self.convolves:
+            return self.shuffle(self.conv(positions.permute(0, 3, 1, 2)))
         numbers = F.linear(positions, self.conv.weight.flatten(1), self.conv.bias)
         return self.shuffle(numbers.permute(0, 3, 1, 2))

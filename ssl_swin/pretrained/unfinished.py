@@ -47,10 +47,10 @@ def read_unfinished(source: Path) -> Weights | None:
     try:
         colours = tuple(map(float, data["mean"])), tuple(map(float, data["std"]))
         encoder = build_encoder(in_chans=len(colours[0]), **model)
-        reading = {name: data[name] for name in READING if name in data} | _channels(folder, data)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        reading = {name: data[name] for name in READING if name in data}
+    except (KeyError, TypeError, ValueError) as error:
         raise PretrainedMismatch(_no_config(folder, error)) from error
-    card = EncoderCard.of(encoder, *colours, **reading)
+    card = EncoderCard.of(encoder, *colours, **(reading | _channels(folder, data)))
     steps = [one.get("step") for one in read_lines(folder.checkpoints)]
     after = f" after step {steps[-1]:,}" if steps and isinstance(steps[-1], int) else ""
     told = f"a run that has not ended: its checkpoint{after}"
@@ -72,8 +72,7 @@ def _channels(folder: RunFolder, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the channels of a run as numbers, and their names, if it has some for them.
 
     Raises:
-        OSError: If the file that says which is which is not there.
-        ValueError: If it is damaged.
+        PretrainedMismatch: If the file that says which is which is not there, or damaged.
     """
     taken, shown = (
         None if data.get(name) is None else tuple(data[name])
@@ -83,13 +82,19 @@ def _channels(folder: RunFolder, data: Mapping[str, Any]) -> dict[str, Any]:
     if names is None and as_names(shown) is None:
         return {"channels": taken, "picture_channels": shown}
     where = str(folder.channels)
-    known = parse_channel_names(folder.channels.read_bytes(), where)
-    numbers = [numbers_of(one, known, "data.channels", where) for one in (taken, shown)]
+    try:
+        known = parse_channel_names(folder.channels.read_bytes(), where)
+        numbers = [numbers_of(one, known, "data.channels", where) for one in (taken, shown)]
+    except (OSError, ValueError) as error:
+        raise PretrainedMismatch(
+            f"the channels of {folder.root} have names, and {where} does not say which they are, "
+            f"copy it again: {error}"
+        ) from error
     return {"channels": numbers[0], "picture_channels": numbers[1], "channel_names": names}
 
 
 def _no_config(folder: RunFolder, error: Exception) -> str:
     return (
         f"{folder.root} has a checkpoint and no config that says what it is of, copy its "
-        f"config.yaml (and channels.json, if there is one) again: {' '.join(str(error).split())}"
+        f"config.yaml again: {' '.join(str(error).split())}"
     )

@@ -74,6 +74,7 @@ _TITLES = {
     "loaded": "Weights that runs began with, in tensors; loaded.json names them",
 }
 _TASKS = {"finetune": "top1", "multi-label": "map", "regression": "r2"}  # what each is judged by
+_LEAST = {"finetune": "top-5", "regression": "loss"}  # the column that tells least
 NOT_SHOWN = "-"
 _NAME_WIDE = 16  # characters of a name, before it is broken into lines
 
@@ -104,9 +105,10 @@ def results(folders: list[RunFolder]) -> list[Table]:
         if kind == "pretrain" and summary.lives > 1:
             cells |= {"lives": str(summary.lives)}
         rows[kind].append(cells)
-    if any(" " in (row["best"] or "") for row in rows["finetune"]):  # leave room for its words
-        for row in rows["finetune"]:
-            del row["top-5"]
+    for kind, column in _LEAST.items():
+        if any(" " in (row["best"] or "") for row in rows[kind]):  # whose words need room
+            for row in rows[kind]:
+                del row[column]
     return [table(_TITLES[kind], of_kind) for kind, of_kind in rows.items() if of_kind]
 
 

@@ -123,9 +123,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         say(line)
     labels = labels_of(config, opened.train_renumber)
     images = LabelledImages.of(config, sets, labels)
-    transform, img_size = _transform(config), config.model.img_size
-    how = img_size, len(data.mean), labels, reading_of(data, shards, opened)
-    stream = ImageStream(shards, transform, *how)
+    how = config.model.img_size, len(data.mean), labels, reading_of(data, shards, opened)
+    stream = ImageStream(shards, _transform(config), *how)
     require_bands(stream, None if heldout is None else heldout.stream)
     order = order_of(config, sets, images.places, images.sampled(config))
     if (told := sampling_told(order, names)) is not None:
@@ -133,10 +132,7 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
-    with Phase("building the network") as building:
-        module = _module(config, _schedule(config, sizes), start, images, shards.given)
-    num = sum(one.numel() for one in module.network.parameters())
-    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
+    module = _module(config, _schedule(config, sizes), start, images, shards.given)
     _check_cache(config, shards, order, heldout)
     start, steps = replace(start, loaded=module.loaded), (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
@@ -195,7 +191,21 @@ def _module(
     images: LabelledImages,
     labels: GivenLabels | None,
 ) -> Learner:
-    """Build what learns, with the weights that this life starts with."""
+    """Build what learns, with the weights that this life starts with; say how large it is."""
+    with Phase("building the network") as building:
+        module = _learner(config, schedule, start, images, labels)
+    num = sum(one.numel() for one in module.network.parameters())
+    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
+    return module
+
+
+def _learner(
+    config: RunConfig,
+    schedule: Schedule,
+    start: Start,
+    images: LabelledImages,
+    labels: GivenLabels | None,
+) -> Learner:
     torch.manual_seed(config.seed)
     if isinstance(config, FinetuneConfig):
         task = task_of(config, labels)

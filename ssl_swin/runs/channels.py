@@ -18,6 +18,7 @@ from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.pretrained.card import EncoderCard
 from ssl_swin.runs.sets import RunSets
+from ssl_swin.training.trainer import say
 
 _SETTING, _WHERE = "data.channels", "the training shards"
 
@@ -86,8 +87,10 @@ def reading_of(data: DataConfig, shards: ShardSet, sets: RunSets) -> Reading:
     reading, names = Reading.of(data, sets.channel_names, _WHERE), as_names(data.channels)
     if reading.bands is None or names is None:
         return reading
-    where = shards.storage.where(0)
-    return replace(reading, bands=reading.bands.of_files(names, channel_names_of(shards), where))
+    where, named = shards.storage.where(0), channel_names_of(shards)
+    if named is None:
+        say(f"no {CHANNELS_NAME} beside {where}: its channels are taken to be in {_WHERE}' order")
+    return replace(reading, bands=reading.bands.of_files(names, named, where))
 
 
 def channels_of(bands: Bands | None, data: DataConfig) -> dict[str, Any]:

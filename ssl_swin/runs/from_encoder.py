@@ -71,9 +71,9 @@ def with_its_numbers(
     """Give a fine-tuning the mean and deviation that its encoder was trained with, and its bands.
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
-    from elsewhere have no card, and other channels have their own. RandAugment, which is for RGB,
-    is left out of other images if the user did not ask for it. Channels that both its `sets` and
-    the card name are meant by name. Returns the config, and a line if something in it is new.
+    from elsewhere have no card, and other channels have their own. RandAugment, for RGB, is left
+    out of other images unless it was asked for. Channels that both the `sets` and the card name are
+    meant by name. Returns the config, and a line if something in it is new.
 
     Raises:
         UserError: If the user gave others than are on the card.
@@ -108,12 +108,18 @@ def with_its_numbers(
         )
     if own == wanted:
         return config, ()
-    told = [f"{name}={wanted[name]}" for name in _BANDS if wanted[name] is not None]
-    line = " and ".join([f"data.mean={card.mean}", f"data.std={card.std}", *told])
+    line = _told(wanted, card.channel_names is not None and not known)
     values = {name: wanted[name] for name in free}
     plain = _without_colours(config, given, values)
     line += ", as the encoder was trained with" + "; no RandAugment, which is for RGB" * bool(plain)
     return with_values(config, values | plain), (line,)
+
+
+def _told(wanted: Mapping[str, Any], is_unnamed: bool) -> str:
+    """Say what an encoder was trained with, and whether nobody names the channels of these sets."""
+    told = [f"{name}={wanted[name]}" for name in _COLOURS]
+    told += [f"{name}={wanted[name]}" for name in _BANDS if wanted[name] is not None]
+    return " and ".join(told) + " (no channels.json names them here)" * is_unnamed
 
 
 def _without_colours(

@@ -69,7 +69,8 @@ class Start:
         """Return what the user should read of it, line by line."""
         changes = self.changes.items()
         lines = [f"changed: {name} was {before!r}, is {now!r}" for name, (before, now) in changes]
-        return [*self.notes, *lines]
+        taught = [] if self.teacher is None else [self.teacher.told]
+        return [*self.notes, *lines, *taught]
 
 
 def find_start(

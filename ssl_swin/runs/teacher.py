@@ -46,9 +46,10 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
     scale = [ours / theirs for ours, theirs in zip(config.data.std, found.std, strict=True)]
     colours = zip(config.data.mean, found.mean, found.std, strict=True)
     shift = [(ours - theirs) / std for ours, theirs, std in colours]
-    return Teacher(
-        network, network.maps, num_features, sides, tuple(scale), tuple(shift), found.fingerprint
-    )
+    number = sum(one.numel() for one in network.parameters())
+    told = f"{found.told}, {number / 1e6:.2f} M parameters, {sides[0]} x {sides[1]} px"
+    how = tuple(scale), tuple(shift), found.fingerprint, f"teacher: {told}"
+    return Teacher(network, network.maps, num_features, sides, *how)
 
 
 def _num_features(network: Any, shape: tuple[int, int, int], what: str) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from ssl_swin.data.counting import counting
 from ssl_swin.data.pixels.bands import bands_of, read_bands
 from ssl_swin.data.pixels.channels import Names
-from ssl_swin.data.pixels.decode import Reading, UnreadableImage
+from ssl_swin.data.pixels.decode import Bands, Reading, UnreadableImage
 from ssl_swin.data.pixels.formats import decode, open_image
 from ssl_swin.data.pixels.picture import there
 from ssl_swin.data.shards.channel_names import channel_names_of, require_as_many
@@ -168,18 +168,10 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
     What they hold, colours or numbers of their own, is that of the first one.
 
     Raises:
-        ShardError: As `measure`, or if the first image cannot be read.
+        ShardError: As `measure`, or if the first image cannot be read, or not each of its channels
+            has a name.
     """
-    first = next(iter(some_images(shards, 1)), b"")
-    try:
-        found = bands_of(first, how.max_pixels, how.channel_axis, how.nodata)
-        is_grey = found is None and open_image(first).mode in ("1", "L", "LA")
-    except UnreadableImage as error:
-        raise ShardError(
-            f"{name}: the first image cannot be read; see --channel-axis, or give other shards: "
-            f"{error}"
-        ) from error
-    bands, in_chans = (None, 1 if is_grey else 3) if found is None else found
+    bands, in_chans = _held(name, shards, how)
     names: Names | None = None
     taken: dict[str, Any] = {}
     if bands is not None:
@@ -214,6 +206,24 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
         f"{how.path} has all; next: {typed('pretrain', 'CONFIG', '--data.shards', name)} "
         f"{typed('--data.stats', how.path).removeprefix('ssl-swin ')}"
     )
+
+
+def _held(name: str, shards: ShardSet, how: Measuring) -> tuple[Bands | None, int]:
+    """Return how numbers are taken as they are, if not colours, and how many channels there are.
+
+    Raises:
+        ShardError: If the first image cannot be read.
+    """
+    first = next(iter(some_images(shards, 1)), b"")
+    try:
+        found = bands_of(first, how.max_pixels, how.channel_axis, how.nodata)
+        is_grey = found is None and open_image(first).mode in ("1", "L", "LA")
+    except UnreadableImage as error:
+        raise ShardError(
+            f"{name}: the first image cannot be read; see --channel-axis, or give other shards: "
+            f"{error}"
+        ) from error
+    return (None, 1 if is_grey else 3) if found is None else found
 
 
 def _told(names: Names | None, moments: Moments) -> list[str]:

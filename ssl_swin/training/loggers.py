@@ -149,7 +149,7 @@ class Scalars(Callback):
         if parts is not None:
             whole = trainer.strategy.reduce(parts.clone(), reduce_op="sum").tolist()
             named = zip(pl_module.part_names, whole, strict=True)
-            points |= {f"train/loss_{name}": value for name, value in named}
+            points |= {f"train/{name}": value for name, value in named}
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
         peak = largest_peak(trainer)

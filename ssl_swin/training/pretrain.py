@@ -41,11 +41,6 @@ class Masking:
         """Mask patches hidden in each image."""
         return count_hidden(self.grid, self.mask_ratio)
 
-    @property
-    def hidden_px(self) -> int:
-        """Pixels hidden in each image."""
-        return self.num_hidden * self.mask_patch_size**2
-
 
 class Reconstruction(NamedTuple):
     """What a network makes of images, on its device; all as pictures, (batch, 1 or 3, ...)."""
@@ -94,9 +89,9 @@ class PretrainModule(Learner):
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """What the losses of the heads are called, of which there are several."""
+        """What the losses of the heads are called, if there are several."""
         heads = self.network.heads
-        return tuple(head.name for head in heads) if len(heads) > 1 else ()
+        return tuple(f"loss_{head.name}" for head in heads) if len(heads) > 1 else ()
 
     def before_step(self, share: Batch) -> None:
         """Count what is hidden of the global batch, where images may lack some of it."""
@@ -117,7 +112,7 @@ class PretrainModule(Learner):
         errors = self.network.errors_per_image(images, mask, there)  # (heads, batch)
         parts = zip(self.part_names, errors, strict=False)
         found = {"heldout_loss": self.network.total(errors).double().sum()}
-        return found | {f"heldout_loss_{name}": one.double().sum() for name, one in parts}
+        return found | {f"heldout_{name}": one.double().sum() for name, one in parts}
 
     def features(self, images: Tensor) -> Tensor:
         """Return the mean of the last stage over all positions, (batch, channels), nothing hidden.

@@ -2,17 +2,14 @@
 
 import csv
 import json
-import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
 from ssl_swin.__main__ import run
 from ssl_swin.record.lines import append_line, write_text
-from ssl_swin.record.loaded import write_loaded
-from ssl_swin.record.report import compare, find_runs, groups, report, results, show
+from ssl_swin.record.report import compare, find_runs, groups, results, show
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, write_summary
 
@@ -116,48 +113,11 @@ def test_the_comparison_is_the_kept_one(capsys):
     assert lines(capsys.readouterr().out) == lines(COMPARISON)
 
 
-def test_runs_of_other_tasks_have_tables_of_their_own(tmp_path, capsys):
-    found = {
-        "by-auroc": {"auroc": 0.91234, "best_auroc": 0.95, "best_metric": "best_auroc"},
-        "by-loss": {"best_heldout_loss": 0.25, "best_metric": "best_heldout_loss"},
-        "labels": {"task": "multi-label", "top1": None, "map": 61.234, "best_map": 70.0},
-        "worse": {"task": "multi-label", "top1": None, "map": 50.0, "best_map": 70.0},
-        "numbers": {"task": "regression", "top1": None, "mae": 12.34, "r2": -0.5, "best_r2": 0.1},
-        "unmeasured": {"task": "regression", "top1": None},
-    }
-    for name, values in found.items():
-        write_summary(RunFolder(tmp_path / name), replace(finetuned(0, 77.0), **values))
-    report(tmp_path, output=tmp_path / "r.md")
-    text = (tmp_path / "r.md").read_text()
-    for row in (
-        "by-auroc | 77.00 | 76.50 | 0.9500 AUROC | 0.9123 | 200 | scratch | 0 | 2.0 |",
-        "by-loss | 77.00 | 76.50 | 0.2500 loss | - | 200 | scratch | 0 | 2.0 |",
-        "labels | 61.23 | 70.00 | 200 | scratch | 0 | 2.0 |",
-        "numbers | -0.5000 | 0.1000 | 12.34 | 0.9000 | 200 | scratch | 0 | 2.0 |",
-        "unmeasured | - | - | - | 0.9000 | 200 | scratch | 0 | 2.0 |",
-    ):
-        assert row in text
-    names = re.findall(r"^\| ([a-z-]+) \| [-\d]", text, re.M)
-    assert names == [*found]
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.partition("next:")[0].splitlines())) <= 80
-
-
 def test_what_an_unfinished_run_of_another_task_found_is_told(runs, capsys):
     stopped = RunFolder(runs / "demo" / "stopped")
     append_line(stopped.metrics, {"step": 1350, "heldout/mae": 12.5, "heldout/r2": 0.25})
     assert run(["report", str(stopped.root)]) == 0
     assert "stopped 1,350 0.3000 12.5 0.2500 2 goes on" in words(capsys.readouterr().out)
-
-
-def test_weights_that_a_run_began_with_are_counted(runs, capsys):
-    folder = RunFolder(runs / "demo" / "finetune-s0")
-    named = {"loaded": ["a", "b"], "dropped": ["head"], "missing": []}
-    write_loaded(folder, {"source": "t.pth", "kind": "timm's Swin"} | named)
-    assert run(["report", str(runs)]) == 0
-    shown = capsys.readouterr().out
-    assert "name kind loaded dropped" in words(shown)
-    assert "demo/finetune-s0 timm's Swin 2 1" in words(shown)
 
 
 def test_a_run_named_twice_is_shown_once(runs):

@@ -6,17 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import webdataset
 
 from ssl_swin.__main__ import run
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import Bands
+from ssl_swin.data.pixels.picture import picture
 from ssl_swin.errors import UserError
 from ssl_swin.evaluation.images import Files, Joined, Samples
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.pretrained.card import EncoderCard, read_card
 from ssl_swin.pretrained.classifier import open_classifier
+from ssl_swin.pretrained.export.card import model_card
+from ssl_swin.pretrained.export.handoff import open_handoff
+from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.unfinished import read_unfinished
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs import life
@@ -106,9 +111,12 @@ def test_numbers_and_all_channels_get_their_names_when_a_run_begins(sets, tmp_pa
         )
 
 
-def test_a_set_without_names_is_taken_to_have_the_order_of_the_training_set(sets, tmp_path):
+def test_a_set_without_names_is_taken_to_have_the_order_of_the_training_set(sets, tmp_path, capsys):
     config = of(pretrain_config(tmp_path / "run", sets[1]), sets[2], channels=("red",))
     built = build(config)
+    told = capsys.readouterr().out
+    assert f"no channels.json beside {sets[2]}/a.tar: its channels are taken to be in the" in told
+    assert f"beside {sets[1]}" not in told
     assert built.datamodule.heldout.stream.renderer.reading.bands.channels == (3,)
 
 
@@ -162,6 +170,38 @@ def test_the_card_says_numbers_and_names(pretrained):
         (folder / "kept.safetensors").rename(RunFolder(folder).encoder)
     for name in ("channels", "channel_names", "picture_channels"):
         assert getattr(unfinished, name) == getattr(card, name)
+    told = model_card(open_handoff(str(folder)), "timm", "", "")
+    assert "Channels, in this order: nir, red, green." in told
+
+
+def test_of_an_unfinished_run_the_names_must_be_there(pretrained, tmp_path):
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(pretrained[1], copy.root)
+    copy.encoder.unlink()
+    copy.channels.unlink()
+    with pytest.raises(PretrainedMismatch, match=r"have names, and .* does not say which they are"):
+        read_unfinished(copy.root)
+
+
+def test_pictures_show_the_channels_that_are_chosen(pretrained, tmp_path):
+    config, _ = pretrained
+    shown = {}
+    for place, channels in enumerate([("red", "green", "nir"), ("nir",), (2, 1, 3)]):
+        data = replace(config.data, picture_channels=channels)
+        built = build(replace(config, run_dir=str(tmp_path / str(place)), data=data))
+        datamodule, bands = built.datamodule, built.stream.renderer.reading.bands
+        images, index = (datamodule.fixed_images(3)[name] for name in ("image", "index"))
+        with torch.no_grad():
+            found = built.module.reconstruct(images, index, datamodule.shown_channels)
+        shown[place] = found.images
+        reading = datamodule.heldout.stream.renderer.reading
+        data = npy(tile(0)[..., [BANDS.index(name) for name in OTHER]])
+        one = picture(data, 3, reading)
+        assert one.getbands() == tuple("RGB" if len(channels) == 3 else "L")
+        assert (np.asarray(one).min(), np.asarray(one).max()) == (0, 255)
+        assert datamodule.shown_channels == bands.shown == reading.bands.shown
+    assert shown[0].equal(shown[2])
+    assert shown[1][:, 0].equal(shown[0][:, 2])
 
 
 def test_cards_without_names_stay_as_they_were():

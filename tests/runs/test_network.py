@@ -9,7 +9,9 @@ from ssl_swin.config.run import PretrainConfig
 from ssl_swin.errors import UserError
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.targets import TARGETS
+from ssl_swin.runs.gpu_use import step_flops
 from ssl_swin.runs.network import build_network
+from ssl_swin.runs.sizes import count_checkpoint_bytes
 
 TINY = ModelConfig("swin_tiny_patch4_window7_224", 32, 4, 4, 16, (1, 1), (1, 2))
 CONFIG = PretrainConfig("run", DataConfig("x"), model=TINY, mask=MaskConfig(mask_patch_size=8))
@@ -42,6 +44,14 @@ def test_heads_are_what_the_config_lists_each_with_its_own_cells():
     assert [decoder.conv.out_channels for decoder in found.decoders] == [18, 18]
     assert found.decoders[0].norm is not None
     assert found.decoders[1].norm is None
+
+
+def test_heads_are_counted_without_memory_for_weights():
+    config = replace(CONFIG, heads=(HeadConfig(1, "hog", cell_size=4), HeadConfig(2)))
+    state = build_network(config).state_dict()
+    size = sum(one.nbytes for one in state.values())
+    assert count_checkpoint_bytes(config) == 3 * size
+    assert step_flops(config) > 0
 
 
 @pytest.mark.parametrize(

@@ -138,11 +138,12 @@ def test_numbers_that_are_no_colours_are_refused(taught, tmp_path):
         build_simmim(replace(config, data=data))
 
 
-def test_a_run_goes_on_with_the_teacher_it_began_with(taught, tmp_path, tiny_shards):
+def test_a_run_goes_on_with_the_teacher_it_began_with(taught, tmp_path, tiny_shards, capsys):
     config = taught(ours(tmp_path / "encoder.safetensors"), tiny_shards([24]))
     optim = replace(config.optim, epochs=1, warmup_epochs=0)
     config = replace(config, optim=optim)
     assert life.run(config) == 0
+    assert "teacher: " in capsys.readouterr().out
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["teacher"] == open_teacher(config).fingerprint
     elsewhere = tmp_path / "elsewhere"

@@ -91,6 +91,8 @@ def test_pillow_without_freetype_has_a_font_too(monkeypatch):
 class Images(LightningDataModule):
     """Two batches, of which the first is shown, too."""
 
+    shown_channels = None
+
     def train_dataloader(self):
         return DataLoader(batches(2), batch_size=None)
 

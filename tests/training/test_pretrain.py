@@ -17,7 +17,7 @@ def test_a_mask_depends_on_seed_epoch_and_image_and_hides_its_share():
     first = masking.draw(index, 3)
     assert first.shape == (20, 6, 6)
     assert (first.flatten(1).sum(dim=1) == 22).all()  # 21.6, rounded up
-    assert masking.hidden_px == 22 * 8**2
+    assert masking.num_hidden == 22
     assert torch.equal(masking.draw(index[7:], torch.full((13,), 3)), first[7:])
     for other in (masking.draw(index, 4), Masking(8, (6, 6), 0.6, seed=1).draw(index, 3)):
         assert not torch.equal(other, first)
@@ -38,7 +38,7 @@ def test_the_loss_is_the_mean_error_over_the_hidden_pixels_of_the_global_batch()
         error = (module.network.reconstruct(images, mask) - images).abs()
         loss = float(module.loss(batch))
     assert loss == pytest.approx(float(error[hidden].mean()), rel=1e-6)
-    assert hidden.sum() == BATCH * module.masking.hidden_px
+    assert hidden.sum() == BATCH * module.masking.num_hidden * 8**2
 
 
 def test_a_step_asks_the_device_for_no_number():
@@ -109,5 +109,5 @@ def test_of_several_heads_each_is_measured_by_its_name():
     assert {*found} == {"heldout_loss", "heldout_loss_fine", "heldout_loss_coarse"}
     total = 0.5 * found["heldout_loss_fine"] + 2 * found["heldout_loss_coarse"]
     torch.testing.assert_close(found["heldout_loss"], total)
-    assert module.part_names == ("fine", "coarse")
+    assert module.part_names == ("loss_fine", "loss_coarse")
     torch.testing.assert_close(0.5 * module.parts[0] + 2 * module.parts[1], loss)

@@ -34,6 +34,8 @@ class Teacher:
     """... what is added then."""
     fingerprint: str = ""
     """Of its weights, and of what is done to images."""
+    told: str = ""
+    """What it is, in one line."""
 
 
 def teacher(teacher: Teacher | None = None, stride: int = 32, **_others: Any) -> Target:
