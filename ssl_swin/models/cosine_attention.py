@@ -79,8 +79,8 @@ class CosineAttention(nn.Module):
     ) -> Float[Tensor, "batch_windows places dim"]:
         """Attend; windows of one image follow one another.
 
-        `visible` says what a place (second axis) sees (third); None is everything. Cosines are of
-        float32 vectors also under autocast, and scores but for a kernel's float32.
+        `visible` says what a place (second axis) sees (third); None is everything. Vectors are
+        normed in float32 also under autocast, and products alone are not float32.
         """
         no_bias = torch.zeros_like(self.v_bias)
         qkv = F.linear(x, self.qkv.weight, torch.cat([self.q_bias, no_bias, self.v_bias]))

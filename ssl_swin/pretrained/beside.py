@@ -7,6 +7,7 @@ from typing import Any
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.swin_v2 import with_windows
+from ssl_swin.pretrained.timm import LARGEST
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -20,7 +21,8 @@ def with_beside(path: Path, weights: Weights) -> Weights:
     It is one of those that the two libraries write; beside another one they may be of anything.
 
     Raises:
-        PretrainedMismatch: If a network is computed otherwise than here.
+        PretrainedMismatch: If a network is computed otherwise than here, or nothing can be as large
+            as its images.
     """
     if path.name not in _WEIGHTS:
         return weights
@@ -39,6 +41,11 @@ def with_beside(path: Path, weights: Weights) -> Weights:
     else:
         return weights
     if (sides := _numbers([size, size] if isinstance(size, int) else size, 2)) is not None:
+        most = LARGEST * weights.architecture["patch_size"]
+        if not all(1 <= side <= most for side in sides):  # nothing is built of what is made up
+            raise PretrainedMismatch(
+                f"{path}: {_CONFIG} beside it says images of {sides} pixels; give 1 to {most}"
+            )
         sizes = weights.architecture | {"img_size": tuple(map(int, sides))}
         weights = weights._replace(architecture=with_windows(sizes, config))
     num = weights.architecture["in_chans"]

@@ -18,14 +18,13 @@ from ssl_swin.models.encoder import ENCODERS, build_encoder
 from ssl_swin.models.windows import Sides
 from ssl_swin.pretrained.found import COORDINATES
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.timm import plain_sizes, shape_of, sizes_by_windows
+from ssl_swin.pretrained.timm import LARGEST_WINDOW, plain_sizes, shape_of, sizes_by_windows
 
 WINDOWS = "window_size"
 _WINDOWS = (WINDOWS, "pretrained_window_sizes")
 _NAMES = {128: "swinv2_base_window8_256", 192: "swinv2_large_window12_192"}  # by width
 _SCALE = "backbone.layers.{}.blocks.0.attn.logit_scale"
 _STAGE = re.compile(r"layers\.(\d+)\.blocks\.0\.")
-_LARGEST = 512  # tokens to a side of a window
 
 
 def sizes_of_v2(state: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def read_coordinates(table: Tensor) -> tuple[Sides, Sides]:
     """
     shape = tuple(table.shape)
     sides = shape[1:3]
-    if len(shape) != 4 or shape[::3] != (1, 2) or any(s % 2 == 0 or s > _LARGEST for s in sides):
+    if len(shape) != 4 or shape[::3] != (1, 2) or any(s % 2 == 0 for s in sides):
         raise PretrainedMismatch(
             f"{COORDINATES} has shape {shape}, which no window of a Swin V2 has; give other weights"
         )
@@ -114,10 +113,14 @@ def with_windows(sizes: dict[str, Any], config: Mapping[str, Any]) -> dict[str, 
     name, found = config.get("architecture"), {key: one for key, one in told.items() if one}
     if isinstance(scales := found.get(_WINDOWS[1]), tuple):  # both libraries take the first of them
         found[_WINDOWS[1]] = scales[: len(sizes["depths"])]
-    if name not in ENCODERS:
+    if not isinstance(name, str) or ENCODERS.get(name) is not ENCODERS[sizes["name"]]:
         name = sizes["name"] if WINDOWS in found else None
     if name is None:
         return sizes
+    if any(one > LARGEST_WINDOW for one in _sides(found.get(WINDOWS, 0))):
+        raise PretrainedMismatch(
+            f"config.json beside it says {found}: give at most {LARGEST_WINDOW}"
+        )
     try:
         with torch.device("meta"):  # only sizes are wanted
             windows = build_encoder(**(sizes | {"name": name} | found)).architecture()
@@ -151,6 +154,11 @@ def _whole(value: Any) -> Any:
         many = tuple(map(_whole, value))
         return None if None in many else many
     return value if type(value) is int else None
+
+
+def _sides(windows: Any) -> list[int]:
+    """Return all numbers of one window, or of those of stages."""
+    return [windows] if isinstance(windows, int) else [n for one in windows for n in _sides(one)]
 
 
 def _scale(side: int, farthest: float) -> int:

@@ -23,7 +23,8 @@ _PATCHES = "backbone.patch_embed.proj.weight"
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _TABLE = "backbone.layers.{}.blocks.0.attn.relative_position_bias_table"
 _NAMES = {128: "swin_base_patch4_window7_224", 192: "swin_large_patch4_window7_224"}  # by width
-_LARGEST = 1024  # tokens a side of an image: more than anybody's, and still cheap to build
+LARGEST = 1024  # tokens a side of an image: more than anybody's, and still cheap to build
+LARGEST_WINDOW = 64  # tokens a side; what is built of a window grows with the fourth power
 _BODY = ("patch_embed", "absolute_pos_embed", "layers", "norm")
 
 
@@ -191,10 +192,15 @@ def sizes_by_windows(windows: Sequence[int], patch_size: int) -> dict[str, Any]:
         PretrainedMismatch: If no Swin has such windows.
     """
     sides = [windows[-1] * 2**later for later in reversed(range(len(windows)))]  # in tokens
-    if sides[0] > _LARGEST:
+    if sides[0] > LARGEST:
         raise PretrainedMismatch(
             f"windows of {windows} tokens in {len(windows)} stages make an image of {sides[0]} x "
-            f"{sides[0]} tokens, more than {_LARGEST} a side: that is no Swin; give another file"
+            f"{sides[0]} tokens, more than {LARGEST} a side: that is no Swin; give another file"
+        )
+    if max(windows) > LARGEST_WINDOW:
+        raise PretrainedMismatch(
+            f"it has windows of {max(windows)} tokens a side, and those of files without a card "
+            f"have at most {LARGEST_WINDOW} here; give another file"
         )
     shrunk = [min(max(windows), side) for side in sides]  # a window is never larger than its stage
     return {

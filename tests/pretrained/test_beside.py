@@ -9,7 +9,7 @@ from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.open import find_weights
 
-SIZES = {"in_chans": 3, "img_size": 32}
+SIZES = {"in_chans": 3, "img_size": 32, "patch_size": 4}
 MEAN, STD = (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)
 TIMMS = {"input_size": [3, 64, 64], "mean": MEAN, "std": STD}
 SWIN = {"model_type": "swin"}
@@ -56,6 +56,13 @@ def test_beside_a_file_of_somebody_else_nothing_is_believed(tmp_path):
 def test_another_activation_or_norm_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SWIN | {"layer_norm_eps": 1e-6}))
     with pytest.raises(PretrainedMismatch, match="says layer_norm_eps=1e-06, and encoders here"):
+        with_beside(tmp_path / "pytorch_model.bin", Weights({}, SIZES))
+
+
+@pytest.mark.parametrize("size", [10**9, -64, 0, [float("nan"), 64], [64, float("inf")]])
+def test_images_as_nothing_can_be_are_refused_before_anything_is_built(tmp_path, size):
+    (tmp_path / "config.json").write_text(json.dumps(SWIN | {"image_size": size}))
+    with pytest.raises(PretrainedMismatch, match=r"says images of .* pixels; give 1 to 4096"):
         with_beside(tmp_path / "pytorch_model.bin", Weights({}, SIZES))
 
 
