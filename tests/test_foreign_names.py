@@ -83,14 +83,18 @@ OURS = {
         for name in ("step", "metrics", "best_metric", "optimizer_state", "loss_scale_state")
     ),
     *("module.average_state", "module.ema_decay", "module.class_loss", "module.head_steps"),
+    "module.loaded",
     *("module.cuda_graphs", "block.forward", "parameter.grad", "counter.value"),
-    *(f"one.{name}" for name in ("num_images", "num_jpegs", "num_bytes", "short_sides")),
+    *(
+        f"one.{name}"
+        for name in ("num_images", "num_jpegs", "num_bytes", "short_sides", "num_broken")
+    ),
     *("run.datamodule.meeting", "phase.far", "self.starting.doing", "self.record.suspended_s"),
     *("run.datamodule.fixed", "run.module.result", "module.schedule"),
     *("pl_module.watch", "stream.labels"),
     "self._sent.whole",
     *("self.files.max_open", "self.indexes.max_mapped"),
-    *("network.decoder.convolves", "stage.grad_checkpointing"),
+    *("decoder.convolves", "stage.grad_checkpointing"),
     *(f"ctx.{name}" for name in ("drops", "num_heads", "scale", "bias_shape")),
 }
 CALLED = {
