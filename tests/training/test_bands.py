@@ -114,7 +114,7 @@ def test_it_learns_and_is_drawn(straight):
 def test_up_to_the_batch_numbers_are_those_of_the_file(tiles):
     kind, shards = tiles
     data = numbers(kind)
-    names = ("dtype", "channels", "channel_axis", "nodata")
+    names = ("dtype", "channels", "channel_axis", "nodata", "picture_channels")
     settings = {"decoder": "fast", "max_pixels": 10_000, "black": 0.0, "white": None}
     settings |= dict.fromkeys(names) | {name: data[name] for name in names if name in data}
     reading = Reading.of(type("Settings", (), settings)())
