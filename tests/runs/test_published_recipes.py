@@ -27,7 +27,8 @@ def test_the_published_recipes_get_the_whole_model_from_the_pretraining(name):
     asked, life = read_config("finetune", [f"configs/finetune/{name}.yaml"])
     found, _ = with_its_model(asked, life["given"], pretrain.model)
     scale = (12, 12, 12, 6) if "v2" in name else None  # as the official fine-tuning has it
-    whole = ModelConfig(model_name, 224, None, window_size, scale, drop_path_rate=drop_path_rate)
+    whole = ModelConfig(model_name, 224, None, window_size, pretrained_window_sizes=scale)
+    whole = replace(whole, drop_path_rate=drop_path_rate)
     with torch.device("meta"):
         networks = [
             build_classifier(replace(asked, num_classes=1000, model=model))
