@@ -170,12 +170,17 @@ def test_its_code_is_called_as_the_official_code_is(encoder_of, tmp_path, monkey
 
 
 @pytest.mark.filterwarnings(r"ignore:`torch\.jit\.load` is (deprecated|not supported)")
-def test_onnx_and_torchscript_compute_it(encoder_of, tmp_path):
+def test_torchscript_computes_it(encoder_of, tmp_path):
     file, encoder = encoder_of(**MOVED)
     model = torch.jit.load(exported(file, "torchscript", tmp_path / "script") / "model.pt")
     with torch.no_grad():
         for num in (1, 3):
             close(model(IMAGES[:num]), encoder, images=IMAGES[:num])
+
+
+@pytest.mark.slow
+def test_onnx_computes_it(encoder_of, tmp_path):
+    file, encoder = encoder_of(**MOVED)
     folder = exported(file, "onnx", tmp_path / "onnx")
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     for num in (1, 3):
