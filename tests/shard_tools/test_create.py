@@ -9,6 +9,8 @@ import webdataset
 from PIL import Image
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.pixels.bands import read_bands
+from ssl_swin.data.pixels.decode import MAX_PIXELS, Bands
 from ssl_swin.data.pixels.formats import decode
 from ssl_swin.data.shards.left_out import PAGES
 from ssl_swin.data.shards.reader import ShardReader
@@ -18,6 +20,7 @@ from ssl_swin.shard_tools.create import create
 from ssl_swin.shard_tools.info import info
 from ssl_swin.shard_tools.verify import verify
 from tests.data.pixels.pictures import encoded
+from tests.data.pixels.test_array_files import npy, npz, numbers, tiff
 from tests.data.shards.tars import image_bytes
 
 
@@ -152,3 +155,36 @@ def test_what_cannot_be_done_is_refused(source, tmp_path, option):
     ((name, value),) = option.items()
     with pytest.raises(UserError, match=f"{name}={value}"):
         create(source, tmp_path / "out", PackOptions(), **option)
+
+
+OF_TIFF = {"photometric": "minisblack", "planarconfig": "contig", "compression": "deflate"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "packed"),
+    [
+        ("npy", "float32", npy),
+        ("npz", "float16", lambda array: npz(bands=array)),
+        ("tif", "uint16", lambda array: tiff(array, **OF_TIFF)),
+    ],
+)
+def test_files_of_any_channels_are_packed_as_they_are(kind, dtype, packed, tmp_path, capsys):
+    arrays = {name: numbers((20, 16, 5), dtype) for name in ("a/0", "a/1", "a/2", "b/0", "b/1")}
+    for name, array in arrays.items():
+        path = tmp_path / f"tiles/{name}.{kind}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(packed(array))
+    (tmp_path / f"tiles/b/2.{kind}").write_bytes(packed(arrays["b/1"])[:-200])
+    out = tmp_path / "out"
+    create(
+        tmp_path / "tiles", out, PackOptions(samples_per_shard=3), num_workers=1, max_bad_share=0.5
+    )
+    assert f"left out: b/2.{kind}" in capsys.readouterr().out
+    reader = ShardReader(open_shards(str(out), index_missing=False))
+    places = [(shard, row) for shard, num in enumerate((3, 2)) for row in range(num)]
+    read = [read_bands(reader.read(*place), Bands(dtype), MAX_PIXELS) for place in places]
+    assert {one.tobytes() for one in read} == {one.tobytes() for one in arrays.values()}
+    for place, one in zip(places, read, strict=True):
+        (name,) = [name for name, array in arrays.items() if array.tobytes() == one.tobytes()]
+        assert "ab"[reader.label(*place)] == name[0]
+    verify(str(out), num_workers=1)

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
-from typing import NamedTuple
+from typing import IO, Literal, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ MOST_VALUES_A_PIXEL = 3  # a file may hold as many numbers as an RGB image of `m
 DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
 _READ = (*DTYPES, "float64")  # which becomes float32 where that is asked for
 _HEADER = 10_000  # bytes, as NumPy's own limit
+_PIECE = 2**20  # bytes that are unpacked at a time
 _MOST_PAGES = 1000
 _PALETTE = 3  # TIFF's word for numbers that stand for colours
 # What NumPy and tifffile raise over broken bytes; Pillow's list is `decode.BROKEN`.
@@ -80,6 +81,43 @@ def _reader_of(data: bytes) -> Callable[[bytes, int], Raw]:
 def read_npy(data: bytes, most_values: int) -> Raw:
     """Read a .npy; an array of objects, which would be pickled, is refused."""
     file = io.BytesIO(data)
+    shape, order, dtype = _npy_header(file, most_values)
+    num, start = math.prod(shape), file.tell()
+    if len(data) - start < num * dtype.itemsize:
+        raise UnreadableImage(
+            f"its header says {_told(shape, dtype)}, and {len(data) - start} bytes follow"
+        )
+    return Raw(np.frombuffer(data, dtype, num, start).reshape(shape, order=order))
+
+
+def read_npz(data: bytes, most_values: int) -> Raw:
+    """Read a .npz that holds one array, which is unpacked piece by piece into its place."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        arrays = [one for one in archive.infolist() if one.filename.endswith(".npy")]
+        if len(arrays) != 1:
+            names = ", ".join(one.filename for one in arrays[:5])
+            raise UnreadableImage(
+                f"a zip archive with {len(arrays)} arrays{f' ({names})' if names else ''}; one is "
+                "wanted"
+            )
+        with io.BufferedReader(cast(io.RawIOBase, archive.open(arrays[0]))) as member:
+            if not member.peek(len(NPY)).startswith(NPY):
+                raise UnreadableImage("what it holds is no .npy")
+            shape, order, dtype = _npy_header(member, most_values)
+            flat = np.empty(math.prod(shape), dtype)  # takes memory as it is filled
+            place, into = 0, flat.view(np.uint8).data
+            while place < len(into) and (num := member.readinto(into[place : place + _PIECE])):
+                place += num
+            if place < len(into) or member.read(1):  # at the end its checksum is compared, too
+                more = "more" if place == len(into) else f"{place} bytes"
+                raise UnreadableImage(f"its header says {_told(shape, dtype)}, and {more} follow")
+    return Raw(flat.reshape(shape, order=order))
+
+
+def _npy_header(
+    file: IO[bytes], most_values: int
+) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype]:
+    """Read shape, order of axes and type of a .npy, which are `check`ed, up to its numbers."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         header = np.lib.format.read_array_header_1_0(file, _HEADER)
@@ -89,35 +127,7 @@ def read_npy(data: bytes, most_values: int) -> Raw:
         raise UnreadableImage(f"a .npy of version {version[0]}.{version[1]}, which nobody knows")
     shape, is_fortran, dtype = header
     check(shape, dtype, most_values)
-    num, start = math.prod(shape), file.tell()
-    if len(data) - start < num * dtype.itemsize:
-        raise UnreadableImage(
-            f"its header says {_told(shape, dtype)}, and {len(data) - start} bytes follow"
-        )
-    flat = np.frombuffer(data, dtype, num, start)
-    return Raw(flat.reshape(shape, order="F" if is_fortran else "C"))
-
-
-def read_npz(data: bytes, most_values: int) -> Raw:
-    """Read a .npz that holds one array."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        arrays = [one for one in archive.infolist() if one.filename.endswith(".npy")]
-        if len(arrays) != 1:
-            names = ", ".join(one.filename for one in arrays[:5])
-            raise UnreadableImage(
-                f"a zip archive with {len(arrays)} arrays{f' ({names})' if names else ''}; one is "
-                "wanted"
-            )
-        most = most_values * 8 + _HEADER
-        if arrays[0].file_size > most:
-            raise UnreadableImage(
-                f"{arrays[0].file_size} bytes unpacked, more than max_pixels admits"
-            )
-        with archive.open(arrays[0]) as member:  # what a header says of its length may be a lie
-            unpacked = member.read(most + 1)
-    if not unpacked.startswith(NPY):
-        raise UnreadableImage("what it holds is no .npy")
-    return read_npy(unpacked, most_values)
+    return shape, "F" if is_fortran else "C", dtype
 
 
 def read_tiff(data: bytes, most_values: int) -> Raw:

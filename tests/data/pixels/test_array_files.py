@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zipfile
 from contextlib import suppress
 
@@ -195,6 +196,8 @@ HOSTILE = {
     "fields": (npy(np.zeros((4, 4), [("a", "f4")])), "images are of"),
     "int64": (npy(np.zeros((4, 4), np.int64)), "images are of"),
     "two arrays": (npz(a=np.zeros((2, 2)), b=np.zeros((2, 2))), "2 arrays (a.npy, b.npy)"),
+    "a npz of less": (zip_of(a=npy_header(SHORT) + bytes(100)), "100 bytes follow"),
+    "a npz of more": (zip_of(a=npy_header(SHORT) + bytes(1201)), "more follow"),
     "no array": (zip_of()[:4] + zip_of(), ""),
     "a bomb": (zip_of(a=npy(np.zeros((2**12, 2**12, 1), np.float32))), "max_pixels"),
     "no .npy inside": (zip_of(a=b"hello"), "no .npy"),
@@ -219,6 +222,21 @@ def test_what_is_hostile_or_wrong_is_one_line_and_nothing_runs(name, tmp_path, m
         read_raw(data, MAX_PIXELS)
     assert said in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_npz_is_unpacked_once_and_compared_with_its_checksum():
+    array = np.zeros((512, 1024, 8), np.float32)
+    data = npz(a=array)
+    tracemalloc.start()
+    found = read_raw(data, array.size)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.values.nbytes <= peak < 1.3 * array.nbytes
+    whole = bytearray(zip_of(a=npy(array[:9])))
+    place = whole.rindex(b"PK\x01\x02") + 16  # of the checksum that counts
+    whole[place] ^= 1
+    with pytest.raises(UnreadableImage, match="Bad CRC-32"):
+        read_raw(bytes(whole), array.size)
 
 
 @pytest.mark.parametrize("seed", range(200))
