@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ssl_swin.models import masking
 from ssl_swin.models.decoder import PixelDecoder
-from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.encoder import Encoder, PoolsItself, build_encoder
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
 from ssl_swin.models.targets import TARGETS, Target
@@ -37,12 +37,17 @@ class SimMIM(nn.Module):
     ) -> None:
         """Put a decoder on an encoder; `TARGETS` makes the target, and `LOSSES` has the loss.
 
+        What the encoder uses for vectors alone is frozen, for here it would never get a gradient.
+
         Raises:
             UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes.
         """
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
         self.encoder = encoder
+        if isinstance(encoder, PoolsItself):
+            for name in encoder.pool_parameters():
+                encoder.get_parameter(name).requires_grad_(False)
         self.decoder = PixelDecoder(encoder.num_features, encoder.stride, encoder.in_chans)
         self.mask_patch_size, self.target, self.loss = mask_patch_size, target, loss
 
@@ -59,7 +64,7 @@ class SimMIM(nn.Module):
         """Build one on a new encoder.
 
         Args:
-            name: Of a Swin of timm, such as "swin_tiny_patch4_window7_224", or of `ENCODERS`.
+            name: Of a Swin or ViT of timm, such as "swin_tiny_patch4_window7_224": `ENCODERS`.
             img_size: Pixels: side, or (rows, columns); a multiple of the mask patch.
             in_chans: Channels of an image.
             mask_patch_size: Pixels to a side of what is hidden together; a multiple of the

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_swin.models.encoder import build_encoder
-from ssl_swin.pretrained.beside import with_beside
+from ssl_swin.pretrained.beside import sizes_beside, with_beside
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import MASK_TOKEN, Found, Naming, find
 from ssl_swin.pretrained.huggingface import HUGGINGFACE
@@ -22,9 +22,10 @@ from ssl_swin.pretrained.monai import MONAI
 from ssl_swin.pretrained.official import OFFICIAL
 from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
-from ssl_swin.pretrained.timm import TIMM, in_ours, sizes_of, swin_weights
+from ssl_swin.pretrained.timm import TIMM, in_ours, of_imagenet, sizes_of
 from ssl_swin.pretrained.torchvision import TORCHVISION
 from ssl_swin.pretrained.unbuilt import UNBUILT
+from ssl_swin.pretrained.vit import VIT_NAMINGS
 
 NAMINGS: dict[str, Naming] = {
     "official": OFFICIAL,
@@ -33,13 +34,14 @@ NAMINGS: dict[str, Naming] = {
     "huggingface": HUGGINGFACE,
     "mmpretrain": MMPRETRAIN,
     "monai": MONAI,
+    **VIT_NAMINGS,
     **UNBUILT,
 }
 """Whose it is -> how it names things. The first of which a file has a network is taken."""
 
 
 def read_elsewhere(path: Path) -> Weights | None:
-    """Read a Swin under names of `NAMINGS`, or ours without a card, wrapped or not.
+    """Read a network under names of `NAMINGS`, or ours without a card, wrapped or not.
 
     Raises:
         PretrainedMismatch: If the network is one for which there is no encoder, or is not whole.
@@ -54,23 +56,24 @@ def read_elsewhere(path: Path) -> Weights | None:
         if found.naming.ours is None:
             raise PretrainedMismatch(
                 f"{path} is {found.naming.kind}{f' under {found.where!r}' if found.where else ''}: "
-                "this release has encoders of Swin (version 1) alone; give weights of one"
+                "this release has encoders of Swin (version 1) and ViT alone; give weights of one"
             )
         parts = {name: file.read(name) for theirs in found.names.values() for name in theirs}
     try:
         state = {in_ours(name): tensor for name, tensor in found.state(parts).items()}
-        sizes = _checked(state)
+        sizes = _checked(state, found.naming, path)
     except PretrainedMismatch as error:
         raise PretrainedMismatch(f"{path}, {found.naming.kind}: {error}") from error
     report = _report(found)
     if found.is_ours:
         return Weights(state, sizes, report=report)
-    return with_beside(path, swin_weights(state, report))
+    return with_beside(path, of_imagenet(state, sizes, report))
 
 
-def _checked(state: dict[str, Tensor]) -> dict[str, Any]:
+def _checked(state: dict[str, Tensor], naming: Naming, path: Path) -> dict[str, Any]:
     """Return what builds an encoder for weights, once it is sure that they are all of its."""
-    sizes = sizes_of(state)
+    of_others = naming.sizes
+    sizes = sizes_of(state) if of_others is None else of_others(state, sizes_beside(path))
     with torch.device("meta"):  # nothing is made of sizes that a file may have made up
         encoder = build_encoder(**sizes)
     tables = encoder.position_tables()  # can be resized
@@ -81,5 +84,6 @@ def _checked(state: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _report(found: Found) -> Report:
-    kind = "our Swin without a card" if found.is_ours else found.naming.kind
+    ours = "our Swin without a card" if found.naming.sizes is None else "our ViT without a card"
+    kind = ours if found.is_ours else found.naming.kind
     return found.report(kind, {name: in_ours(name) for name in (*found.names, MASK_TOKEN)})

@@ -13,8 +13,10 @@ from ssl_swin.errors import MachineError, UserError
 from ssl_swin.models.encoder import ENCODERS, Encoder, build_encoder
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import MASK_TOKEN, Naming
-from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.mismatch import PretrainedMismatch, shape_of
 from ssl_swin.pretrained.report import Report
+from ssl_swin.pretrained.timm_vit import from_timm_vit, timm_vit
+from ssl_swin.pretrained.vit_sizes import is_vit, vit_sizes_of
 
 _PREFIX = "backbone."
 _PATCHES = "backbone.patch_embed.proj.weight"
@@ -58,8 +60,10 @@ def read_named(name: str) -> Weights | None:
             f"the weights of timm's {name} are not in its cache and cannot be fetched: get them "
             f"where there is a network, or give a file ({type(error).__name__})"
         ) from error
-    state = from_timm(model.state_dict())
-    found = swin_weights(state, Report(f"timm's {name}", loaded=tuple(state)))
+    is_swin = hasattr(model, "layers")
+    state = (from_timm if is_swin else from_timm_vit)(model.state_dict())
+    sizes = sizes_of(state) if is_swin else vit_sizes_of(state, {})
+    found = of_imagenet(state, sizes, Report(f"timm's {name}", loaded=tuple(state)))
     sizes = {"name": name, "img_size": tuple(model.patch_embed.img_size)}
     mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
     return found._replace(architecture=found.architecture | sizes, mean=mean, std=std)
@@ -75,6 +79,8 @@ def timm_model(encoder: Encoder) -> nn.Module:
         UserError: If the encoder is none of timm's.
     """
     sizes = encoder.architecture()
+    if is_vit(sizes):
+        return timm_vit(encoder)
     if not timm.is_model(sizes["name"]):
         raise UserError(
             f"{sizes['name']} is no model of timm, which only takes those of timm.list_models()"
@@ -106,18 +112,23 @@ def in_ours(name: str) -> str:
     return name if name == MASK_TOKEN else _PREFIX + name
 
 
-def swin_weights(state: dict[str, Tensor], report: Report) -> Weights:
-    """Describe weights of a Swin that have no card, under our names.
+def of_imagenet(state: dict[str, Tensor], architecture: dict[str, Any], report: Report) -> Weights:
+    """Describe weights that have no card, under our names.
 
     Those for three channels were trained on ImageNet.
+    """
+    if architecture["in_chans"] != 3:
+        return Weights(state, architecture, report=report)
+    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, report=report)
+
+
+def swin_weights(state: dict[str, Tensor], report: Report) -> Weights:
+    """Describe weights of a Swin that have no card, under our names.
 
     Raises:
         PretrainedMismatch: If they are not those of a Swin.
     """
-    architecture = sizes_of(state)
-    if architecture["in_chans"] != 3:
-        return Weights(state, architecture, report=report)
-    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, report=report)
+    return of_imagenet(state, sizes_of(state), report)
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -129,7 +140,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         PretrainedMismatch: If the weights are not those of a Swin of images.
     """
-    embed_dim, in_chans, patch_size, _ = _shape(state, _PATCHES, 4)
+    embed_dim, in_chans, patch_size, _ = shape_of(state, _PATCHES, 4, "a Swin")
     blocks = {(int(match[1]), int(match[2])) for match in filter(None, map(_BLOCK.match, state))}
     depths = tuple(sum(stage == one for stage, _ in blocks) for one in range(_num(blocks)))
     if blocks != {(stage, block) for stage, depth in enumerate(depths) for block in range(depth)}:
@@ -137,7 +148,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
             f"stages and blocks are not numbered from 0 without a gap: {sorted(blocks)[:9]}; fetch "
             "the file again, or save the whole state_dict()"
         )
-    tables = [_shape(state, _TABLE.format(stage), 2) for stage in range(len(depths))]
+    tables = [shape_of(state, _TABLE.format(stage), 2, "a Swin") for stage in range(len(depths))]
     windows = [(math.isqrt(num_rows) + 1) // 2 for num_rows, _ in tables]
     sides = [windows[-1] * 2**later for later in reversed(range(len(tables)))]  # in tokens
     if sides[0] > _LARGEST:
@@ -161,16 +172,3 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _num(blocks: Collection[tuple[int, int]]) -> int:
     """Return how many stages there are at most: no stage is without a block."""
     return min(len(blocks), 1 + max((stage for stage, _ in blocks), default=-1))
-
-
-def _shape(state: Mapping[str, Tensor], name: str, num_axes: int) -> tuple[int, ...]:
-    """Return a tensor's shape, if it is there and has so many axes, none of them empty."""
-    shape = tuple(state[name].shape) if name in state else ()
-    if len(shape) == num_axes and all(shape):
-        return shape
-    was = f"has shape {shape}" if name in state else "is missing"
-    what = "these are weights for volumes" if len(shape) == 5 else "the file is damaged"
-    raise PretrainedMismatch(
-        f"{name.removeprefix(_PREFIX)} {was}, and in a Swin it has {num_axes} axes: {what}; give "
-        "another"
-    )

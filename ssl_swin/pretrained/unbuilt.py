@@ -29,13 +29,5 @@ UNBUILT: dict[str, Naming] = {
     "mmpretrain v2": Naming(
         f"{_V2} of mmpretrain", _THEIRS, r"stages\.0\.blocks\.0\.attn\.w_msa\.cpb_mlp\."
     ),
-    "vit": Naming("a ViT, as in timm and SimMIM's official code", _PATCHES, r"blocks\.0\.attn\."),
-    "huggingface vit": Naming(
-        "a ViT of transformers", _EMBEDDINGS, r"(?:encoder\.layer|layers)\.0\.attention\."
-    ),
-    "torchvision vit": Naming(
-        "torchvision's ViT", "conv_proj.weight", r"encoder\.layers\.encoder_layer_0\."
-    ),
-    "mmpretrain vit": Naming("mmpretrain's ViT", _THEIRS, r"layers\.0\.attn\."),
 }
 """Whose it is -> how such a network is recognised."""

@@ -107,14 +107,9 @@ def test_what_is_computed_otherwise_is_refused(build, tmp_path):
 
 
 @pytest.mark.parametrize("how", WAYS)
-def test_version_2_and_vits_are_recognised_and_refused_in_one_line(build, tmp_path, how):
-    v2 = build("Swinv2ForMaskedImageModeling", transformers.Swinv2Config)
-    vit = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32}
-    for theirs, told in (
-        (v2, "is a Swin of version 2 of transformers under 'swinv2.': this release has encoders"),
-        (transformers.ViTForMaskedImageModeling(transformers.ViTConfig(**vit)), "a ViT of tr.* un"),
-        (transformers.ViTMAEModel(transformers.ViTMAEConfig(**vit)), "is a ViT of transformers"),
-    ):
-        with pytest.raises(PretrainedMismatch, match=told) as caught:
-            find_weights(written(theirs, tmp_path, how))
-        assert "\n" not in str(caught.value)
+def test_version_2_is_recognised_and_refused_in_one_line(build, tmp_path, how):
+    theirs = build("Swinv2ForMaskedImageModeling", transformers.Swinv2Config)
+    told = "is a Swin of version 2 of transformers under 'swinv2.': this release has encoders"
+    with pytest.raises(PretrainedMismatch, match=told) as caught:
+        find_weights(written(theirs, tmp_path, how))
+    assert "\n" not in str(caught.value)

@@ -8,7 +8,6 @@ from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.unbuilt import UNBUILT
 
 V2 = {"depths": (1, 1), "num_heads": (1, 2), "embed_dim": 16, "img_size": 64, "window_size": 8}
-VIT = {"embed_dim": 16, "depth": 1, "num_heads": 2, "img_size": 32}
 
 
 def timms(name, **sizes):
@@ -26,10 +25,6 @@ def torchvisions_v2():
         block=kinds.SwinTransformerBlockV2,
         downsample_layer=kinds.PatchMergingV2,
     ).state_dict()
-
-
-def torchvisions_vit():
-    return torchvision.models.VisionTransformer(32, 16, 1, 2, 16, 32).state_dict()
 
 
 def names(*some):
@@ -53,14 +48,6 @@ NETWORKS = {
     "mmpretrain v2": names(
         "patch_embed.projection.weight", "stages.0.blocks.0.attn.w_msa.cpb_mlp.0.weight"
     ),
-    "vit": lambda: timms("vit_tiny_patch16_224", **VIT),
-    "vit of SimMIM": lambda: {
-        f"encoder.{name}": one for name, one in timms("beit_base_patch16_224", **VIT).items()
-    },
-    "torchvision vit": torchvisions_vit,
-    "mmpretrain vit": names(
-        "backbone.patch_embed.projection.weight", "backbone.layers.0.attn.qkv.bias"
-    ),
 }
 
 
@@ -73,7 +60,7 @@ def test_a_network_without_an_encoder_here_is_named_in_one_line(tmp_path, name):
     told = str(caught.value)
     assert told.startswith(f"{tmp_path / 'c.pth'} is {kind} under 'state_dict.")
     assert told.endswith(
-        ": this release has encoders of Swin (version 1) alone; give weights of one"
+        ": this release has encoders of Swin (version 1) and ViT alone; give weights of one"
     )
     assert "\n" not in told
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from ssl_swin.models.windows import Sides
 from ssl_swin.pretrained.export.card import on_cpu
@@ -33,8 +34,6 @@ def misfit(handed: HandOff) -> str:
 
 def write(handed: HandOff, folder: Path) -> None:
     """Write ``{"model": tensors}`` by torch.save, and the settings as its YAML has them."""
-    state = to_official(handed.state) | {f"head.{k}": v for k, v in handed.head.items()}
-    torch.save({"model": on_cpu(state)}, folder / CHECKPOINT)
     sizes = handed.sizes
     swin = {
         "PATCH_SIZE": sizes["patch_size"],
@@ -45,12 +44,16 @@ def write(handed: HandOff, folder: Path) -> None:
         "WINDOW_SIZE": largest_window(sizes)[0],
         "APE": sizes.get("position") == "both",
     }
-    model: dict[str, Any] = {
-        "TYPE": "swin",
-        "NAME": handed.name,
-        "DROP_PATH_RATE": 0.0,
-        "SWIN": swin,
-    }
+    write_checkpoint(handed, folder, to_official(handed.state), {"TYPE": "swin", "SWIN": swin})
+
+
+def write_checkpoint(
+    handed: HandOff, folder: Path, state: dict[str, Tensor], model: dict[str, Any]
+) -> None:
+    """Write an encoder's tensors and the head's, and what the YAML says of the model."""
+    head = {f"head.{name}": value for name, value in handed.head.items()}
+    torch.save({"model": on_cpu(state | head)}, folder / CHECKPOINT)
+    model = {"TYPE": model["TYPE"], "NAME": handed.name, "DROP_PATH_RATE": 0.0} | model
     if handed.classes:
         model["NUM_CLASSES"] = len(handed.classes)
     data = {"IMG_SIZE": handed.network.img_size[0], "INTERPOLATION": "bicubic"}

@@ -20,7 +20,7 @@ from ssl_swin.pretrained.export.misfits import (
     unlike_windows,
 )
 
-LEFT_OUT = "the mask token, which torchvision's Swin does not have"
+LEFT_OUT = "the mask token, which torchvision's networks do not have"
 STATE, SETTINGS = "model.pth", "model.json"
 _LAYER = re.compile(r"^layers\.(\d+)\.(blocks|downsample)\.")
 _STEM = {"patch_embed.proj.": "features.0.0.", "patch_embed.norm.": "features.0.2."}
@@ -37,8 +37,7 @@ def misfit(handed: HandOff) -> str:
 def write(handed: HandOff, folder: Path) -> None:
     """Write what `load_state_dict` takes strictly, and settings of model and images as JSON."""
     state = to_torchvision(handed.state) | {f"head.{k}": v for k, v in handed.head.items()}
-    torch.save(on_cpu(state), folder / STATE)
-    sizes, card = handed.sizes, handed.network.card
+    sizes = handed.sizes
     model = {
         "patch_size": [sizes["patch_size"]] * 2,
         "embed_dim": sizes["embed_dim"],
@@ -48,6 +47,15 @@ def write(handed: HandOff, folder: Path) -> None:
         "stochastic_depth_prob": 0.0,
         "num_classes": len(handed.classes) or 1000,
     }
+    write_state(handed, folder, state, model)
+
+
+def write_state(
+    handed: HandOff, folder: Path, state: dict[str, Tensor], model: dict[str, Any]
+) -> None:
+    """Write tensors, and settings of the model and of how images are made ready."""
+    torch.save(on_cpu(state), folder / STATE)
+    card = handed.network.card
     crop = list(handed.network.img_size)
     images = {
         "crop_size": crop,
@@ -62,16 +70,22 @@ def write(handed: HandOff, folder: Path) -> None:
 
 def python(handed: HandOff, folder: str) -> str:
     """Return the lines that open it."""
+    head = [] if handed.classes else ["model.head = torch.nn.Identity()"]
+    return opening(folder, "swin_transformer", "SwinTransformer", head)
+
+
+def opening(folder: str, module: str, kind: str, head: list[str]) -> str:
+    """Return the lines that open a network of a class of theirs, and what is done to its head."""
     lines = [
         "import json",
         "from pathlib import Path",
         "import torch",
-        "from torchvision.models.swin_transformer import SwinTransformer",
+        f"from torchvision.models.{module} import {kind}",
         "from torchvision.transforms import InterpolationMode, v2",
         "",
         f"settings = json.loads(Path({f'{folder}/{SETTINGS}'!r}).read_text('utf-8'))",
-        "model = SwinTransformer(**settings['model']).eval()",
-        "" if handed.classes else "model.head = torch.nn.Identity()",
+        f"model = {kind}(**settings['model']).eval()",
+        *head,
         f"state = torch.load({f'{folder}/{STATE}'!r}, weights_only=True)",
         "model.load_state_dict(state)",
         "images = settings['transforms']",
