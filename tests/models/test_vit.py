@@ -1,13 +1,11 @@
 import pytest
 import timm
 import torch
-import transformers
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.blocks import fuse_attention
 from ssl_swin.models.encoder import ENCODERS, build_encoder, pooled
 from ssl_swin.models.freezing import freeze
-from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.vit import ViTEncoder
 from ssl_swin.pretrained.timm_vit import from_timm_vit
 
@@ -117,55 +115,6 @@ def test_the_encoder_does_not_see_what_is_hidden(position):
     with torch.no_grad():
         assert torch.equal(encoder(images, hidden), encoder(changed, hidden))
         assert not torch.equal(encoder(images), encoder(changed))
-
-
-def test_simmim_of_transformers_has_the_same_loss():
-    torch.manual_seed(0)
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=32,
-        patch_size=8,
-        encoder_stride=8,
-    )
-    other = transformers.ViTForMaskedImageModeling(config).eval()
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    encoder = vit(depths=(2,), norm_eps=1e-12)
-    embeddings = other.vit.embeddings
-    state = {
-        "mask_token": embeddings.mask_token,
-        "backbone.cls_token": embeddings.cls_token,
-        "backbone.pos_embed": embeddings.position_embeddings,
-        "backbone.patch_embed.proj.weight": embeddings.patch_embeddings.projection.weight,
-        "backbone.patch_embed.proj.bias": embeddings.patch_embeddings.projection.bias,
-        "backbone.norm.weight": other.vit.layernorm.weight,
-        "backbone.norm.bias": other.vit.layernorm.bias,
-    }
-    pairs = {
-        "norm1": "layernorm_before",
-        "norm2": "layernorm_after",
-        "attn.proj": "attention.o_proj",
-    }
-    pairs |= {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
-    for number, layer in enumerate(other.vit.layers):
-        for kind in ("weight", "bias"):
-            qkv = [getattr(layer.attention, f"{one}_proj") for one in "qkv"]
-            name = f"backbone.blocks.{number}."
-            state[f"{name}attn.qkv.{kind}"] = torch.cat([getattr(one, kind) for one in qkv])
-            for mine, their in pairs.items():
-                state[f"{name}{mine}.{kind}"] = getattr(layer.get_submodule(their), kind)
-    encoder.load_state_dict(state)
-    model = SimMIM(encoder, 16).eval()
-    model.decoder.conv.load_state_dict(other.decoder[0].state_dict())
-    images, mask = torch.randn(2, 3, 32, 32), torch.tensor([[[1, 0], [0, 1]]] * 2).bool()
-    tokens = mask.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    with torch.no_grad():
-        expected = other(images, bool_masked_pos=tokens.flatten(1)).loss
-        torch.testing.assert_close(model(images, mask), expected, rtol=0, atol=1e-5)
 
 
 def test_checkpointing_blocks_changes_no_bit():

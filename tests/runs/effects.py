@@ -101,6 +101,9 @@ def is_checkpointed(seen):
 IMAGE = torch.arange(3 * 8 * 8.0).view(1, 3, 8, 8)
 
 
+# What only a ViT has: see test_vits.py.
+OF_VITS = {"class_token": True, "qkv_bias": "qv", "init_values": 0.1}
+OF_VITS |= {"fc_norm": True, "norm_eps": 1e-12}
 NORM = (("target.kind", "normalised_pixels"),)
 
 
@@ -197,6 +200,10 @@ def effects(shards, other):
         "model.mixer": Refused("mlp", ARCHITECTURE),
         "model.padding": switch("padding", "masked"),
         "model.implementation": Effect("timm", author),
+        **{
+            f"model.{name}": Refused(value, f"a Swin has no {name}")
+            for name, value in OF_VITS.items()
+        },
         "mask.kind": Effect("toy", lambda seen: seen.run.module.masking.kind is random_mask, False),
         "mask.mask_patch_size": Effect(16, at("run.module.masking.mask_patch_size")),
         "mask.mask_ratio": Effect(0.25, at("run.module.masking.mask_ratio")),
