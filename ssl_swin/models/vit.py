@@ -126,7 +126,7 @@ class ViTEncoder(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep the input of each block alone; the backward computes it again, as it was drawn."""
-        self.backbone.grad_checkpointing = enable
+        self.backbone.set_grad_checkpointing(enable)
 
     def layer_of(self, parameter_name: str) -> int:
         """Count a parameter's layer from the image: 0 for the stem, then one for each block.

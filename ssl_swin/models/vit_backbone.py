@@ -140,6 +140,10 @@ class ViT(nn.Module):
                 x = block(x, shared)
             yield x
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep the input of each block alone; the backward computes the rest again."""
+        self.grad_checkpointing = enable
+
     def _as_map(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch _ _ dim"]:
         return x[:, self.num_prefix_tokens :].unflatten(1, self.grid)
 
