@@ -66,3 +66,12 @@ def test_stopped_on_two_processes_it_goes_on_with_three(tmp_path, shards, straig
     assert global_batches(tmp_path / "run") == global_batches(expected)
     for name in ("train/loss", "heldout/heldout_loss"):
         assert largest_difference(points(tmp_path / "run", name), points(expected, name)) < 1e-9
+
+
+def test_with_weights_in_parts_it_has_the_same_curve(tmp_path, shards, straight):
+    model, expected = straight
+    config = build(model, tmp_path / "run", shards, devices=2)
+    config = replace(config, training=replace(config.training, strategy="fsdp"))
+    train(config)
+    for name in ("train/loss", "heldout/heldout_loss"):
+        assert largest_difference(points(tmp_path / "run", name), points(expected, name)) < 1e-9
