@@ -173,6 +173,7 @@ def make_sample(source: Path, out: Path, seed: int) -> None:
             paths.append(out / f"{part.name}-{number:06d}.tar")
             write_shard(paths[-1], part.origin, piece, images, labels if part.labelled else None)
     index_shards(paths)
+    write_classes(out)
 
 
 def make_whole(source: Path, out: Path, seed: int) -> None:
@@ -191,7 +192,12 @@ def make_whole(source: Path, out: Path, seed: int) -> None:
             paths.append(folder / f"{name}-{number:06d}.tar")
             write_shard(paths[-1], origin, piece, images, labels)
         index_shards(paths)
-        (folder / "classes.json").write_text(json.dumps(CLASSES), encoding="utf-8")
+        write_classes(folder)
+
+
+def write_classes(folder: Path) -> None:
+    """Write the names of the classes beside shards."""
+    (folder / "classes.json").write_text(json.dumps(CLASSES), encoding="utf-8")
 
 
 def download(folder: Path) -> Path:

@@ -243,8 +243,11 @@ def _plainly(message: str) -> str:
     for pattern in _MISFITS:
         if found := re.search(pattern, message):
             kinds = re.sub(r"<class '(\w+)'>|typing\.Literal\[([^\]]*)\]", r"\1\2", found["kinds"])
-            kinds = kinds.replace("NoneType", "null")
-            kinds = " or ".join(kinds.replace("'", "").rsplit(", ", 1))
+            kinds = kinds.replace("NoneType", "null").replace("'", "")
+            kinds = re.sub(r"tuple\[(\w+), \.\.\.\]", r"[\1, ...]", kinds)
+            kinds = re.sub(r"dict\[(\w+), (\w+)\]", r"{\1: \2, ...}", kinds)
+            *most, last = re.split(r", (?![^\[{]*[\]}])", kinds)  # where no bracket is open
+            kinds = " or ".join(filter(None, (", ".join(most), last)))
             return f"{found['name']}={found['value']} does not fit; give {kinds}"
     return _with_hyphens(message)
 

@@ -71,6 +71,10 @@ SMALLEST = {
         "| side | ms | timm / side |",
     ),
     "stop.py": (f"--processes 1 --rounds 1 --at-step 2 -- {RUN}", "| 1 | 4 |"),
+    "targets.py": (
+        "--side 64 --window-size 2 --batch 1 --rounds 1 --teacher test_vit",
+        "| hog at the last two stages | ",
+    ),
     "stream.py": ("--out OUT --rounds 1 --images 10 --batch 6", "64 pixels, half scale"),
 }
 

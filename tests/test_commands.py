@@ -27,6 +27,7 @@ PAGES = (
     *("README.md", "data/README.md", "slurm/README.md", "docs/your-images.md", "docs/runs.md"),
     "docs/when-it-does-not-learn.md",
     "docs/your-weights.md",
+    "docs/targets.md",
 )
 NUM_IMAGES = 2400  # of IMAGES: nine tenths are a global batch of the large configs, and a lane's
 SAMPLE = "data/fashion-mnist-sample"
@@ -56,12 +57,21 @@ for folder in ("late", "scenes", "ages"):
 rows = [f"{{key}},{{names[number % 3]}}" for key, _, number in images[:50]]
 pathlib.Path("labels.csv").write_text("\\n".join(["key,label", *rows]))
 """
+# Tiles of six bands, in two folders, which are classes.
+TILES = """
+import pathlib
+import numpy as np
+for number in range(30):
+    place = pathlib.Path("TILES", f"class-{number % 2}", f"{number}.npy")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    np.save(place, np.random.default_rng(number).integers(0, 4000, (40, 48, 6), np.uint16))
+"""
 MADE_BEFORE = {  # page -> what it takes to be there
     "README.md": f"{DEMO} {FEW}",
     "slurm/README.md": "ssl-swin shards create IMAGES shards/mine",
     "docs/your-images.md": f"mkdir -p shards/photos shards/scans; cp {SAMPLE}/test-000000.tar"
     f" shards/photos; cp {SAMPLE}/test-000001.tar shards/scans\n"
-    f"{DEMO} {FEW} --run-dir runs/mine/pretrain\npython - <<'END'\n{LABELS}END",
+    f"{DEMO} {FEW} --run-dir runs/mine/pretrain\npython - <<'END'\n{LABELS}{TILES}END",
     "docs/your-weights.md": f"{DEMO} {FEW} {COLOURS} --model.window-size 4"
     f" --run-dir runs/mine/pretrain; ssl-swin finetune --encoder runs/mine/pretrain {FEW}"
     " --run-dir runs/mine/finetune",
@@ -70,6 +80,8 @@ MADE_BEFORE = {  # page -> what it takes to be there
 # page -> what reads its block of YAML: the demo with these data, a cluster's file
 READS_YAML = {
     "docs/your-images.md": "ssl-swin pretrain BLOCK --dry-run --run-dir runs/yaml"
+    " --training.num-threads 1",
+    "docs/targets.md": "ssl-swin pretrain BLOCK --dry-run --run-dir runs/yaml"
     " --training.num-threads 1",
     "slurm/README.md": "ssl-swin submit pretrain configs/pretrain/demo.yaml --run-dir runs/yaml"
     " --nodes 1 --cluster BLOCK --dry-run",
@@ -263,11 +275,14 @@ def write_images(folder, num=NUM_IMAGES):
 def whole(page, text):
     """What a block of YAML is part of; that of a config says only what is new."""
     block = yaml.safe_load(text)
-    if page != "docs/your-images.md":
+    if page not in ("docs/your-images.md", "docs/targets.md"):
         return block
     config = yaml.safe_load((ROOT / "configs/pretrain/demo.yaml").read_text("utf-8"))
-    del config["data"]["shards"]
-    return config | {"data": config["data"] | block["data"]}
+    if "data" in block:
+        del config["data"]["shards"]
+    for name, value in block.items():
+        config[name] = config.get(name, {}) | value if isinstance(value, dict) else value
+    return config
 
 
 @pytest.mark.commands

@@ -22,7 +22,7 @@ from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place, require_saved, require_writable
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 from ssl_swin.record.summary import is_finished
-from ssl_swin.runs.classes import agree
+from ssl_swin.runs.classes import agree, given_weights
 from ssl_swin.runs.sets import check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, disk_needs, order_of
 
@@ -76,7 +76,8 @@ def find_start(
     settles = left_open.LeftOpen(sets, given, on_gpu, model)
     read = partial(resume.read_checkpoint, facts_only=True)
     found = resume.find_start(config, shards, resume_from, given, read, settles)
-    _, sets, mapped = agree(found.config, sets, found.state, shards)
+    names, sets, mapped = agree(found.config, sets, found.state, shards)
+    given_weights(found.config, names)
     root, summary = found.folder.root, found.folder.summary
     if is_finished(found.folder):
         raise FinishedRun(f"{root} is finished: {summary}")

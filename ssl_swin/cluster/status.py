@@ -9,6 +9,7 @@ from ssl_swin.cluster.verdict import Line, first_end
 from ssl_swin.phases import duration
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import is_evaluation, last_step
+from ssl_swin.record.measures import MEASURES, heldout_told
 from ssl_swin.record.owner import lives_here
 from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
@@ -162,10 +163,19 @@ def _progress(folder: RunFolder) -> list[str]:
         f"step {step:,d}{of}",
         f"epoch {epoch:.2f}{total}" if epoch is not None else "",
         f"loss {last['train/loss']:.4f}" if "train/loss" in last else "",
+        _heldout(last),
         f"{speed:,.0f} images/s" if speed else "",
         left,
     ]
     return [", ".join(word for word in words if word)]
+
+
+def _heldout(last: dict[str, Any]) -> str:
+    """Say what was last measured of held-out images."""
+    found = {name: last.get(f"heldout/{name}") for name in MEASURES}
+    found |= {f"best_{name}": last.get(f"heldout/best_{name}") for name in MEASURES}
+    is_measured = any(one is not None for one in found.values())
+    return f"held-out: {heldout_told(found)}" if is_measured else ""
 
 
 def _saved(folder: RunFolder) -> list[str]:

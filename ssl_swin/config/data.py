@@ -7,6 +7,7 @@ from typing import Literal
 
 from ssl_swin.config.settings import LAYOUT, layout_setting, newer_setting, require, require_all
 from ssl_swin.config.stats import read_stats
+from ssl_swin.data.pixels.channels import Channels, as_names
 
 Dtype = Literal["uint8", "uint16", "int16", "float16", "float32"]
 _WHOLE = {"uint8": (0, 2**8 - 1), "uint16": (0, 2**16 - 1), "int16": (-(2**15), 2**15 - 1)}
@@ -57,8 +58,12 @@ class DataConfig:
     dtype: Dtype | None = None
     """Take the numbers of files as they are, of this type: uint8, uint16, int16, float16 or float32
     (.npy, .npz, TIFF, PNG of 16 bits, and others); null: colours of 8 bits, grey or RGB."""
-    channels: tuple[int, ...] | None = None
-    """With `dtype`: which channels of a file, counted from 0, in their order; null: all."""
+    channels: Channels | None = None
+    """With `dtype`: which channels of a file, in their order: numbers counted from 0, or names, as
+    channels.json beside the shards has them; null: all."""
+    picture_channels: tuple[int, ...] | tuple[str, ...] | None = layout_setting(None)
+    """With `dtype`: which of these channels pictures show, by number or name as above: one as grey,
+    or three as red, green and blue; null: the three principal components, where there are more."""
     channel_axis: Literal["first", "last"] | None = None
     """With `dtype`: where a .npy has its channels; null: the axis that is shorter than others."""
     nodata: float | None = None
@@ -111,7 +116,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.stats is not None and self.mean == IMAGENET_MEAN:
             for name, value in read_stats(self.stats, self.channels).items():
-                if name in ("mean", "std") or getattr(self, name) is None:
+                if name in ("mean", "std", "channels") or getattr(self, name) is None:
                     object.__setattr__(self, name, value)  # once: a stored config has the numbers
         require(
             (self.shards is None) != (not self.sets),
@@ -153,7 +158,7 @@ class DataConfig:
                 f"data.mean has {num} and data.std {len(self.std)} values; give both 1 (grey) or 3 "
                 "(RGB), or data.dtype, for numbers as they are",
             )
-            for name in ("channels", "channel_axis", "nodata"):
+            for name in ("channels", "picture_channels", "channel_axis", "nodata"):
                 value = getattr(self, name)
                 require(value is None, f"data.{name}={value} goes with data.dtype: give that, too")
             return
@@ -167,17 +172,40 @@ class DataConfig:
             f"data.dtype={dtype} takes numbers as they are, so data.mean and data.std must be of "
             "those; ssl-swin shards info SHARDS --stats measures them",
         )
-        if self.channels is not None:
-            require(
-                len(self.channels) == num and min(self.channels) >= 0,
-                f"data.channels={self.channels} must name as many channels as data.mean has "
-                f"values, {num}, counted from 0",
-            )
+        self._check_channels()
         low, high = _WHOLE.get(dtype, (-math.inf, math.inf))
         nodata = low if self.nodata is None or dtype not in _WHOLE else self.nodata
         require(
             nodata == low or (low <= nodata <= high and float(nodata).is_integer()),
             f"data.nodata={self.nodata} is no {dtype}; give a whole number from {low} to {high}",
+        )
+
+    def _check_channels(self) -> None:
+        """Refuse channels that are no channels of a file, whatever is in it."""
+        num = len(self.mean)
+        for name in ("channels", "picture_channels"):
+            value = getattr(self, name)
+            names = as_names(value)
+            require(
+                value is None or names == value or (names is None and min(value, default=-1) >= 0),
+                f"data.{name}={value} must be numbers, counted from 0, or names, and not both",
+            )
+        require(
+            self.channels is None or len(self.channels) == num,
+            f"data.channels={self.channels} must name as many channels as data.mean has values, "
+            f"{num}",
+        )
+        shown = self.picture_channels
+        is_there = all(isinstance(one, str) or one < num for one in shown or ())
+        require(
+            is_there or self.channels is not None,
+            f"data.picture_channels={shown} are not all there: images have {num} channels, counted "
+            "from 0; choose among those",
+        )
+        require(
+            shown is None or len(shown) in (1, 3),
+            f"data.picture_channels={shown} must name one channel, for grey, or three, for red, "
+            "green and blue",
         )
 
 

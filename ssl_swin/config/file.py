@@ -1,6 +1,6 @@
 """The YAML file of a run's config: what it says, under the names that settings have today."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -37,10 +37,10 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a config: it must hold `key: value` lines; see `configs`")
     told, known = renew_content(content, path), [*setting_names(kind)]
-    for section in {name.partition(".")[0] for name in known if "." in name}:
+    for section in (name for name, hint in get_type_hints(kind).items() if is_dataclass(hint)):
         if not isinstance(content.get(section, {}), dict):
             raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
-    keys = [*_keys(content)]
+    keys = [*_keys(content, known)]
     for name in keys:
         if name not in known:
             raise UserError(f"{path}: unknown key {name}{nearest(name, known) or '; see --help'}")
@@ -60,14 +60,16 @@ def _name_switches(content: dict[str, Any], kind: Any) -> bool:
     return changed
 
 
-def _keys(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _keys(content: dict[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of a file's settings; what a setting holds by name is its value."""
     for key, value in content.items():
-        inner = value if isinstance(value, list) else [value]
-        if inner and all(isinstance(one, dict) and one for one in inner):
+        name, inner = f"{prefix}{key}", value if isinstance(value, list) else [value]
+        is_setting = name in known and not any(one.startswith(f"{name}.") for one in known)
+        if not is_setting and inner and all(isinstance(one, dict) and one for one in inner):
             for one in inner:
-                yield from _keys(one, f"{prefix}{key}.")
+                yield from _keys(one, known, f"{name}.")
         elif value != {}:
-            yield f"{prefix}{key}"
+            yield name
 
 
 def setting_names(kind: Any, prefix: str = "") -> Iterator[str]:

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ssl_swin.config.settings import newer_setting, require
+from ssl_swin.config.settings import layout_setting, newer_setting, require, require_all
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Swin or ViT by its timm name; null keeps what the name says."""
+    """A Swin, Swin V2 or ViT by its timm name; null keeps what the name says."""
 
     name: str = "swin_base_patch4_window7_224"
-    """timm's name of a Swin (v1) or of a plain ViT, DeiT or BEiT."""
+    """timm's name of a Swin, a Swin V2 (swinv2_...), or a plain ViT, DeiT or BEiT."""
     img_size: int | tuple[int, int] = 192
     """Both sides of the network's input, or its rows and columns, pixels."""
     patch_size: int | None = None
@@ -19,6 +19,9 @@ class ModelConfig:
     window_size: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
     """Tokens to a side of an attention window; one number, or one for each stage; or rows and
     columns, two numbers, or a pair for each stage. Two numbers of two stages are a side of each."""
+    pretrained_window_sizes: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
+    """Windows whose sides a Swin V2 scales coordinates by, as window_size; 0 for its own. They
+    belong to the weights: leave it null where there is an encoder to begin with."""
     embed_dim: int | None = None
     """Channels of the first stage."""
     depths: tuple[int, ...] | None = None
@@ -59,7 +62,8 @@ class MaskConfig:
     """What is hidden."""
 
     kind: str = "random"
-    """How masks are drawn: random (each mask patch for itself)."""
+    """How masks are drawn: random (each mask patch for itself), block (a few blocks, until as many
+    patches are hidden), square (one square, anywhere)."""
     mask_patch_size: int = 32
     """Pixels to a side of a mask patch; divides img_size, a multiple of patch_size."""
     mask_ratio: float = 0.6
@@ -71,7 +75,37 @@ class TargetConfig:
     """What is predicted where the image is hidden."""
 
     kind: str = "pixels"
-    """pixels, or normalised_pixels: each pixel less the mean of its surroundings, over their
-    standard deviation."""
+    """pixels; normalised_pixels: each less the mean of its surroundings, over their standard
+    deviation; coarse_pixels: the mean of each cell; hog: the directions of edges in each cell;
+    teacher: the features of a frozen network."""
     norm_size: int = 47
     """Side of the square of surroundings, pixels, an odd number; of normalised_pixels only."""
+    cell_size: int = 8
+    """Side of a cell, pixels; divides mask_patch_size and the pixels of a position of the stage it
+    is predicted from; of coarse_pixels and hog."""
+    hog_bins: int = 9
+    """Directions of edges, of 180 degrees, 2 or more; of hog only."""
+    teacher: str | None = layout_setting(None)
+    """The frozen network of teacher: timm:NAME, timm:NAME:FILE, a run folder or a file of an
+    encoder, of as many channels as the images. Its weights are in no checkpoint: keep them."""
+    teacher_img_size: int | None = None
+    """Side to which images are resized for the teacher, pixels; null: that of model.img_size."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """One of several things that are predicted, each from a stage of the encoder."""
+
+    stage: int
+    """Stage whose map it is predicted from, counted from 1; one head must be at the last."""
+    target: str = "pixels"
+    """As target.kind; the other settings of target are those of all heads."""
+    loss: str = "l1"
+    """As loss."""
+    weight: float = 1.0
+    """What its loss is multiplied with in the sum; greater than 0."""
+    cell_size: int | None = None
+    """As target.cell_size; null: that."""
+
+    def __post_init__(self) -> None:
+        require_all("be greater than 0", "heads", self, "stage", "weight", "cell_size")

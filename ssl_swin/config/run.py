@@ -6,7 +6,7 @@ from typing import Literal
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.finetuning import FinetuningConfig
-from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.model import HeadConfig, MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
@@ -34,7 +34,13 @@ class PretrainConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
     """Target."""
     loss: str = "l1"
-    """How a prediction is held against its target: l1, the mean absolute error."""
+    """How a prediction is held against its target: l1, the mean absolute error; l2, the squared
+    one; smooth_l1, squared below loss_beta and absolute beyond."""
+    loss_beta: float = 1.0
+    """Where smooth_l1 becomes absolute, greater than 0."""
+    heads: tuple[HeadConfig, ...] = ()
+    """Instead of target.kind and loss: several things that are predicted, each from a stage, as
+    `{stage: 2, target: hog, loss: l2, weight: 1.0, cell_size: 8}`; their losses are added up."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimiser and learning rate."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -43,6 +49,19 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         _require_seed(self.seed)
         training, data = self.training, self.data
+        require(self.loss_beta > 0, f"loss_beta={self.loss_beta} must be greater than 0")
+        single = {"target.kind": (self.target.kind, "pixels"), "loss": (self.loss, "l1")}
+        for name, (value, usual) in single.items() if self.heads else ():
+            require(
+                value == usual,
+                f"{name}={value} beside heads, each of which has its own; leave out one of the two",
+            )
+        kinds = [head.target for head in self.heads] or [self.target.kind]
+        require(
+            self.target.teacher is None or "teacher" in kinds,
+            f"target.teacher={self.target.teacher} goes with target.kind=teacher; give both, or "
+            "leave it out",
+        )
         require(
             training.ema_decay is None,
             f"training.ema_decay={training.ema_decay} goes with fine-tuning; leave it out",

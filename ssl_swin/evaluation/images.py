@@ -12,9 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.pixels.channels import Names
 from ssl_swin.data.pixels.decode import UnreadableImage
 from ssl_swin.data.pixels.formats import by_extension
 from ssl_swin.data.remote.urls import shown
+from ssl_swin.data.shards.channel_names import channel_names_of
 from ssl_swin.data.shards.folders import is_image, walk
 from ssl_swin.data.shards.instead import run_instead
 from ssl_swin.data.shards.left_out import AGAIN, NOT_AN_IMAGE, LeftOut, describe, leave_out
@@ -47,6 +49,13 @@ class Images(Protocol):
 
     def fingerprint(self) -> str:
         """Hash the names and their order, not the bytes."""
+
+    def channel_names(self) -> dict[str, Names | None]:
+        """Return where images are -> the names of their channels, if they have any.
+
+        Raises:
+            ShardError: If the file that names them is damaged.
+        """
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,10 @@ class Files:
         """Hash the paths, of URLs without signatures, which may be others when it goes on."""
         return _hash(os.fsencode(shown(path)) for path in self.paths)
 
+    def channel_names(self) -> dict[str, Names | None]:
+        """Return that they have none."""
+        return {self.name(0): None} if self.paths else {}
+
 
 class Samples:
     """The images of shards."""
@@ -107,6 +120,10 @@ class Samples:
     def fingerprint(self) -> str:
         """Return the fingerprint of the shards."""
         return self.shards.fingerprint()
+
+    def channel_names(self) -> dict[str, Names | None]:
+        """Return those beside the tars."""
+        return {self.shards.storage.where(0): channel_names_of(self.shards)}
 
     def _locate(self, place: int) -> tuple[int, int]:
         shard, row = self.shards.locate(np.array([place]))
@@ -136,6 +153,10 @@ class Joined:
     def fingerprint(self) -> str:
         """Hash the fingerprints of the parts."""
         return _hash(part.fingerprint().encode() for part in self.parts)
+
+    def channel_names(self) -> dict[str, Names | None]:
+        """Return those of all parts."""
+        return {where: of for part in self.parts for where, of in part.channel_names().items()}
 
     def _locate(self, place: int) -> tuple[Images, int]:
         part = int(np.searchsorted(self._starts, place, side="right")) - 1

@@ -1,5 +1,6 @@
 """Images in their order -> batches of pixels: decoded, resized and cut as an evaluation does."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import Reading, ReadingSettings, UnreadableImage, sides
 from ssl_swin.data.pixels.render import Renderer
 from ssl_swin.data.pixels.transforms import EvaluationTransform
+from ssl_swin.errors import UserError
 from ssl_swin.evaluation.images import Images
 
 
@@ -33,8 +35,34 @@ class PixelCard(ReadingSettings, Protocol):
         """Share of the short side that the centre crop keeps."""
 
     @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Of what the network takes, if they have any."""
+
+    @property
     def interpolation(self) -> str:
         """How images are resized before that crop: "bicubic" or "bilinear"."""
+
+
+def reading_by(card: PixelCard, images: Images) -> Reading:
+    """Return how images are read: their channels by name, where card and shards name them.
+
+    Raises:
+        UserError: If shards lack a channel, or have them in several orders.
+    """
+    reading, names = Reading.of(card), card.channel_names
+    if reading.bands is None or names is None:
+        return reading
+    found = {
+        where: reading.bands.of_files(names, named, where)
+        for where, named in images.channel_names().items()
+    }
+    taken = {bands.channels: where for where, bands in found.items()}
+    if len(taken) > 1:
+        one, other = list(taken.values())[:2]
+        raise UserError(
+            f"{one} and {other} have their channels in another order; give them one at a time"
+        )
+    return replace(reading, bands=next(iter(found.values())))
 
 
 class PixelStream(Dataset):
@@ -48,8 +76,13 @@ class PixelStream(Dataset):
     """
 
     def __init__(self, images: Images, card: PixelCard) -> None:
+        """Hold images against a card.
+
+        Raises:
+            UserError: If shards name their channels, and lack one that the card names.
+        """
         self.images, self.img_size, self.in_chans = images, card.img_size, len(card.mean)
-        reading = Reading.of(card)
+        reading = reading_by(card, images)
         transform = EvaluationTransform(card.img_size, card.crop_pct, card.interpolation)
         self.renderer = Renderer(transform, self.in_chans, reading)
 

@@ -22,7 +22,7 @@ from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 from ssl_swin.evaluation.classify import Computing, find_device, naming_short_memory
 from ssl_swin.evaluation.images import Samples
-from ssl_swin.evaluation.pixels import PixelStream
+from ssl_swin.evaluation.pixels import PixelStream, reading_by
 from ssl_swin.features.layers import LAST, LayerFeatures
 from ssl_swin.features.ranks import Beats, Ranks
 from ssl_swin.features.store import Features, Store, features_folder
@@ -61,7 +61,9 @@ def extract(
         ShardError, RemoteError or OSError: If the storage fails, or a shard was changed.
     """
     images, content = Samples(shards), content_of(shards)
-    known = (_FORMAT, subject.fingerprint, layer, str(computing.flip), content)
+    known = [_FORMAT, subject.fingerprint, layer, str(computing.flip), content]
+    if subject.channel_names is not None:  # which may be elsewhere after somebody names them anew
+        known.append(str(reading_by(subject, images).bands))
     store, ranks = Store(features_folder(known, cache_dir), len(images)), Ranks.of()
     told = f"{subject.name}: features of {len(images):,} images"
     if store.is_whole():

@@ -16,7 +16,7 @@ from ssl_swin.features.calibration import calibration_error
 from ssl_swin.features.collapse import collapse_signs
 from ssl_swin.features.few_labels import few_labels
 from ssl_swin.features.neighbours import nearest, vote
-from ssl_swin.features.probe import Moments, Probe, fit_probe
+from ssl_swin.features.probe import Moments, Probe, fit_probe, threads_for
 
 NEIGHBOURS = (1, 5, 10, 20)
 _VOTES = 8192  # images whose votes are counted at once
@@ -76,8 +76,10 @@ class LabelledFeatures:
             said = self.probe_probability.argmax(axis=1)
             return self.top1(said), self.top1(self.knn_said(max(NEIGHBOURS)))
         train, label = self.train[torch.from_numpy(rows)], self.train_label[rows]
-        probability = self._fit(train, label).probabilities(self.test, self.num_classes)
-        knn = self._said(*self._nearest(train), label)
+        probe = self._fit(train, label)
+        with threads_for(self.test.numel() * (len(rows) + self.num_classes)):
+            probability = probe.probabilities(self.test, self.num_classes)
+            knn = self._said(*self._nearest(train), label)
         return self.top1(probability.argmax(axis=1)), self.top1(knn)
 
     def top1(self, said: np.ndarray) -> float:

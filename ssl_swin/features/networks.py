@@ -3,6 +3,7 @@
 A position is a place of a map or a token; class tokens and registers are none.
 """
 
+from math import isqrt
 from typing import Any, Protocol
 
 import torch
@@ -36,6 +37,11 @@ class Network(Protocol):
     ) -> list[Float[Tensor, "batch _"]]:
         """Return the mean over the positions of each stage, from fine to coarse, without norm."""
 
+    def maps(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features rows cols"]:
+        """Return the positions of the last stage, after the last norm."""
+
 
 class HouseNetwork(nn.Module):
     """An encoder of `ENCODERS`."""
@@ -63,6 +69,12 @@ class HouseNetwork(nn.Module):
     ) -> list[Float[Tensor, "batch _"]]:
         """See `Network`."""
         return [one.mean(dim=(2, 3)) for one in self.body.stages(images)]
+
+    def maps(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features rows cols"]:
+        """See `Network`."""
+        return self.body(images)
 
 
 class TimmNetwork(nn.Module):
@@ -102,6 +114,13 @@ class TimmNetwork(nn.Module):
             mean_of_positions(one, len(images), self.num_prefix_tokens, f"stage {number}")
             for number, one in enumerate(outputs, 1)
         ]
+
+    def maps(
+        self, images: Float[Tensor, "batch chans height width"]
+    ) -> Float[Tensor, "batch num_features rows cols"]:
+        """See `Network`."""
+        last = self.body.forward_features(images)
+        return as_map(last, len(images), self.num_prefix_tokens, "the last stage")
 
 
 def outputs_of(body: nn.Module, names: list[str], images: Tensor) -> list[Any]:
@@ -156,4 +175,26 @@ def mean_of_positions(
         f"{where} gives {shape} for {num_images} images, while features are made of (images, "
         "channels), (images, tokens, channels) or maps that are square: give another, such as the "
         "block around it"
+    )
+
+
+def as_map(
+    output: Any, num_images: int, num_prefix_tokens: int, where: str
+) -> Float[Tensor, "batch channels rows cols"]:
+    """Return what a module gives as a map, its channels first; the arguments are as above.
+
+    Raises:
+        UserError: If it is neither a square map nor the tokens of one.
+    """
+    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+    if shape[:1] == (num_images,) and torch.is_floating_point(output):
+        if len(shape) == 4 and (shape[1] == shape[2]) != (shape[2] == shape[3]):
+            return output.permute(0, 3, 1, 2) if shape[1] == shape[2] else output
+        if len(shape) == 3 and (side := isqrt(shape[1] - num_prefix_tokens)) > 0:
+            tokens = output[:, num_prefix_tokens:]  # (batch, tokens, channels)
+            if side**2 == tokens.shape[1]:
+                return tokens.transpose(1, 2).unflatten(2, (side, side))
+    raise UserError(
+        f"{where} gives {shape} for {num_images} images, which is no square map; give a network "
+        "whose features lie on one"
     )

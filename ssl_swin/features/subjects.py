@@ -15,7 +15,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.features.networks import HouseNetwork, Network, TimmNetwork
 from ssl_swin.features.timm_models import open_timm
 from ssl_swin.models.encoder import build_encoder
-from ssl_swin.pretrained.card import BANDS, READING
+from ssl_swin.pretrained.card import BANDS, NAMED, READING
 from ssl_swin.pretrained.image_modules import ImageEncoder
 from ssl_swin.pretrained.load import as_image_encoder, find_any
 from ssl_swin.pretrained.unfinished import read_unfinished
@@ -55,6 +55,8 @@ class Subject:
     channels: tuple[int, ...] | None = None
     channel_axis: str | None = None
     nodata: float | None = None
+    channel_names: tuple[str, ...] | None = None
+    picture_channels: tuple[int, ...] | None = None
     told: str = ""
     """What was recognised, in one line."""
 
@@ -209,8 +211,8 @@ def _fingerprint(found: Subject) -> str:
     card = {
         key: value
         for key, value in vars(found).items()
-        if key not in ("name", "what", "network", "fingerprint", "told")
-        and (key not in BANDS or value is not None)  # as in release 0.3, which knew none
+        if key not in ("name", "what", "network", "fingerprint", "told", "picture_channels")
+        and (key not in (*BANDS, *NAMED) or value is not None)  # as in release 0.3, which knew none
     }
     digest = hashlib.sha256(json.dumps([known, card]).encode())
     for name, value in sorted(body.state_dict().items()):

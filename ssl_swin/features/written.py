@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.picture import picture
 from ssl_swin.errors import UserError, usable
 from ssl_swin.evaluation.confusion import draw_confusion
 from ssl_swin.evaluation.drawing import thumbnail
 from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.measures import confusion_matrix, per_class
+from ssl_swin.evaluation.pixels import reading_by
 from ssl_swin.evaluation.written import SUMMARY, write_csv, write_picture
 from ssl_swin.features.measures import LabelledFeatures
 from ssl_swin.features.panel import (
@@ -140,11 +140,11 @@ def write_neighbours(
     said = features.knn_said(20)
     rows = choose_queries(said == features.test_label, found.seed)
     similarity, index = (one[rows, :NUM_SHOWN].tolist() for one in features.neighbours)
-    reading = Reading.of(subject)
     learned, asked = Samples(found.train.shards), Samples(found.test.shards)
+    readings = {images: reading_by(subject, images) for images in (learned, asked)}
 
     def image(images: Samples, place: int) -> Any:
-        whole = picture(images.read(place), len(subject.mean), reading)
+        whole = picture(images.read(place), len(subject.mean), readings[images])
         return thumbnail(whole, THUMBNAIL)  # 90 photographs are much memory
 
     queries = []

@@ -99,12 +99,12 @@ def attention_as_written(
     num_heads: int,
 ) -> Float[Tensor, "batch_windows places dim"]:
     """Attend as one would write it down: what every faster way is held against."""
-    q, k, v = _by_head(qkv, num_heads)  # each (batch_windows, heads, places, head_dim)
+    q, k, v = by_head(qkv, num_heads)  # each (batch_windows, heads, places, head_dim)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores.unflatten(0, (-1, len(bias))) + bias
         scores = scores.flatten(0, 1)  # (batch_windows, heads, places, places)
-    return _side_by_side(scores.softmax(-1).to(v.dtype) @ v)
+    return side_by_side(scores.softmax(-1).to(v.dtype) @ v)
 
 
 def fused_attention(
@@ -113,20 +113,21 @@ def fused_attention(
     num_heads: int,
 ) -> Float[Tensor, "batch_windows places dim"]:
     """Attend by one kernel of torch; scores have the type of the queries, and so has the bias."""
-    q, k, v = _by_head(qkv, num_heads)
+    q, k, v = by_head(qkv, num_heads)
     if bias is not None:
         repeats = len(qkv) // len(bias) if len(bias) > 1 else 1
         bias = bias.to(q.dtype).repeat(repeats, 1, 1, 1)
-    return _side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+    return side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
 
 
-def _by_head(qkv: Tensor, num_heads: int) -> Any:
-    # (3, batch_windows, heads, places, head_dim)
+def by_head(qkv: Tensor, num_heads: int) -> Any:
+    """Return queries, keys and values, (3, batch_windows, heads, places, head_dim)."""
     return qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)
 
 
-def _side_by_side(heads: Tensor) -> Tensor:
-    return heads.transpose(1, 2).flatten(2)  # (batch_windows, places, dim)
+def side_by_side(heads: Tensor) -> Tensor:
+    """Return (batch_windows, heads, places, head_dim) as (batch_windows, places, dim)."""
+    return heads.transpose(1, 2).flatten(2)
 
 
 class _Attention(torch.autograd.Function):
@@ -139,7 +140,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, qkv: Tensor, bias: Tensor | None, num_heads: int) -> Tensor:
         windows, places, three_dim = qkv.shape
         head_dim = three_dim // 3 // num_heads
-        heads = _by_head(qkv, num_heads).reshape(3, windows * num_heads, places, head_dim)
+        heads = by_head(qkv, num_heads).reshape(3, windows * num_heads, places, head_dim)
         q, k, v = heads
         scale = head_dim**-0.5
         scores = qkv.new_empty(windows * num_heads, places, places)
@@ -150,7 +151,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(heads, weights)
         ctx.num_heads, ctx.scale = num_heads, scale
         ctx.bias_shape = None if bias is None else bias.shape
-        return _side_by_side((weights @ v).unflatten(0, (windows, num_heads)))
+        return side_by_side((weights @ v).unflatten(0, (windows, num_heads)))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:

@@ -1,32 +1,42 @@
-"""Stop "rebuild" on the route: features back to pixels."""
+"""Stop "rebuild" on the route: features back to pixels, or to what else is predicted."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class PixelDecoder(nn.Module):
-    """Predict every pixel below a position of the encoder's output by one linear layer.
+class Decoder(nn.Module):
+    """Predict what lies below a position of an encoder's map by one linear layer.
+
+    A position becomes ``upscale`` by ``upscale`` of the prediction's, `num_chans` numbers each: of
+    pixels, as many as the map's stride.
 
     The weights are a convolution's of one position. It is computed as a matrix product, which is
-    faster, unless `convolves`, as runs of releases before 0.3 did; that rounds otherwise.
+    faster, unless `convolves`, as runs of releases before 0.3 did; that rounds otherwise. With
+    `norms`, a layer norm comes first: for maps that are not the encoder's output, which has one.
 
     Source:
-        SimMIM, section 3.3 (arXiv:2111.09886); PyTorch's default initialisation, as there.
+        SimMIM, section 3.3 (arXiv:2111.09886); PyTorch's default initialisation, as there. The norm
+        is ours.
     """
 
-    def __init__(self, num_features: int, stride: int, in_chans: int = 3) -> None:
+    def __init__(
+        self, num_features: int, upscale: int, num_chans: int = 3, norms: bool = False
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(num_features, stride**2 * in_chans, kernel_size=1)
-        self.shuffle = nn.PixelShuffle(stride)
+        self.norm = nn.LayerNorm(num_features) if norms else None
+        self.conv = nn.Conv2d(num_features, upscale**2 * num_chans, kernel_size=1)
+        self.shuffle = nn.PixelShuffle(upscale)
         self.convolves = False
 
     def forward(
         self, features: Float[Tensor, "batch num_features rows cols"]
-    ) -> Float[Tensor, "batch chans height width"]:
-        """Predict the image: height is ``rows * stride``."""
-        if self.convolves:
-            return self.shuffle(self.conv(features))
+    ) -> Float[Tensor, "batch num_chans new_rows new_cols"]:
+        """Predict; ``new_rows = rows * upscale``."""
         positions = features.permute(0, 2, 3, 1)  # (batch, rows, cols, num_features)
-        pixels = F.linear(positions, self.conv.weight.flatten(1), self.conv.bias)
-        return self.shuffle(pixels.permute(0, 3, 1, 2))
+        if self.norm is not None:
+            positions = self.norm(positions)
+        if self.convolves:
+            return self.shuffle(self.conv(positions.permute(0, 3, 1, 2)))
+        numbers = F.linear(positions, self.conv.weight.flatten(1), self.conv.bias)
+        return self.shuffle(numbers.permute(0, 3, 1, 2))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ssl_swin.errors import UserError
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.swin_v2 import SwinV2Encoder
 from ssl_swin.models.vit import ViTEncoder
 
 
@@ -96,6 +97,14 @@ class HasPlaceEmbeddings(Protocol):
 
 
 @runtime_checkable
+class HasScoreParameters(Protocol):
+    """An encoder whose attention scores depend on more parameters than tables of positions."""
+
+    def score_parameters(self) -> set[str]:
+        """Return them; they are in `no_decay`, and decay in pretraining as tables do."""
+
+
+@runtime_checkable
 class HasStages(Protocol):
     """An encoder that says which of its stages a parameter belongs to, for curves of each."""
 
@@ -151,6 +160,7 @@ _PLAIN_VITS = re.compile(r"(vit|deit)_(tiny|small|base|large|huge)_patch\d+_\d+"
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     **dict.fromkeys(timm.list_models("swin_*"), SwinEncoder),
+    **dict.fromkeys(timm.list_models("swinv2_*", exclude_filters="swinv2_cr_*"), SwinV2Encoder),
     **dict.fromkeys(filter(_PLAIN_VITS.fullmatch, timm.list_models()), ViTEncoder),
     **dict.fromkeys(timm.list_models(["beit_*", "beitv2_*"]), ViTEncoder),
 }
@@ -170,7 +180,7 @@ def build_encoder(
     kind = look_up(ENCODERS, "model.name", name.partition(".")[0])
     given = {key: value for key, value in sizes.items() if value is not None}
     given |= {"name": name, "img_size": img_size, "in_chans": in_chans}
-    if kind is not SwinEncoder and given.get("implementation") == "timm":
+    if kind not in (SwinEncoder, SwinV2Encoder) and given.get("implementation") == "timm":
         del given["implementation"]  # what runs are told that are older than the choice
     try:
         inspect.signature(kind).bind(**given)

@@ -33,3 +33,11 @@ def mix(word: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     word = (word ^ ((word >> 30) & (_WORD >> 30))) * _MULTIPLY_1
     word = (word ^ ((word >> 27) & (_WORD >> 27))) * _MULTIPLY_2
     return word ^ ((word >> 31) & (_WORD >> 31))
+
+
+def draws(
+    keys: Int64[Tensor, " batch"], number: int, after: int = 0
+) -> Int64[Tensor, "batch number"]:
+    """Return so many numbers of 63 bits for each key: those that come after the first ones."""
+    place = torch.arange(after, after + number, dtype=torch.int64, device=keys.device)
+    return mix(keys[:, None] + (place + 1) * GOLDEN) & ((1 << 63) - 1)  # without the sign bit

@@ -16,6 +16,8 @@ def look_up(table: Mapping[str, T], setting: str, name: str) -> T:
         UserError: If the table has no such entry.
     """
     if name not in table:
-        nearest = difflib.get_close_matches(name, table, n=3, cutoff=0.0)
+        begin_so = [one for one in table if one.startswith(name)] if name else []
+        alike = difflib.get_close_matches(name, table, n=3, cutoff=0.0)
+        nearest = [*dict.fromkeys((*begin_so[:2], *alike))][:3]
         raise UserError(f"{setting}={name!r} is not known; nearest: {', '.join(nearest)}")
     return table[name]

@@ -1,10 +1,14 @@
 """The error of a prediction: a table of losses, and their sum and mean over hidden pixels."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
+
+from ssl_swin.models.lookup import look_up
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Target and prediction -> the error of every element, all three of one shape."""
@@ -17,46 +21,71 @@ def l1(target: Float[Tensor, "*shape"], prediction: Float[Tensor, "*shape"]) -> 
     return (target - prediction).abs()
 
 
-LOSSES: dict[str, Loss] = {"l1": l1}
+def smooth_l1(
+    target: Float[Tensor, "*shape"], prediction: Float[Tensor, "*shape"], beta: float = 1.0
+) -> Tensor:
+    """Return half the squared error over `beta` where the error is below it, else error - beta / 2.
+
+    torch's smooth_l1_loss. Feature Distillation has a beta of 2 (its code).
+    """
+    return functional.smooth_l1_loss(prediction, target, reduction="none", beta=beta)
+
+
+def l2(target: Float[Tensor, "*shape"], prediction: Float[Tensor, "*shape"]) -> Tensor:
+    """Return the squared error of every element: MaskFeat, section 3.1 (arXiv:2112.09133)."""
+    return (target - prediction).square()
+
+
+LOSSES: dict[str, Loss] = {"l1": l1, "smooth_l1": smooth_l1, "l2": l2}
 """Name of a loss -> its function."""
 
 
-def masked_error_per_image(
-    target: Float[Tensor, "batch chans height width"],
-    prediction: Float[Tensor, "batch chans height width"],
-    pixel_mask: Bool[Tensor, "batch height width"],
-    loss: Loss = l1,
-    there: Bool[Tensor, "batch chans height width"] | None = None,
-) -> Float[Tensor, " batch"]:
-    """Sum the error over each image's hidden pixels and channels.
+def find_loss(setting: str, name: str, beta: float = 1.0) -> Loss:
+    """Return the loss that a setting names, with the `beta` of those that have one.
 
-    Sums of micro-batches add up, which means of means do not: divide by the hidden pixels of the
+    Raises:
+        UserError: If there is no such loss.
+    """
+    loss = look_up(LOSSES, setting, name)
+    return partial(smooth_l1, beta=beta) if loss is smooth_l1 else loss
+
+
+def masked_error_per_image(
+    target: Float[Tensor, "batch chans rows cols"],
+    prediction: Float[Tensor, "batch chans rows cols"],
+    hidden: Bool[Tensor, "batch rows cols"],
+    loss: Loss = l1,
+    there: Bool[Tensor, "batch _ rows cols"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Sum the error over each image's hidden positions, which may be pixels, and channels.
+
+    Sums of micro-batches add up, which means of means do not: divide by the hidden positions of the
     whole global batch with :func:`masked_mean`.
 
-    The mask is True where hidden; `there` is False where the image holds no number, so that nothing
-    can be wrong. Sums are in float32, or float64 if either input is: also under
-    autocast.
+    `hidden` is True where nothing was seen; `there` is False where the target holds no number, so
+    that nothing can be wrong: for each channel, or for all of them. Sums are in float32, or float64
+    if either input is: also under autocast.
     """
     dtype = torch.promote_types(torch.promote_types(target.dtype, prediction.dtype), torch.float32)
-    error = loss(target.to(dtype), prediction.to(dtype))  # (batch, chans, height, width)
-    counts = pixel_mask.unsqueeze(1)
+    error = loss(target.to(dtype), prediction.to(dtype))  # (batch, chans, rows, cols)
+    counts = hidden.unsqueeze(1)
     return (error * (counts if there is None else counts & there)).sum(dim=(1, 2, 3))
 
 
 def hidden_px(
-    pixel_mask: Bool[Tensor, "batch height width"], there: Bool[Tensor, "batch chans height width"]
+    hidden: Bool[Tensor, "batch rows cols"], there: Bool[Tensor, "batch chans rows cols"]
 ) -> Float[Tensor, " batch"]:
-    """Count each image's hidden pixels that hold a number; one of c channels counts 1 / c.
+    """Count each image's hidden positions that hold a number; one of c channels counts 1 / c.
 
     In float64, so that sums over a batch are exact.
     """
-    return (pixel_mask.unsqueeze(1) & there).sum(dim=(1, 2, 3)).double() / there.shape[1]
+    return (hidden.unsqueeze(1) & there).sum(dim=(1, 2, 3)).double() / there.shape[1]
 
 
 def masked_mean(
-    error_sum: Float[Tensor, "*shape"], num_masked_px: Tensor | int, in_chans: int
+    error_sum: Float[Tensor, "*shape"], num_hidden: Tensor | int, num_chans: int
 ) -> Float[Tensor, "*shape"]:
-    """Divide summed errors by the hidden pixels, each counted once, and by the channels."""
-    if isinstance(num_masked_px, Tensor):
-        num_masked_px = num_masked_px.to(error_sum.dtype)
-    return error_sum / (num_masked_px + _EPSILON) / in_chans
+    """Divide summed errors by the hidden positions, each counted once, and by the channels."""
+    if isinstance(num_hidden, Tensor):
+        num_hidden = num_hidden.to(error_sum.dtype)
+    return error_sum / (num_hidden + _EPSILON) / num_chans

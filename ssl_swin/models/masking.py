@@ -8,7 +8,9 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.hashing import GOLDEN, image_keys, mix
+from ssl_swin.models.block_mask import block_mask
+from ssl_swin.models.hashing import draws, image_keys
+from ssl_swin.models.square_mask import square_mask
 
 Mask = Callable[[Tensor, Tensor | int, int, tuple[int, int], int], Tensor]
 """(index, epoch, seed, grid, num_hidden) -> bool (batch, rows, cols), as :func:`random_mask` says.
@@ -100,15 +102,13 @@ def random_mask(
     """
     num_patches = grid[0] * grid[1]
     image_key = image_keys(_PURPOSE, seed, epoch, index)
-    place = torch.arange(num_patches, dtype=torch.int64, device=index.device)  # (num_patches,)
-    keys = mix(image_key[:, None] + (place + 1) * GOLDEN)  # (batch, num_patches)
-    keys = keys & ((1 << 63) - 1)  # the sign bit off: what is sorted is a plain number
+    keys = draws(image_key, num_patches)  # (batch, num_patches)
     hidden = keys.argsort(dim=1, stable=True)[:, :num_hidden]  # (batch, num_hidden), places
     mask = torch.zeros(len(index), num_patches, dtype=torch.bool, device=index.device)
     return mask.scatter_(1, hidden, True).view(-1, *grid)  # (batch, rows, cols)
 
 
-MASKS: dict[str, Mask] = {"random": random_mask}
+MASKS: dict[str, Mask] = {"random": random_mask, "block": block_mask, "square": square_mask}
 """Name of a kind of mask -> its function."""
 
 
@@ -120,8 +120,15 @@ def to_tokens(
     return rows.repeat_interleave(tokens_per_side, 2)  # (batch, token_rows, token_cols)
 
 
+def to_cells(
+    mask: Bool[Tensor, "batch rows cols"], mask_patch_size: int, cell_size: int
+) -> Bool[Tensor, "batch cell_rows cell_cols"]:
+    """Give every cell of a target its mask patch's value; its side divides the mask patch's."""
+    return to_tokens(mask, mask_patch_size // cell_size)
+
+
 def to_pixels(
     mask: Bool[Tensor, "batch rows cols"], mask_patch_size: int
 ) -> Bool[Tensor, "batch height width"]:
     """Give every pixel its mask patch's value."""
-    return to_tokens(mask, mask_patch_size)  # as if a token were a pixel
+    return to_cells(mask, mask_patch_size, 1)

@@ -59,10 +59,13 @@ class PatchMerging(nn.Module):
     """Make one token of each square of four, with twice the channels.
 
     Source:
-        Swin, section 3.1, "patch merging layers" (arXiv:2103.14030).
+        Swin, section 3.1, "patch merging layers" (arXiv:2103.14030); of version 2, its code,
+        models/swin_transformer_v2.py.
     """
 
-    def __init__(self, dim: int, grid: Sides, held: np.ndarray, wanted: np.ndarray) -> None:
+    def __init__(
+        self, dim: int, grid: Sides, held: np.ndarray, wanted: np.ndarray, norms_after: bool = False
+    ) -> None:
         """Merge tokens of a grid.
 
         Args:
@@ -70,15 +73,19 @@ class PatchMerging(nn.Module):
             grid: Rows and columns of tokens before.
             held: The order in which they come.
             wanted: The order in which merged ones are wanted; none is empty.
+            norms_after: Whether channels are normed once they are fewer, as in version 2.
         """
         super().__init__()
-        self.norm = nn.LayerNorm(4 * dim)
+        self.norms_after = norms_after
+        self.norm = nn.LayerNorm((2 if norms_after else 4) * dim)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.gather = Move(held, merged(grid)[wanted].ravel())
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch merged _"]:
         """Return the merged tokens, which have ``2 * dim`` channels."""
         squares = self.gather(x).unflatten(1, (-1, 4)).flatten(2)  # (batch, merged, 4 * dim)
+        if self.norms_after:
+            return self.norm(self.reduction(squares))
         return self.reduction(self.norm(squares))
 
 

@@ -1,13 +1,15 @@
 """SimMIM on a page: hide patches, encode what is left, predict what was hidden."""
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from jaxtyping import Bool, Float, Int64
+import torch
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from ssl_swin.models import masking
-from ssl_swin.models.decoder import PixelDecoder
 from ssl_swin.models.encoder import Encoder, PoolsItself, build_encoder
+from ssl_swin.models.heads import Head, make_decoders
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
 from ssl_swin.models.targets import TARGETS, Target
@@ -15,7 +17,7 @@ from ssl_swin.models.targets.pixels import unchanged
 
 
 class SimMIM(nn.Module):
-    """Predict the hidden pixels of normalised images from the visible ones.
+    """Predict of the hidden pixels of normalised images what the visible ones tell.
 
     A mask is in mask patches, True where hidden.
 
@@ -32,24 +34,47 @@ class SimMIM(nn.Module):
         self,
         encoder: Encoder,
         mask_patch_size: int = 32,
-        target: Target = unchanged,
+        target: Target | Callable[[Tensor], Tensor] = unchanged,
         loss: Loss = l1,
+        heads: Sequence[Head] = (),
     ) -> None:
         """Put a decoder on an encoder; `TARGETS` makes the target, and `LOSSES` has the loss.
 
-        What the encoder uses for vectors alone is frozen, for here it would never get a gradient.
+        A target that is a plain function is one of pixels. With `heads`, what these say is
+        predicted instead, each by a decoder of its own. What the encoder uses for vectors alone is
+        frozen, for here it would never get a gradient.
 
         Raises:
-            UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes.
+            UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes,
+                or heads do not fit its stages.
         """
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
-        self.encoder = encoder
+        self.encoder, self.mask_patch_size = encoder, mask_patch_size
         if isinstance(encoder, PoolsItself):
             for name in encoder.pool_parameters():
                 encoder.get_parameter(name).requires_grad_(False)
-        self.decoder = PixelDecoder(encoder.num_features, encoder.stride, encoder.in_chans)
-        self.mask_patch_size, self.target, self.loss = mask_patch_size, target, loss
+        one = Head(target if isinstance(target, Target) else Target(target), loss)
+        self.heads = tuple(heads) or (one,)
+        decoders = make_decoders(encoder, self.heads, mask_patch_size)
+        if heads:
+            self.decoders = nn.ModuleList(decoders)
+        else:
+            self.decoder = decoders[0]  # under the name that it has in every checkpoint
+
+    def all_decoders(self) -> Iterable[Any]:
+        """Return the decoder of each head."""
+        return self.decoders if hasattr(self, "decoders") else [self.decoder]
+
+    @property
+    def target(self) -> Target:
+        """The target, of several heads the first one's."""
+        return self.heads[0].target
+
+    @property
+    def loss(self) -> Loss:
+        """The loss, of several heads the first one's."""
+        return self.heads[0].loss
 
     @classmethod
     def of(
@@ -69,7 +94,8 @@ class SimMIM(nn.Module):
             in_chans: Channels of an image.
             mask_patch_size: Pixels to a side of what is hidden together; a multiple of the
                 encoder's patch.
-            target: What is predicted, of `TARGETS`: "pixels" or "normalised_pixels".
+            target: What is predicted, of `TARGETS`: "pixels", "normalised_pixels",
+                "coarse_pixels" or "hog".
             **sizes: Other arguments of `build_encoder`, such as `window_size` (6 is usual for 192
                 pixels), `embed_dim`, `depths`, `num_heads`, `drop_path_rate`.
 
@@ -78,7 +104,7 @@ class SimMIM(nn.Module):
         """
         make_target = look_up(TARGETS, "target", target)
         encoder = build_encoder(name, img_size, in_chans, **sizes)
-        return cls(encoder, mask_patch_size, make_target())
+        return cls(encoder, mask_patch_size, make_target(stride=encoder.stride))
 
     def random_mask(
         self,
@@ -112,10 +138,10 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the loss: the mean error over all hidden pixels and channels of the batch.
 
-        In float32 also under autocast.
+        Of several heads it is the sum, by their weights. In float32 also under autocast.
         """
-        num_masked_px = mask.sum() * self.mask_patch_size**2
-        return masked_mean(self.error_sum(images, mask), num_masked_px, self.encoder.in_chans)
+        num = [mask.sum() * cells for cells in self.cells_of_patch()]
+        return self.total(self.means(self.error_sums(images, mask), num))
 
     def error_sum(
         self,
@@ -123,12 +149,21 @@ class SimMIM(nn.Module):
         mask: Bool[Tensor, "batch rows cols"],
         there: Bool[Tensor, "batch chans height width"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Hide, encode, rebuild, and sum the error over all hidden pixels and channels.
+        """Return `error_sums` of the only head, or of several the first one's."""
+        return self.error_sums(images, mask, there)[0]
 
-        In float32 also under autocast. Sums of micro-batches add up; `masked_mean` divides them by
-        the hidden pixels of the whole global batch. `there` is as for `masked_error_per_image`.
+    def error_sums(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        mask: Bool[Tensor, "batch rows cols"],
+        there: Bool[Tensor, "batch chans height width"] | None = None,
+    ) -> Float[Tensor, " heads"]:
+        """Hide, encode, rebuild, and sum each head's error over its hidden positions and channels.
+
+        In float32 also under autocast. Sums of micro-batches add up; `means` divides them by the
+        hidden positions of the whole global batch. `there` is False where an image holds no number.
         """
-        return self._error_sums(images, mask, there).sum()
+        return torch.stack([one.sum() for one in self._error_sums(images, mask, there)])
 
     def error_per_image(
         self,
@@ -140,24 +175,82 @@ class SimMIM(nn.Module):
 
         That of an image without a number is 0.
         """
-        num_masked_px = mask.sum((1, 2)) * self.mask_patch_size**2  # (batch,)
-        if there is not None:
-            num_masked_px = hidden_px(masking.to_pixels(mask, self.mask_patch_size), there)
+        return self.total(self.errors_per_image(images, mask, there))
+
+    def errors_per_image(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        mask: Bool[Tensor, "batch rows cols"],
+        there: Bool[Tensor, "batch chans height width"] | None = None,
+    ) -> Float[Tensor, "heads batch"]:
+        """Return the same of each head, without its weight."""
         sums = self._error_sums(images, mask, there)
-        return masked_mean(sums, num_masked_px, self.encoder.in_chans)
+        return self.means(sums, self.num_hidden(mask, there))
+
+    def num_hidden(
+        self,
+        mask: Bool[Tensor, "batch rows cols"],
+        there: Bool[Tensor, "batch chans height width"] | None = None,
+    ) -> list[Shaped[Tensor, " batch"]]:
+        """Count each image's hidden positions that hold a number, for each head."""
+        if there is None:
+            return [mask.sum((1, 2)) * cells for cells in self.cells_of_patch()]
+        targets = [head.target for head in self.heads]
+        return [hidden_px(self.hidden_cells(mask, one), one.known(there)) for one in targets]
+
+    def cells_of_patch(self) -> list[int]:
+        """Count the positions of each head's target in a mask patch."""
+        return [(self.mask_patch_size // head.target.cell_size) ** 2 for head in self.heads]
+
+    def means(self, sums: Iterable[Tensor], num_hidden: Iterable[Tensor | int]) -> Tensor:
+        """Divide each head's sums by its hidden positions and channels."""
+        chans = [head.target.num_chans(self.encoder.in_chans) for head in self.heads]
+        return torch.stack([masked_mean(*one) for one in zip(sums, num_hidden, chans, strict=True)])
+
+    def total(self, losses: Float[Tensor, "heads ..."]) -> Float[Tensor, "..."]:
+        """Add up the losses of all heads, each by its weight."""
+        if len(self.heads) == 1 and self.heads[0].weight == 1:
+            return losses[0]
+        pairs = zip(self.heads, losses, strict=True)
+        return torch.stack([head.weight * loss for head, loss in pairs]).sum(0)
 
     def reconstruct(
         self,
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
-    ) -> Float[Tensor, "batch chans height width"]:
-        """Predict the target at every pixel, hidden or not, from the visible ones."""
+    ) -> Float[Tensor, "batch num_chans target_rows target_cols"]:
+        """Predict the target everywhere, hidden or not, from what is visible; of the first head."""
+        return self.predict(images, mask)[0]
+
+    def predict(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        mask: Bool[Tensor, "batch rows cols"],
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
+        """Predict the target of each head everywhere, from what is visible."""
         token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
-        return self.decoder(self.encoder(images, token_mask))
+        if not hasattr(self, "decoders"):
+            return [self.decoder(self.encoder(images, token_mask))]
+        encoder: Any = self.encoder
+        maps = encoder.stages(images, token_mask)
+        maps[-1] = encoder.finish(maps[-1])
+        stages = [len(maps) if head.stage is None else head.stage for head in self.heads]
+        return [
+            decoder(maps[stage - 1]) for decoder, stage in zip(self.decoders, stages, strict=True)
+        ]
+
+    def hidden_cells(
+        self, mask: Bool[Tensor, "batch rows cols"], target: Target
+    ) -> Bool[Tensor, "batch target_rows target_cols"]:
+        """Say which positions of a target are hidden."""
+        return masking.to_cells(mask, self.mask_patch_size, target.cell_size)
 
     def _error_sums(
         self, images: Tensor, mask: Tensor, there: Tensor | None
-    ) -> Float[Tensor, " batch"]:
-        pixel_mask = masking.to_pixels(mask, self.mask_patch_size)
-        rebuilt = self.reconstruct(images, mask)
-        return masked_error_per_image(self.target(images), rebuilt, pixel_mask, self.loss, there)
+    ) -> list[Float[Tensor, " batch"]]:
+        predictions, sums = self.predict(images, mask), []
+        for (target, loss, *_), prediction in zip(self.heads, predictions, strict=True):
+            known = None if there is None else target.known(there)
+            hidden = self.hidden_cells(mask, target)
+            sums.append(masked_error_per_image(target(images), prediction, hidden, loss, known))
+        return sums

@@ -1,4 +1,4 @@
-"""Stop "encode" on the route: the Swin of the paper, from images to the maps of its stages."""
+"""Stop "encode" on the route: the Swins of the papers, from images to the maps of its stages."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ class SwinShape(NamedTuple):
     num_heads: tuple[int, ...]  # of each stage
     windows: tuple[Sides, ...]  # tokens, of each stage
     drop_path_rate: float  # of the last block, rising from 0 at the first
+    pretrained: tuple[Sides, ...] | None = None  # windows of each stage; see `StageSizes`
 
     def stages(self) -> list[StageSizes]:
         """Return the sizes of each stage: half the rows and columns of the one before."""
@@ -32,7 +33,8 @@ class SwinShape(NamedTuple):
         for number, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
             window = fit_window(grid, self.windows[number])
             own, rates = tuple(rates[:depth]), rates[depth:]
-            stages.append(StageSizes(self.embed_dim * 2**number, grid, heads, window, own))
+            scale = window if self.pretrained is None else self.pretrained[number]
+            stages.append(StageSizes(self.embed_dim * 2**number, grid, heads, window, own, scale))
             grid = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
         return stages
 

@@ -1,5 +1,6 @@
 """Stop "encode" on the route: one Swin block, and the blocks of one stage."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ssl_swin.models.attention import WindowAttention
+from ssl_swin.models.cosine_attention import CosineAttention
 from ssl_swin.models.moves import Move
 from ssl_swin.models.patches import PatchMerging
 from ssl_swin.models.window_mlp import WindowMLP
@@ -33,6 +35,7 @@ class Switches(NamedTuple):
     padding: Padding = "attended"
     relative_bias: bool = True
     mixes_by_mlp: bool = False
+    is_v2: bool = False  # norms after what they are of, scores by cosines
 
 
 A_SWIN = Switches()
@@ -46,6 +49,7 @@ class StageSizes(NamedTuple):
     num_heads: int
     window: Sides  # rows and columns of tokens; no larger than the grid
     drop_path_rates: tuple[float, ...]  # one for each block
+    pretrained_window: Sides = (0, 0)  # that coordinates are scaled by, in version 2
 
     def windows(self, block: int, switches: Switches) -> Windows:
         """Return the windows of a block; every second one shifts them."""
@@ -78,15 +82,32 @@ class Mlp(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
+def norm_before(norm: nn.Module, branch: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return what a branch makes of a norm."""
+    return branch(norm(x))
+
+
+def norm_after(norm: nn.Module, branch: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return the norm of what a branch makes.
+
+    Source:
+        Swin V2, section 3.2, "post normalization" (arXiv:2111.09883).
+    """
+    return norm(branch(x))
+
+
 class SwinBlock(nn.Module):
     """Attention within windows, then an MLP, each on the norm of what it is added to.
+
+    In version 2 it is the norm of each that is added. These norms start at 0.
 
     Tokens stay in the order of the windows from block to block: where no slot of a window is empty,
     going over to other windows is one gather. Else tokens go into the slots, and back, around
     attention alone.
 
     Source:
-        Swin, section 3.2, figure 3 (b), equation 3 (arXiv:2103.14030).
+        Swin, section 3.2, figure 3 (b), equation 3 (arXiv:2103.14030); Swin V2, figure 1
+        (arXiv:2111.09883).
     """
 
     def __init__(
@@ -102,11 +123,7 @@ class SwinBlock(nn.Module):
         self.enter, self.leave = Move(self.order, windows.order), Move(windows.order, self.order)
         rate = sizes.drop_path_rates[number]
         self.norm1 = nn.LayerNorm(sizes.dim)
-        self.attn = (
-            WindowMLP(sizes.num_heads, sizes.window)
-            if switches.mixes_by_mlp
-            else WindowAttention(sizes.dim, sizes.num_heads, sizes.window, switches.relative_bias)
-        )
+        self.attn = _mixer(sizes, switches)
         self.drop_path1 = DropPath(rate) if rate else nn.Identity()
         self.norm2 = nn.LayerNorm(sizes.dim)
         self.mlp = Mlp(sizes.dim)
@@ -114,17 +131,32 @@ class SwinBlock(nn.Module):
         visible = None if switches.mixes_by_mlp else windows.visible()
         mask = None if visible is None else torch.from_numpy(visible)
         self.register_buffer("attn_mask", mask, persistent=False)
+        self.normed = norm_after if switches.is_v2 else norm_before
+        if switches.is_v2:
+            nn.init.zeros_(self.norm1.weight)
+            nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         """Return the tokens in the block's own order."""
         x = self.arrange(x)
-        x = x + self.drop_path1(self._mix(self.norm1(x)))
-        return x + self.drop_path2(self.mlp(self.norm2(x)))
+        x = x + self.drop_path1(self.normed(self.norm1, self._mix, x))
+        return x + self.drop_path2(self.normed(self.norm2, self.mlp, x))
 
     def _mix(self, x: Tensor) -> Tensor:
         slots = self.enter(x)  # (batch, windows * places, dim)
         windows = slots.reshape(-1, self.window_size[0] * self.window_size[1], self.dim)
         return self.leave(self.attn(windows, self.attn_mask).view(slots.shape))
+
+
+def _mixer(sizes: StageSizes, switches: Switches) -> nn.Module:
+    """Return what mixes the tokens of a window."""
+    if switches.mixes_by_mlp:
+        return WindowMLP(sizes.num_heads, sizes.window)
+    given = sizes.dim, sizes.num_heads, sizes.window, switches.relative_bias
+    if not switches.is_v2:
+        return WindowAttention(*given)
+    is_as_published = (switches.shift, switches.padding) == (A_SWIN.shift, A_SWIN.padding)
+    return CosineAttention(*given, sizes.pretrained_window, hides_all=not is_as_published)
 
 
 class SwinStage(nn.Module):
@@ -146,7 +178,7 @@ class SwinStage(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if before is not None:
             first = sizes.first_order(switches)
-            self.downsample = PatchMerging(sizes.dim // 2, before, held, first)
+            self.downsample = PatchMerging(sizes.dim // 2, before, held, first, switches.is_v2)
             held = first
         blocks = []
         for number in range(len(sizes.drop_path_rates)):

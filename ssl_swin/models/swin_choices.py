@@ -14,6 +14,7 @@ Implementation = Literal["ssl_swin", "timm"]
 
 Window = int | tuple[int, ...] | tuple[tuple[int, int], ...]
 _STAGES = 4  # of a Swin that gives no depths
+_WINDOWS = {"window_size", "pretrained_window_sizes"}
 
 
 class SwinSizes(TypedDict, total=False):
@@ -32,6 +33,13 @@ class SwinSizes(TypedDict, total=False):
     """Attention heads of each stage."""
 
 
+class SwinV2Sizes(SwinSizes, total=False):
+    """Sizes of a Swin V2."""
+
+    pretrained_window_sizes: Window | None
+    """Windows whose sides coordinates are scaled by, as `window_size`; 0 for those it has now."""
+
+
 class SwinChoices(SwinSizes, total=False):
     """Sizes and switches; a switch that is not given, or None, is as in a Swin."""
 
@@ -47,6 +55,13 @@ class SwinChoices(SwinSizes, total=False):
     """Whose code computes it: "ssl_swin", or "timm", as in releases before 0.3."""
 
 
+class SwinV2Choices(SwinChoices, total=False):
+    """Sizes and switches of a Swin V2, which has no `mixer` but attention."""
+
+    pretrained_window_sizes: Window | None
+    """As in `SwinV2Sizes`."""
+
+
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "shift": get_args(Shift),
     "position": get_args(Position),
@@ -59,22 +74,28 @@ _LIKE_TIMM = {"shift": "cyclic", "position": "relative", "mixer": "attention"} |
 }
 
 
-def sizes_among(choices: Mapping[str, Any]) -> SwinSizes:
-    """Return the sizes that are given.
+def sizes_among(choices: Mapping[str, Any], is_v2: bool = False) -> SwinSizes:
+    """Return the sizes that are given, those of windows in one form.
 
     Raises:
         UserError: If they do not fit each other, or one of the choices is none of a Swin.
     """
-    if unknown := choices.keys() - SwinChoices.__annotations__.keys():
+    allowed, kind = (SwinV2Choices, "Swin V2") if is_v2 else (SwinChoices, "Swin")
+    if unknown := choices.keys() - allowed.__annotations__.keys():
         raise UserError(
-            f"a Swin has no {', '.join(sorted(unknown))}; it takes only "
-            f"{', '.join(SwinChoices.__annotations__)}"
+            f"a {kind} has no {', '.join(sorted(unknown))}; it takes only "
+            f"{', '.join(allowed.__annotations__)}"
         )
-    names = SwinSizes.__annotations__
+    if is_v2 and choices.get("mixer") == "mlp":
+        raise UserError("mixer=mlp is of Swin (version 1) alone; leave it out, or take one")
+    names = (SwinV2Sizes if is_v2 else SwinSizes).__annotations__
     given = {key: choices[key] for key in names if choices.get(key) is not None}
-    if not isinstance(given.get("window_size", 0), int):
-        num_stages = len(given.get("depths") or given.get("num_heads") or ()) or _STAGES
-        given["window_size"] = _windows(given["window_size"], num_stages)
+    num_stages = len(given.get("depths") or given.get("num_heads") or ()) or _STAGES
+    for key in _WINDOWS & given.keys():
+        if not isinstance(given[key], int):
+            given[key] = _windows(key, given[key], num_stages)
+        elif key != "window_size":
+            given[key] = (given[key],) * num_stages
     stages = {key: value for key, value in given.items() if not isinstance(value, int)}
     if len({len(value) for value in stages.values()}) > 1:
         raise UserError(
@@ -83,8 +104,10 @@ def sizes_among(choices: Mapping[str, Any]) -> SwinSizes:
             + "; give all of them the same length"
         )
     for key, value in given.items():
-        if min(side for of_stage in stages.get(key, [value]) for side in sides(of_stage)) < 1:
-            raise UserError(f"{key}={value} must be at least 1{' each' if key in stages else ''}")
+        least = 0 if key == "pretrained_window_sizes" else 1
+        if min(side for of_stage in stages.get(key, [value]) for side in sides(of_stage)) < least:
+            each = " each" if key in stages else ""
+            raise UserError(f"{key}={value} must be at least {least}{each}")
     return given  # type: ignore[return-value]
 
 
@@ -93,11 +116,11 @@ def sides(window: int | tuple[int, int]) -> tuple[int, int]:
     return (window, window) if isinstance(window, int) else window
 
 
-def _windows(given: Any, num_stages: int) -> tuple[Any, ...]:
+def _windows(key: str, given: Any, num_stages: int) -> tuple[Any, ...]:
     """Return a window for each stage, of which two numbers are the rows and columns of all."""
     for one in given:
         if not isinstance(one, int) and len(one) != 2:
-            raise UserError(f"window_size={given} has a window of {len(one)} sides; give 2, or 1")
+            raise UserError(f"{key}={given} has a window of {len(one)} sides; give 2, or 1")
     if len(given) == 2 and num_stages != 2 and all(isinstance(one, int) for one in given):
         return (tuple(given),) * num_stages
     return tuple(one if isinstance(one, int) else tuple(one) for one in given)
@@ -130,7 +153,7 @@ def all_switches(choices: Mapping[str, Any]) -> dict[str, Any]:
     return _LIKE_TIMM | switches_among(choices)
 
 
-def switched(switches: Mapping[str, str]) -> tuple[Switches, bool]:
+def switched(switches: Mapping[str, str], is_v2: bool = False) -> tuple[Switches, bool]:
     """Return how blocks are built, and whether places are embedded."""
     chosen = all_switches(switches)
     position = chosen["position"]
@@ -139,6 +162,7 @@ def switched(switches: Mapping[str, str]) -> tuple[Switches, bool]:
         padding=chosen["padding"],
         relative_bias=position in ("relative", "both"),
         mixes_by_mlp=chosen["mixer"] == "mlp",
+        is_v2=is_v2,
     )
     return blocks, position in ("absolute", "both")
 

@@ -1,4 +1,4 @@
-"""Stop "encode" on the route: timm's Swin, which runs of releases before 0.3 began with.
+"""Stop "encode" on the route: timm's Swins, of which runs of releases before 0.3 began with one.
 
 It is what ours is held against, too. Its sizes are those of all Swins: what is not given is what
 timm has under a name.
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.swin_choices import SwinSizes, Window, sides
+from ssl_swin.models.windows import Sides
 
 
 def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
@@ -21,9 +22,10 @@ def build_timm_swin(name: str, sizes: SwinSizes, **others: Any) -> Any:
         UserError: If a stage of the name has no value among those that are given per stage.
     """
     given: dict[str, Any] = dict(sizes)
-    if not isinstance(given.get("window_size", 0), int):
-        # One pair per stage: timm would take a bare (7, 7) for rows and columns of every window.
-        given["window_size"] = tuple(map(sides, given["window_size"]))
+    for key in ("window_size", "pretrained_window_sizes"):
+        if not isinstance(given.get(key, 0), int):
+            # One pair per stage: timm would take a bare (7, 7) for rows and columns of all windows.
+            given[key] = tuple(map(sides, given[key]))
     try:
         return timm.create_model(name, num_classes=0, **given, **others)
     except (AssertionError, IndexError) as error:  # as timm says that a stage has no value
@@ -46,6 +48,16 @@ def nominal_window(backbone: Any, given: Window | None) -> Window:
     used = tuple(int(block.window_size[0]) for block in stages)
     shrunk = tuple(min(max(used), int(block.input_resolution[0])) for block in stages)
     return max(used) if used == shrunk else used
+
+
+def pretrained_windows(backbone: Any) -> tuple[Sides, ...]:
+    """Return the windows by which timm's Swin V2 scales the coordinates of each stage."""
+    found = []
+    for stage in backbone.layers:
+        attn = stage.blocks[0].attn
+        rows, cols = attn.pretrained_window_size
+        found.append((int(rows), int(cols)) if rows > 0 else attn.window_size)
+    return tuple(found)
 
 
 def features(

@@ -6,13 +6,14 @@ from typing import Any
 
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.swin_v2 import with_windows
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LARGEST = 2**20  # bytes of a JSON file that is read
 # Kind of a network of transformers -> what it has to compute as encoders here do.
 _COMPUTED: dict[str, dict[str, tuple[Any, ...]]] = {
-    "swin": {"hidden_act": ("gelu",), "layer_norm_eps": (1e-5,)},
+    **{kind: {"hidden_act": ("gelu",), "layer_norm_eps": (1e-5,)} for kind in ("swin", "swinv2")},
     **{kind: {"hidden_act": ("gelu",)} for kind in ("vit", "vit_mae", "beit")},
 }
 
@@ -43,7 +44,7 @@ def with_beside(path: Path, weights: Weights) -> Weights:
         return weights
     if (sides := _numbers([size, size] if isinstance(size, int) else size, 2)) is not None:
         sizes = weights.architecture | {"img_size": tuple(map(int, sides))}
-        weights = weights._replace(architecture=sizes)
+        weights = weights._replace(architecture=with_windows(sizes, config))
     num = weights.architecture["in_chans"]
     means, stds = _numbers(mean, num), _numbers(std, num)
     if means is None or stds is None:

@@ -20,7 +20,8 @@ Card = TypeVar("Card")
 FORMAT_VERSION = 2
 _METADATA_KEY = "ssl_swin_card"
 BANDS = ("dtype", "channels", "channel_axis", "nodata")  # how numbers are taken as they are
-READING = ("crop_pct", "decoder", "max_pixels", "black", "white", *BANDS)  # how images are read
+NAMED = ("channel_names", "picture_channels")  # what else is known of these channels
+READING = ("crop_pct", "decoder", "max_pixels", "black", "white", *BANDS, *NAMED)  # of images
 _ONLY_IN_1 = ("img_size", "window_size", "patch_size", "in_chans")  # now in architecture alone
 
 
@@ -45,6 +46,8 @@ class EncoderCard:
     channels: tuple[int, ...] | None = None  # of a file, from 0: see `Bands`, as for the next two
     channel_axis: str | None = None
     nodata: float | None = None
+    channel_names: tuple[str, ...] | None = None  # of what the network takes, if they have any
+    picture_channels: tuple[int, ...] | None = None  # of `channels`: what pictures show, if chosen
     ema_decay: float | None = None  # of the moving average, if the weights are one
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
 

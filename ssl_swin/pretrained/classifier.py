@@ -15,6 +15,7 @@ from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.card import (
     BANDS,
+    NAMED,
     READING,
     EncoderCard,
     Weights,
@@ -57,6 +58,8 @@ class ClassifierCard:
     channels: tuple[int, ...] | None = None  # of a file, from 0: see `Bands`, as for the next two
     channel_axis: str | None = None
     nodata: float | None = None
+    channel_names: tuple[str, ...] | None = None  # of what the network takes, if they have any
+    picture_channels: tuple[int, ...] | None = None  # of `channels`: what pictures show, if chosen
     ema_decay: float | None = None  # of the moving average, if the weights are one
     format_version: int = FORMAT_VERSION  # of the card and the names of the weights
     task: str = SINGLE  # what outputs are: one class, several classes, or numbers
@@ -66,7 +69,7 @@ class ClassifierCard:
     def to_json(self) -> str:
         """Write the card as JSON text; what earlier releases know not, only where it is needed."""
         told = dataclasses.asdict(self)
-        newer = {name for name in (*BANDS, "ema_decay") if told[name] is None}
+        newer = {name for name in (*BANDS, *NAMED, "ema_decay") if told[name] is None}
         newer |= {*_OF_TASKS} if self.task == SINGLE else set()
         return json.dumps({k: v for k, v in told.items() if k not in newer}, indent=2)
 

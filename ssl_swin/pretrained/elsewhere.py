@@ -5,6 +5,7 @@ line in `NAMINGS`. One without a function `ours` is recognised, and told that th
 for it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,25 @@ from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.beside import sizes_beside, with_beside
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import MASK_TOKEN, Found, Naming, find
-from ssl_swin.pretrained.huggingface import HUGGINGFACE
+from ssl_swin.pretrained.huggingface import HUGGINGFACE, HUGGINGFACE_V2
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state
-from ssl_swin.pretrained.mmpretrain import MMPRETRAIN
+from ssl_swin.pretrained.mmpretrain import MMPRETRAIN, MMPRETRAIN_V2
 from ssl_swin.pretrained.monai import MONAI
-from ssl_swin.pretrained.official import OFFICIAL
+from ssl_swin.pretrained.official import OFFICIAL, OFFICIAL_V2
 from ssl_swin.pretrained.report import Report
+from ssl_swin.pretrained.swin_v2 import sizes_of_v2, to_check, told_of_windows
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
-from ssl_swin.pretrained.timm import TIMM, in_ours, of_imagenet, sizes_of
-from ssl_swin.pretrained.torchvision import TORCHVISION
+from ssl_swin.pretrained.timm import TIMM, TIMM_V2, in_ours, sizes_of, swin_weights
+from ssl_swin.pretrained.torchvision import TORCHVISION, TORCHVISION_V2
 from ssl_swin.pretrained.unbuilt import UNBUILT
 from ssl_swin.pretrained.vit import VIT_NAMINGS
 
 NAMINGS: dict[str, Naming] = {
+    "official v2": OFFICIAL_V2,
+    "timm v2": TIMM_V2,
+    "torchvision v2": TORCHVISION_V2,
+    "huggingface v2": HUGGINGFACE_V2,
+    "mmpretrain v2": MMPRETRAIN_V2,
     "official": OFFICIAL,
     "timm": TIMM,
     "torchvision": TORCHVISION,
@@ -56,34 +63,41 @@ def read_elsewhere(path: Path) -> Weights | None:
         if found.naming.ours is None:
             raise PretrainedMismatch(
                 f"{path} is {found.naming.kind}{f' under {found.where!r}' if found.where else ''}: "
-                "this release has encoders of Swin (version 1) and ViT alone; give weights of one"
+                "this release has encoders of Swin, Swin V2 and ViT alone; give weights of one"
             )
         parts = {name: file.read(name) for theirs in found.names.values() for name in theirs}
+        coordinates = {ours: file.read(name) for ours, name in found.coordinates.items()}
     try:
         state = {in_ours(name): tensor for name, tensor in found.state(parts).items()}
-        sizes = _checked(state, found.naming, path)
+        if found.naming.sizes is not None:
+            sizes = found.naming.sizes(state, sizes_beside(path))
+        else:
+            sizes = sizes_of_v2(state, coordinates) if found.naming.is_v2 else sizes_of(state)
+        _check(state, sizes)
     except PretrainedMismatch as error:
         raise PretrainedMismatch(f"{path}, {found.naming.kind}: {error}") from error
     report = _report(found)
     if found.is_ours:
-        return Weights(state, sizes, report=report)
-    return with_beside(path, of_imagenet(state, sizes, report))
+        weights = Weights(state, sizes, report=report)
+    else:
+        weights = with_beside(path, swin_weights(state, report, sizes))
+    if not found.naming.is_v2:
+        return weights
+    told = told_of_windows(weights.architecture, bool(coordinates))
+    return weights._replace(report=replace(report, remarks=(*report.remarks, told)))
 
 
-def _checked(state: dict[str, Tensor], naming: Naming, path: Path) -> dict[str, Any]:
-    """Return what builds an encoder for weights, once it is sure that they are all of its."""
-    of_others = naming.sizes
-    sizes = sizes_of(state) if of_others is None else of_others(state, sizes_beside(path))
+def _check(state: dict[str, Tensor], sizes: dict[str, Any]) -> None:
+    """Make sure that weights are all of the encoder that is built with sizes."""
     with torch.device("meta"):  # nothing is made of sizes that a file may have made up
-        encoder = build_encoder(**sizes)
+        encoder = build_encoder(**to_check(sizes))
     tables = encoder.position_tables()  # can be resized
     expected = {name: one for name, one in encoder.state_dict().items() if name not in tables}
     given = {name: one for name, one in state.items() if name not in tables}
     check_state(given, expected, encoder.mask_parameters())
-    return sizes
 
 
 def _report(found: Found) -> Report:
-    ours = "our Swin without a card" if found.naming.sizes is None else "our ViT without a card"
-    kind = ours if found.is_ours else found.naming.kind
+    version = "Swin V2" if found.naming.is_v2 else "Swin" if found.naming.sizes is None else "ViT"
+    kind = f"our {version} without a card" if found.is_ours else found.naming.kind
     return found.report(kind, {name: in_ours(name) for name in (*found.names, MASK_TOKEN)})

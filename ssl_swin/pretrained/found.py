@@ -18,6 +18,7 @@ from ssl_swin.pretrained.report import Report, renamed
 MASK_TOKEN = "mask_token"
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _BUFFER = re.compile(r"(?:^|\.)(?:attn_mask|relative_position_index|relative_coords_table)$")
+COORDINATES = "relative_coords_table"
 _EMA = {"state_dict_ema", "model_ema"}
 _MOST = 64  # places in a file where a network is looked for
 _NOT_EMA = "ema_state_dict"  # MMEngine swaps the two when it saves: what is averaged is the other
@@ -41,10 +42,11 @@ class Naming:
     """Name of the weight that makes tokens of patches; what stands before it is the root."""
     mark: str
     """A pattern of which one name below the root begins with a match, in no other naming."""
-    ours: Callable[[str], str | None] | None = None
+    ours: Callable[[str], str | tuple[str, ...] | None] | None = None
     """Name below the root -> name in timm's Swin, or `MASK_TOKEN`; None: no part of the encoder.
 
-    None instead of a function: there is no encoder here for such a network.
+    Several names, if it is several tensors there: `turned` cuts them out. None instead of a
+    function: there is no encoder here for such a network.
     """
     in_order: tuple[str, ...] = ()
     """Where several tensors are one in timm's Swin: what is in their names, in order of rows."""
@@ -54,6 +56,10 @@ class Naming:
     """Tensors under timm's names -> those that the network needs no weights for."""
     remark: str = ""
     """What is told of them."""
+    also: str = ""
+    """Another pattern as `mark`, where it takes two names to tell a naming from others."""
+    is_v2: bool = False
+    """Whether it is of a Swin V2, which has coordinates among its buffers and no tables."""
     sizes: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]] | None = None
     """Weights under our names, sizes that stand beside their file -> what `build_encoder` takes;
     None: those of a Swin, from the weights alone."""
@@ -72,6 +78,8 @@ class Found:
     """Names in the file of all other tensors, but for buffers that follow from the sizes."""
     where: str
     """What stands in the file before the network's names."""
+    coordinates: Mapping[str, str]
+    """Name in timm's Swin V2 of a buffer of coordinates -> its name in the file."""
 
     def state(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Make timm's tensors, and the mask token, of those in the file.
@@ -134,7 +142,7 @@ def find(names: Iterable[str], naming: Naming) -> Found | None:
     is_ours = above != root and f"{above}{MASK_TOKEN}" in bare.values()
     taken = _taken(bare, root, naming)
     if is_ours:
-        taken |= {name: MASK_TOKEN for name, one in bare.items() if one == above + MASK_TOKEN}
+        taken |= {name: (MASK_TOKEN,) for name, one in bare.items() if one == above + MASK_TOKEN}
     stem = next(name for name, one in bare.items() if one == root + naming.stem)
     where = stem.removesuffix(naming.stem)
     return Found(
@@ -143,6 +151,7 @@ def find(names: Iterable[str], naming: Naming) -> Found | None:
         is_ours,
         tuple(name for name in bare if name not in taken and not _BUFFER.search(name)),
         where.removesuffix("backbone.") if is_ours else where,
+        _coordinates(bare, root, naming) if naming.is_v2 else {},
     )
 
 
@@ -151,20 +160,29 @@ def _roots(there: set[str], stem: str) -> list[str]:
 
 
 def _has(bare: Mapping[str, str], root: str, naming: Naming) -> bool:
-    mark = re.compile(re.escape(root) + naming.mark)
-    return any(map(mark.match, bare.values()))
+    marks = (re.compile(re.escape(root) + one) for one in (naming.mark, naming.also) if one)
+    return all(any(map(mark.match, bare.values())) for mark in marks)
 
 
-def _taken(bare: Mapping[str, str], root: str, naming: Naming) -> dict[str, str]:
-    """Return name in the file -> name in timm's Swin."""
-    if naming.ours is None:
-        return {}
+def _taken(bare: Mapping[str, str], root: str, naming: Naming) -> dict[str, tuple[str, ...]]:
+    """Return name in the file -> its names in timm's Swin."""
     below = {name: one.removeprefix(root) for name, one in bare.items() if one.startswith(root)}
-    found = {name: naming.ours(one) for name, one in below.items() if not _BUFFER.search(one)}
-    return {name: ours for name, ours in found.items() if ours is not None}
+    found = {name: _names(naming, one) for name, one in below.items() if not _BUFFER.search(one)}
+    return {name: ours for name, ours in found.items() if ours}
 
 
-def _together(taken: Mapping[str, str], naming: Naming) -> dict[str, tuple[str, ...]]:
+def _names(naming: Naming, name: str) -> tuple[str, ...]:
+    ours = None if naming.ours is None else naming.ours(name)
+    return (ours,) if isinstance(ours, str) else ours or ()
+
+
+def _coordinates(bare: Mapping[str, str], root: str, naming: Naming) -> dict[str, str]:
+    there = (name for name, one in bare.items() if one.startswith(root))
+    buffers = [name for name in there if bare[name].endswith(COORDINATES)]
+    return {one: name for name in buffers for one in _names(naming, bare[name].removeprefix(root))}
+
+
+def _together(taken: Mapping[str, tuple[str, ...]], naming: Naming) -> dict[str, tuple[str, ...]]:
     """Return name in timm's Swin -> names in the file, in order."""
 
     def place(name: str) -> int:
@@ -172,8 +190,9 @@ def _together(taken: Mapping[str, str], naming: Naming) -> dict[str, tuple[str, 
         return next((number for number, word in enumerate(words) if word in name), len(words))
 
     together: dict[str, list[str]] = {}
-    for name, ours in taken.items():
-        together.setdefault(ours, []).append(name)
+    for name, several in taken.items():
+        for ours in several:
+            together.setdefault(ours, []).append(name)
     for same in together.values():
         places = [place(name) for name in same]
         if len(same) > 1 and len({*places, len(naming.in_order)}) <= len(same):

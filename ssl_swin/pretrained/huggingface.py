@@ -1,6 +1,7 @@
-"""Names of Hugging Face: `SwinModel` of transformers, alone or below a head."""
+"""Names of Hugging Face: `SwinModel` and `Swinv2Model` of transformers, alone or below a head."""
 
 import re
+from dataclasses import replace
 
 from ssl_swin.pretrained.found import MASK_TOKEN, Naming
 from ssl_swin.pretrained.official import counted_as_entered
@@ -48,6 +49,30 @@ HUGGINGFACE = Naming(
     "the Swin of transformers",
     "embeddings.patch_embeddings.projection.weight",
     r"encoder\.layers\.0\.blocks\.0\.attention\..*relative_position_bias_table$",
-    _ours,
+    ours=_ours,
     in_order=(".query.", ".key.", ".value.", ".q_proj.", ".k_proj.", ".v_proj."),
+)
+
+
+def _ours_v2(name: str) -> str | None:
+    """Rename as `_ours`; queries and values have biases of their own, and keys have none.
+
+    Source:
+        transformers/models/swinv2/modeling_swinv2.py.
+    """
+    ours = _ours(name)
+    if ours is None:
+        return None
+    for part, theirs in {"q": "query|q_proj", "v": "value|v_proj"}.items():
+        if ours.endswith(".attn.qkv.bias") and re.search(theirs, name):
+            return ours.replace(".qkv.bias", f".{part}_bias")
+    return ours.replace(".continuous_position_bias_mlp.", ".cpb_mlp.")
+
+
+HUGGINGFACE_V2 = replace(
+    HUGGINGFACE,
+    kind="the Swin V2 of transformers",
+    mark=r"encoder\.layers\.0\.blocks\.0\.attention\..*continuous_position_bias_mlp\.",
+    ours=_ours_v2,
+    is_v2=True,
 )

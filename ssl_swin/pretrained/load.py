@@ -31,12 +31,13 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
 
     Args:
         source: A run folder; an ``encoder.safetensors`` or ``classifier.safetensors``; a file with
-            a Swin (version 1) under the names of timm, of the official SimMIM or Swin code, of
+            a Swin or Swin V2 under the names of timm, of the official SimMIM or Swin code, of
             transformers, torchvision, mmpretrain, MONAI, or ours, alone or in somebody's
             checkpoint; a folder of transformers; or the name of weights that timm has, such as
             "swin_tiny_patch4_window7_224.ms_in1k", from its cache or fetched by it.
         **changes: `img_size` in pixels, side or (rows, columns), a multiple of the encoder's
-            stride; `window_size` in tokens (position tables are resized); `drop_path_rate`;
+            stride; `window_size` in tokens (position tables are resized; of a Swin V2, which has
+            none, `pretrained_window_sizes` stay); `drop_path_rate`;
             `in_chans`, with `encoder_channels`, by which other channels take what was learned:
             "repeat", "average" or "zero"; `mean` and `std` of each channel, of pixels in [0, 1], of
             weights without a card, or where their channels are others; and of

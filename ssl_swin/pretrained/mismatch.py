@@ -41,7 +41,9 @@ def check_state(
     return tuple(missing)
 
 
-def shape_of(state: Mapping[str, Tensor], name: str, num_axes: int, kind: str) -> tuple[int, ...]:
+def shape_of(
+    state: Mapping[str, Tensor], name: str, num_axes: int, kind: str = "a Swin"
+) -> tuple[int, ...]:
     """Return a tensor's shape, if it is there and has so many axes, none of them empty.
 
     Raises:

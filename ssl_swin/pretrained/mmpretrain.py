@@ -1,6 +1,7 @@
-"""Names of mmpretrain: the Swin of OpenMMLab's mmpretrain, mmdetection and mmsegmentation."""
+"""Names of mmpretrain: the Swins of OpenMMLab's mmpretrain, mmdetection and mmsegmentation."""
 
 import re
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -24,12 +25,25 @@ def _ours(name: str) -> str | None:
     if name.startswith("patch_embed."):
         return name.replace("patch_embed.projection.", "patch_embed.proj.")
     if name.startswith("stages."):
-        for theirs, ours in _PARTS.items():
-            name = name.replace(theirs, ours)
-        return counted_as_entered(name.replace("stages.", "layers.", 1))
+        return counted_as_entered(_in_stages(name))
     if _LAST_NORM.match(name):
         return _LAST_NORM.sub("norm.", name, count=1)
     return name if name in (MASK_TOKEN, "absolute_pos_embed") else None
+
+
+def _ours_v2(name: str) -> str | None:
+    """Rename as `_ours`; down-sampling is counted to the stage that it enters, as in timm.
+
+    Source:
+        mmpretrain/models/backbones/swin_transformer_v2.py, ``SwinTransformerV2``.
+    """
+    return _in_stages(name) if name.startswith("stages.") else _ours(name)
+
+
+def _in_stages(name: str) -> str:
+    for theirs, ours in _PARTS.items():
+        name = name.replace(theirs, ours)
+    return name.replace("stages.", "layers.", 1)
 
 
 def _turned(name: str, tensor: Tensor) -> Tensor:
@@ -47,6 +61,16 @@ MMPRETRAIN = Naming(
     "mmpretrain's Swin",
     "patch_embed.projection.weight",
     r"stages\.0\.blocks\.0\.attn\.w_msa\.relative_position_bias_table$",
-    _ours,
+    ours=_ours,
     turned=_turned,
+)
+
+MMPRETRAIN_V2 = replace(
+    MMPRETRAIN,
+    kind="mmpretrain's Swin V2",
+    mark=r"stages\.0\.blocks\.0\.attn\.w_msa\.cpb_mlp\.",
+    ours=_ours_v2,
+    # There the norm comes after channels are fewer.
+    turned=lambda name, tensor: tensor if ".norm." in name else _turned(name, tensor),
+    is_v2=True,
 )

@@ -6,17 +6,25 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ssl_swin.pretrained.timm import TIMM, from_timm
+from ssl_swin.pretrained.timm import TIMM, TIMM_V2, body, from_timm, in_version_2
 
 _DOWNSAMPLE = re.compile(r"^layers\.(\d+)\.downsample\.")
 
 
 def _ours(name: str) -> str | None:
-    return TIMM.ours(counted_as_entered(name)) if TIMM.ours else None
+    return body(counted_as_entered(name))
 
 
 # timm has no down-sampling in its first stage.
 OFFICIAL = replace(TIMM, kind="official Swin", mark=r"layers\.0\.downsample\.", ours=_ours)
+
+
+OFFICIAL_V2 = replace(
+    TIMM_V2,
+    kind="official Swin V2",
+    also=OFFICIAL.mark,
+    ours=lambda name: in_version_2(_ours(name)),
+)
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

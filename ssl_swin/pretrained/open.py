@@ -19,6 +19,7 @@ from ssl_swin.pretrained.classifier import read_classifier_card, read_its_encode
 from ssl_swin.pretrained.elsewhere import read_elsewhere
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
 from ssl_swin.pretrained.report import Report
+from ssl_swin.pretrained.swin_v2 import require_windows
 from ssl_swin.pretrained.tensors import is_tensor_file, opened
 from ssl_swin.pretrained.window import resize_tables
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
@@ -35,7 +36,7 @@ It returns None for a file of another format, and raises PretrainedMismatch for 
 
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
 _ALLOWED = (
-    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin (version 1) of the official "
+    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin or Swin V2 of the official "
     "code, timm, transformers, torchvision, mmpretrain, MONAI or this one, alone or in a "
     "checkpoint of torch.save, or as .safetensors"
 )
@@ -57,7 +58,8 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
     """Build an encoder and give it its weights, from a source as for :func:`find_weights`.
 
     The changes are arguments of `build_encoder`: `img_size`, `window_size`, `drop_path_rate`; and
-    `in_chans`, with the name of a rule in `CHANNEL_RULES` as `encoder_channels`.
+    `in_chans`, with the name of a rule in `CHANNEL_RULES` as `encoder_channels`. Coordinates of a
+    Swin V2 stay scaled by its windows of pretraining.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -70,7 +72,9 @@ def open_encoder(source: Path, **changes: Any) -> OpenEncoder:
 def open_weights(weights: Weights, **changes: Any) -> OpenEncoder:
     """Do what :func:`open_encoder` does, with weights that were found."""
     channels = changes.pop("encoder_channels", None)
-    encoder = build_encoder(**(weights.architecture | changes))
+    sizes = weights.architecture | changes
+    require_windows(sizes, weights.report.kind)
+    encoder = build_encoder(**sizes)
     report = load_weights(encoder, weights, channels)
     return OpenEncoder(encoder, weights.card, encoder.img_size, weights.mean, weights.std, report)
 

@@ -1,7 +1,8 @@
 """What became of each tensor of a file on its way into an encoder, by name."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 _FEW = 8  # names that are listed in full
 
@@ -45,6 +46,10 @@ class Report:
         """Whether there is more to say than that all was loaded."""
         parts = (self.remapped, self.resized, self.dropped, self.missing, self.remarks)
         return any(parts)
+
+    def plain(self, source: str) -> dict[str, Any]:
+        """Return all of it as plain values, with the source, for a run's `loaded.json`."""
+        return {"source": source} | asdict(self)
 
     def lines(self, source: str) -> list[str]:
         """Say what was loaded, remapped, resized, dropped and missing, a line each that there is.

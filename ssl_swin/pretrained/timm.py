@@ -2,10 +2,12 @@
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import timm
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from ssl_swin.pretrained.found import MASK_TOKEN, Naming
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, shape_of
 from ssl_swin.pretrained.report import Report
 from ssl_swin.pretrained.timm_vit import from_timm_vit, timm_vit
-from ssl_swin.pretrained.vit_sizes import is_vit, vit_sizes_of
+from ssl_swin.pretrained.vit_sizes import is_vit
 
 _PREFIX = "backbone."
 _PATCHES = "backbone.patch_embed.proj.weight"
@@ -27,7 +29,8 @@ _LARGEST = 1024  # tokens a side of an image: more than anybody's, and still che
 _BODY = ("patch_embed", "absolute_pos_embed", "layers", "norm")
 
 
-def _body(name: str) -> str | None:
+def body(name: str) -> str | None:
+    """Return a name of an encoder's part; None of anything else, such as the head."""
     return name if name == MASK_TOKEN or name.split(".")[0] in _BODY else None
 
 
@@ -35,7 +38,21 @@ TIMM = Naming(
     "timm's Swin",
     "patch_embed.proj.weight",
     r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table$",
-    _body,
+    ours=body,
+)
+
+
+def in_version_2(name: str | None) -> str | None:
+    """Return a name of Swin V2 as it is today: networks of the bias were called otherwise once."""
+    return None if name is None else name.replace(".attn.rpe_mlp.", ".attn.cpb_mlp.")
+
+
+TIMM_V2 = replace(
+    TIMM,
+    kind="timm's Swin V2",
+    mark=r"layers\.0\.blocks\.0\.attn\.(?:cpb|rpe)_mlp\.",
+    ours=lambda name: in_version_2(body(name)),
+    is_v2=True,
 )
 
 
@@ -60,13 +77,13 @@ def read_named(name: str) -> Weights | None:
             f"the weights of timm's {name} are not in its cache and cannot be fetched: get them "
             f"where there is a network, or give a file ({type(error).__name__})"
         ) from error
-    is_swin = hasattr(model, "layers")
-    state = (from_timm if is_swin else from_timm_vit)(model.state_dict())
-    sizes = sizes_of(state) if is_swin else vit_sizes_of(state, {})
-    found = of_imagenet(state, sizes, Report(f"timm's {name}", loaded=tuple(state)))
-    sizes = {"name": name, "img_size": tuple(model.patch_embed.img_size)}
+    with torch.device("meta"):  # only what the name says of sizes is wanted
+        sizes = build_encoder(name, tuple(model.patch_embed.img_size), model.in_chans)
+    renamed = from_timm_vit if is_vit(sizes.architecture()) else from_timm
+    state = renamed(model.state_dict())
     mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
-    return found._replace(architecture=found.architecture | sizes, mean=mean, std=std)
+    report = Report(f"timm's {name}", loaded=tuple(state))
+    return Weights(state, sizes.architecture(), mean, std, report=report)
 
 
 def timm_model(encoder: Encoder) -> nn.Module:
@@ -112,23 +129,21 @@ def in_ours(name: str) -> str:
     return name if name == MASK_TOKEN else _PREFIX + name
 
 
-def of_imagenet(state: dict[str, Tensor], architecture: dict[str, Any], report: Report) -> Weights:
-    """Describe weights that have no card, under our names.
+def swin_weights(
+    state: dict[str, Tensor], report: Report, architecture: dict[str, Any] | None = None
+) -> Weights:
+    """Describe weights of a Swin that have no card, under our names.
 
-    Those for three channels were trained on ImageNet.
+    Those for three channels were trained on ImageNet. The architecture is that of a Swin, version
+    1, unless it is known.
+
+    Raises:
+        PretrainedMismatch: If it is not known, and they are not those of a Swin.
     """
+    architecture = architecture or sizes_of(state)
     if architecture["in_chans"] != 3:
         return Weights(state, architecture, report=report)
     return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, report=report)
-
-
-def swin_weights(state: dict[str, Tensor], report: Report) -> Weights:
-    """Describe weights of a Swin that have no card, under our names.
-
-    Raises:
-        PretrainedMismatch: If they are not those of a Swin.
-    """
-    return of_imagenet(state, sizes_of(state), report)
 
 
 def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -140,7 +155,25 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         PretrainedMismatch: If the weights are not those of a Swin of images.
     """
-    embed_dim, in_chans, patch_size, _ = shape_of(state, _PATCHES, 4, "a Swin")
+    sizes = plain_sizes(state)
+    num = len(sizes["depths"])
+    tables = [shape_of(state, _TABLE.format(stage), 2) for stage in range(num)]
+    windows = [(math.isqrt(num_rows) + 1) // 2 for num_rows, _ in tables]
+    return {
+        "name": _NAMES.get(sizes["embed_dim"], "swin_tiny_patch4_window7_224"),
+        **sizes,
+        **sizes_by_windows(windows, sizes["patch_size"]),
+        "num_heads": tuple(heads for _, heads in tables),
+    }
+
+
+def plain_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Read the arguments of `build_encoder` that any Swin's weights tell alike.
+
+    Raises:
+        PretrainedMismatch: If the weights are not those of a Swin of images.
+    """
+    embed_dim, in_chans, patch_size, _ = shape_of(state, _PATCHES, 4)
     blocks = {(int(match[1]), int(match[2])) for match in filter(None, map(_BLOCK.match, state))}
     depths = tuple(sum(stage == one for stage, _ in blocks) for one in range(_num(blocks)))
     if blocks != {(stage, block) for stage, depth in enumerate(depths) for block in range(depth)}:
@@ -148,24 +181,30 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
             f"stages and blocks are not numbered from 0 without a gap: {sorted(blocks)[:9]}; fetch "
             "the file again, or save the whole state_dict()"
         )
-    tables = [shape_of(state, _TABLE.format(stage), 2, "a Swin") for stage in range(len(depths))]
-    windows = [(math.isqrt(num_rows) + 1) // 2 for num_rows, _ in tables]
-    sides = [windows[-1] * 2**later for later in reversed(range(len(tables)))]  # in tokens
+    return {
+        "patch_size": patch_size,
+        "in_chans": in_chans,
+        "embed_dim": embed_dim,
+        "depths": depths,
+    }
+
+
+def sizes_by_windows(windows: Sequence[int], patch_size: int) -> dict[str, Any]:
+    """Return the arguments of `build_encoder` that follow from the side of each stage's window.
+
+    Raises:
+        PretrainedMismatch: If no Swin has such windows.
+    """
+    sides = [windows[-1] * 2**later for later in reversed(range(len(windows)))]  # in tokens
     if sides[0] > _LARGEST:
         raise PretrainedMismatch(
-            f"windows of {windows} tokens in {len(depths)} stages make an image of {sides[0]} x "
+            f"windows of {windows} tokens in {len(windows)} stages make an image of {sides[0]} x "
             f"{sides[0]} tokens, more than {_LARGEST} a side: that is no Swin; give another file"
         )
     shrunk = [min(max(windows), side) for side in sides]  # a window is never larger than its stage
     return {
-        "name": _NAMES.get(embed_dim, "swin_tiny_patch4_window7_224"),
         "img_size": patch_size * sides[0],
-        "patch_size": patch_size,
-        "window_size": max(windows) if windows == shrunk else tuple(windows),
-        "in_chans": in_chans,
-        "embed_dim": embed_dim,
-        "depths": depths,
-        "num_heads": tuple(heads for _, heads in tables),
+        "window_size": max(windows) if [*windows] == shrunk else tuple(windows),
     }
 
 

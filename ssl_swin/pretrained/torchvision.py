@@ -1,6 +1,9 @@
-"""Names of torchvision: `torchvision.models.swin_t`, `swin_s` and `swin_b`."""
+"""Names of torchvision: `torchvision.models.swin_t`, `swin_s` and `swin_b`, and `swin_v2_t` on."""
 
 import re
+from dataclasses import replace
+
+from torch import Tensor
 
 from ssl_swin.pretrained.found import Naming
 
@@ -29,5 +32,34 @@ TORCHVISION = Naming(
     "torchvision's Swin",
     "features.0.0.weight",
     r"features\.1\.0\.attn\.relative_position_bias_table$",
-    _ours,
+    ours=_ours,
+)
+
+
+def _ours_v2(name: str) -> str | tuple[str, ...] | None:
+    """Rename as `_ours`; one tensor has the biases of queries, keys and values."""
+    ours = _ours(name)
+    before, found, _ = (ours or "").partition(".attn.qkv.bias")
+    return (f"{before}.attn.q_bias", f"{before}.attn.v_bias") if found else ours
+
+
+def _cut(name: str, tensor: Tensor) -> Tensor:
+    """Return the first third of a bias for queries, the last for values; keys' is not used there.
+
+    Source:
+        torchvision/models/swin_transformer.py, ``shifted_window_attention``.
+    """
+    third = len(tensor) // 3
+    if name.endswith(".q_bias"):
+        return tensor[:third].clone()
+    return tensor[2 * third :].clone() if name.endswith(".v_bias") else tensor
+
+
+TORCHVISION_V2 = replace(
+    TORCHVISION,
+    kind="torchvision's Swin V2",
+    mark=r"features\.1\.0\.attn\.cpb_mlp\.",
+    ours=_ours_v2,
+    turned=_cut,
+    is_v2=True,
 )

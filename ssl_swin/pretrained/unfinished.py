@@ -1,8 +1,11 @@
 """The encoder of a run that has not ended: the weights of its last checkpoint."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssl_swin.data.pixels.channels import as_names, numbers_of
+from ssl_swin.data.shards.channel_names import parse_channel_names
 from ssl_swin.errors import usable
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.card import READING, EncoderCard, Weights
@@ -47,7 +50,7 @@ def read_unfinished(source: Path) -> Weights | None:
         reading = {name: data[name] for name in READING if name in data}
     except (KeyError, TypeError, ValueError) as error:
         raise PretrainedMismatch(_no_config(folder, error)) from error
-    card = EncoderCard.of(encoder, *colours, **reading)
+    card = EncoderCard.of(encoder, *colours, **(reading | _channels(folder, data)))
     steps = [one.get("step") for one in read_lines(folder.checkpoints)]
     after = f" after step {steps[-1]:,}" if steps and isinstance(steps[-1], int) else ""
     told = f"a run that has not ended: its checkpoint{after}"
@@ -63,6 +66,31 @@ def _config(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
         return dict(content["model"]), dict(content["data"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise PretrainedMismatch(_no_config(folder, error)) from error
+
+
+def _channels(folder: RunFolder, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the channels of a run as numbers, and their names, if it has some for them.
+
+    Raises:
+        PretrainedMismatch: If the file that says which is which is not there, or damaged.
+    """
+    taken, shown = (
+        None if data.get(name) is None else tuple(data[name])
+        for name in ("channels", "picture_channels")
+    )
+    names = as_names(taken)
+    if names is None and as_names(shown) is None:
+        return {"channels": taken, "picture_channels": shown}
+    where = str(folder.channels)
+    try:
+        known = parse_channel_names(folder.channels.read_bytes(), where)
+        numbers = [numbers_of(one, known, "data.channels", where) for one in (taken, shown)]
+    except (OSError, ValueError) as error:
+        raise PretrainedMismatch(
+            f"the channels of {folder.root} have names, and {where} does not say which they are, "
+            f"copy it again: {error}"
+        ) from error
+    return {"channels": numbers[0], "picture_channels": numbers[1], "channel_names": names}
 
 
 def _no_config(folder: RunFolder, error: Exception) -> str:

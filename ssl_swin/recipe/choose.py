@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import GB, Machine
 from ssl_swin.recipe.network import Network, choose_network
+from ssl_swin.recipe.numbers import settings_of
 
 CPU_MINUTES = 12.0  # that a pretraining on a CPU takes if nobody says how long
 _MOST_EPOCHS, _FEWEST_EPOCHS = 400, 5  # on a CPU
@@ -46,6 +47,8 @@ class Wishes:
     """That a run gets through here, measured; None if nothing was."""
     fits: int | None = None
     """Images at once that fit the GPU, tried; None if nothing was."""
+    no_up: bool = False
+    """Whether images have no up: they may be turned and flipped any way round."""
 
 
 def choose(images: Images, machine: Machine, shards: str, wishes: Wishes) -> Choices:
@@ -59,7 +62,7 @@ def choose(images: Images, machine: Machine, shards: str, wishes: Wishes) -> Cho
     return {
         "run_dir": Choice(wishes.run_dir, "the same command goes on there where it stopped"),
         "seed": Choice(0, "of all that is drawn"),
-        **_data(images, machine, shards),
+        **_data(images, machine, shards, wishes),
         **_model(network, why),
         **_mask(network),
         **_optim(machine, network, epochs),
@@ -79,7 +82,7 @@ def expected_hours(choices: Choices, images: Images, images_per_s: float) -> flo
     return float(seen / images_per_s / 3600)
 
 
-def _data(images: Images, machine: Machine, shards: str) -> Choices:
+def _data(images: Images, machine: Machine, shards: str, wishes: Wishes) -> Choices:
     few = images.num < _FEW_IMAGES
     held_out = "images held out, to see that the loss falls there, too"
     val = images.val_shards
@@ -93,8 +96,13 @@ def _data(images: Images, machine: Machine, shards: str) -> Choices:
         **_labelled(images, shards),
         "data.mean": Choice([*images.mean], _colours(images)),
         "data.std": Choice([*images.std], "of the same images"),
+        **{
+            f"data.{name}": Choice(*one)
+            for name, one in settings_of(images.bands, images.channel_names).items()
+        },
         "data.crop_scale": Choice(crop, of),
         "data.hflip": Choice(0.5, "0.0 where left and right differ: text, digits, organs"),
+        **_any_way_round(wishes),
         "data.num_workers": Choice(*_workers(machine)),
     }
     if images.black:
@@ -111,7 +119,18 @@ def _labelled(images: Images, shards: str) -> Choices:
     return {"data.labelled_shards": Choice(shards, why)}
 
 
+def _any_way_round(wishes: Wishes) -> Choices:
+    if not wishes.no_up:
+        return {}
+    return {
+        "data.vflip": Choice(0.5, "the images have no up"),
+        "data.quarter_turns": Choice(True, "likewise"),
+    }
+
+
 def _colours(images: Images) -> str:
+    if images.bands is not None:
+        return f"measured, of {images.in_chans} channels"
     return "measured; three numbers mean RGB" if images.in_chans == 3 else "measured; one is grey"
 
 

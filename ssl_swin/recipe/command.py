@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,7 @@ from ssl_swin.recipe.choose import Choices, Wishes, choose
 from ssl_swin.recipe.images import Images, look_at
 from ssl_swin.recipe.machine import Kind, Machine, look
 from ssl_swin.recipe.measure import Speed, config_of, estimate, measure_what_fits
+from ssl_swin.recipe.numbers import Told
 from ssl_swin.recipe.write import Places, as_yaml, commands, described, places_of, time_lines
 
 _STDOUT = "-"
@@ -35,6 +37,13 @@ class RecipeOptions:
     """Folder of the runs; left out, runs/ and the name of the images."""
     force: bool = False
     """Write over a file that is there."""
+    no_up: bool = False
+    """The images have no up, as seen from above or through a microscope: they are also turned by
+    right angles and flipped upside down."""
+    nodata: float | None = None
+    """Of images of other numbers than colours: the number that stands for none."""
+    channel_axis: Literal["first", "last"] | None = None
+    """Of the same: where a .npy has its channels; left out, sizes tell it."""
 
     def __post_init__(self) -> None:
         if self.hours is not None and self.minutes is not None:
@@ -70,7 +79,7 @@ def recipe(source: str, options: RecipeOptions) -> None:
         _refuse(Path(options.output), options.force)
     machine = look(options.for_)
     with console.status("looking at the images"):
-        images = look_at(source)
+        images = look_at(source, Told(options.nodata, options.channel_axis))
     shown = "my.yaml" if options.output == _STDOUT else options.output
     places = places_of(images, shown, options.run_dir)
     with console.status("taking a few steps"):
@@ -99,7 +108,7 @@ def _measured(
     images: Images, machine: Machine, places: Places, options: RecipeOptions
 ) -> tuple[Choices, Speed]:
     """Choose, measure what was chosen, and choose again for the time that is given."""
-    wishes = Wishes(places.run_dir, options.budget_h)
+    wishes = Wishes(places.run_dir, options.budget_h, no_up=options.no_up)
     choices = choose(images, machine, places.shards, wishes)
     config = config_of(choices)
     if machine.kind == "slurm":

@@ -5,22 +5,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.array_files import is_array
-from ssl_swin.data.pixels.bands import bands_of
-from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
+from ssl_swin.data.pixels.channels import Names
+from ssl_swin.data.pixels.decode import Bands, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import black_and_white, deep_range
 from ssl_swin.data.pixels.formats import decode, open_image
+from ssl_swin.data.shards.channel_names import channel_names_of, require_as_many
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.index_file import NO_LABEL
 from ssl_swin.data.shards.names import BY_FOLDER, TRAIN, VAL, has_tars, is_remote, usual_split
 from ssl_swin.data.shards.reader import some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
+from ssl_swin.recipe.numbers import COLOURS, Told, numbers_in, percentiles
 from ssl_swin.shard_tools.set_folders import list_sets
 from ssl_swin.shard_tools.source import list_images
 
@@ -58,17 +60,22 @@ class Images:
     """How they are to be packed, if they are not yet: as `--split` of `shards create`."""
     held_out: str = VAL
     """The set that is held out then."""
+    bands: Bands | None = None
+    """How numbers are taken as they are, if the images are no colours of 8 bits."""
+    channel_names: Names | None = None
+    """Of these, if they have any."""
 
     @property
     def in_chans(self) -> int:
-        """Channels: 1 or 3."""
+        """Channels: of colours 1 or 3."""
         return len(self.mean)
 
 
-def look_at(source: str) -> Images:
+def look_at(source: str, told: Told = COLOURS) -> Images:
     """Look at shards, at what `shards create --split` wrote, or at a folder of image files.
 
-    The same images give the same answer.
+    The same images give the same answer. Images that are no colours are taken as they are, and so
+    are all of which the user has `told` what only such images have.
 
     Raises:
         UserError: If there is nothing there, or none of the images looked at can be decoded.
@@ -78,26 +85,40 @@ def look_at(source: str) -> Images:
     if not (place.exists() or is_remote(source) or set(source) & set("*?[{")):
         raise UserError(f"{source} is not there; give a folder of images, or shards")
     if is_remote(source) or not place.is_dir() or has_tars(place):
-        return _of_shards(source, source, None)
+        return _of_shards(source, source, None, told)
     if has_tars(place / TRAIN):
         val = place / VAL
-        return _of_shards(source, str(place / TRAIN), str(val) if has_tars(val) else None)
+        return _of_shards(source, str(place / TRAIN), str(val) if has_tars(val) else None, told)
     split = usual_split(place)
     found = (list_sets if split[0] == BY_FOLDER else list_images)(place)
     step = ceil(len(found.files) / NUM_LOOKED_AT)
-    seen = _seen(source, [*_files(place, [file.name for file in found.files[::step]])])
+    files = [*_files(place, [file.name for file in found.files[::step]])]
+    seen = _seen(source, files, told)
     labelled = sum(file.label is not None for file in found.files) / len(found.files)
     names = tuple(found.classes)
-    num = len(found.files)
-    return Images(source, None, None, num, *seen[:3], names, labelled, *seen[3:], *split)
+    return Images(
+        source,
+        None,
+        None,
+        len(found.files),
+        classes=names,
+        labelled_share=labelled,
+        split=split[0],
+        held_out=split[1],
+        **seen,
+    )
 
 
-def _of_shards(source: str, shards: str, val_shards: str | None) -> Images:
+def _of_shards(source: str, shards: str, val_shards: str | None, told: Told) -> Images:
     opened = open_shards(shards)
-    seen = _seen(source, [*some_images(opened, NUM_LOOKED_AT)])
+    seen = _seen(source, [*some_images(opened, NUM_LOOKED_AT)], told)
     names, labelled = names_of(opened) or (), _labelled_share(opened)
     num = opened.num_samples
-    return Images(source, shards, val_shards, num, *seen[:3], names, labelled, *seen[3:])
+    if seen.get("bands") is not None:
+        seen["channel_names"] = channel_names_of(opened)
+        require_as_many(seen["channel_names"], len(seen["mean"]), shards)
+    where = source, shards, val_shards
+    return Images(*where, num, classes=names, labelled_share=labelled, **seen)
 
 
 def _labelled_share(shards: ShardSet) -> float:
@@ -114,12 +135,15 @@ def _files(folder: Path, names: list[str]) -> Iterator[bytes]:
             yield (folder / name).read_bytes()
 
 
-_Numbers = tuple[float, ...]
-_Seen = tuple[tuple[int, int, int], _Numbers, _Numbers, float, float | None, float]
+def _seen(source: str, files: list[bytes], told: Told) -> dict[str, Any]:
+    """Return what files say of `Images`, by the names of its fields."""
+    if told == COLOURS and (found := _colours(files)) is not None:
+        return found
+    return numbers_in(source, files, told)
 
 
-def _seen(source: str, files: list[bytes]) -> _Seen:
-    """Return short sides, mean, std, black, white, and the share that cannot be decoded."""
+def _colours(files: list[bytes]) -> dict[str, Any] | None:
+    """Return what files of colours say; None if none can be decoded."""
     black, white = 0.0, None
     if (found := deep_range(files)) is not None:
         black, white = black_and_white(*found)
@@ -133,21 +157,17 @@ def _seen(source: str, files: list[bytes]) -> _Seen:
             pixels.append(np.asarray(_small(image), np.float64).reshape(-1, 3) / 255)
             grey = grey and is_grey
     if not pixels:
-        if any(map(_holds_numbers, files)):
-            raise UserError(
-                f"the images of {source} hold numbers of their own, and a recipe is for colours; "
-                "take a shipped config, with --data.stats of what ssl-swin shards info --stats "
-                "measures"
-            )
-        raise UserError(
-            f"none of the {len(files)} images of {source} that were looked at can be decoded; "
-            "ssl-swin shards verify says why of shards, and shards create of a folder"
-        )
+        return None
     every = np.concatenate(pixels)[:, : 1 if grey else 3]
     mean, std = (tuple(np.round(of, 3).tolist()) for of in (every.mean(0), every.std(0)))
-    low, middle, high = (round(side) for side in np.percentile(sides, (5, 50, 95)))
-    broken = 1 - len(pixels) / len(files)
-    return (low, middle, high), mean, tuple(max(one, 0.001) for one in std), black, white, broken
+    return {
+        "short_sides": percentiles(sides),
+        "mean": mean,
+        "std": tuple(max(one, 0.001) for one in std),
+        "black": black,
+        "white": white,
+        "unreadable_share": 1 - len(pixels) / len(files),
+    }
 
 
 def _same_channels(image: Image.Image) -> bool:
@@ -162,10 +182,3 @@ def _small(image: Image.Image) -> Image.Image:
         return image
     width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def _holds_numbers(data: bytes) -> bool:
-    """Whether a file holds other numbers than colours of 8 bits, and can be read."""
-    with suppress(UnreadableImage):
-        return is_array(data) and bands_of(data, MAX_PIXELS) is not None
-    return False

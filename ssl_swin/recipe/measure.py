@@ -16,7 +16,7 @@ from ssl_swin.config.run import PretrainConfig
 from ssl_swin.config.settings import with_values
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.open import open_shards
-from ssl_swin.data.pixels.decode import Reading, sides
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.errors import MachineError
 from ssl_swin.models.masking import count_hidden, grid, random_mask
@@ -26,7 +26,9 @@ from ssl_swin.recipe.choose import Choices
 from ssl_swin.recipe.images import Images
 from ssl_swin.recipe.machine import Machine
 from ssl_swin.recipe.network import choose_network
+from ssl_swin.runs.channels import reading_of
 from ssl_swin.runs.network import build_simmim
+from ssl_swin.runs.sets import RunSets
 from ssl_swin.shard_tools.doctor import REMOTE_SAMPLES, all_shares
 from ssl_swin.shard_tools.timing import time_stages
 
@@ -136,7 +138,8 @@ def _device(machine: Machine) -> torch.device:
 def _made_up(config: PretrainConfig) -> Tensor:
     num = config.training.micro_batch_size
     shape = (num, len(config.data.mean), *sides(config.model.img_size))
-    return torch.randint(256, shape, dtype=torch.uint8)
+    values = torch.randint(1, 128, shape)  # which all types can hold
+    return values.to(getattr(torch, config.data.dtype or "uint8"))
 
 
 def _loaded(config: PretrainConfig) -> tuple[Tensor, float]:
@@ -144,8 +147,15 @@ def _loaded(config: PretrainConfig) -> tuple[Tensor, float]:
     data, side, num = config.data, config.model.img_size, config.training.micro_batch_size
     assert data.shards is not None  # a recipe has one set
     shards = open_shards(data.shards)
-    crops = TrainTransform(config.seed, side, data.crop_scale, hflip=data.hflip)
-    reading = Reading(black=data.black, white=data.white)
+    crops = TrainTransform(
+        config.seed,
+        side,
+        data.crop_scale,
+        hflip=data.hflip,
+        vflip=data.vflip,
+        quarter_turns=data.quarter_turns,
+    )
+    reading = reading_of(data, shards, RunSets([shards], None, []))
     stream = ImageStream(shards, crops, side, len(data.mean), reading=reading)
     shares = all_shares(shards, shards.storage.bring(REMOTE_SAMPLES))
     one_core = time_stages(stream, shares, LOADER_S)

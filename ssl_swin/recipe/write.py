@@ -61,7 +61,7 @@ def commands(images: Images, machine: Machine, choices: Choices, places: Places)
         packed = str(train.parent)
         create = ["shards", "create", images.source, packed, "--split", images.split]
         enough = round(img_size * _ENOUGH)
-        if images.short_sides[1] > _LARGER * enough:
+        if images.short_sides[1] > _LARGER * enough and images.bands is None:
             create += ["--short-side", str(enough)]
         first = [_typed(*create)]
         words += ["--data.val-shards", str(train.with_name(images.held_out))]
@@ -98,7 +98,7 @@ def _header(
     named = {
         "hardware": [machine.described()],
         "time": time_lines(choices, images, machine, speed),
-        "expected": expected(machine, choices),
+        "expected": expected(machine, choices, images),
         "change first": change_first(machine, images),
     }
     lines = [*typed[: 2 if images.shards is None else 1], "", *_about(images, speed), ""]
@@ -123,9 +123,14 @@ def described(images: Images) -> str:
     """Say in a few words what the images are."""
     low, middle, high = images.short_sides
     sides = f"{middle}" if low == high else f"{low} to {high}, mostly {middle},"
-    colours = "RGB" if images.in_chans == 3 else "grey"
     classes = f" of {len(images.classes)} classes" if images.classes else ""
-    return f"{images.num:,} {colours} images{classes} (short side {sides} pixels)"
+    told = f" (short side {sides} pixels)"
+    if images.bands is not None:
+        many = "s" if images.in_chans > 1 else ""
+        held = f"{images.in_chans} channel{many}, {images.bands.dtype}"
+        return f"{images.num:,} images{classes}, {held}{told}"
+    colours = "RGB" if images.in_chans == 3 else "grey"
+    return f"{images.num:,} {colours} images{classes}{told}"
 
 
 def time_lines(choices: Choices, images: Images, machine: Machine, speed: Speed) -> list[str]:
@@ -151,10 +156,11 @@ def time_lines(choices: Choices, images: Images, machine: Machine, speed: Speed)
     ]
 
 
-def expected(machine: Machine, choices: Choices) -> list[str]:
+def expected(machine: Machine, choices: Choices, images: Images) -> list[str]:
     """Say which number to expect; none is known of somebody's own images."""
     lines = ["no number is measured on these images"]
-    if not machine.gpus and choices["model.img_size"].value == 96:
+    of_photographs = images.bands is None and not machine.gpus
+    if of_photographs and choices["model.img_size"].value == 96:
         lines += [
             "(photographs of clothes, 3,263 labels of 14 classes: 56.7 top-1 held out, 49.7 on",
             "images of other people, after 26 epochs; benchmarks/results/recipe_cpu.md)",

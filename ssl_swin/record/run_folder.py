@@ -36,6 +36,8 @@ class RunFolder:
     encoder = File(ENCODER_FILE)  # weights for others; encoder.json is their card
     classifier = File(CLASSIFIER_FILE)  # fine-tuning's encoder and head; classifier.json: the card
     classes = File("classes.json")  # fine-tuning's: the name of each class, in their order
+    channels = File("channels.json")  # of the training files, where they have names: in their order
+    loaded = File("loaded.json")  # what became of each tensor of the weights that it began with
     train = File(TRAIN)  # TensorBoard's event files: of training, pictures, config
     heldout = File(HELDOUT)  # and of held-out images, a curve beside that of training
     tensorboard = File("tensorboard")  # all of them, in runs that release 0.1 began

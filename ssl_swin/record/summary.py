@@ -41,6 +41,8 @@ class Summary:
     mae: float | None = None  # of numbers, in the units of the labels
     r2: float | None = None
     best_r2: float | None = None
+    task: str | None = None  # fine-tuning's, as in its config
+    best_metric: str | None = None  # the field above by which the best checkpoint is chosen
     num_classes: int | None = None
     num_labels: int | None = None  # labelled training images
     start: str | None = None  # where the encoder came from; "scratch" if nowhere

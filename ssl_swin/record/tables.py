@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -17,22 +18,43 @@ from ssl_swin.errors import UserError
 from ssl_swin.record.curves import last_point
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.lives import spent
+from ssl_swin.record.loaded import CAME, read_loaded
+from ssl_swin.record.measures import MEASURES
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import Summary, read_summary
 
 Cells = dict[str, str | None]  # header -> cell; None if a run has nothing to show there
-_WORDS = ("name", "ended", "seeds")  # columns of words, which are set on the left
+_WORDS = ("name", "ended", "seeds", "kind")  # columns of words, which are set on the left
+Columns = dict[str, Callable[[Summary], str | None]]  # header -> the cell of a finished run
 
-# header -> the cell of a finished run, what is asked for most on the left
-_COLUMNS: dict[str, dict[str, Callable[[Summary], str | None]]] = {
+_HOW: Columns = {
+    "labels": lambda run: _number(run.num_labels, ",d"),
+    "start": lambda run: "scratch" if run.start == "scratch" else "pretrained",
+    "seed": lambda run: str(run.seed),
+}
+# table -> its columns, what is asked for most on the left
+_COLUMNS: dict[str, Columns] = {
     "finetune": {
         "top-1": lambda run: _number(run.top1, ".2f"),
         "balanced": lambda run: _number(run.balanced_top1, ".2f"),
-        "best": lambda run: _number(run.best_top1, ".2f"),
+        "best": lambda run: _best(run, "top1"),
+        "AUROC": lambda run: _number(run.auroc, ".4f"),
         "top-5": lambda run: _number(run.top5, ".2f"),
-        "labels": lambda run: _number(run.num_labels, ",d"),
-        "start": lambda run: "scratch" if run.start == "scratch" else "pretrained",
-        "seed": lambda run: str(run.seed),
+        **_HOW,
+    },
+    "multi-label": {
+        "mAP": lambda run: _number(run.map, ".2f"),
+        "best": lambda run: _best(run, "map"),
+        "macro F1": lambda run: _number(run.macro_f1, ".2f"),
+        "AUROC": lambda run: _number(run.auroc, ".4f"),
+        **_HOW,
+    },
+    "regression": {
+        "R2": lambda run: _number(run.r2, ".4f"),
+        "best": lambda run: _best(run, "r2"),
+        "MAE": lambda run: _number(run.mae, ".4g"),
+        "loss": lambda run: _number(run.heldout_loss, ".4f"),
+        **_HOW,
     },
     "pretrain": {
         "kNN, %": lambda run: _number(run.knn, ".2f"),
@@ -45,9 +67,14 @@ _COLUMNS: dict[str, dict[str, Callable[[Summary], str | None]]] = {
 }
 _TITLES = {
     "finetune": "Fine-tuned, best first; top-1 in per cent of the held-out images",
+    "multi-label": "Several classes, best first; held-out images, per cent",
+    "regression": "Numbers, best first; held-out images, MAE in units of the labels",
     "pretrain": "Pretrained; loss on held-out images, and of the last steps",
     "unfinished": "Not finished",
+    "loaded": "Weights that runs began with, in tensors; loaded.json names them",
 }
+_TASKS = {"finetune": "top1", "multi-label": "map", "regression": "r2"}  # what each is judged by
+_LEAST = {"finetune": "top-5", "regression": "loss"}  # the column that tells least
 NOT_SHOWN = "-"
 _NAME_WIDE = 16  # characters of a name, before it is broken into lines
 
@@ -64,22 +91,53 @@ def results(folders: list[RunFolder]) -> list[Table]:
     rows: dict[str, list[Cells]] = {kind: [] for kind in _TITLES}
     for folder, summary in best_first(folders):
         cells: Cells = {"name": str(folder.root.resolve().relative_to(above))}
+        if (found := read_loaded(folder)) is not None:
+            counts = ((what, len(found.named[what])) for what in CAME)
+            came: Cells = {what: f"{count:,d}" for what, count in counts if count}
+            rows["loaded"].append(cells | {"kind": found.kind} | came)
         if summary is None:
             rows["unfinished"].append(cells | _progress(folder))
             continue
-        cells |= {name: cell(summary) for name, cell in _COLUMNS[summary.kind].items()}
+        kind = _table_of(summary)
+        cells |= {name: cell(summary) for name, cell in _COLUMNS[kind].items()}
         minutes = (spent(folder).seconds or summary.seconds) / 60
         cells |= {"min": f"{minutes:.1f}"}
-        if summary.kind == "pretrain" and summary.lives > 1:
+        if kind == "pretrain" and summary.lives > 1:
             cells |= {"lives": str(summary.lives)}
-        rows[summary.kind].append(cells)
+        rows[kind].append(cells)
+    for kind, column in _LEAST.items():
+        if any(" " in (row["best"] or "") for row in rows[kind]):  # whose words need room
+            for row in rows[kind]:
+                del row[column]
     return [table(_TITLES[kind], of_kind) for kind, of_kind in rows.items() if of_kind]
 
 
 def best_first(folders: list[RunFolder]) -> list[tuple[RunFolder, Summary | None]]:
-    """Return runs with their summaries, the largest top-1 first, the others as they are."""
+    """Return runs with their summaries: by task the best first, then the others as they are."""
     known = [(folder, read_summary(folder)) for folder in folders]
-    return sorted(known, key=lambda run: -(run[1].top1 or 0) if run[1] else 0)
+    return sorted(known, key=lambda run: _rank(run[1]))
+
+
+def _rank(run: Summary | None) -> tuple[int, float]:
+    """Return the place of a run's task, and how bad it is there."""
+    if run is None or run.kind == "pretrain":
+        return len(_TASKS), 0.0
+    task = _table_of(run)
+    value = getattr(run, _TASKS[task])
+    return [*_TASKS].index(task), math.inf if value is None else -value
+
+
+def _table_of(run: Summary) -> str:
+    return run.task if run.task in _TASKS else run.kind
+
+
+def _best(run: Summary, usual: str) -> str | None:
+    """Write the best that a run kept; and by which measure, if that is not the usual one."""
+    name = (run.best_metric or f"best_{usual}").removeprefix("best_")
+    value, measure = getattr(run, f"best_{name}", None), MEASURES.get(name)
+    if value is None or measure is None:
+        return None
+    return format(value, measure.form) + ("" if name == usual else f" {measure.word}")
 
 
 def _progress(folder: RunFolder) -> Cells:
@@ -98,7 +156,11 @@ def _progress(folder: RunFolder) -> Cells:
     return {
         "step": f"{step:,d}",
         "loss": _number(last_point(folder, "train/loss"), ".4f"),
-        "top-1": _number(last_point(folder, "heldout/top1"), ".2f"),
+        **{
+            measure.word: _number(last_point(folder, f"heldout/{name}"), measure.form)
+            for name, measure in MEASURES.items()
+            if name in ("top1", "map", "mae", "r2")
+        },
         "kNN, %": _number(last_point(folder, "quality/knn"), ".2f"),
         "life": str(number),
         "ended": str(ends[0].get("reason")) if ends else "goes on, or was killed",

@@ -128,6 +128,14 @@ TAGS = {
 """Name in `metrics.jsonl` -> where TensorBoard shows it; see `shown` for the two of `lr`."""
 
 PREFIXES = {
+    "train/loss_stage": Tag(
+        TRAIN,
+        "stages/loss_of_stage",
+        "Of several heads the loss of one, from this stage and of this target, without its weight.",
+    ),
+    "heldout/heldout_loss_stage": Tag(
+        HELDOUT, "stages/loss_of_stage", "The same over images that are never trained on."
+    ),
     "norm/gradient_": Tag(
         TRAIN, "stages/gradient_norm_", "Length of this stage's gradient, before it is clipped."
     ),
@@ -164,6 +172,7 @@ PREFIXES = {
 CHARTS = {
     "Training": {
         "loss, of pixels (standard deviations) or labels (nats)": ["^loss$"],
+        "loss of each head, as its target and loss are": ["^stages/loss_of_"],
         "learning rates, no unit": ["^optimiser/lr$", "^optimiser/lr_of_"],
         "norm of the whole gradient, no unit": ["^optimiser/grad_norm$"],
         "gradient norm of each stage, no unit": ["^stages/gradient_norm_"],
@@ -173,6 +182,10 @@ CHARTS = {
     "Quality": {
         "top-1, per cent": ["^metrics/top1"],
         "top-5, per cent": ["^metrics/top5"],
+        "AUROC, 0 to 1": ["^metrics/auroc"],
+        "several classes: mAP and F1, per cent": ["^metrics/map", "^metrics/macro_f1$"],
+        "numbers: MAE, units of the labels": ["^metrics/mae$"],
+        "numbers: R2, 1 at best": ["^metrics/r2"],
         "kNN accuracy, per cent": ["^metrics/knn"],
         "RankMe, dimensions": ["^metrics/rankme"],
         "standard deviation of features, no unit": ["^metrics/feature_std"],

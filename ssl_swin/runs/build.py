@@ -18,16 +18,17 @@ from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.need import cache_line, least_cache_bytes
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
-from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
+from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.phases import Phase, duration
 from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
+from ssl_swin.runs.channels import channel_names, reading_of
 from ssl_swin.runs.classes import agree
 from ssl_swin.runs.computing import (
     compile_as_asked,
@@ -45,6 +46,7 @@ from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, count_steps, labelled_places, labels_of, order_of
 from ssl_swin.runs.tasks import task_of
+from ssl_swin.runs.teacher import same_teacher
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -108,7 +110,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     else:
         say(f"life {start.life}: goes on from step {start.state['step']:,d}")
     names, opened, mapped = agree(config, opened, start.state, start.shards)
-    start = replace(start, classes=names)
+    named = channel_names(config.data, opened)
+    teacher = same_teacher(config, start.state)
+    start = replace(start, classes=names, channel_names=named, teacher=teacher)
     for line in (*start.told(), *opened.said, *mapped):
         say(line)
     data, training = config.data, config.training
@@ -119,8 +123,8 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
         say(line)
     labels = labels_of(config, opened.train_renumber)
     images = LabelledImages.of(config, sets, labels)
-    transform, img_size = _transform(config), config.model.img_size
-    stream = ImageStream(shards, transform, img_size, len(data.mean), labels, Reading.of(data))
+    how = config.model.img_size, len(data.mean), labels, reading_of(data, shards, opened)
+    stream = ImageStream(shards, _transform(config), *how)
     require_bands(stream, None if heldout is None else heldout.stream)
     order = order_of(config, sets, images.places, images.sampled(config))
     if (told := sampling_told(order, names)) is not None:
@@ -128,12 +132,9 @@ def build(config: RunConfig, resume_from: Path | None = None, given: Collection[
     sizes = count_steps(config, order, training.devices * training.num_nodes)
     if start.state is None:
         say(f"{sizes.num_lanes} lanes: each life of this run may have as many processes, or fewer")
-    with Phase("building the network") as building:
-        module = _module(config, _schedule(config, sizes), start, images, shards.given)
-    num = sum(one.numel() for one in module.network.parameters())
-    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
+    module = _module(config, _schedule(config, sizes), start, images, shards.given)
     _check_cache(config, shards, order, heldout)
-    steps = (module.step, sizes.stop_step)
+    start, steps = replace(start, loaded=module.loaded), (module.step, sizes.stop_step)
     datamodule = StreamModule(stream, order, heldout, steps, data.num_workers)
     monitored = monitored_of(config, opened, shards if heldout is None else heldout, sizes)
     best = best_of(module, heldout, monitored)
@@ -190,13 +191,27 @@ def _module(
     images: LabelledImages,
     labels: GivenLabels | None,
 ) -> Learner:
-    """Build what learns, with the weights that this life starts with."""
+    """Build what learns, with the weights that this life starts with; say how large it is."""
+    with Phase("building the network") as building:
+        module = _learner(config, schedule, start, images, labels)
+    num = sum(one.numel() for one in module.network.parameters())
+    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
+    return module
+
+
+def _learner(
+    config: RunConfig,
+    schedule: Schedule,
+    start: Start,
+    images: LabelledImages,
+    labels: GivenLabels | None,
+) -> Learner:
     torch.manual_seed(config.seed)
     if isinstance(config, FinetuneConfig):
         task = task_of(config, labels)
-        module = finetune_module(config, schedule, images, start.state is None, task)
+        module = finetune_module(config, schedule, images, start, task)
     else:
-        module = _pretrain_module(config, schedule)
+        module = _pretrain_module(config, schedule, start.teacher)
     if config.training.precision == "fp64":
         module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
     if start.state is not None:
@@ -209,8 +224,10 @@ def _module(
     return module
 
 
-def _pretrain_module(config: PretrainConfig, schedule: Schedule) -> Learner:
-    simmim, mask, size = build_simmim(config), config.mask, config.mask.mask_patch_size
+def _pretrain_module(
+    config: PretrainConfig, schedule: Schedule, teacher: Teacher | None
+) -> Learner:
+    simmim, mask, size = build_simmim(config, teacher), config.mask, config.mask.mask_patch_size
     kind = look_up(MASKS, "mask.kind", mask.kind)
     patches = grid(config.model.img_size, size)
     masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
@@ -254,9 +271,8 @@ def _heldout(config: RunConfig, sets: RunSets) -> Heldout | None:
         return None
     transform = EvaluationTransform(img_size, data.crop_pct)
     labels = labels_of(config, sets.heldout_renumber)
-    stream = ImageStream(
-        sets.heldout, transform, img_size, len(data.mean), labels, Reading.of(data)
-    )
+    reading = reading_of(data, sets.heldout, sets)
+    stream = ImageStream(sets.heldout, transform, img_size, len(data.mean), labels, reading)
     return Heldout(stream, config.training.micro_batch_size, labelled_places([sets.heldout]))
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.batches.labels import Labels, usable_labels
 from ssl_swin.data.batches.targets import Targets
-from ssl_swin.data.shards.classes import Names, renumber
+from ssl_swin.data.shards.classes import Names, listed, renumber
 from ssl_swin.data.shards.given import NUMBERS, SINGLE
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, nearest
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sets import RunSets
 
@@ -47,8 +47,8 @@ def with_their_number(config: FinetuneConfig, sets: RunSets) -> tuple[FinetuneCo
         why = "by the labels of the training shards"
     if number < 2:
         raise UserError(
-            f"there is only one class, {why}: a classifier needs two or more; shards create makes "
-            "a class of each folder"
+            f"there is {'only one' if number else 'no'} class, {why}: a classifier needs two or "
+            "more; shards create makes a class of each folder"
         )
     return replace(config, num_classes=number), said
 
@@ -108,6 +108,31 @@ def agree(
         )
     line = f"classes are in another order in {where} than in this run: they are mapped by name"
     return known, sets.renumbered(order), [] if order is None else [line]
+
+
+def given_weights(config: RunConfig, names: Names) -> tuple[float, ...]:
+    """Return what each class weighs, in the order of its name, if the user says; else nothing.
+
+    Raises:
+        UserError: If a number is said of what is no class, or not of as many as there are.
+    """
+    given = config.finetune.class_weights if isinstance(config, FinetuneConfig) else "none"
+    if isinstance(given, str):
+        return ()
+    if isinstance(given, dict):
+        for name in given:
+            if name not in names:
+                raise UserError(
+                    f"finetune.class_weights names {name!r}, which is no class; the {len(names)} "
+                    f"classes are {listed(names)}{nearest(name, names)}"
+                )
+        return tuple(float(given.get(name, 1.0)) for name in names)
+    if len(given) != len(names):
+        raise UserError(
+            f"finetune.class_weights has {len(given)} numbers, and there are {len(names)} classes, "
+            f"{listed(names)}: give one for each, in this order, or name those that are not 1"
+        )
+    return tuple(map(float, given))
 
 
 def _numbered(config: FinetuneConfig) -> Names:

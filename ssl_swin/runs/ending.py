@@ -12,9 +12,10 @@ from ssl_swin.data.shards.classes import names_of
 from ssl_swin.errors import ShardError
 from ssl_swin.phases import duration
 from ssl_swin.record.lives import spent
+from ssl_swin.record.loaded import read_loaded
+from ssl_swin.record.measures import heldout_told
 from ssl_swin.record.summary import Summary
 from ssl_swin.runs.build import Run
-from ssl_swin.training.measurement import heldout_told
 from ssl_swin.training.monitors import quality_told
 from ssl_swin.training.progress import images_per_s
 from ssl_swin.training.trainer import is_rank_0
@@ -107,6 +108,8 @@ def _places(run: Run) -> Iterator[Line]:
     if folder.classifier.is_file():
         yield "classifier", str(folder.classifier)
     yield "encoder", str(folder.encoder)
+    if (began := read_loaded(folder)) is not None:
+        yield "began with", f"{began.told}; {folder.loaded} names them"
     if (pictures := folder.panel(0).parent).is_dir():
         yield "pictures", str(pictures)
     yield "checkpoint", str(folder.last)

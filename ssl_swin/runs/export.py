@@ -16,6 +16,7 @@ from ssl_swin.pretrained.classifier import TASK_VERSION, ClassifierCard, write_c
 from ssl_swin.pretrained.tensors import is_whole
 from ssl_swin.record.summary import OF_OTHER_TASKS, Summary
 from ssl_swin.runs.build import Run
+from ssl_swin.runs.channels import channels_of
 from ssl_swin.runs.resume import write_classes
 
 
@@ -45,7 +46,7 @@ def export_encoder(run: Run, path: Path, weights: Mapping[str, Tensor]) -> None:
     if isinstance(config, PretrainConfig):
         mask = config.mask
         masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
-    told = {name: getattr(config.data, name) for name in READING} | _training(run) | masks
+    told = _reading(run) | _training(run) | masks
     card = EncoderCard.of(encoder, config.data.mean, config.data.std, **told)
     write_encoder(path, _inside("network.encoder.", weights), card)
 
@@ -59,12 +60,18 @@ def export_classifier(run: Run, path: Path, weights: Mapping[str, Tensor]) -> No
         tuple(map(float, data.mean)),
         tuple(map(float, data.std)),
         run.config.model.img_size,
-        data.crop_pct,
-        **{name: getattr(data, name) for name in READING if name != "crop_pct"},
+        **_reading(run),
         **_task(run),
         **_training(run),
     )
     write_classifier(path, _inside("network.", weights), card)
+
+
+def _reading(run: Run) -> dict[str, Any]:
+    """Return what cards say of how images are read."""
+    data, bands = run.config.data, run.stream.renderer.reading.bands
+    told = {name: getattr(data, name) for name in READING if hasattr(data, name)}
+    return told | channels_of(bands, data)
 
 
 def _task(run: Run) -> dict[str, Any]:
@@ -138,6 +145,7 @@ def summarise(
         rankme=metrics.get("rankme"),
         feature_std=metrics.get("feature_std"),
         mean_cosine=metrics.get("mean_cosine"),
+        best_metric=run.module.best_metric,
         bad_samples=int(metrics.get("bad_samples", 0)),
         bad_steps=int(metrics.get("bad_steps", 0)),
         lives=lives,
@@ -154,6 +162,7 @@ def summarise(
         best_top1=metrics.get("best_top1"),
         best_balanced_top1=metrics.get("best_balanced_top1"),
         best_auroc=metrics.get("best_auroc"),
+        task=config.task,
         ema_decay=config.training.ema_decay,
         **_of_other_tasks(metrics),
         num_classes=config.num_classes,

@@ -117,7 +117,7 @@ class Recipe:
             return _as_a_swin(model.embed_dim, model.qkv_bias is not None), sum(model.depths)
         import torch  # late, for speed
 
-        from ssl_swin.models.encoder import build_encoder
+        from ssl_swin.models.encoder import build_encoder  # likewise
 
         with torch.device("meta"):  # only its sizes are wanted
             encoder = build_encoder(model.name, model.img_size, 3)

@@ -1,14 +1,17 @@
 """Config -> what learns in a fine-tuning: the encoder's weights, the loss, and what it is shown."""
 
 from pathlib import Path
+from typing import Any
 
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.errors import usable
 from ssl_swin.models.class_loss import ClassLoss
+from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.pretrained.open import find_weights, load_weights
 from ssl_swin.runs.labelled import LabelledImages
 from ssl_swin.runs.network import build_classifier
+from ssl_swin.runs.resume import Start
 from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Schedule
@@ -21,23 +24,17 @@ def finetune_module(
     config: FinetuneConfig,
     schedule: Schedule,
     images: LabelledImages,
-    is_new: bool,
+    start: Start,
     task: Task | None = None,
 ) -> FinetuneModule:
     """Build what learns, with the encoder's weights if the run is new: else a checkpoint has them.
 
     Raises:
-        UserError: If the encoder's file cannot be read, or does not fit.
+        UserError: If the encoder's file cannot be read, or does not fit; if classes are weighed
+            that there are not.
     """
     classifier, data, optim = build_classifier(config), config.data, config.optim
-    if config.encoder is not None and is_new:
-        with usable(f"encoder={config.encoder}"):
-            weights = find_weights(Path(config.encoder))
-        report = load_weights(classifier.encoder, weights, config.encoder_channels)
-        for line in report.lines(config.encoder):
-            say(line)
-    elif is_new and config.finetune.freeze:
-        say(f"warning: finetune.freeze={config.finetune.freeze} of an encoder that knows nothing")
+    loaded = _load(classifier, config) if start.state is None else None
     regularisation = Regularisation(
         seed=config.seed,
         num_classes=config.counted_classes,
@@ -51,7 +48,8 @@ def finetune_module(
     module = FinetuneModule(
         classifier, normalise, regularisation, schedule, optim.layer_decay, erasing
     )
-    module.class_loss = ClassLoss(images.class_weights(config), gamma)
+    module.loaded = loaded
+    module.class_loss = ClassLoss(images.class_weights(config, start.classes), gamma)
     module.head_steps = config.finetune.head_epochs * schedule.steps_per_epoch
     module.learn(task)
     if config.training.best != "none":
@@ -63,3 +61,18 @@ def finetune_module(
             f"{module.ema_decay:g}"
         )
     return module
+
+
+def _load(classifier: Classifier, config: FinetuneConfig) -> dict[str, Any] | None:
+    """Give a new run the weights of its encoder's file; return what became of them, if any."""
+    if config.encoder is None:
+        if config.finetune.freeze:
+            part = config.finetune.freeze
+            say(f"warning: finetune.freeze={part} of an encoder that knows nothing")
+        return None
+    with usable(f"encoder={config.encoder}"):
+        weights = find_weights(Path(config.encoder))
+    report = load_weights(classifier.encoder, weights, config.encoder_channels)
+    for line in report.lines(config.encoder):
+        say(line)
+    return report.plain(config.encoder)

@@ -8,22 +8,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import unsaid, with_values
 from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
-from ssl_swin.models.encoder import free_sizes
+from ssl_swin.models.encoder import build_encoder, free_sizes
 from ssl_swin.models.swin_choices import all_switches
 from ssl_swin.pretrained.card import BANDS
 from ssl_swin.pretrained.open import card_of, find_sizes
+from ssl_swin.pretrained.swin_v2 import require_windows
 from ssl_swin.record.run_folder import encoder_file
+from ssl_swin.runs.channels import by_name, channels_on
+from ssl_swin.runs.sets import RunSets
 from ssl_swin.training.checkpoint_file import State
 
 _COLOURS, _BANDS = ("data.mean", "data.std"), tuple(f"data.{name}" for name in BANDS)
-_NUMBERS = (*_COLOURS, *_BANDS)
-_SIZES = ("patch_size", "embed_dim", "depths", "num_heads")
+_NUMBERS, _SHOWN = (*_COLOURS, *_BANDS), "data.picture_channels"
+_CHANNELS = "data.channels"
+_SCALE = "pretrained_window_sizes"  # of a Swin V2's weights, whatever their name and windows
+_SIZES = ("patch_size", "embed_dim", "depths", "num_heads", _SCALE)
 _OF_VIT = ("class_token", "qkv_bias", "init_values", "fc_norm", "norm_eps")
 _SWITCHES = ("shift", "position", "mixer", "padding", *_OF_VIT)
 MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES, *_SWITCHES))
@@ -60,14 +67,14 @@ def require_same_encoder(state: State, config: RunConfig) -> None:
 
 
 def with_its_numbers(
-    config: RunConfig, given: Collection[str], state: State | None
+    config: RunConfig, given: Collection[str], state: State | None, sets: RunSets | None = None
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """Give a fine-tuning the mean and deviation that its encoder was trained with, and its bands.
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
-    from elsewhere have no card, and other channels have their own. RandAugment, which is for RGB,
-    is left out of other images if the user did not ask for it. Returns the config, and a line if
-    there is something new in it.
+    from elsewhere have no card, and other channels have their own. RandAugment, for RGB, is left
+    out of other images unless it was asked for. Channels that both the `sets` and the card name are
+    meant by name. Returns the config, and a line if something in it is new.
 
     Raises:
         UserError: If the user gave others than are on the card.
@@ -75,7 +82,7 @@ def with_its_numbers(
     file = _file(config)
     if file is None:
         return config, ()
-    free = unsaid(config, given) & {*_NUMBERS}
+    free = unsaid(config, given) & {*_NUMBERS, _SHOWN}
     if state is not None:
         values = {name: _typed(state["config"].get(name)) for name in free}
         return with_values(config, values | _without_colours(config, given, values)), ()
@@ -84,8 +91,11 @@ def with_its_numbers(
         return config, ()
     if _takes_other_channels(config, len(card.mean)):
         return config, ()
-    wanted = {name: getattr(card, name.removeprefix("data.")) for name in _NUMBERS}
-    own = {name: getattr(config.data, name.removeprefix("data.")) for name in _NUMBERS}
+    known = None if sets is None or card.channel_names is None else sets.channel_names
+    wanted: dict[str, Any] = {name: getattr(card, name.removeprefix("data.")) for name in _NUMBERS}
+    own = {name: getattr(config.data, name.removeprefix("data.")) for name in (*_NUMBERS, _SHOWN)}
+    wanted |= channels_on(card, known) | ({} if _SHOWN in free else {_SHOWN: own[_SHOWN]})
+    own |= {_CHANNELS: by_name(own[_CHANNELS], known)}
     others = [name for name in _NUMBERS if name not in free and own[name] != wanted[name]]
     if {*others} & {*_COLOURS}:
         raise UserError(
@@ -99,12 +109,18 @@ def with_its_numbers(
         )
     if own == wanted:
         return config, ()
-    told = [f"{name}={wanted[name]}" for name in _BANDS if wanted[name] is not None]
-    line = " and ".join([f"data.mean={card.mean}", f"data.std={card.std}", *told])
+    line = _told(wanted, card.channel_names is not None and not known)
     values = {name: wanted[name] for name in free}
     plain = _without_colours(config, given, values)
     line += ", as the encoder was trained with" + "; no RandAugment, which is for RGB" * bool(plain)
     return with_values(config, values | plain), (line,)
+
+
+def _told(wanted: Mapping[str, Any], is_unnamed: bool) -> str:
+    """Say what an encoder was trained with, and whether nobody names the channels of these sets."""
+    told = [f"{name}={wanted[name]}" for name in _COLOURS]
+    told += [f"{name}={wanted[name]}" for name in _BANDS if wanted[name] is not None]
+    return " and ".join(told) + " (no channels.json names them here)" * is_unnamed
 
 
 def _without_colours(
@@ -145,10 +161,12 @@ def with_its_model(
     if file is None or not file.is_file():
         if before is None:
             return config, ()
-        known, all_is_known = asdict(before), True
+        known, all_is_known = asdict(before) | _scale_of(before), True
     else:
         with usable(f"encoder={config.encoder}"):
             found = find_sizes(Path(config.encoder))
+            if config.model.window_size is None:
+                require_windows(found.architecture, config.encoder)
         known, all_is_known = found.architecture, found.card is not None
     free = {name.removeprefix("model.") for name in unsaid(config, given) & {*MODEL}}
     free |= {name for name, value in asdict(config.model).items() if value is None}
@@ -171,6 +189,13 @@ def with_its_model(
     return new, (f"model: {told}, as the encoder{note if 'window_size' in free else ''}",)
 
 
+def _scale_of(model: ModelConfig) -> dict[str, Any]:
+    """Return the windows of pretraining of what a config builds, if it is a Swin V2."""
+    with torch.device("meta"):  # only sizes are wanted
+        sizes = build_encoder(in_chans=3, **asdict(model)).architecture()
+    return {name: value for name, value in sizes.items() if name == _SCALE}
+
+
 def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
     """Return the settings that say how an encoder is built.
 
@@ -182,6 +207,8 @@ def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str])
     if "name" in free or named:
         its = {name for name in (*_SIZES, *_SWITCHES) if name in free}
         values |= {f"model.{name}": _typed(known.get(name)) for name in its}
+    if _SCALE in free and ("name" in free or named or _scale_of(config.model)):
+        values[f"model.{_SCALE}"] = _typed(known.get(_SCALE))
     return values
 
 

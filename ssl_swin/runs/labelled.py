@@ -11,8 +11,11 @@ from ssl_swin.data.batches.labels import Labels, balanced_subset
 from ssl_swin.data.batches.targets import Targets
 from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.data.order.lanes import Order
+from ssl_swin.data.shards.classes import Names
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.class_loss import balanced_weights
+from ssl_swin.runs.classes import given_weights
+from ssl_swin.runs.sizes import labelled_places
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class LabelledImages:
         What is no one class of each image is not looked at.
 
         Raises:
-            UserError: If there are too few images of a class.
+            UserError: If there are too few images of a class, or some of several sets have none.
         """
         labels = labels if isinstance(labels, Labels) else None
         weights = np.array([one.weight for one in config.data.sets] or [1.0])
         shares, places = tuple(weights / weights.sum()), None
         num = config.data.num_labels if isinstance(config, FinetuneConfig) else None
+        if labels is not None:
+            places = labelled_places(sets)
         if labels is not None and num is not None:
             places = balanced_subset(sets[0], labels, num, config.seed)
         return cls(sets, shares, labels, places)
@@ -66,11 +71,15 @@ class LabelledImages:
         balanced = isinstance(config, FinetuneConfig) and config.data.sampling == "balanced"
         return self.classes[0] if balanced else None
 
-    def class_weights(self, config: FinetuneConfig) -> tuple[float, ...]:
-        """Return what each class weighs in the loss, as asked; nothing for 1."""
-        if config.finetune.class_weights == "none":
-            return ()
-        return tuple(balanced_weights(self.frequency).tolist())
+    def class_weights(self, config: FinetuneConfig, names: Names) -> tuple[float, ...]:
+        """Return what each class weighs in the loss, as asked; nothing for 1.
+
+        Raises:
+            UserError: If other classes are weighed than those of these names.
+        """
+        if config.finetune.class_weights == "balanced":
+            return tuple(balanced_weights(self.frequency).tolist())
+        return given_weights(config, names)
 
 
 def sampling_told(order: Order, names: Sequence[str]) -> str | None:
@@ -78,11 +87,11 @@ def sampling_told(order: Order, names: Sequence[str]) -> str | None:
     if not isinstance(order, BalancedOrder):
         return None
     times, present = order.times_seen(), np.unique(order.classes).tolist()
-    most, least = int(times.argmax()), int(times.argmin())
+    ends = dict.fromkeys((int(times.argmin()), int(times.argmax())))
     each = order.steps_per_epoch * order.global_batch_size / len(present)
     parts = (
         f"of {names[present[one]]!r} ({len(order.members[one]):,} images) {times[one]:.3g} times"
-        for one in (least, most)
+        for one in ends
     )
     return (
         f"classes are drawn alike: in an epoch each of {len(present)} has {each:,.0f} places, so "

@@ -11,6 +11,7 @@ from typing import Any
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.config.settings import flatten, numbers_of, unsaid, with_values
+from ssl_swin.runs.channels import channel_names, with_names
 from ssl_swin.runs.classes import with_their_number
 from ssl_swin.runs.finetune_recipe import Choice, Recipe
 from ssl_swin.runs.from_encoder import MODEL, with_its_model
@@ -37,8 +38,10 @@ class LeftOpen:
         """Settle a run that begins; return its config, and lines.
 
         Raises:
-            UserError: If what the user gave does not fit the encoder, or there are no classes.
+            UserError: If what the user gave does not fit the encoder, there are no classes, or a
+                channel is not there.
         """
+        config = with_names(config, channel_names(config.data, self.sets))
         if not isinstance(config, FinetuneConfig):
             return config, ()
         config, told = with_its_model(config, self.given, self.before)
@@ -51,8 +54,12 @@ class LeftOpen:
         first = "no config file was given; chosen (a flag changes it, config.yaml keeps it):"
         return config, (*said, first, *chosen, *layout)
 
-    def go_on(self, config: RunConfig) -> Settled:
-        """Settle by the machine alone a run that goes on, here or elsewhere."""
+    def go_on(self, config: RunConfig, stored: Mapping[str, Any]) -> Settled:
+        """Settle by the machine alone a run that goes on, here or elsewhere.
+
+        `stored` is its config as it began, flattened.
+        """
+        config = with_names(config, channel_names(config.data, self.sets), stored)
         if not isinstance(config, FinetuneConfig):
             return config, ()
         return self._with(config, Recipe.by_machine)

@@ -5,10 +5,10 @@ import numpy as np
 from ssl_swin.config.run import RunConfig
 from ssl_swin.data.batches.labels import all_labels, some_of_each_class
 from ssl_swin.data.batches.stream import ImageStream
-from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
+from ssl_swin.runs.channels import reading_of
 from ssl_swin.runs.sets import RunSets
 from ssl_swin.runs.sizes import Sizes, plan_monitors
 from ssl_swin.training.datamodule import Heldout
@@ -31,7 +31,7 @@ def monitored_of(
     if isinstance(images, Heldout):
         stream = images.stream
     else:
-        stream = evaluation_stream(config, images).one_by_one()
+        stream = evaluation_stream(config, images, opened).one_by_one()
     sets = [stream.shards] + ([] if labelled is None else [labelled])
     plan = plan_monitors(config, sizes, [one.num_samples for one in sets])
     if plan is None or plan.num_images[0] < 2:
@@ -48,14 +48,14 @@ def monitored_of(
             f"data.labelled_shards={config.data.labelled_shards} holds no class with two images, "
             f"of {labelled.num_samples}; give labelled ones, or null for no kNN"
         )
-    few = evaluation_stream(config, labelled).one_by_one()
+    few = evaluation_stream(config, labelled, opened).one_by_one()
     known = FixedImages(few, place, batch_size, label[place])
     return Monitored(plan.every_steps, unlabelled, known)
 
 
-def evaluation_stream(config: RunConfig, shards: ShardSet) -> ImageStream:
+def evaluation_stream(config: RunConfig, shards: ShardSet, opened: RunSets) -> ImageStream:
     """Return the images of a set in the form of evaluation, without labels."""
     data, img_size = config.data, config.model.img_size
     transform = EvaluationTransform(img_size, data.crop_pct)
-    reading = Reading.of(data)
+    reading = reading_of(data, shards, opened)
     return ImageStream(shards, transform, img_size, len(data.mean), None, reading)

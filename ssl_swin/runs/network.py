@@ -1,6 +1,7 @@
 """Config -> network: what a config says of the model, with torch and without Lightning."""
 
 from dataclasses import asdict
+from typing import Any
 
 from torch import nn
 
@@ -8,12 +9,15 @@ from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.freezing import freeze
+from ssl_swin.models.heads import Head, StageShape, stage_shapes
 from ssl_swin.models.lookup import look_up
-from ssl_swin.models.losses import LOSSES
+from ssl_swin.models.losses import find_loss
 from ssl_swin.models.masking import MASKS, count_hidden, grid
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.runs.computing import compute_as_asked
+from ssl_swin.runs.teacher import open_teacher
 
 
 def build_network(config: RunConfig) -> SimMIM | Classifier:
@@ -35,17 +39,43 @@ def checkpoint_bytes(network: nn.Module, config: RunConfig) -> int:
     return weights + copies * sum(one.nbytes for one in network.parameters() if one.requires_grad)
 
 
-def build_simmim(config: PretrainConfig) -> SimMIM:
-    """As `build_network`, for pretraining."""
-    mask, target = config.mask, asdict(config.target)
+def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimMIM:
+    """As `build_network`, for pretraining; a teacher that is not given is opened if there is one.
+
+    Raises:
+        MachineError: If the weights of the teacher cannot be fetched.
+    """
+    mask, size = config.mask, config.mask.mask_patch_size
     look_up(MASKS, "mask.kind", mask.kind)
-    count_hidden(grid(config.model.img_size, mask.mask_patch_size), mask.mask_ratio)  # may refuse
-    loss = look_up(LOSSES, "loss", config.loss)
+    count_hidden(grid(config.model.img_size, size), mask.mask_ratio)  # may refuse
+    kinds = [(f"heads[{n}].", one.target, one.loss) for n, one in enumerate(config.heads)]
+    for where, target, loss in kinds or [("", config.target.kind, config.loss)]:
+        look_up(TARGETS, f"{where}target" if where else "target.kind", target)
+        find_loss(f"{where}loss", loss)
     encoder = _encoder(config)
-    make_target = look_up(TARGETS, "target.kind", target.pop("kind"))
-    network = SimMIM(encoder, mask.mask_patch_size, make_target(**target), loss)
-    network.decoder.convolves = config.model.implementation == "timm"
+    options = asdict(config.target) | {"teacher": teacher or open_teacher(config)}
+    make_target, beta = TARGETS[options.pop("kind")], config.loss_beta
+    if config.heads:
+        network = SimMIM(encoder, size, heads=_heads(config, stage_shapes(encoder), options))
+    else:
+        made = make_target(**options, stride=encoder.stride)
+        network = SimMIM(encoder, size, made, find_loss("loss", config.loss, beta))
+    for decoder in network.all_decoders():
+        decoder.convolves = config.model.implementation == "timm"
     return network
+
+
+def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, Any]) -> list[Head]:
+    """Return what is predicted from each stage; one that is not there has the last one's shape."""
+    heads = []
+    for one in config.heads:
+        own = {"stride": shapes[min(one.stage, len(shapes)) - 1].stride}
+        if one.cell_size is not None:
+            own["cell_size"] = one.cell_size
+        target = TARGETS[one.target](**options | own)
+        loss = find_loss("loss", one.loss, config.loss_beta)
+        heads.append(Head(target, loss, one.stage, one.weight, f"stage{one.stage}_{one.target}"))
+    return heads
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:

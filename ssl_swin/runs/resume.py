@@ -1,7 +1,7 @@
 """The rule for going on: which checkpoint a run starts from, and whether it may."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from ssl_swin.config.run import RunConfig, kind_of
 from ssl_swin.config.settings import as_begun, differences, flatten, with_values
 from ssl_swin.data.order.lanes import default_num_lanes
 from ssl_swin.errors import UserError, usable
+from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.record.curves import keep_points, put_in_order
 from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
+from ssl_swin.record.loaded import write_loaded
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_numbers
 from ssl_swin.runs.left_open import LeftOpen, as_chosen
@@ -45,22 +47,30 @@ class Start:
     """Whether the last checkpoint is damaged, so that `state` is the previous one."""
     classes: tuple[str, ...] = ()
     """The name of each class of a fine-tuning; see `runs/classes.py`."""
+    channel_names: tuple[str, ...] | None = None
+    """The names of the channels of the training files, in their order, where they have any."""
     chosen: tuple[str, ...] = ()
     """The settings that the user left open when the run began, but for layout."""
+    teacher: Teacher | None = None
+    """The frozen network that a pretraining predicts the features of."""
     notes: tuple[str, ...] = ()
     """What else the user should read of it, in lines."""
+    loaded: Mapping[str, Any] | None = None
+    """What became of the weights that it takes from a file, as `loaded.json` has it."""
 
     @property
     def remembered(self) -> State:
         """What the run's checkpoints hold of how it began, beside its config."""
         encoder = self.encoder or fingerprint(self.config)
-        return {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
+        known = {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
+        return known | ({} if self.teacher is None else {"teacher": self.teacher.fingerprint})
 
     def told(self) -> list[str]:
         """Return what the user should read of it, line by line."""
         changes = self.changes.items()
         lines = [f"changed: {name} was {before!r}, is {now!r}" for name, (before, now) in changes]
-        return [*self.notes, *lines]
+        taught = [] if self.teacher is None else [self.teacher.told]
+        return [*self.notes, *lines, *taught]
 
 
 def find_start(
@@ -116,7 +126,8 @@ def _version(state: State) -> str:
 
 def _beginning(start: Start, given: Collection[str], left_open: LeftOpen | None) -> Start:
     """Return the start of a run that begins, with all settled that its config leaves open."""
-    config, notes = with_its_numbers(start.config, given, None)
+    sets = None if left_open is None else left_open.sets
+    config, notes = with_its_numbers(start.config, given, None, sets)
     if left_open is not None:
         asked = flatten(config)
         config, more = left_open.begin(config)
@@ -138,7 +149,7 @@ def _going_on(
     config, put = as_begun(state["config"], config, given)
     config = _with_its_lanes(config, start.folder, state)
     config, _ = with_its_numbers(config, given, state)
-    config, layout = (config, ()) if left_open is None else left_open.go_on(config)
+    config, layout = (config, ()) if left_open is None else left_open.go_on(config, state["config"])
     changes = differences(state["config"], config)
     changes.pop("encoder", None)  # the same one, elsewhere
     notes = tuple(
@@ -230,7 +241,13 @@ def prepare_folder(start: Start) -> None:
     write_text(folder.shards, json.dumps(start.shards, indent=2) + "\n")
     if start.classes:
         write_classes(start)
+    if start.channel_names is not None:
+        write_text(folder.channels, json.dumps(start.channel_names, ensure_ascii=False) + "\n")
     write_text(folder.config, yaml.safe_dump(asdict(start.config), sort_keys=False))
+    if start.loaded is not None:
+        write_loaded(folder, start.loaded)
+    elif start.state is None:
+        folder.loaded.unlink(missing_ok=True)  # of a start that took no step
     if start.changes:
         text = json.dumps({name: list(pair) for name, pair in start.changes.items()}, indent=2)
         write_text(folder.differences, text + "\n")

@@ -4,11 +4,17 @@ Imports no torch: `submit` opens them, too.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
 
 from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.data.batches.labels import usable_labels
 from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.labelling.scale import scale_of, scale_told, scaled
-from ssl_swin.data.shards.classes import Names, alike, names_of, renumber
+from ssl_swin.data.open import join
+from ssl_swin.data.shards.channel_names import channel_names_of
+from ssl_swin.data.shards.classes import Names, alike, listed, names_of, renumber
 from ssl_swin.data.shards.given import NUMBERS
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -37,6 +43,14 @@ class RunSets:
     def classes(self) -> Names | None:
         """The name of each class, as the first set that names them says; None if none does."""
         return next(iter(self.named.values()), None)
+
+    @cached_property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """The names of the channels of the training files, in their order; None if they have none.
+
+        Colours have none: ask only of numbers that are taken as they are.
+        """
+        return channel_names_of(join(self.train)) if self.train else None
 
     def renumbered(self, order: tuple[int, ...] | None) -> "RunSets":
         """Return them with other numbers: `order` has the new one of each class of `classes`."""
@@ -141,4 +155,33 @@ def check_labels(config: RunConfig, sets: RunSets) -> list[str]:
     said = [labels.check(one, "training") for one in sets.train]
     if heldout is not None:
         said.append(replace(labels, renumber=sets.heldout_renumber).check(heldout, "held-out"))
+    said.append(_untrained(config, sets))
     return [line for line in said if line is not None]
+
+
+def _untrained(config: RunConfig, sets: RunSets) -> str | None:
+    """Warn of classes that held-out images have and no training image, where that is known."""
+    if not isinstance(config, FinetuneConfig) or config.task == NUMBERS or sets.heldout is None:
+        return None
+    field, held = config.data.label_field, sets.heldout
+    parts = [_present(one, field, sets.train_renumber) for one in sets.train]
+    asked = _present(held, field, sets.heldout_renumber)
+    if asked is None or None in parts:
+        return None
+    absent = sorted(asked.difference(*filter(None, parts)))
+    numbers = sets.train_renumber or range(config.counted_classes)
+    names = dict(zip(numbers, sets.classes or (), strict=False))
+    if not absent:
+        return None
+    told = listed([names.get(number, str(number)) for number in absent])
+    return f"warning: held-out images are of {told}, and no training image is: nobody learns that"
+
+
+def _present(shards: ShardSet, field: str, renumber: tuple[int, ...] | None) -> set[int] | None:
+    """Return the run's number of each class that a set has images of; None if nobody knows."""
+    given = shards.given
+    label = given.values if given is not None else usable_labels(shards, field)
+    if label is None:
+        return None
+    found = np.unique(label).tolist()
+    return {*found} if renumber is None else {renumber[number] for number in found}

@@ -18,11 +18,12 @@ def task_of(config: FinetuneConfig, labels: GivenLabels | None) -> Task | None:
         return None
     if config.task == MULTI:
         return SeveralClasses()
-    given = [f"optim.{name}={getattr(config.optim, name)}" for name in _MIXING]
-    if any(getattr(config.optim, name) for name in _MIXING):
+    given = {f"optim.{name}": getattr(config.optim, name) for name in _MIXING}
+    asked = [f"{name}={value}" for name, value in given.items() if value]
+    if asked:
         raise UserError(
-            f"{', '.join(given)}: a mixed image has no number of its own, so task=regression takes "
-            "none of them; set each to 0"
+            f"{', '.join(asked)}: a mixed image has no number of its own, so task=regression takes "
+            f"none of {', '.join(given)}; set each to 0"
         )
     assert labels is not None
     assert labels.scale is not None

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ssl_swin.data.pixels.channels import CHANNELS_NAME, Names, unusable_names
 from ssl_swin.data.pixels.decode import DEFAULT_WHITE
 from ssl_swin.data.shards.classes import CLASSES_NAME, parse_names
 from ssl_swin.errors import UserError
@@ -53,6 +54,9 @@ class PackOptions:
     max_pixels: int | None = None
     """Most pixels of an image, 1 or more; a larger one counts as unreadable. Left out, 178956970,
     which is Pillow's limit."""
+    channel_names: str | None = None
+    """Names of the channels of images that are taken as they are, in their order, such as
+    blue,green,red,nir; channels.json beside the shards keeps them."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.prefix):
@@ -63,6 +67,10 @@ class PackOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value} packs nothing; give 1 or more, or leave it out")
+        if self.channels and (why := unusable_names(self.channels)):
+            raise UserError(
+                f"channel_names={self.channel_names}: {why}; give names with commas between them"
+            )
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"quality={self.quality} is no JPEG quality; give 1 to 100")
         black, white = self.black or 0.0, DEFAULT_WHITE if self.white is None else self.white
@@ -70,6 +78,12 @@ class PackOptions:
             raise UserError(f"black={black:g} must be less than white={white:g}")
         if self.seed < 0:
             raise UserError(f"seed={self.seed} is negative; give 0 or more")
+
+    @property
+    def channels(self) -> Names | None:
+        """The names of the channels, each for itself."""
+        given = self.channel_names
+        return None if given is None else tuple(map(str.strip, given.split(",")))
 
 
 KeyedFile = tuple[str, ImageFile]  # with the key it gets in its shard
@@ -142,8 +156,12 @@ def keep_assignment(
     if classes:
         with replacing(known) as file:
             file.write(json.dumps(classes, indent=1).encode() + b"\n")
+    if options is not None and options.channels is not None:
+        with replacing(folder / CHANNELS_NAME) as file:
+            file.write(json.dumps(options.channels, ensure_ascii=False).encode() + b"\n")
     with replacing(folder / ASSIGNMENT_NAME) as file:
-        written = {k: v for k, v in assignment.items() if k not in chosen or v is not None}
+        optional = {*chosen, "channel_names"}
+        written = {k: v for k, v in assignment.items() if k not in optional or v is not None}
         file.write(json.dumps({"format": 1} | written, indent=1).encode() + b"\n")
 
 

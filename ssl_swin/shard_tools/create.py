@@ -12,10 +12,12 @@ from pathlib import Path
 from ssl_swin.data.shards.index_file import index_beside, read_entry
 from ssl_swin.data.shards.left_out import UNREADABLE, leave_out
 from ssl_swin.data.shards.manifest import Entry, write_manifest
+from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.one_maker import one_maker
 from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
 from ssl_swin.shard_tools.assign import PackOptions, assign, keep_assignment
+from ssl_swin.shard_tools.band_names import names_in
 from ssl_swin.shard_tools.pack import Job, pack_all
 from ssl_swin.shard_tools.parallel import each
 from ssl_swin.shard_tools.select import Selection, select
@@ -69,10 +71,9 @@ def create(
     """
     if not 0 <= max_bad_share <= 1:
         raise UserError(f"max_bad_share={max_bad_share} is no share; give 0 to 1")
-    if options.samples_per_shard is None and options.bytes_per_shard is None:
-        options = replace(options, bytes_per_shard=_DEFAULT_BYTES_PER_SHARD)
     with as_interrupt():
         found, sets = select(source, selection, options.seed)
+        options = _settled(options, source, found)
         packed = [_planned(source, out, options, name, files) for name, files in sets.items()]
         jobs = [job for one in packed for job in one.jobs]
         with one_maker(out / ".create.lock", partial(_progress, jobs)):  # plans would mix
@@ -88,6 +89,16 @@ def create(
                     leftover.unlink()
     leave_out(found.left_out, UNREADABLE, next(iter(bad), ""), len(bad))
     print("\n".join(summary(found, sets, entries, bad, (source, out))))
+
+
+def _settled(options: PackOptions, source: Path, found: Source) -> PackOptions:
+    """Settle what was left open: the size of shards, and the names of channels by their files."""
+    if options.samples_per_shard is None and options.bytes_per_shard is None:
+        options = replace(options, bytes_per_shard=_DEFAULT_BYTES_PER_SHARD)
+    if options.channel_names is None and (names := names_in(source, found.files)) is not None:
+        options = replace(options, channel_names=",".join(names))
+        print(f"channels, as the files name them: {printable(', '.join(names))}", flush=True)
+    return options
 
 
 def _keep(out: Path, packed: Sequence[PackedSet], found: Source, selection: Selection) -> None:

@@ -20,6 +20,7 @@ from ssl_swin.data.pixels.bands import bands_of, size_of
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.pixels.formats import has_several
+from ssl_swin.data.shards.channel_names import channel_names_of
 from ssl_swin.data.shards.classes import names_of
 from ssl_swin.data.shards.index_file import CLS_LABEL, JSON_LABEL, NO_LABEL
 from ssl_swin.data.shards.instead import folders_of_tars, table_of
@@ -110,7 +111,7 @@ def _show(shards: str, shard_set: ShardSet, sample: int, max_pixels: int, label_
     table.add_row("samples", f"{num:,}{each}")
     table.add_row("bytes", f"{shard_set.bytes.sum():,}")
     table.add_row("fingerprint", shard_set.fingerprint()[:16])
-    sizes = _sizes(shard_set, places, max_pixels)
+    sizes = _sizes(shard_set, places, max_pixels) + _channels(shard_set)
     for name, value in sizes + _classes(shard_set, places, label_field):
         table.add_row(escape(name), escape(value))
     Console().print(table)
@@ -154,6 +155,12 @@ def _sizes(shards: ShardSet, places: np.ndarray, max_pixels: int) -> list[tuple[
             low, middle, high = np.percentile(values, (5, 50, 95))
             rows.append((f"{name}, 5/50/95 %", f"{low:.0f} / {middle:.0f} / {high:.0f} pixels"))
     return rows
+
+
+def _channels(shards: ShardSet) -> list[tuple[str, str]]:
+    """Return the names of the channels, if they have any."""
+    names = channel_names_of(shards)
+    return [] if names is None else [(f"{len(names)} channels", printable(", ".join(names)))]
 
 
 def _numbers(data: bytes, max_pixels: int) -> str:

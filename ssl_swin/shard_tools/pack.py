@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from ssl_swin.data.counting import counting
-from ssl_swin.data.pixels.array_files import is_array
+from ssl_swin.data.pixels.array_files import is_array, read_raw
+from ssl_swin.data.pixels.bands import channels_last
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, UnreadableImage, upright
 from ssl_swin.data.pixels.formats import by_extension, check, decode, has_several, open_image
 from ssl_swin.data.shards.index_file import add_notes, index_beside
@@ -119,6 +120,7 @@ def encode(name: str, data: bytes, options: PackOptions) -> tuple[str, bytes]:
             raise UnreadableImage(
                 "its numbers are packed as they are; leave out --short-side and --quality"
             )
+        _require_channels(data, reading, options)
         return extension, data
     scale = 1.0 if options.short_side is None else options.short_side / min(image.size)
     if scale >= 1 and options.quality is None:
@@ -148,6 +150,21 @@ def _picture(data: bytes, reading: Reading) -> Image.Image | None:
         decode(data, 3, reading)
         return open_image(data, reading.max_pixels)
     return None
+
+
+def _require_channels(data: bytes, reading: Reading, options: PackOptions) -> None:
+    """Refuse an image that has not as many channels as are named, where its file tells how many."""
+    if options.channels is None:
+        return
+    raw = read_raw(data, reading.max_pixels)
+    try:
+        num = channels_last(raw, None).shape[2]
+    except UnreadableImage:  # which axis they are is told later, by data.channel_axis
+        return
+    if num != len(options.channels):
+        raise UnreadableImage(
+            f"it has {num} channels, and --channel-names names {len(options.channels)}"
+        )
 
 
 def reading_of(options: PackOptions) -> Reading:

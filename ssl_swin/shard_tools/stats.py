@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ import numpy as np
 
 from ssl_swin.data.counting import counting
 from ssl_swin.data.pixels.bands import bands_of, read_bands
-from ssl_swin.data.pixels.decode import Reading, UnreadableImage
+from ssl_swin.data.pixels.channels import Names
+from ssl_swin.data.pixels.decode import Bands, Reading, UnreadableImage
 from ssl_swin.data.pixels.formats import decode, open_image
 from ssl_swin.data.pixels.picture import there
+from ssl_swin.data.shards.channel_names import channel_names_of, require_as_many
+from ssl_swin.data.shards.names import printable
 from ssl_swin.data.shards.reader import ShardReader, some_images
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError, UserError
@@ -77,22 +80,34 @@ class Moments:
 def measure(
     shards: ShardSet, places: np.ndarray, reading: Reading, in_chans: int, num_workers: int
 ) -> tuple[Moments, int]:
+    """Measure the images at some places, int64, of a set; see `measure_files`.
+
+    Raises:
+        ShardError: If none can be read, or as a `ShardReader`.
+    """
+    reader = ShardReader(shards, whole=False)
+    files = (reader.read(int(a), int(b)) for a, b in zip(*shards.locate(places), strict=True))
+    return measure_files(files, len(places), reading, in_chans, num_workers)
+
+
+def measure_files(
+    files: Iterable[bytes], num_files: int, reading: Reading, in_chans: int, num_workers: int
+) -> tuple[Moments, int]:
     """Measure images; return their moments, and how many cannot be read.
 
-    They are added up in the order of their places: the result is that of one thread, bit for bit.
+    They are added up in their order: the result is that of one thread, bit for bit.
 
     Args:
-        shards: Where they are.
-        places: Which, int64.
+        files: Their bytes.
+        num_files: How many there are.
         reading: How they are read.
         in_chans: Channels that an image has; those of colours are in [0, 1].
         num_workers: Threads, at least 1.
 
     Raises:
-        ShardError: If none can be read, or as a `ShardReader`.
+        ShardError: If none can be read.
     """
-    reader, total, num_broken = ShardReader(shards, whole=False), None, 0
-    files = (reader.read(int(a), int(b)) for a, b in zip(*shards.locate(places), strict=True))
+    total, num_broken = None, 0
 
     def of(data: bytes) -> Moments | UnreadableImage:
         nodata = None if reading.bands is None else reading.bands.nodata
@@ -101,7 +116,7 @@ def measure(
         except UnreadableImage as error:
             return error
 
-    with counting("measuring", len(places)) as count, ThreadPoolExecutor(num_workers) as pool:
+    with counting("measuring", num_files) as count, ThreadPoolExecutor(num_workers) as pool:
         for one in _in_order(pool, of, files, num_workers * _AHEAD):
             count(1)
             if isinstance(one, UnreadableImage):
@@ -153,22 +168,19 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
     What they hold, colours or numbers of their own, is that of the first one.
 
     Raises:
-        ShardError: As `measure`, or if the first image cannot be read.
+        ShardError: As `measure`, or if the first image cannot be read, or not each of its channels
+            has a name.
     """
-    first = next(iter(some_images(shards, 1)), b"")
-    try:
-        found = bands_of(first, how.max_pixels, how.channel_axis, how.nodata)
-        is_grey = found is None and open_image(first).mode in ("1", "L", "LA")
-    except UnreadableImage as error:
-        raise ShardError(
-            f"{name}: the first image cannot be read; see --channel-axis, or give other shards: "
-            f"{error}"
-        ) from error
-    bands, in_chans = (None, 1 if is_grey else 3) if found is None else found
+    bands, in_chans = _held(name, shards, how)
+    names: Names | None = None
+    taken: dict[str, Any] = {}
+    if bands is not None:
+        names = channel_names_of(shards)
+        require_as_many(names, in_chans, name)
+        bands = replace(bands, num_in_file=None if names is None else in_chans)
+        taken = {"dtype": bands.dtype, "nodata": bands.nodata, "channel_axis": bands.channel_axis}
     reading = Reading(max_pixels=how.max_pixels, bands=bands)
     moments, num_broken = measure(shards, places, reading, in_chans, how.num_workers)
-    taken = {} if bands is None else {"dtype": bands.dtype, "nodata": bands.nodata}
-    taken |= {} if bands is None else {"channel_axis": bands.channel_axis}
     of = {"mean": moments.mean, "std": moments.std, "min": moments.least, "max": moments.largest}
     facts: dict[str, Any] = {
         "shards": name,
@@ -176,6 +188,7 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
         "num_images": len(places) - num_broken,
         "num_broken": num_broken,
         **taken,
+        **({} if names is None else {"channels": names}),
         **{key: [float(one) for one in values] for key, values in of.items()},
         "num_values": [int(one) for one in moments.num],
     }
@@ -186,13 +199,42 @@ def measure_set(name: str, shards: ShardSet, places: np.ndarray, how: Measuring)
         f"measured {part}, channels: {len(moments.num)}"
         + f"; {num_broken} broken" * (num_broken > 0)
     )
-    print(f"  mean {_short(moments.mean)}\n  std  {_short(moments.std)}")
+    print(*_told(names, moments), sep="\n")
     if share < 1:
         print(f"  {100 * (1 - share):.3g} % are none")
     print(
         f"{how.path} has all; next: {typed('pretrain', 'CONFIG', '--data.shards', name)} "
         f"{typed('--data.stats', how.path).removeprefix('ssl-swin ')}"
     )
+
+
+def _held(name: str, shards: ShardSet, how: Measuring) -> tuple[Bands | None, int]:
+    """Return how numbers are taken as they are, if not colours, and how many channels there are.
+
+    Raises:
+        ShardError: If the first image cannot be read.
+    """
+    first = next(iter(some_images(shards, 1)), b"")
+    try:
+        found = bands_of(first, how.max_pixels, how.channel_axis, how.nodata)
+        is_grey = found is None and open_image(first).mode in ("1", "L", "LA")
+    except UnreadableImage as error:
+        raise ShardError(
+            f"{name}: the first image cannot be read; see --channel-axis, or give other shards: "
+            f"{error}"
+        ) from error
+    return (None, 1 if is_grey else 3) if found is None else found
+
+
+def _told(names: Names | None, moments: Moments) -> list[str]:
+    """Say the mean and the deviation of each channel, by its name if it has one."""
+    if names is None:
+        return [f"  mean {_short(moments.mean)}", f"  std  {_short(moments.std)}"]
+    width = max(map(len, names))
+    return [
+        f"  {printable(name):<{width}}  mean {mean:.5g}, std {std:.5g}"
+        for name, mean, std in zip(names, moments.mean, moments.std, strict=True)
+    ]
 
 
 def _short(values: np.ndarray) -> str:

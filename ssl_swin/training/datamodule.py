@@ -114,6 +114,12 @@ class StreamModule(LightningDataModule):
         place = self.trainer.global_rank, self.trainer.world_size
         return loader(stream, EvaluationShares(index, batch_size, *place), self.num_workers)
 
+    @property
+    def shown_channels(self) -> tuple[int, ...] | None:
+        """The channels of a batch that pictures show, if somebody chose them."""
+        bands = self.stream.renderer.reading.bands
+        return None if bands is None else bands.shown
+
     def fixed_images(self, num: int) -> Batch:
         """Return `num` images spread over the held-out set, or else the training set."""
         stream = self.heldout.stream if self.heldout else self.stream

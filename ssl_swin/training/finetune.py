@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ssl_swin.data.batches.batch import Batch
@@ -12,7 +12,6 @@ from ssl_swin.models.class_loss import ClassLoss
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.training.erasing import Erasing
-from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.optim import finetune_groups
 from ssl_swin.training.regularise import Regularisation
@@ -57,6 +56,10 @@ class FinetuneModule(Learner):
         """Take no step of the head alone any more."""
         self.head_steps = 0
 
+    def trained_alone(self) -> list[nn.Parameter]:
+        """Return the head's parameters while it learns alone."""
+        return [*self.network.head.parameters()] if self.network.head_alone else []
+
     def after_backward(self) -> None:
         """Leave the encoder without gradient then, so it has no moments and does not decay."""
         if self.network.head_alone:
@@ -86,13 +89,7 @@ class FinetuneModule(Learner):
             each = self.class_loss(logits, micro["target"])
         else:
             each = self.task.losses(logits, micro["target"])
-        loss = each.sum() / self.schedule.global_batch_size
-        if self.network.head_alone and self.trainer.world_size > 1 and not is_sharded(self.trainer):
-            # DDP waits for a gradient of each parameter that it knows, if only for nothing.
-            encoder = self.network.encoder
-            for parameter in (one for _, one in encoder.named_parameters() if one.requires_grad):
-                loss = loss + (0 * parameter).sum()
-        return loss
+        return each.sum() / self.schedule.global_batch_size
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
         """Return top-1 and top-5 in per cent and the cross-entropy, summed over images.

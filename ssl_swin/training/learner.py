@@ -29,6 +29,7 @@ class StepResult(NamedTuple):
     grad_norm: Tensor  # of the whole gradient before clipping, the same on every rank
     finite: Tensor  # whether loss and gradient are, on every rank; if not, the step changed nothing
     bad: Tensor  # whether they are not, and that is no overflow which fp16's loss scale mends
+    parts: Tensor | None = None  # (parts,), what the loss is made of, as the loss; see `part_names`
 
 
 class StepWatch(Protocol):
@@ -68,15 +69,22 @@ class Learner(LightningModule, ABC):
         self.step = 0  # steps done over all lives of the run
         self.cuda_graphs = False  # whether parts of the network are replayed from CUDA graphs
         self.result: StepResult | None = None  # of the last step
+        self.parts: Tensor | None = None  # (parts,), of the last loss, if it has several
         self.watch: StepWatch | None = None  # of the next step, if it is one to look at
         self.metrics: dict[str, float] = {}  # last known, kept in checkpoints
         self.best_metric: str | None = None  # that of them which says whose weights are the best
+        self.loaded: Mapping[str, Any] | None = None  # what became of a file that it began with
         self.optimizer_state: dict[str, Any] | None = None  # until there is an optimiser
         self.loss_scale: LossScale | None = None  # with fp16 alone
         self.loss_scale_state: dict[str, Tensor] | None = None  # of a checkpoint
         self.ema_decay: float | None = None  # of the moving average of the weights, if there is one
         self.average: WeightAverage | None = None
         self.average_state: Mapping[str, Tensor] | None = None  # of a checkpoint
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the parts of the loss are called, if there are several."""
+        return ()
 
     @property
     def best(self) -> float | None:
@@ -95,6 +103,10 @@ class Learner(LightningModule, ABC):
 
     def train_all(self) -> None:
         """Train no part alone any more: for who asks what the largest step of a run takes."""
+
+    def trained_alone(self) -> list[nn.Parameter]:
+        """Return what this step trains, if that is not all; only its gradients are exchanged."""
+        return []
 
     def after_backward(self) -> None:
         """Look at gradients before they are measured and clipped; a learner may drop some."""
@@ -172,7 +184,7 @@ class Learner(LightningModule, ABC):
         set_lr(optimizer, self.schedule.curve, self.step)
         optimizer.zero_grad(set_to_none=True)
         self.before_step(batch)
-        loss = self._backward(batch)
+        loss, parts = self._backward(batch)
         self.after_backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         scale = self.loss_scale.scale if self.loss_scale else None
@@ -186,14 +198,20 @@ class Learner(LightningModule, ABC):
         if self.average is not None:
             self.average.update(self.step + 1, finite)
         bad = ~finite & ~self.loss_scale.update(finite) if self.loss_scale else ~finite
-        self.result = StepResult(loss, grad_norm, finite, bad)
+        self.result = StepResult(loss, grad_norm, finite, bad, parts)
         self.step += 1
 
-    def _backward(self, share: Batch) -> Tensor:
-        """Add up gradients over micro-batches; under DDP, ranks exchange them at the last one."""
+    def _backward(self, share: Batch) -> tuple[Tensor, Tensor | None]:
+        """Add up gradients over micro-batches; under DDP, ranks exchange them at the last one.
+
+        Returns this rank's loss, and what it is made of.
+        """
         bounds = micro_batch_bounds(len(share["index"]), self.schedule.num_micro_batches)
         no_sync = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         total = torch.zeros((), device=self.device)
+        is_shared = self.trainer.world_size > 1 and not is_sharded(self.trainer)
+        alone = self.trained_alone() if is_shared else []
+        parts = torch.zeros(len(self.part_names), device=self.device) if self.part_names else None
         if self.cuda_graphs:  # they use their memory again: gradients add up outside of it
             for parameter in self.parameters():
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
@@ -208,7 +226,7 @@ class Learner(LightningModule, ABC):
             torch.manual_seed(int(raw(1, Purpose.STEP, *key)[0] >> 1))
             if self.cuda_graphs:
                 torch.compiler.cudagraph_mark_step_begin()
-            with nullcontext() if micro == len(bounds) - 1 else no_sync():
+            with nullcontext() if micro == len(bounds) - 1 and not alone else no_sync():
                 loss = weight * self.loss(self.micro_batch(share, start, stop))
                 # DDP takes the mean over the ranks; the gradient is their sum. A loss that is not
                 # finite makes the gradient so, and with it that of all ranks.
@@ -217,4 +235,20 @@ class Learner(LightningModule, ABC):
                     scale = scale * self.loss_scale.scale
                 self.manual_backward(loss * scale)
             total = total + loss.detach()
-        return total
+            if parts is not None and self.parts is not None:
+                parts = parts + weight * self.parts
+        if alone:
+            self._exchange_gradients(alone)
+        return total, parts
+
+    def _exchange_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Put the mean over the ranks in the place of the gradients of these, as DDP does of all.
+
+        Each rank has an image, so each has all of these gradients.
+        """
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        flat = torch.cat([one.flatten() for one in gradients])
+        mean = self.trainer.strategy.reduce(flat, reduce_op="mean")
+        parts = mean.split([one.numel() for one in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))

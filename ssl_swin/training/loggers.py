@@ -145,6 +145,11 @@ class Scalars(Callback):
         if pl_module.loss_scale:
             points["train/loss_scale"] = float(pl_module.loss_scale.scale)
             points["train/overflow_steps"] = pl_module.metrics.get("overflow_steps", 0)
+        parts = pl_module.result.parts
+        if parts is not None:
+            whole = trainer.strategy.reduce(parts.clone(), reduce_op="sum").tolist()
+            named = zip(pl_module.part_names, whole, strict=True)
+            points |= {f"train/{name}": value for name, value in named}
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
         peak = largest_peak(trainer)

@@ -1,7 +1,7 @@
 """Measures held-out images between two steps, each rank its share of them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from ssl_swin import signals
 from ssl_swin.evaluation.auroc import areas
 from ssl_swin.evaluation.heldout import NUM_OF, HeldoutSums, measure
 from ssl_swin.phases import Phase, duration
+from ssl_swin.record.measures import MEASURES, heldout_told
 from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.heldout_pictures import HeldoutPictures
 from ssl_swin.training.learner import Learner
@@ -52,7 +53,7 @@ class Measurement(Callback):
     ) -> None:
         self.every_steps, self.stop_step, self.save = every_steps, stop_step, save
         self.pictures = pictures
-        self._num_told = 0
+        self._num_told, self._warned = 0, False
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:
         """Measure what the life before did not come to."""
@@ -80,17 +81,11 @@ class Measurement(Callback):
         with phase, pl_module.exchanged(), trainer.precision_plugin.val_step_context():
             mine = _of_this_rank(trainer, pl_module, loader, look, phase)
             found = _over_all_ranks(trainer, mine)
-        means = {name: mean for name, mean in found.means().items() if math.isfinite(mean)}
-        metrics, before = pl_module.metrics, pl_module.best
+        means, metrics, before = found.means(), pl_module.metrics, pl_module.best
         if pl_module.best_metric == "best_auroc" and found.num_measured:
             means["auroc"] = macro_auroc(trainer, mine)
-        for name, best in ((one, f"best_{one}") for one in _LARGEST):
-            if name in means and best in ("best_top1", pl_module.best_metric):
-                means[best] = max(means[name], metrics.get(best, -math.inf))
-        if "heldout_loss" in means:
-            lowest = metrics.get(LOWEST, metrics.get("heldout_loss", math.inf))
-            metrics[LOWEST] = min(means["heldout_loss"], lowest)
-        metrics.update(means)
+        means = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+        self._keep_best(means, pl_module)
         epoch = pl_module.step / pl_module.schedule.steps_per_epoch
         found_now = heldout_told(means | {LOWEST: metrics.get(LOWEST)})
         say(f"held-out, epoch {epoch:.4g}: {found_now}, {duration(phase.seconds)}")
@@ -107,6 +102,24 @@ class Measurement(Callback):
         if self.pictures is not None:
             which = pl_module.best != before, pl_module.step == self.stop_step
             self.pictures.take(trainer, found, mine.answers, which)
+
+    def _keep_best(self, means: dict[str, float], module: Learner) -> None:
+        """Put what was measured into the `metrics`; into both the best so far."""
+        metrics = module.metrics
+        for name, best in ((one, f"best_{one}") for one in _LARGEST):
+            if name in means and best in ("best_top1", module.best_metric):
+                means[best] = max(means[name], metrics.get(best, -math.inf))
+        if "heldout_loss" in means:
+            lowest = metrics.get(LOWEST, metrics.get("heldout_loss", math.inf))
+            metrics[LOWEST] = min(means["heldout_loss"], lowest)
+        metrics.update(means)
+        name = (module.best_metric or "").removeprefix("best_")
+        if name in _LARGEST and name not in means and not self._warned:
+            self._warned = True
+            say(
+                f"warning: the held-out images have no {MEASURES[name].word}, as when all have one "
+                "label or none can be decoded: so these weights are not kept as the best"
+            )
 
 
 def _of_this_rank(
@@ -170,27 +183,3 @@ def macro_auroc(trainer: Trainer, mine: HeldoutSums) -> float:
     parts = range(0, num_classes, _AT_ONCE)
     found = [areas(of_all(scores[:, one : one + _AT_ONCE]), label, one) for one in parts]
     return float(torch.cat(found).mean())
-
-
-def heldout_told(found: Mapping[str, float | None]) -> str:
-    """Say what was measured, and the best of it so far, by the names of a module's `metrics`."""
-
-    def told(name: str, value: str, form: str, best: str, word: str) -> str:
-        """As "loss 0.4512 (lowest 0.4498)"; the best goes unsaid where it is this one."""
-        now, ever = found.get(value), found.get(best)
-        if now is None:
-            return ""
-        is_best = ever is None or form.format(ever) == form.format(now)
-        return f"{name} {form.format(now)}" + ("" if is_best else f" ({word} {form.format(ever)})")
-
-    parts = (
-        told("top-1", "top1", "{:.2f} %", "best_top1", "best"),
-        told("balanced", "balanced_top1", "{:.2f} %", "best_balanced_top1", "best"),
-        told("AUROC", "auroc", "{:.4f}", "best_auroc", "best"),
-        told("mAP", "map", "{:.2f} %", "best_map", "best"),
-        told("macro F1", "macro_f1", "{:.2f} %", "", ""),
-        told("MAE", "mae", "{:.4g}", "", ""),
-        told("R2", "r2", "{:.4f}", "best_r2", "best"),
-        told("loss", "heldout_loss", "{:.4f}", LOWEST, "lowest"),
-    )
-    return ", ".join(filter(None, parts)) or "nothing finite"

@@ -9,6 +9,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.encoder import HasScoreParameters
 from ssl_swin.models.simmim import SimMIM
 
 Group = dict[str, Any]  # a group of a torch optimiser
@@ -18,8 +19,9 @@ _ENCODER = "encoder."  # how the names of an encoder's parameters begin in the m
 def pretrain_groups(model: SimMIM, weight_decay: float) -> list[Group]:
     """Split the trained parameters into those that decay and those that do not.
 
-    Vectors, biases and what the encoder exempts do not decay. Position tables do: the official code
-    means to exempt them, but looks for them under a name they do not have.
+    Vectors, biases and what the encoder exempts do not decay. Position tables do, and so does what
+    makes scores in their place: the official code means to exempt them, but looks for them under a
+    name they do not have.
 
     Returns:
         Two groups, ``decay`` first; see :func:`finetune_groups` for their fields.
@@ -27,7 +29,10 @@ def pretrain_groups(model: SimMIM, weight_decay: float) -> list[Group]:
     Source:
         SimMIM code, optimizer.py, ``get_pretrain_param_groups``.
     """
-    exempt = model.encoder.no_decay() - model.encoder.position_tables().keys()
+    encoder = model.encoder
+    exempt = encoder.no_decay() - encoder.position_tables().keys()
+    if isinstance(encoder, HasScoreParameters):
+        exempt -= encoder.score_parameters()
     decays = {"decay": weight_decay, "no_decay": 0.0}
     groups = {name: _group(name, decay, lr_scale=1.0) for name, decay in decays.items()}
     for name, parameter in _trained(model):

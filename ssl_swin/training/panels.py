@@ -45,10 +45,13 @@ class Panels(Callback):
         step = pl_module.step
         if not takes_part(trainer) or not is_due(step, self.every_steps, self.stop_step):
             return
-        fixed = trainer.datamodule.fixed_images(self.num_images)
+        if not pl_module.can_reconstruct:
+            return
+        datamodule: Any = trainer.datamodule
+        fixed, shown = datamodule.fixed_images(self.num_images), datamodule.shown_channels
         images, index = (fixed[name].to(pl_module.device) for name in ("image", "index"))
         with Phase("making pictures"), looking(trainer, pl_module):
-            found = pl_module.reconstruct(images, index)
+            found = pl_module.reconstruct(images, index, shown)
         if not trainer.is_global_zero:
             return
         epoch, loss = step / pl_module.schedule.steps_per_epoch, found.loss.double().mean()

@@ -1,6 +1,6 @@
 """Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.data.pixels.picture import Stretch
 from ssl_swin.models.encoder import pooled, pooled_stages
-from ssl_swin.models.losses import hidden_px, masked_error_per_image, masked_mean
-from ssl_swin.models.masking import Mask, count_hidden, random_mask, to_pixels
+from ssl_swin.models.losses import masked_error_per_image, masked_mean
+from ssl_swin.models.masking import Mask, count_hidden, random_mask
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.training.learner import Learner, Schedule
@@ -41,11 +41,6 @@ class Masking:
         """Mask patches hidden in each image."""
         return count_hidden(self.grid, self.mask_ratio)
 
-    @property
-    def hidden_px(self) -> int:
-        """Pixels hidden in each image."""
-        return self.num_hidden * self.mask_patch_size**2
-
 
 class Reconstruction(NamedTuple):
     """What a network makes of images, on its device; all as pictures, (batch, 1 or 3, ...)."""
@@ -58,7 +53,7 @@ class Reconstruction(NamedTuple):
 
 
 class PretrainModule(Learner):
-    """SimMIM; its loss is divided by the hidden pixels of the whole global batch."""
+    """SimMIM; its loss is divided by what is hidden of the whole global batch."""
 
     network: SimMIM
 
@@ -67,37 +62,57 @@ class PretrainModule(Learner):
     ) -> None:
         super().__init__(simmim, normalise, schedule)
         self.masking = masking
-        self._num_px: Tensor | None = None  # hidden, of a step's global batch, if images lack some
+        self._num_there: Tensor | None = None  # (heads,), as `_num_hidden`, if images lack some
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the official groups of pretraining."""
         return pretrain_groups(self.network, self.schedule.weight_decay)
 
     def loss(self, micro: Batch) -> Tensor:
-        """Return the masked error of these images over the hidden pixels of the global batch."""
+        """Return the masked error of these images over what is hidden of the global batch."""
         images, there = self.normalise(micro["image"]), self.normalise.there(micro["image"])
         mask = self.masking.draw(micro["index"], micro["epoch"])
-        error_sum = self.network.error_sum(images, mask, there)
-        if self._num_px is not None:
-            return masked_mean(error_sum, self._num_px, images.shape[1])
-        hidden_px = self.schedule.global_batch_size * self.masking.hidden_px
-        return masked_mean(error_sum, hidden_px, images.shape[1])
+        sums = self.network.error_sums(images, mask, there)
+        num: Iterable[Tensor | int] = self._num_hidden
+        if self._num_there is not None:
+            num = self._num_there
+        losses = self.network.means(sums, num)
+        if len(losses) > 1:
+            self.parts = losses.detach()
+        return self.network.total(losses)
+
+    @property
+    def _num_hidden(self) -> list[int]:
+        """Hidden positions of a step's global batch, for each head."""
+        num = self.schedule.global_batch_size * self.masking.num_hidden
+        return [num * cells for cells in self.network.cells_of_patch()]
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What the losses of the heads are called, if there are several."""
+        heads = self.network.heads
+        return tuple(f"loss_{head.name}" for head in heads) if len(heads) > 1 else ()
 
     def before_step(self, share: Batch) -> None:
-        """Count the hidden pixels of the global batch, where images may lack some."""
+        """Count what is hidden of the global batch, where images may lack some of it."""
         there = self.normalise.there(share["image"])
         if there is None:
             return
         mask = self.masking.draw(share["index"], share["epoch"])
-        num = hidden_px(to_pixels(mask, self.masking.mask_patch_size), there).sum()
-        self._num_px = self.trainer.strategy.reduce(num, reduce_op="sum")
+        num = torch.stack([one.sum() for one in self.network.num_hidden(mask, there)])  # (heads,)
+        self._num_there = self.trainer.strategy.reduce(num, reduce_op="sum")
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the held-out masked loss, summed over images, with the masks of epoch 0."""
+        """Return the held-out masked loss, summed over images, with the masks of epoch 0.
+
+        Of several heads each has a sum of its own besides.
+        """
         mask = self.masking.draw(batch["index"], epoch=0)
         images, there = self.normalise(batch["image"]), self.normalise.there(batch["image"])
-        error = self.network.error_per_image(images, mask, there)
-        return {"heldout_loss": error.double().sum()}
+        errors = self.network.errors_per_image(images, mask, there)  # (heads, batch)
+        parts = zip(self.part_names, errors, strict=False)
+        found = {"heldout_loss": self.network.total(errors).double().sum()}
+        return found | {f"heldout_{name}": one.double().sum() for name, one in parts}
 
     def features(self, images: Tensor) -> Tensor:
         """Return the mean of the last stage over all positions, (batch, channels), nothing hidden.
@@ -111,27 +126,42 @@ class PretrainModule(Learner):
         """Return the same of each stage, (batch, channels), as `pooled_stages`, and of the last."""
         return pooled_stages(self.network.encoder, self.normalise(images))
 
-    def reconstruct(self, images: Tensor, index: Tensor) -> Reconstruction:
-        """Return what is made of images with the masks of epoch 0, for pictures."""
+    @property
+    def can_reconstruct(self) -> bool:
+        """Whether anything that is predicted can be shown as a picture."""
+        return any(head.target.is_picture for head in self.network.heads)
+
+    def reconstruct(
+        self, images: Tensor, index: Tensor, shown: Sequence[int] | None = None
+    ) -> Reconstruction:
+        """Return what is made of images with the masks of epoch 0, for pictures.
+
+        Of several heads the last one is shown whose target is a picture. Of other numbers than
+        colours pictures are of the channels `shown`, as for `Stretch.of`.
+        """
         network, normalised = self.network, self.normalise(images)
         there = self.normalise.there(images)
         mask = self.masking.draw(index, epoch=0)
-        rebuilt, target = network.reconstruct(normalised, mask), network.target(normalised)
-        hidden = to_pixels(mask, self.masking.mask_patch_size)
-        sums = masked_error_per_image(target, rebuilt, hidden, network.loss, there)
-        num_px = self.masking.hidden_px if there is None else hidden_px(hidden, there)
+        shows = max(n for n, head in enumerate(network.heads) if head.target.is_picture)
+        of, rebuilt = network.heads[shows].target, network.predict(normalised, mask)[shows]
+        target, hidden = of(normalised), network.hidden_cells(mask, of)
+        known = None if there is None else of.known(there)
+        sums = masked_error_per_image(target, rebuilt, hidden, network.heads[shows].loss, known)
+        num_hidden = network.num_hidden(mask, there)[shows]
 
-        pixels = self._as_pictures(normalised, there)
-        shown = images if self.normalise.of_colours else pixels(normalised)
+        pixels, cell = self._as_pictures(normalised, there, shown), of.cell_size
+        pictures = images if self.normalise.of_colours else pixels(normalised)
         return Reconstruction(
-            shown,
-            pixels(rebuilt),
-            shown if target is normalised else pixels(target),
+            pictures,
+            pixels(_enlarged(rebuilt, cell)),
+            pictures if target is normalised else pixels(_enlarged(target, cell)),
             mask,
-            masked_mean(sums, num_px, images.shape[1]),
+            masked_mean(sums, num_hidden, target.shape[1]),
         )
 
-    def _as_pictures(self, normalised: Tensor, there: Tensor | None) -> Callable[[Tensor], Tensor]:
+    def _as_pictures(
+        self, normalised: Tensor, there: Tensor | None, shown: Sequence[int] | None
+    ) -> Callable[[Tensor], Tensor]:
         """Return what turns normalised numbers into uint8 (batch, 1 or 3, height, width)."""
         if self.normalise.of_colours:
             return lambda numbers: self.normalise.undo(numbers.to(self.normalise.mean.dtype))
@@ -140,5 +170,11 @@ class PretrainModule(Learner):
             numbers = numbers.to(torch.promote_types(numbers.dtype, torch.float32))
             return numbers.permute(0, 2, 3, 1).cpu().numpy()
 
-        stretch = Stretch.of(last(normalised), None if there is None else last(there) > 0)
+        some = None if there is None else last(there) > 0
+        stretch = Stretch.of(last(normalised), some, shown)
         return lambda numbers: torch.from_numpy(stretch(last(numbers))).permute(0, 3, 1, 2)
+
+
+def _enlarged(numbers: Tensor, cell_size: int) -> Tensor:
+    """Give every pixel the numbers of its cell."""
+    return numbers.repeat_interleave(cell_size, 2).repeat_interleave(cell_size, 3)

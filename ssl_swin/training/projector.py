@@ -58,7 +58,8 @@ class Projector(Callback):
         if trainer.is_global_zero:
             heldout = datamodule.heldout
             shards = (heldout.stream if heldout else datamodule.stream).shards
-            shown = as_colours(images.numpy().transpose(0, 2, 3, 1), pl_module.normalise.nodata)
+            nodata, of = pl_module.normalise.nodata, datamodule.shown_channels
+            shown = as_colours(images.numpy().transpose(0, 2, 3, 1), nodata, of)
             write(boards[0].place, torch.cat(found), shown, labels_of(shards, index.tolist()))
 
 

@@ -47,8 +47,8 @@ def test_a_running_run_is_told_whole(folder):
         "  life 1: from step 0 on 2 processes, nodes n[1-2]; ended at step 40: signal SIGUSR1",
         "  life 2: from step 40 on 2 processes; ended without a word (killed)",
         "  life 3: from step 40 on 2 processes, nodes n1,n2; runs",
-        "  step 50 of 200, epoch 2.50 of 10, loss 0.5000, 50 images/s, "
-        "about 5.0 min of training left",
+        "  step 50 of 200, epoch 2.50 of 10, loss 0.5000, held-out: loss 0.4000, "
+        "50 images/s, about 5.0 min of training left",
         "  last checkpoint: step 48, 10.0 min ago",
     ]
 

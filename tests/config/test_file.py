@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from ssl_swin.command_line import read_config
 from ssl_swin.config.file import read_file, setting_names
+from ssl_swin.config.model import HeadConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.errors import UserError
 
@@ -14,6 +16,33 @@ def test_a_file_is_read_as_it_is_where_its_names_are_todays():
     assert (path, told) == (PRETRAIN, [])
     assert {"run_dir", "data.shards", "optim.epochs"} <= keys
     assert not {"data", "optim.betas"} & keys
+
+
+def test_heads_are_a_list_whose_keys_are_known(tmp_path):
+    path, plain = tmp_path / "config.yaml", Path(PRETRAIN).read_text("utf-8")
+    path.write_text(f"{plain}heads:\n- {{stage: 1, target: hog, cell_size: 4}}\n- {{stage: 2}}\n")
+    config = read_config("pretrain", [str(path)])[0]
+    assert config.heads == (HeadConfig(1, "hog", cell_size=4), HeadConfig(2))
+    path.write_text(f"{plain}heads:\n- {{stag: 1}}\n")
+    with pytest.raises(UserError, match=r"unknown key heads\.stag; did you mean heads\.stage"):
+        read_config("pretrain", [str(path)])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("heads: [{stage: 0}]", r"heads\.stage=0 must be greater than 0"),
+        ("heads: [{stage: 1, weight: -1}]", r"heads\.weight=-1\.0 must be greater than 0"),
+        ("heads: [{stage: 2}]\nloss: l2", "loss=l2 beside heads, each of which has its own"),
+        ("loss_beta: 0", "loss_beta=0.0 must be greater than 0"),
+        ("target: {teacher: x}", r"target\.teacher=x goes with target\.kind=teacher"),
+    ],
+)
+def test_heads_and_targets_that_contradict_each_other_are_one_line(more, said, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{Path(PRETRAIN).read_text('utf-8')}{more}\n")
+    with pytest.raises(UserError, match=said):
+        read_config("pretrain", [str(path)])
 
 
 def test_switches_that_yaml_takes_for_truth_values_are_words(tmp_path):

@@ -4,7 +4,13 @@ import torch
 from torch import nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.features.networks import HouseNetwork, TimmNetwork, mean_of_positions, outputs_of
+from ssl_swin.features.networks import (
+    HouseNetwork,
+    TimmNetwork,
+    as_map,
+    mean_of_positions,
+    outputs_of,
+)
 from ssl_swin.models.swin import SwinEncoder
 from tests.features.conftest import SIZES
 
@@ -61,6 +67,29 @@ def test_positions_are_the_axes_that_are_no_channels(shape, axes):
 def test_what_is_neither_tokens_nor_a_map_is_refused(output):
     with pytest.raises(UserError, match=r"layer=x gives .* give another"):
         mean_of_positions(output, 3, 0, "layer=x")
+
+
+@pytest.mark.parametrize("name", ["test_vit", "resnet10t", "swin_tiny_patch4_window7_224"])
+def test_maps_are_the_positions_whose_mean_is_given(name):
+    size = {"img_size": 64} if name != "resnet10t" else {}
+    network = TimmNetwork(timm.create_model(name, num_classes=0, **size).eval())
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        maps = network.maps(images)
+        assert maps.ndim == 4
+        assert torch.allclose(maps.mean((2, 3)), network(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4, 4), (3, 5), (3, 6, 7), (2, 5, 5, 7), (3, 1, 7)])
+def test_what_is_no_square_map_is_none(shape):
+    with pytest.raises(UserError, match="which is no square map"):
+        as_map(torch.zeros(shape), 3, 1, "it")
+
+
+def test_tokens_become_rows_of_a_map_and_channels_come_first():
+    tokens = torch.arange(3 * 5 * 2.0).view(3, 5, 2)
+    assert torch.equal(as_map(tokens, 3, 1, "it")[0, 0], tokens[0, 1:, 0].view(2, 2))
+    assert as_map(torch.zeros(3, 4, 4, 7), 3, 0, "it").shape == (3, 7, 4, 4)
 
 
 def test_a_module_that_is_not_used_is_named():

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -126,3 +128,32 @@ def test_what_does_not_fit_the_memory_is_read_again(monkeypatch):
     kept = fitted(features, label).weight
     monkeypatch.setattr(probe, "_room", lambda _: 0)
     assert torch.equal(fitted(features, label).weight, kept)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(10**8, 1), (1, 2)])
+def test_little_is_computed_in_one_thread_and_then_it_is_as_before(monkeypatch, limit, expected):
+    seen, before = set(), torch.get_num_threads()
+
+    def look(*_):
+        seen.add(torch.get_num_threads())
+        raise InterruptedError
+
+    monkeypatch.setattr(probe, "_FOR_THREADS", limit)
+    monkeypatch.setattr(probe._Objective, "_penalised", look)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(InterruptedError):
+            fitted(*drawn(60, 0))
+        assert (seen, torch.get_num_threads()) == ({expected}, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("asked", [None, "3"])
+def test_what_the_environment_says_of_threads_stays(monkeypatch, asked):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", asked)
+    probe._minimize.cache_clear()
+    assert callable(probe._minimize())
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == asked

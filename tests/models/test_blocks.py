@@ -13,7 +13,7 @@ from ssl_swin.models.blocks import (
     fuse_attention,
     require_compiler,
 )
-from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.encoder import build_encoder
 
 WARNINGS = [
     # torch asks for it and hides the warning, but not where warnings are errors.
@@ -26,17 +26,20 @@ pytestmark = WARNINGS
 NUM_BLOCKS = 3
 
 
-def swin(drop_path_rate=0.0, dtype=torch.float32, implementation=None):
+V1, V2 = "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"
+
+
+def swin(drop_path_rate=0.0, dtype=torch.float32, implementation=None, name=V1):
     """Two stages of 8 x 8 and 4 x 4 tokens, in windows of 4: the second block is shifted."""
     torch.manual_seed(0)
     sizes = {"window_size": 4, "embed_dim": 24, "depths": (2, 1), "num_heads": (2, 4)}
     sizes["implementation"] = implementation
-    encoder = SwinEncoder(
-        "swin_tiny_patch4_window7_224", 32, drop_path_rate=drop_path_rate, **sizes
-    )
-    with torch.no_grad():  # as if trained: scores that matter
-        for name in encoder.position_tables():
-            encoder.get_parameter(name).normal_()
+    encoder = build_encoder(name, 32, 3, drop_path_rate=drop_path_rate, **sizes)
+    with torch.no_grad():  # as if trained: scores that matter, and norms that begin at 0
+        for table in encoder.position_tables():
+            encoder.get_parameter(table).normal_()
+        for parameter in encoder.parameters() if name == V2 else ():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
     return encoder.to(dtype).train()
 
 
@@ -59,13 +62,18 @@ def is_fused(encoder):
     return {block.attn.fused_attn for block in encoder.blocks()}
 
 
+@pytest.mark.parametrize("name", [V1, V2])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5), (torch.bfloat16, 3e-2)]
 )
-def test_fused_attention_is_attention_within_rounding(dtype, tolerance):
-    """With shifted windows and their masks; bf16 is autocast, as trained."""
+def test_fused_attention_is_attention_within_rounding(dtype, tolerance, name):
+    """With shifted windows and their masks; bf16 is autocast, as trained.
+
+    The gradient of the one number by which a head of Swin V2 scales cosines is a sum of many that
+    cancel out: under bf16 it is 9 % from that of float64 in steps, and as much fused.
+    """
     weights = torch.float32 if dtype == torch.bfloat16 else dtype
-    encoder, found = swin(dtype=weights), []
+    encoder, found = swin(dtype=weights, name=name), []
     assert [block.attn_mask is not None for block in encoder.blocks()] == [0, 1, 0]
     for on in (False, True):
         assert fuse_attention(encoder, on) == NUM_BLOCKS
@@ -75,8 +83,10 @@ def test_fused_attention_is_attention_within_rounding(dtype, tolerance):
     (plain, plain_grads), (fused, fused_grads) = found
     assert not torch.equal(plain, fused)  # or nothing was switched
     assert (fused - plain).norm() < tolerance * plain.norm()
-    for one, other in zip(fused_grads, plain_grads, strict=True):
-        assert (one - other).norm() < tolerance * other.norm()
+    names = [one for one, _ in encoder.named_parameters()]
+    for one, other, parameter in zip(fused_grads, plain_grads, names, strict=True):
+        times = 1 if (name, dtype) != (V2, torch.bfloat16) else 6 if "scale" in parameter else 2
+        assert (one - other).norm() < times * tolerance * other.norm(), parameter
 
 
 def test_whatever_timm_is_told_elsewhere_attention_is_as_we_say(monkeypatch):
@@ -125,10 +135,15 @@ def compiler():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize(("drop_path_rate", "checkpointed"), [(0.0, False), (0.5, True)])
-def test_blocks_are_compiled_once_for_each_size_of_a_step(compiler, drop_path_rate, checkpointed):
+@pytest.mark.parametrize(
+    ("drop_path_rate", "checkpointed", "name"),
+    [(0.0, False, V1), (0.5, True, V1), pytest.param(0.5, True, V2, marks=pytest.mark.slow)],
+)
+def test_blocks_are_compiled_once_for_each_size_of_a_step(
+    compiler, drop_path_rate, checkpointed, name
+):
     """Micro-batches of 3, 3 and 2 images, and between two steps measurements of other sizes."""
-    plain, compiled = swin(drop_path_rate), swin(drop_path_rate)
+    plain, compiled = swin(drop_path_rate, name=name), swin(drop_path_rate, name=name)
     compile_blocks(compiled.blocks(), "default", backend=compiler)
     compiled.set_grad_checkpointing(checkpointed)
     assert list(plain.state_dict()) == list(compiled.state_dict())

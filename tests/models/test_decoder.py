@@ -1,10 +1,11 @@
+import pytest
 import torch
 
-from ssl_swin.models.decoder import PixelDecoder
+from ssl_swin.models.decoder import Decoder
 
 
 def test_each_position_is_rebuilt_as_the_square_of_pixels_below_it():
-    decoder = PixelDecoder(num_features=5, stride=4, in_chans=3)
+    decoder = Decoder(num_features=5, upscale=4, num_chans=3)
     features = torch.randn(2, 5, 3, 2)
     rebuilt = decoder(features)
     assert rebuilt.shape == (2, 3, 12, 8)
@@ -14,10 +15,21 @@ def test_each_position_is_rebuilt_as_the_square_of_pixels_below_it():
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (4, 7, 4, 7)
 
 
-def test_as_a_convolution_or_a_matrix_product_it_predicts_the_same():
-    decoder = PixelDecoder(num_features=5, stride=4, in_chans=3).double()
+@pytest.mark.parametrize("norms", [False, True])
+def test_as_a_convolution_or_a_matrix_product_it_predicts_the_same(norms):
+    decoder = Decoder(num_features=5, upscale=4, num_chans=3, norms=norms).double()
     features = torch.randn(2, 5, 3, 2, dtype=torch.float64)
     product = decoder(features)
     decoder.convolves = True
     torch.testing.assert_close(decoder(features), product)
-    torch.testing.assert_close(decoder(features), decoder.shuffle(decoder.conv(features)))
+    if not norms:
+        assert torch.equal(decoder(features), decoder.shuffle(decoder.conv(features)))
+
+
+def test_with_a_norm_it_does_not_see_how_large_the_features_are():
+    plain, normed = (Decoder(5, 2, 7, norms) for norms in (False, True))
+    features = torch.randn(2, 5, 3, 2)
+    assert normed(features).shape == (2, 7, 6, 4)
+    torch.testing.assert_close(normed(features), normed(100 * features), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(plain(features), plain(100 * features), rtol=1e-3, atol=1e-3)
+    assert {*normed.state_dict()} - {*plain.state_dict()} == {"norm.weight", "norm.bias"}

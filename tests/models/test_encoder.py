@@ -53,10 +53,14 @@ def test_a_size_that_the_encoder_does_not_have_is_refused(name, told, monkeypatc
 
 
 def test_every_swin_of_timm_is_known():
-    assert "swin_large_patch4_window12_384" in ENCODERS
+    assert {"swin_large_patch4_window12_384", "swinv2_large_window12_192"} <= ENCODERS.keys()
 
 
-@pytest.fixture(params=["toy", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+@pytest.fixture(
+    params=[
+        *("toy", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "vit_tiny_patch16_224")
+    ]
+)
 def encoder(request, monkeypatch):
     """An encoder of each kind, the toy among them."""
     monkeypatch.setitem(ENCODERS, "toy", ToyEncoder)

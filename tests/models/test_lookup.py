@@ -15,3 +15,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones():
     table = dict.fromkeys(["random", "block", "grid", "rand"])
     with pytest.raises(UserError, match=r"mask\.kind='randon' is not known; nearest: random, rand"):
         look_up(table, "mask.kind", "randon")
+
+
+def test_names_that_begin_so_come_first():
+    table = dict.fromkeys(["randon", "a_random", "random_blocks_of_any_size_and_place"])
+    with pytest.raises(UserError, match="nearest: random_blocks_of_any_size_and_place, a_r"):
+        look_up(table, "mask.kind", "random")

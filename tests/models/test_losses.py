@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from ssl_swin.models.losses import LOSSES, hidden_px, masked_error_per_image, masked_mean
+from ssl_swin.errors import UserError
+from ssl_swin.models.losses import (
+    LOSSES,
+    find_loss,
+    hidden_px,
+    masked_error_per_image,
+    masked_mean,
+)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def test_errors_of_uneven_micro_batches_add_up_to_the_loss_of_the_batch(batch):
         masked_error_per_image(target[part], prediction[part], mask[part]).sum()
         for part in (slice(0, 1), slice(1, 3))
     )
-    loss = masked_mean(error_sum, int(mask.sum()), in_chans=4)
+    loss = masked_mean(error_sum, int(mask.sum()), num_chans=4)
     assert loss.item() == pytest.approx(mean(target, prediction, mask).item(), rel=1e-12)
 
 
@@ -81,3 +88,19 @@ def test_what_is_not_there_has_no_error_and_is_not_counted():
     assert torch.equal(hidden_px(mask, whole), mask.sum((1, 2)).double())
     plain = masked_error_per_image(target, prediction, mask)
     assert torch.equal(masked_error_per_image(target, prediction, mask, there=whole), plain)
+
+
+def test_losses_are_those_of_their_names():
+    target, prediction = torch.tensor([0.0, 0.0, 0.0]), torch.tensor([0.5, -1.0, 3.0])
+    found = {name: LOSSES[name](target, prediction).tolist() for name in ("l1", "l2", "smooth_l1")}
+    assert found["l1"] == [0.5, 1.0, 3.0]
+    assert found["l2"] == [0.25, 1.0, 9.0]
+    assert found["smooth_l1"] == [0.125, 0.5, 2.5]
+
+
+def test_a_beta_is_that_of_the_loss_that_has_one():
+    target, prediction = torch.zeros(2), torch.tensor([1.0, 3.0])
+    assert find_loss("loss", "smooth_l1", beta=2.0)(target, prediction).tolist() == [0.25, 2.0]
+    assert find_loss("loss", "l2", beta=2.0) is LOSSES["l2"]
+    with pytest.raises(UserError, match=r"heads\.loss='l3' is not known"):
+        find_loss("heads.loss", "l3")

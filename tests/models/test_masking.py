@@ -54,11 +54,22 @@ def test_a_mask_does_not_depend_on_the_rest_of_the_batch(split, kind):
     assert torch.equal(whole, torch.cat(parts))
 
 
+@pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"seed": 1}, {"epoch": 2**40}, {"seed": -1}])
-def test_another_epoch_or_seed_hides_other_patches(change):
-    base = {"epoch": 0, "seed": 0, "grid": (6, 6), "num_hidden": 22}
-    masks, others = random_mask(INDEX, **base), random_mask(INDEX, **(base | change))
+def test_another_epoch_or_seed_hides_other_patches(kind, change):
+    base = {"epoch": 0, "seed": 0, "grid": (12, 12), "num_hidden": 58}
+    masks, others = MASKS[kind](INDEX, **base), MASKS[kind](INDEX, **(base | change))
     assert (masks != others).any(dim=(1, 2)).all()
+
+
+@pytest.mark.parametrize("kind", ALL_MASKS)
+def test_each_image_may_be_of_its_own_epoch_and_the_device_is_asked_for_no_number(kind):
+    epochs, given = torch.tensor([3, 3, 0, 1, 7]), (4, (3, 5), 8)
+    masks = ALL_MASKS[kind](INDEX, epochs, *given)
+    for image, epoch in enumerate(epochs.tolist()):
+        alone = ALL_MASKS[kind](INDEX[image : image + 1], epoch, *given)
+        assert torch.equal(masks[image], alone[0])
+    assert ALL_MASKS[kind](INDEX.to("meta"), 0, *given).is_meta
 
 
 def test_epoch_and_seed_do_not_stand_for_each_other():
@@ -79,8 +90,9 @@ def test_every_place_is_hidden_equally_often_and_independently():
     assert abs(neighbours - share**2) < 0.002
 
 
-def test_an_empty_batch_has_no_masks():
-    assert random_mask(INDEX[:0], 0, 0, (6, 6), 22).shape == (0, 6, 6)
+@pytest.mark.parametrize("kind", MASKS)
+def test_an_empty_batch_has_no_masks(kind):
+    assert MASKS[kind](INDEX[:0], 0, 0, (6, 6), 22).shape == (0, 6, 6)
 
 
 def test_the_official_settings_hide_22_of_36():

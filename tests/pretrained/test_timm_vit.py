@@ -50,7 +50,7 @@ def test_weights_by_timms_name_come_in(monkeypatch):
 
         @staticmethod
         def create_model(name, pretrained, num_classes):
-            assert (name, pretrained, num_classes) == ("vit_tiny_patch16_224.x", True, 0)
+            assert (name, pretrained, num_classes) == ("vit_tiny_patch16_224.augreg_in21k", True, 0)
             model = timm.models.vision_transformer.VisionTransformer(
                 img_size=64, embed_dim=128, depth=2, num_heads=2, num_classes=0
             )
@@ -58,8 +58,8 @@ def test_weights_by_timms_name_come_in(monkeypatch):
             return model
 
     monkeypatch.setattr(module, "timm", Timm)
-    found = module.read_named("vit_tiny_patch16_224.x")
+    found = module.read_named("vit_tiny_patch16_224.augreg_in21k")
     assert found.mean == (0.1,) * 3
-    assert found.architecture["img_size"] == (64, 64)
-    assert found.architecture["num_heads"] == (2,)
+    assert found.architecture["img_size"] == [64, 64]
+    assert found.architecture["num_heads"] == [3]
     assert torch.equal(found.state["backbone.norm.weight"], torch.ones(128))

@@ -1,5 +1,6 @@
 import shutil
 
+import numpy as np
 import pytest
 
 from ssl_swin.__main__ import run
@@ -7,6 +8,7 @@ from ssl_swin.recipe import measure as measure_module
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
 from tests.conftest import png
+from tests.data.pixels.test_array_files import npy, tiff
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +88,64 @@ def test_what_cannot_be_is_one_line(split, words, message, monkeypatch, capsys, 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def tile(place, chans, dtype):
+    """A picture of two textures, each band of it of another mean."""
+    rows, cols = np.mgrid[:40, :40]
+    wave = np.sin((rows if place % 2 else cols) / 3)
+    values = 2000 + 300 * np.arange(chans) + 200 * wave[..., None]
+    return (values + np.random.default_rng(place).normal(0, 20, values.shape)).astype(dtype)
+
+
+def folder_of(root, kind):
+    for place in range(24):
+        where = root / "rows" if place % 2 else root / "columns"
+        where.mkdir(parents=True, exist_ok=True)
+        if kind == "npy":
+            file = npy(tile(place, 14, np.float32).transpose(2, 0, 1))
+        else:
+            values = tile(place, 6, np.uint16)
+            values[:4, :4] = 0
+            file = tiff(values, photometric="minisblack", planarconfig="contig")
+        (where / f"{place}.{kind}").write_bytes(file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "names"),
+    [
+        ("npy", ["--no-up"], ["dtype: float32", "vflip: 0.5", "quarter_turns: true"]),
+        (
+            "tif",
+            ["--nodata=0"],
+            ["dtype: uint16", "nodata: 0.0", "channels: [a, b, c, d, e, f]"],
+        ),
+    ],
+)
+def test_images_of_any_numbers_are_packed_pretrained_and_fine_tuned(
+    kind, told, names, tmp_path, capsys
+):
+    folder_of(tmp_path / "tiles", kind)
+    assert run(["recipe", str(tmp_path / "tiles"), "--for=cpu", *told]) == 0
+    text = capsys.readouterr().out
+    assert ("14 channels, float32" if kind == "npy" else "6 channels, uint16") in text
+    shards, config, runs = tmp_path / "shards", tmp_path / "my.yaml", tmp_path / "runs"
+    words = ["--split=val=0.25", "--num-workers=1"] + ["--channel-names=a,b,c,d,e,f"] * (
+        kind == "tif"
+    )
+    assert run(["shards", "create", str(tmp_path / "tiles"), str(shards), *words]) == 0
+    words = ["--for=cpu", "--run-dir", str(runs), "-o", str(config), *told]
+    assert run(["recipe", str(shards), *words]) == 0
+    written = config.read_text()
+    for name in names:
+        assert name in written
+    brief = ["--optim.epochs=1", "--optim.warmup-epochs=0", "--training.num-threads=1"]
+    brief += ["--data.num-workers=0"]
+    assert run(["pretrain", str(config), *brief]) == 0
+    capsys.readouterr()
+    words = ["--data.shards", f"{shards}/train", "--data.val-shards", f"{shards}/val"]
+    words += ["--run-dir", str(runs / "finetune"), "--training.accelerator=cpu"]
+    assert run(["finetune", "--encoder", str(runs / "pretrain"), *words, *brief]) == 0
+    summary = read_summary(RunFolder(runs / "finetune"))
+    assert summary is not None
+    assert summary.top1 is not None

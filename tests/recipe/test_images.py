@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_swin.data.pixels.decode import Bands
 from ssl_swin.errors import ShardError, UserError
 from ssl_swin.recipe.images import look_at
+from ssl_swin.recipe.numbers import Told
 from tests.conftest import png
 from tests.data.pixels.pictures import encoded
 
@@ -101,8 +103,10 @@ def test_nothing_to_look_at_is_an_error(tmp_path):
 
 def test_images_with_numbers_of_their_own_are_told_apart_from_broken_ones(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((20, 30, 14), np.float32))
-    with pytest.raises(UserError, match="hold numbers of their own, and a recipe is for colours"):
-        look_at(str(tmp_path))
+    images = look_at(str(tmp_path))
+    assert (images.in_chans, images.bands) == (14, Bands("float32"))
+    assert images.short_sides == (20, 20, 20)
+    assert look_at(str(tmp_path), Told(0.0)).bands == Bands("float32", nodata=0.0)
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY no more")
     with pytest.raises(UserError, match="looked at can be decoded"):
         look_at(str(tmp_path))

@@ -113,6 +113,13 @@ def test_the_comparison_is_the_kept_one(capsys):
     assert lines(capsys.readouterr().out) == lines(COMPARISON)
 
 
+def test_what_an_unfinished_run_of_another_task_found_is_told(runs, capsys):
+    stopped = RunFolder(runs / "demo" / "stopped")
+    append_line(stopped.metrics, {"step": 1350, "heldout/mae": 12.5, "heldout/r2": 0.25})
+    assert run(["report", str(stopped.root)]) == 0
+    assert "stopped 1,350 0.3000 12.5 0.2500 2 goes on" in words(capsys.readouterr().out)
+
+
 def test_a_run_named_twice_is_shown_once(runs):
     demo = runs / "demo"
     found = find_runs([demo / "pretrain", demo, demo / ".." / "demo" / "pretrain"])

@@ -19,7 +19,7 @@ def test_every_file_is_in_the_folder_and_none_is_another(tmp_path):
         for number in (0, 7, 12345)
     ]
     paths = plain + numbered + pictures
-    assert (len(plain), len(numbered)) == (24, 9 * 3)
+    assert (len(plain), len(numbered)) == (26, 9 * 3)
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert sorted(map(folder.kept, (9, 10, 100))) == [folder.kept(n) for n in (9, 10, 100)]

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from ssl_swin.config.data import SetConfig
+from ssl_swin.config.model import HeadConfig
 from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.models.masking import random_mask
+from tests.runs.vits import of_vits
 
 BATCH, STEPS = 24, 2  # images of a step, steps of an epoch
 
@@ -99,14 +101,7 @@ def is_checkpointed(seen):
 
 
 IMAGE = torch.arange(3 * 8 * 8.0).view(1, 3, 8, 8)
-
-
-# What only a ViT has: see test_vits.py.
-OF_VITS = {"class_token": True, "qkv_bias": "qv", "init_values": 0.1}
-OF_VITS |= {"fc_norm": True, "norm_eps": 1e-12}
 NORM = (("target.kind", "normalised_pixels"),)
-
-
 transform, schedule = "run.stream.renderer.transform", "run.module.schedule"
 
 
@@ -164,6 +159,7 @@ def effects(shards, other):
         "data.stats": Effect("stats.json", at("run.config.data.stats")),
         "data.dtype": Effect("uint8", bands("dtype"), beside=AS_THEY_ARE[1:]),
         "data.channels": Effect((2, 1, 0), bands("channels"), beside=AS_THEY_ARE),
+        "data.picture_channels": Effect((1,), bands("shown"), beside=AS_THEY_ARE),
         "data.channel_axis": Effect("last", bands("channel_axis"), beside=AS_THEY_ARE),
         "data.nodata": Effect(0.0, bands("nodata"), beside=AS_THEY_ARE),
         "data.crop_pct": Effect(
@@ -191,6 +187,7 @@ def effects(shards, other):
         "model.img_size": Effect(64, at("run.stream.img_size")),
         "model.patch_size": Refused(2, ARCHITECTURE),
         "model.window_size": Refused(2, ARCHITECTURE),
+        "model.pretrained_window_sizes": Refused(4, "a Swin has no pretrained_window_sizes"),
         "model.embed_dim": Refused(8, ARCHITECTURE),
         "model.depths": Refused((2, 2), ARCHITECTURE),
         "model.num_heads": Refused((1, 4), ARCHITECTURE),
@@ -200,10 +197,7 @@ def effects(shards, other):
         "model.mixer": Refused("mlp", ARCHITECTURE),
         "model.padding": switch("padding", "masked"),
         "model.implementation": Effect("timm", author),
-        **{
-            f"model.{name}": Refused(value, f"a Swin has no {name}")
-            for name, value in OF_VITS.items()
-        },
+        **of_vits(Refused),
         "mask.kind": Effect("toy", lambda seen: seen.run.module.masking.kind is random_mask, False),
         "mask.mask_patch_size": Effect(16, at("run.module.masking.mask_patch_size")),
         "mask.mask_ratio": Effect(0.25, at("run.module.masking.mask_ratio")),
@@ -211,6 +205,12 @@ def effects(shards, other):
             NORM[0][1], lambda seen: target(IMAGE)(seen) == IMAGE.tolist(), False
         ),
         "target.norm_size": Effect(3, lambda seen: norm_of(seen), 3, NORM),
+        "target.cell_size": Effect(4, at("run.config.target.cell_size")),
+        "target.hog_bins": Effect(4, at("run.config.target.hog_bins")),
+        "target.teacher": Refused("random:timm:test_vit", "goes with target.kind=teacher"),
+        "target.teacher_img_size": Effect(64, at("run.config.target.teacher_img_size")),
+        "loss_beta": Effect(2.0, error, 0.25, (("loss", "smooth_l1"),)),
+        "heads": Refused((HeadConfig(2),), ARCHITECTURE),
         "optim.epochs": Effect(9, lambda seen: seen.run.sizes.stop_step / STEPS),
         "optim.warmup_epochs": curve("warmup_steps", 2, 2 * STEPS),
         "optim.schedule": curve("schedule", "multistep"),

@@ -8,7 +8,7 @@ import pytest
 from ssl_swin.config.data import LabelledDataConfig
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.errors import UserError
-from ssl_swin.runs.classes import agree, with_their_number
+from ssl_swin.runs.classes import agree, given_weights, with_their_number
 from ssl_swin.runs.sets import open_run_sets
 from tests.data.shards.tars import image_bytes, write_tar
 
@@ -157,3 +157,26 @@ def test_a_set_without_names_is_taken_to_mean_those_of_the_run(config, sets):
 def test_torch_is_not_imported():
     code = "import sys; import ssl_swin.runs.classes; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def weighed(config, weights):
+    finetune = replace(config.finetune, class_weights=weights)
+    return given_weights(replace(config, finetune=finetune), tuple(NAMES))
+
+
+def test_weights_are_in_the_order_of_the_classes(config):
+    assert weighed(config, (3.0, 2.0, 0.0)) == (3.0, 2.0, 0.0)
+    assert weighed(config, {"cat": 5, "ant": 0.5}) == (0.5, 1.0, 5.0)
+    assert weighed(config, "balanced") == weighed(config, "none") == ()
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({"cats": 5.0}, r"names 'cats', which is no class; .* 'cat'; did you mean cat\?$"),
+        ((1.0, 2.0), r"has 2 numbers, and there are 3 classes, 'ant', 'bee', 'cat': give one"),
+    ],
+)
+def test_weights_of_other_classes_are_refused(config, weights, said):
+    with pytest.raises(UserError, match=rf"^finetune\.class_weights {said}"):
+        weighed(config, weights)

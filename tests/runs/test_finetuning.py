@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from ssl_swin.config.settings import with_values
+from ssl_swin.pretrained.open import find_weights
+from ssl_swin.record.loaded import read_loaded
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs import life
 from ssl_swin.runs.build import build
 from ssl_swin.runs.describe import describe
+from ssl_swin.runs.export import export_encoder
 from ssl_swin.training.checkpoint_file import read_checkpoint
 from tests.training.launch import finetune_config
 
@@ -63,3 +66,29 @@ def test_what_a_step_takes_is_that_of_one_that_trains_all(config):
     assert run.module.head_steps == 2
     describe(run)
     assert run.module.head_steps == 0
+
+
+def test_what_became_of_the_encoder_s_file_is_kept_with_the_run_and_told(config, tmp_path, capsys):
+    path = tmp_path / "encoder.safetensors"
+    first = build(config)
+    export_encoder(first, path, first.module.state_dict())
+    optim = replace(config.optim, epochs=1, warmup_epochs=0)
+    config = replace(config, encoder=str(path), optim=optim)
+    folder = RunFolder(Path(config.run_dir))
+    assert read_loaded(folder) is None
+    assert life.run(config) == 0
+    found = read_loaded(folder)
+    assert found.source == str(path)
+    assert {*found.named["loaded"]} == find_weights(path).state.keys()
+    assert str(folder.loaded) in capsys.readouterr().out
+    folder.summary.unlink()
+    assert life.run(config) == 0  # from the checkpoint; the file is not read again
+    assert read_loaded(folder) == found
+    other = replace(config, encoder=None, run_dir=f"{config.run_dir}-2")
+    again = RunFolder(Path(other.run_dir))
+    again.root.mkdir()
+    again.loaded.write_bytes(folder.loaded.read_bytes())  # of a start that took no step
+    capsys.readouterr()
+    assert life.run(other) == 0
+    assert not again.loaded.exists()
+    assert "began with" not in capsys.readouterr().out

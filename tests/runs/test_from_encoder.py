@@ -10,7 +10,6 @@ import torch
 import yaml
 
 from ssl_swin.__main__ import run
-from ssl_swin.command_line import read_config
 from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD, LabelledDataConfig
 from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig
@@ -25,7 +24,6 @@ from ssl_swin.runs.from_encoder import (
     with_its_model,
     with_its_numbers,
 )
-from ssl_swin.runs.network import build_classifier
 from ssl_swin.training.checkpoint_file import read_checkpoint, write_checkpoint
 from tests.cluster.bin import write_programs
 from tests.conftest import TINY_MODEL
@@ -274,26 +272,3 @@ def test_files_without_a_card_say_their_sizes_themselves(tmp_path):
 def test_another_name_stands_for_its_own_sizes(encoder):
     found, _ = with_its_model(model_of(encoder, name="swin_small_patch4_window7_224"), ())
     assert (found.model.name, found.model.depths) == ("swin_small_patch4_window7_224", None)
-
-
-PUBLISHED = {
-    "swin_base_simmim": ("swin_base_simmim_100ep", "swin_base_patch4_window7_224", 7, 0.1),
-    "swin_base_simmim_800ep": ("swin_base_simmim_800ep", "swin_base_patch4_window7_224", 7, 0.1),
-    "swin_large_simmim": ("swin_large_simmim_800ep", "swin_large_patch4_window7_224", 14, 0.2),
-}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_recipes_get_the_whole_model_from_the_pretraining(name):
-    before, model_name, window_size, drop_path_rate = PUBLISHED[name]
-    pretrain, _ = read_config("pretrain", [f"configs/pretrain/{before}.yaml"])
-    asked, life = read_config("finetune", [f"configs/finetune/{name}.yaml"])
-    found, _ = with_its_model(asked, life["given"], pretrain.model)
-    whole = ModelConfig(model_name, 224, window_size=window_size, drop_path_rate=drop_path_rate)
-    with torch.device("meta"):
-        networks = [
-            build_classifier(replace(asked, num_classes=1000, model=model))
-            for model in (found.model, whole)
-        ]
-    assert networks[0].encoder.architecture() == networks[1].encoder.architecture()
-    assert found.model.drop_path_rate == drop_path_rate

@@ -10,6 +10,7 @@ from ssl_swin.runs.sizes import labels_of, open_sets
 from tests.training.launch import finetune_config
 
 BALANCED = {"class_weights": "balanced"}
+NAMES = tuple(map(str, range(10)))
 
 
 @pytest.fixture
@@ -25,20 +26,23 @@ def images_of(config):
 def test_no_label_is_read_unless_it_is_asked_for(config):
     images = images_of(config)
     assert images.places is None
-    assert images.class_weights(config) == ()
+    assert images.class_weights(config, NAMES) == ()
+    given = replace(config.finetune, class_weights={"3": 2.0})
+    found = images.class_weights(replace(config, finetune=given), NAMES)
+    assert found == (1.0,) * 3 + (2.0,) + (1.0,) * 6
     assert "classes" not in vars(images)
 
 
 def test_weights_are_by_the_share_of_each_class(config):
     config = replace(config, finetune=replace(config.finetune, **BALANCED))
-    weights = images_of(config).class_weights(config)
+    weights = images_of(config).class_weights(config, NAMES)
     assert weights == pytest.approx([13 / 20] * 3 + [13 / 10] * 7)
 
 
 def test_weights_are_of_the_images_that_are_used(config):
     data = replace(config.data, num_labels=10)
     config = replace(config, data=data, finetune=replace(config.finetune, **BALANCED))
-    assert images_of(config).class_weights(config) == pytest.approx([1] * 10)
+    assert images_of(config).class_weights(config, NAMES) == pytest.approx([1] * 10)
 
 
 def test_sets_count_by_their_weights(config, tiny_shards):
@@ -61,3 +65,23 @@ def test_what_is_drawn_by_class_says_how_often_each_image_is_seen(config, tiny_s
     )
     uniform = build(replace(config, data=replace(data, sampling="uniform"))).order
     assert sampling_told(uniform, []) is None
+
+
+@pytest.mark.parametrize("num_labels", [None, 6])
+def test_images_without_a_label_are_neither_drawn_nor_weighed(config, tmp_path, num_labels):
+    """Of 13 images 8 have a label, 5 of them of the first class."""
+    labels = tmp_path / "labels.csv"
+    rows = [*((number, "ant") for number in range(5)), (7, "bee"), (8, "bee"), (12, "bee")]
+    labels.write_text("key,label\n" + "".join(f"{key:06d},{name}\n" for key, name in rows))
+    data = replace(config.data, labels=str(labels), val_shards=None, num_lanes=None)
+    data = replace(data, sampling="balanced", num_labels=num_labels)
+    training = replace(config.training, global_batch_size=4)
+    config = replace(config, data=data, num_classes=2, training=training)
+    order = build(config).order
+    drawn = np.concatenate([order.share(step).index for step in range(12)])
+    assert {*drawn.tolist()} <= {0, 1, 2, 3, 4, 7, 8, 12}
+    assert (drawn < 5).sum() * 2 == len(drawn)
+    data = replace(data, sampling="uniform")
+    config = replace(config, data=data, finetune=replace(config.finetune, **BALANCED))
+    weights = build(config).module.class_loss.weights.tolist()
+    assert weights == pytest.approx([8 / 10, 8 / 6] if num_labels is None else [1.0, 1.0])

@@ -27,7 +27,7 @@ def config():
 def test_with_a_config_file_nothing_is_chosen(config):
     for given in ((), {"config", "data.shards"}):
         left = LeftOpen(RunSets([], None, []), given)
-        assert left.begin(config) == left.go_on(config) == (config, ())
+        assert left.begin(config) == left.go_on(config, {}) == (config, ())
 
 
 def test_without_one_everything_is_chosen_and_told(config):
@@ -63,7 +63,7 @@ def test_a_run_that_goes_on_keeps_what_was_chosen_and_not_its_layout(config):
     assert as_chosen(config, state, GIVEN)[0].optim == begun.optim
     given = {*GIVEN, "optim.epochs"}
     assert as_chosen(config, state, given)[0].optim.epochs == config.optim.epochs
-    elsewhere, _ = replace(left, on_gpu=True).go_on(begun)
+    elsewhere, _ = replace(left, on_gpu=True).go_on(begun, {})
     assert elsewhere.data.num_workers >= 1
     assert elsewhere.optim == begun.optim
 

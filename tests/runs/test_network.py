@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from ssl_swin.config.data import DataConfig
-from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.model import HeadConfig, MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.errors import UserError
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.targets import TARGETS
+from ssl_swin.runs.gpu_use import step_flops
 from ssl_swin.runs.network import build_network
+from ssl_swin.runs.sizes import count_checkpoint_bytes
 
 TINY = ModelConfig("swin_tiny_patch4_window7_224", 32, 4, 4, 16, (1, 1), (1, 2))
 CONFIG = PretrainConfig("run", DataConfig("x"), model=TINY, mask=MaskConfig(mask_patch_size=8))
@@ -26,21 +28,49 @@ def test_what_a_config_names_is_what_is_trained():
 
 
 def test_a_new_kind_is_a_line_in_its_table(monkeypatch):
-    monkeypatch.setitem(LOSSES, "l2", lambda target, prediction: (target - prediction) ** 2)
-    found = build_network(replace(CONFIG, loss="l2")).loss(torch.tensor(3.0), torch.tensor(1.0))
-    assert found == 4
+    monkeypatch.setitem(LOSSES, "cubed", lambda target, prediction: (target - prediction) ** 3)
+    found = build_network(replace(CONFIG, loss="cubed")).loss(torch.tensor(3.0), torch.tensor(1.0))
+    assert found == 8
+
+
+def test_heads_are_what_the_config_lists_each_with_its_own_cells():
+    heads = (HeadConfig(1, "hog", "smooth_l1", 0.5, 4), HeadConfig(2, "hog"))
+    target = TargetConfig(hog_bins=6, cell_size=8)
+    found = build_network(replace(CONFIG, heads=heads, target=target, loss_beta=2.0))
+    one, other = found.heads
+    assert (one.stage, one.weight, one.name, one.target.cell_size) == (1, 0.5, "stage1_hog", 4)
+    assert (other.stage, other.weight, other.target.cell_size) == (2, 1.0, 8)
+    assert one.loss(torch.zeros(1), torch.ones(1)) == 0.25
+    assert [decoder.conv.out_channels for decoder in found.decoders] == [18, 18]
+    assert found.decoders[0].norm is not None
+    assert found.decoders[1].norm is None
+
+
+def test_heads_are_counted_without_memory_for_weights():
+    config = replace(CONFIG, heads=(HeadConfig(1, "hog", cell_size=4), HeadConfig(2)))
+    state = build_network(config).state_dict()
+    size = sum(one.nbytes for one in state.values())
+    assert count_checkpoint_bytes(config) == 3 * size
+    assert step_flops(config) > 0
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"loss": "l3"}, "loss='l3' is not known; nearest: l1"),
-        ({"mask": MaskConfig("block", 8)}, "mask.kind='block' is not known; nearest: random"),
+        ({"loss": "l3"}, "loss='l3' is not known; nearest: l2"),
+        ({"mask": MaskConfig("blocks", 8)}, "mask.kind='blocks' is not known; nearest: block"),
         ({"target": TargetConfig("pixel")}, "target.kind='pixel' is not known; nearest: pixels"),
         ({"target": TargetConfig("normalised_pixels", 4)}, "norm_size=4"),
         ({"mask": MaskConfig(mask_patch_size=8, mask_ratio=1.0)}, "leave at least one"),
         ({"mask": MaskConfig(mask_patch_size=6)}, "does not divide img_size=32"),
         ({"mask": MaskConfig(mask_patch_size=2)}, "does not divide mask_patch_size=2"),
+        ({"target": TargetConfig("hog", cell_size=3)}, "target of cells of 3 pixels"),
+        ({"target": TargetConfig("hog", hog_bins=1)}, "hog_bins=1"),
+        ({"heads": (HeadConfig(3),)}, "a head at stage 3, and the encoder has 2"),
+        ({"heads": (HeadConfig(1),)}, "no head is at stage 2, the last"),
+        ({"heads": (HeadConfig(2, "hogs"),)}, r"heads\[0\].target='hogs' is not known"),
+        ({"heads": (HeadConfig(2), HeadConfig(1, loss="x"))}, r"heads\[1\].loss='x'"),
+        ({"heads": (HeadConfig(2), HeadConfig(2, loss="l2"))}, "two heads are stage2_pixels"),
     ],
 )
 def test_what_is_not_known_or_does_not_fit_is_refused(change, said):

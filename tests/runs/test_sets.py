@@ -8,8 +8,8 @@ import pytest
 from ssl_swin.config.data import LabelledDataConfig, SetConfig
 from ssl_swin.config.run import FinetuneConfig
 from ssl_swin.errors import ShardError, UserError
-from ssl_swin.runs.sets import open_run_sets
-from tests.data.shards.tars import samples, write_tar
+from ssl_swin.runs.sets import check_labels, open_run_sets
+from tests.data.shards.tars import image_bytes, samples, write_tar
 
 RGB = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 
@@ -96,6 +96,23 @@ def test_what_is_left_out_is_told_of_each_set_once(config, tmp_path):
     ]
     again = replace(config, data=replace(config.data, val_shards=config.data.shards))
     assert sum(line.startswith("left out of") for line in open_run_sets(again).said) == 1
+
+
+@pytest.mark.parametrize("order", [["ant", "bee", "cat"], ["cat", "bee", "ant"]])
+def test_a_class_that_only_held_out_images_have_is_warned_of(config, tmp_path, order):
+    name_classes(tmp_path, train=["ant", "bee", "cat"], val=order)
+    for name, kinds in (("train", "0101"), ("val", "0222")):
+        labels = [(f"{place}.cls", kind.encode()) for place, kind in enumerate(kinds)]
+        images = [(f"{place}.png", image_bytes(place)) for place in range(4)]
+        pairs = zip(images, labels, strict=True)
+        write_tar(tmp_path / name / "a.tar", [one for pair in pairs for one in pair])
+    opened = open_run_sets(config)
+    (line,) = check_labels(config, opened)
+    assert line.startswith("warning: held-out images are of 'cat', and no training image is")
+    number = {"train_renumber": (2, 0, 1), "heldout_renumber": (2, 0, 1)}
+    if order[0] == "ant":  # as of a run that goes on with other shards
+        assert check_labels(config, replace(opened, **number)) == [line]
+    assert check_labels(config, replace(opened, heldout=None)) == []
 
 
 def test_torch_is_not_imported():

@@ -21,6 +21,7 @@ SWITCHES = [  # and how each is given
     ({"position": "none"}, "flags"),
     ({"mixer": "mlp"}, "yaml"),
     ({"padding": "masked", "window_size": 3}, "flags"),
+    ({"name": "swinv2_tiny_window8_256", "pretrained_window_sizes": [3, 4]}, "flags"),
 ]
 
 
@@ -84,7 +85,8 @@ def test_a_switch_holds_from_the_first_step_to_the_classifier(train, tmp_path, s
     encoder = open_encoder(tmp_path / "stopped").encoder
     assert switch.items() <= encoder.architecture().items()
     sizes = {name: value for name, value in SIZES.items() if name != "window_size"}
-    tuning = config(tmp_path, "finetune", {"window_size": "null", **sizes}, "flags")
+    sizes |= {"name": encoder.architecture()["name"], "window_size": "null"}
+    tuning = config(tmp_path, "finetune", sizes, "flags")
     still = ["--optim.base-lr=1e-9", "--data.num-labels=null"]
     assert train("finetune", "tuned", *tuning, *still, f"--encoder={tmp_path / 'stopped'}") == 0
     tuned = open_encoder(tmp_path / "tuned").encoder

@@ -19,7 +19,7 @@ from ssl_swin.pretrained.open import open_encoder
 from ssl_swin.runs.from_encoder import with_its_model
 from ssl_swin.runs.network import build_classifier, build_simmim
 from ssl_swin.training.learner import Learner
-from tests.runs.effects import OF_VITS
+from tests.runs.vits import OF_VITS
 from tests.training.launch import GREY, pretrain_config
 
 SIZES = {"name": "vit_tiny_patch16_224", "img_size": 32, "patch_size": 4, "embed_dim": 16}

@@ -8,6 +8,7 @@ from ssl_swin.__main__ import run
 from ssl_swin.config.data import DataConfig
 from ssl_swin.data.open import open_shards
 from ssl_swin.data.pixels.decode import Bands, Reading
+from ssl_swin.errors import UserError
 from ssl_swin.shard_tools.stats import measure
 from tests.data.pixels.test_array_files import npy
 from tests.data.shards.tars import image_bytes, write_tar
@@ -64,6 +65,32 @@ def test_a_config_takes_what_was_measured_of_the_channels_it_takes(tiles, tmp_pa
     assert given.mean == (1.0,)
 
 
+def test_channels_are_measured_and_taken_by_their_names(tiles, tmp_path, capsys):
+    _, folder = tiles
+    path, names = tmp_path / "stats.json", ("a", "b", "c", "d", "e")
+    beside = folder / "channels.json"
+    beside.write_text(json.dumps(names))
+    try:
+        assert run(["shards", "info", str(folder), "--stats", str(path)]) == 0
+        told = capsys.readouterr().out
+        beside.write_text('["a", "b"]')
+        assert run(["shards", "info", str(folder), "--stats", str(path)]) == 2
+        assert "have 5 channels, and channels.json names 2" in capsys.readouterr().err
+    finally:
+        beside.unlink()
+    assert "5 channels" in told
+    assert "a, b, c, d, e" in told
+    assert "\n  e  mean 5" in told
+    found = json.loads(path.read_text())
+    assert found["channels"] == [*names]
+    config = DataConfig("x", stats=str(path), channels=("e", "b"))
+    assert (config.mean, config.channels) == ((found["mean"][4], found["mean"][1]), ("e", "b"))
+    assert DataConfig("x", stats=str(path), channels=(4, 1)) == config
+    assert DataConfig("x", stats=str(path)).channels == names
+    with pytest.raises(UserError, match=r"asks for 'f'; the channels of data\.stats="):
+        DataConfig("x", stats=str(path), channels=("f",))
+
+
 def test_colours_are_measured_in_shares_of_white(tmp_path):
     write_tar(tmp_path / "a.tar", [(f"{i}.png", image_bytes(i)) for i in range(8)])
     path = tmp_path / "stats.json"
@@ -81,12 +108,16 @@ def test_colours_are_measured_in_shares_of_white(tmp_path):
         (None, None, "no such file"),
         ("{", None, "is not what ssl-swin shards info --stats writes"),
         ('{"mean": [1]}', None, "is not what"),
+        ('{"mean": [1], "std": [1], "channels": ["a", "b"]}', None, "2 channels and 1 means"),
+        (
+            '{"mean": [1], "std": [1]}',
+            ("nir",),
+            "no channels.json names the channels of d",
+        ),
         ('{"mean": [1], "std": [1], "dtype": "uint8"}', (0, 3), "has 1 channels, counted from 0"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(tmp_path, text, channels, said):
-    from ssl_swin.errors import UserError
-
     path = tmp_path / "stats.json"
     if text is not None:
         path.write_text(text)

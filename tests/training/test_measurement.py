@@ -6,7 +6,7 @@ import pytest
 from ssl_swin.record.lines import read_lines
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.training.loggers import make_loggers
-from ssl_swin.training.measurement import Measurement, heldout_told
+from ssl_swin.training.measurement import Measurement
 from ssl_swin.training.trainer import Hardware, make_trainer
 from tests.training.launch import finetune_config, pretrain_config
 from tests.training.tiny import built
@@ -56,15 +56,6 @@ def test_each_measurement_is_a_line_with_the_best_so_far(measured, capsys):
         assert f"loss {point['heldout/heldout_loss']:.4f}" in line
 
 
-def test_what_is_not_the_best_is_told_with_the_best():
-    found = {"top1": 81.0, "best_top1": 83.0, "balanced_top1": 80.0, "heldout_loss": 0.5}
-    assert heldout_told(found) == "top-1 81.00 % (best 83.00 %), balanced 80.00 %, loss 0.5000"
-    found = {"heldout_loss": 0.5, "best_heldout_loss": 0.4}
-    assert heldout_told(found) == "loss 0.5000 (lowest 0.4000)"
-    assert heldout_told({"heldout_loss": 0.5, "best_heldout_loss": 0.5}) == "loss 0.5000"
-    assert heldout_told({}) == "nothing finite"
-
-
 def test_the_lowest_loss_is_of_all_lives_also_of_those_that_did_not_keep_it(measured):
     module, _ = measured(pretrain_config, metrics={"heldout_loss": 1e-3})
     assert module.metrics["best_heldout_loss"] == 1e-3
@@ -86,6 +77,19 @@ def test_the_best_is_by_what_is_asked_for(measured, best, name):
     assert module.best == max(found)
     assert all("heldout/best_top1" in point for point in points)
     assert ("heldout/auroc" in points[0]) == (best == "auroc")
+
+
+@pytest.mark.parametrize("before", [{}, {"best_auroc": 0.25}])
+def test_what_is_not_defined_is_no_best_and_is_warned_of_once(
+    measured, tiny_shards, before, capsys
+):
+    val_shards = str(tiny_shards([1], mode="RGB"))  # of one class
+    module, points = measured(best="auroc", metrics=before, val_shards=val_shards)
+    assert module.best == before.get("best_auroc")
+    assert len(points) == 3
+    assert not [name for point in points for name in point if "auroc" in name]
+    told = capsys.readouterr().out
+    assert told.count("warning: the held-out images have no AUROC, as when all have one label") == 1
 
 
 def test_pretraining_has_no_top1(measured):

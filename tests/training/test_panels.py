@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,8 @@ def test_pillow_without_freetype_has_a_font_too(monkeypatch):
 class Images(LightningDataModule):
     """Two batches, of which the first is shown, too."""
 
+    shown_channels = None
+
     def train_dataloader(self):
         return DataLoader(batches(2), batch_size=None)
 
@@ -107,3 +111,13 @@ def test_a_panel_is_a_file_and_in_tensorboard(tmp_path):
     with Image.open(path) as panel:
         assert (shown.width, shown.height) == panel.size
     assert shown.step == 2
+
+
+def test_where_nothing_that_is_predicted_is_a_picture_there_is_no_panel(tmp_path):
+    module = learner()
+    (head,) = module.network.heads
+    module.network.heads = (head._replace(target=replace(head.target, is_picture=False)),)
+    hardware = Hardware("cpu", precision="fp64")
+    trainer = make_trainer(hardware, [Panels(RunFolder(tmp_path), 0, 2)], [])
+    trainer.fit(module, datamodule=Images())
+    assert not (tmp_path / "panels").exists()

@@ -1,6 +1,12 @@
 import pytest
 import torch
 
+from ssl_swin.models.heads import Head
+from ssl_swin.models.losses import l1, l2
+from ssl_swin.models.simmim import SimMIM
+from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.targets.coarse_pixels import coarse_pixels
+from ssl_swin.models.targets.target import Target
 from ssl_swin.training.optim import clip
 from ssl_swin.training.pretrain import Masking
 from tests.training.tiny import BATCH, batches, learner
@@ -11,7 +17,7 @@ def test_a_mask_depends_on_seed_epoch_and_image_and_hides_its_share():
     first = masking.draw(index, 3)
     assert first.shape == (20, 6, 6)
     assert (first.flatten(1).sum(dim=1) == 22).all()  # 21.6, rounded up
-    assert masking.hidden_px == 22 * 8**2
+    assert masking.num_hidden == 22
     assert torch.equal(masking.draw(index[7:], torch.full((13,), 3)), first[7:])
     for other in (masking.draw(index, 4), Masking(8, (6, 6), 0.6, seed=1).draw(index, 3)):
         assert not torch.equal(other, first)
@@ -32,7 +38,7 @@ def test_the_loss_is_the_mean_error_over_the_hidden_pixels_of_the_global_batch()
         error = (module.network.reconstruct(images, mask) - images).abs()
         loss = float(module.loss(batch))
     assert loss == pytest.approx(float(error[hidden].mean()), rel=1e-6)
-    assert hidden.sum() == BATCH * module.masking.hidden_px
+    assert hidden.sum() == BATCH * module.masking.num_hidden * 8**2
 
 
 def test_a_step_asks_the_device_for_no_number():
@@ -68,8 +74,40 @@ def test_a_reconstruction_is_pixels_and_the_masks_that_were_used():
 
 def test_another_target_is_shown_as_pixels_too():
     module, (batch,) = learner(), batches(1)
-    module.network.target = lambda images: images - 1  # half of what there is from black to white
+    (head,) = module.network.heads
+    less = Target(lambda images: images - 1)  # half of what there is from black to white
+    module.network.heads = (head._replace(target=less),)
     with torch.no_grad():
         target = module.reconstruct(batch["image"], batch["index"]).target
     expected = (batch["image"].double() - 127.5).clamp(min=0)
     assert (target.double() - expected).abs().max() <= 0.5
+
+
+def test_of_several_heads_the_last_picture_is_shown_as_large_as_the_image():
+    module, (batch,) = learner(), batches(1)
+    kinds = (TARGETS["pixels"](), coarse_pixels(4), TARGETS["hog"](8))
+    heads = [Head(target, stage=stage) for target, stage in zip(kinds, (1, 2, 2), strict=True)]
+    heads = [head._replace(name=str(place)) for place, head in enumerate(heads)]
+    module.network = SimMIM(module.network.encoder, 8, heads=heads).double()
+    with torch.no_grad():
+        found = module.reconstruct(batch["image"], batch["index"])
+        images, mask = module.normalise(batch["image"]), module.masking.draw(batch["index"], 0)
+        errors = module.network.errors_per_image(images, mask)
+    assert found.pixels.shape == found.target.shape == batch["image"].shape
+    means = batch["image"].double().unflatten(3, (4, 4)).unflatten(2, (4, 4)).mean((3, 5))
+    assert (found.target[..., ::4, ::4].double() - means).abs().max() <= 0.5
+    torch.testing.assert_close(found.loss, errors[1])
+
+
+def test_of_several_heads_each_is_measured_by_its_name():
+    module, (batch,) = learner(), batches(1)
+    target = TARGETS["pixels"]()
+    heads = [Head(target, l1, 1, 0.5, "fine"), Head(target, l2, 2, 2.0, "coarse")]
+    module.network = SimMIM(module.network.encoder, 8, heads=heads).double()
+    with torch.no_grad():
+        found, loss = module.measure(batch), module.loss(batch)
+    assert {*found} == {"heldout_loss", "heldout_loss_fine", "heldout_loss_coarse"}
+    total = 0.5 * found["heldout_loss_fine"] + 2 * found["heldout_loss_coarse"]
+    torch.testing.assert_close(found["heldout_loss"], total)
+    assert module.part_names == ("loss_fine", "loss_coarse")
+    torch.testing.assert_close(0.5 * module.parts[0] + 2 * module.parts[1], loss)

@@ -10,6 +10,7 @@ from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
 
+_LARGEST = 1e100  # whose square, and sum over images, is a number
 Scale = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each number."""
 
@@ -18,12 +19,18 @@ def scale_of(given: Iterable[GivenLabels | None]) -> Scale:
     """Return mean and standard deviation of each number over training sets; on any machine alike.
 
     Raises:
-        UserError: If there is no label, or a number is the same of all images.
+        UserError: If there is no label, or a number is the same of all images, or too large.
     """
     parts = [one for one in given if one is not None and one.num_known]
     width = next((len(p.values) // p.num_known for p in parts), 0)
     if not width:
         raise UserError("no training image has a number; see data.labels and data.label_field")
+    largest = max(float(np.abs(part.values).max()) for part in parts)
+    if largest > _LARGEST:
+        raise UserError(
+            f"a training image has the number {largest:g}, and squares are computed of numbers; "
+            f"give them in a larger unit, up to {_LARGEST:g}"
+        )
     columns = np.concatenate([part.values.reshape(-1, width) for part in parts]).T.tolist()
     mean = tuple(math.fsum(column) / len(column) for column in columns)
     squares = [

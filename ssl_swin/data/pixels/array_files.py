@@ -26,7 +26,7 @@ DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
 _READ = (*DTYPES, "float64")  # which becomes float32 where that is asked for
 _HEADER = 10_000  # bytes, as NumPy's own limit
 # What NumPy and tifffile raise over broken bytes; Pillow's list is `decode.BROKEN`.
-_BROKEN = (
+BROKEN = (
     *(ValueError, OSError, EOFError, KeyError, IndexError, TypeError, OverflowError, SyntaxError),
     *(AttributeError, ZeroDivisionError, struct.error, zlib.error, zipfile.BadZipFile),
     *(NotImplementedError, MemoryError, RuntimeError, tokenize.TokenError),
@@ -59,7 +59,7 @@ def read_raw(data: bytes, max_pixels: int) -> Raw:
         return _reader_of(data)(data, MOST_VALUES_A_PIXEL * max_pixels)
     except UnreadableImage:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 

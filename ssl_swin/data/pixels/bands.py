@@ -4,7 +4,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from ssl_swin.data.pixels.array_files import Raw, read_raw
+from ssl_swin.data.pixels.array_files import NPY, ZIP, Raw, read_raw
+from ssl_swin.data.pixels.channels import CHANNELS_NAME
 from ssl_swin.data.pixels.decode import Bands, UnreadableImage
 from ssl_swin.data.pixels.formats import open_image
 
@@ -24,6 +25,10 @@ def read_bands(data: bytes, bands: Bands, max_pixels: int) -> np.ndarray:
 def take_bands(raw: Raw, bands: Bands) -> np.ndarray:
     """Return what `read_bands` does, of the numbers of a file; errors likewise."""
     values = channels_last(raw, bands.channel_axis)
+    if bands.num_in_file not in (None, values.shape[2]):
+        raise UnreadableImage(
+            f"it has {values.shape[2]} channels, and {CHANNELS_NAME} names {bands.num_in_file}"
+        )
     if bands.channels is not None:
         if max(bands.channels) >= values.shape[2]:
             raise UnreadableImage(
@@ -75,7 +80,8 @@ def bands_of(
         UnreadableImage: As `read_raw` or `channels_last`.
     """
     values = channels_last(read_raw(data, max_pixels), channel_axis)
-    if values.dtype == np.uint8 and values.shape[2] <= 4 and nodata is None:  # grey, RGB, alpha
+    of_colours = (1, 3) if data.startswith((NPY, ZIP)) else (1, 2, 3, 4)  # the others with alpha
+    if values.dtype == np.uint8 and values.shape[2] in of_colours and nodata is None:
         return None
     dtype = "float32" if values.dtype == np.float64 else values.dtype.name
     return Bands(dtype, None, channel_axis, nodata), values.shape[2]

@@ -5,11 +5,13 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from ssl_swin.data.pixels.channels import Channels, Names, numbers_of, places_among
 
 MODES = {1: "L", 3: "RGB"}  # by number of channels
 
@@ -42,6 +44,24 @@ class Bands:
     """Where a .npy has them: "first" or "last"; None where sizes tell it."""
     nodata: float | None = None
     """The number that stands for none; in fractions, NaN and infinity always do."""
+    num_in_file: int | None = None
+    """Channels that a file must have, where they have names; None for any number."""
+    shown: tuple[int, ...] | None = None
+    """What pictures show, counted from 0 among the channels that are taken: one as grey, or three
+    as red, green and blue; None leaves it to `Stretch`."""
+
+    def of_files(self, wanted: Names | None, named: Names | None, where: str) -> "Bands":
+        """Return how files are read whose channels are `named`, if the network's are `wanted`.
+
+        Where nobody has named the one or the other, channels are taken by their numbers.
+
+        Raises:
+            UserError: If the files lack a channel.
+        """
+        if wanted is None or named is None:
+            return self
+        channels = numbers_of(wanted, named, "data.channels, or the network,", where)
+        return replace(self, channels=channels, num_in_file=len(named))
 
 
 class ReadingSettings(Protocol):
@@ -59,7 +79,9 @@ class ReadingSettings(Protocol):
     @property
     def dtype(self) -> str | None: ...  # noqa: D102
     @property
-    def channels(self) -> tuple[int, ...] | None: ...  # noqa: D102
+    def channels(self) -> Channels | None: ...  # noqa: D102
+    @property
+    def picture_channels(self) -> Channels | None: ...  # noqa: D102
     @property
     def channel_axis(self) -> str | None: ...  # noqa: D102
     @property
@@ -82,13 +104,26 @@ class Reading:
     """If numbers are taken as they are, of any type; else they become 8 bits, grey or RGB."""
 
     @classmethod
-    def of(cls, settings: ReadingSettings) -> "Reading":
-        """Take it from settings or a card; without a dtype, files are colours."""
+    def of(
+        cls, settings: ReadingSettings, named: Names | None = None, where: str = "the files"
+    ) -> "Reading":
+        """Take it from settings or a card; without a dtype, files are colours.
+
+        Channels by name are those of files whose channels are `named`; errors call these `where`.
+
+        Raises:
+            UserError: If there is no channel of a name, or pictures are to show one that is not
+                taken.
+        """
         bands = None
         if settings.dtype is not None:
-            bands = Bands(settings.dtype, settings.channels, settings.channel_axis, settings.nodata)
-        told = settings.decoder, settings.max_pixels, settings.black, settings.white
-        return cls(*told, bands)
+            num = None if named is None else len(named)
+            taken = numbers_of(settings.channels, named, "data.channels", where)
+            shown = places_among(settings.picture_channels, taken, named, where)
+            told = settings.channel_axis, settings.nodata, num, shown
+            bands = Bands(settings.dtype, taken, *told)
+        told_of_all = settings.decoder, settings.max_pixels, settings.black, settings.white
+        return cls(*told_of_all, bands)
 
     @property
     def white_or_default(self) -> float:

@@ -1,5 +1,6 @@
 """Numbers of any number of channels -> colours that a person sees; for pictures alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ class Stretch:
     """A way from channels to grey or RGB: linear, then from one percentile to another.
 
     One channel is grey, and three are red, green and blue. Two are magenta and green. Of more the
-    three principal ones are shown.
+    three principal ones are shown, unless somebody chooses some.
     """
 
     weights: np.ndarray  # float64 (chans, 1 or 3)
@@ -27,8 +28,16 @@ class Stretch:
     high: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray, there: np.ndarray | None = None) -> "Stretch":
-        """Choose it for some numbers (..., chans), of which `there` tells those that are some."""
+    def of(
+        cls,
+        values: np.ndarray,
+        there: np.ndarray | None = None,
+        shown: Sequence[int] | None = None,
+    ) -> "Stretch":
+        """Choose it for some numbers (..., chans), of which `there` tells those that are some.
+
+        One or three channels that are to be `shown` are grey, or red, green and blue.
+        """
         pixels = values.reshape(-1, values.shape[-1])
         if there is not None:
             pixels = pixels[there.reshape(pixels.shape).all(axis=1)]
@@ -36,7 +45,7 @@ class Stretch:
         pixels = pixels[np.isfinite(pixels).all(axis=1)]
         if not len(pixels):
             pixels = np.zeros((1, values.shape[-1]))
-        weights = _weights(pixels)
+        weights = _weights(pixels) if shown is None else np.eye(pixels.shape[1])[:, [*shown]]
         low, high = np.percentile(pixels @ weights, (_LOW, _HIGH), axis=0)
         return cls(weights, low, np.where(high > low, high, low + 1))
 
@@ -68,11 +77,16 @@ def there(values: np.ndarray, nodata: float | None) -> np.ndarray:
     return found if nodata is None else found & (values != values.dtype.type(nodata))
 
 
-def as_colours(values: np.ndarray, nodata: float | None = None) -> np.ndarray:
-    """Return numbers (..., chans) as uint8 (..., 1 or 3): colours of 8 bits as they are."""
-    if values.dtype == np.uint8 and values.shape[-1] in MODES:
+def as_colours(
+    values: np.ndarray, nodata: float | None = None, shown: Sequence[int] | None = None
+) -> np.ndarray:
+    """Return numbers (..., chans) as uint8 (..., 1 or 3): colours of 8 bits as they are.
+
+    `shown` is as for `Stretch.of`.
+    """
+    if values.dtype == np.uint8 and values.shape[-1] in MODES and shown is None:
         return values
-    return Stretch.of(values, there(values, nodata))(values)
+    return Stretch.of(values, there(values, nodata), shown)(values)
 
 
 def picture(data: bytes, in_chans: int, reading: Reading) -> Image.Image:
@@ -84,4 +98,5 @@ def picture(data: bytes, in_chans: int, reading: Reading) -> Image.Image:
     bands = reading.bands
     if bands is None:
         return decode(data, in_chans, reading)
-    return to_image(as_colours(read_bands(data, bands, reading.max_pixels), bands.nodata))
+    values = read_bands(data, bands, reading.max_pixels)
+    return to_image(as_colours(values, bands.nodata, bands.shown))

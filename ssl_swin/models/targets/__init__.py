@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 
-from torch import Tensor
-
+from ssl_swin.models.targets.coarse_pixels import coarse_pixels
+from ssl_swin.models.targets.hog import hog
 from ssl_swin.models.targets.normalised_pixels import normalised_pixels
 from ssl_swin.models.targets.pixels import pixels
-
-Target = Callable[[Tensor], Tensor]
-"""Normalised images -> what is to be predicted of them, of the same shape."""
+from ssl_swin.models.targets.target import Target
+from ssl_swin.models.targets.teacher import teacher
 
 TARGETS: dict[str, Callable[..., Target]] = {
     "pixels": pixels,
     "normalised_pixels": normalised_pixels,
+    "coarse_pixels": coarse_pixels,
+    "hog": hog,
+    "teacher": teacher,
 }
 """Name -> a function that makes the target. It is given the options of all, and uses its own."""

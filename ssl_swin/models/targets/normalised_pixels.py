@@ -1,6 +1,5 @@
 """The target of SwinV2: pixels normalised by their surroundings."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssl_swin.errors import UserError
+from ssl_swin.models.targets.target import Target
 
 
-def normalised_pixels(norm_size: int = 47, **_others: Any) -> Callable[[Tensor], Tensor]:
+def normalised_pixels(norm_size: int = 47, **_others: Any) -> Target:
     """Predict each pixel less the mean of its surroundings, over their standard deviation.
 
     The surroundings are a square whose side is `norm_size` pixels, an odd number.
@@ -28,7 +28,7 @@ def normalised_pixels(norm_size: int = 47, **_others: Any) -> Callable[[Tensor],
             f"norm_size={norm_size} has no centre pixel with neighbours; "
             "choose an odd number from 3 up"
         )
-    return partial(normalise_locally, size=norm_size)
+    return Target(partial(normalise_locally, size=norm_size))
 
 
 def normalise_locally(

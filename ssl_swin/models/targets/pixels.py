@@ -1,14 +1,15 @@
 """The target of SimMIM: the pixels themselves."""
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from ssl_swin.models.targets.target import Target
 
-def pixels(**_others: Any) -> Callable[[Tensor], Tensor]:
+
+def pixels(**_others: Any) -> Target:
     """Predict the normalised pixels themselves: SimMIM, section 3.4 (arXiv:2111.09886)."""
-    return unchanged
+    return Target(unchanged)
 
 
 def unchanged(images: Tensor) -> Tensor:

@@ -97,7 +97,10 @@ def _images(handed: HandOff) -> str:
     scaled = "scale to [0, 1]"
     if card.dtype is not None:
         scaled = f"take the numbers as they are ({card.dtype}; what is none becomes the mean)"
-    return f"{resized}, {scaled}, subtract the mean ({mean}), divide by ({std})."
+    told = f"{resized}, {scaled}, subtract the mean ({mean}), divide by ({std})."
+    if card.channel_names is not None:
+        told += f" Channels, in this order: {', '.join(card.channel_names)}."
+    return told
 
 
 def _training(handed: HandOff) -> Iterator[str]:

@@ -12,8 +12,12 @@ from ssl_swin.pretrained.export.card import write_json, write_weights
 from ssl_swin.pretrained.export.handoff import HandOff
 from ssl_swin.pretrained.export.misfits import (
     Stage,
+    is_v2,
     largest_window,
+    scales_of,
     unlike_a_swin,
+    unlike_scales,
+    unlike_shrunk,
     unlike_windows,
 )
 from ssl_swin.pretrained.official import counted_as_left
@@ -27,6 +31,10 @@ _NAMES = {
     "patch_embed.norm.": "embeddings.norm.",
     ".attn.relative_position_bias_table": ".attention.self.relative_position_bias_table",
     ".attn.proj.": ".attention.output.dense.",
+    ".attn.logit_scale": ".attention.self.logit_scale",
+    ".attn.cpb_mlp.": ".attention.self.continuous_position_bias_mlp.",
+    ".attn.q_bias": ".attention.self.query.bias",
+    ".attn.v_bias": ".attention.self.value.bias",
     ".norm1.": ".layernorm_before.",
     ".norm2.": ".layernorm_after.",
     ".mlp.fc1.": ".intermediate.dense.",
@@ -38,15 +46,16 @@ _WHOLE = {"absolute_pos_embed": "embeddings.position_embeddings"}
 def misfit(handed: HandOff) -> str:
     """Return what transformers cannot express, or nothing."""
     sizes = handed.sizes
-    found = chain(unlike_a_swin(sizes, has_embedding=True), unlike_windows(sizes, _wrong))
-    return next(found, "")
+    wrong = unlike_shrunk if is_v2(sizes) else _wrong
+    found = chain(unlike_a_swin(sizes, has_embedding=True), unlike_windows(sizes, wrong))
+    return next(chain(found, unlike_scales(sizes)), "")
 
 
 def write(handed: HandOff, folder: Path) -> None:
     """Write weights under the names of published models, config and preprocessor."""
     state = to_huggingface(handed.state)
     if handed.classes:
-        state = {f"swin.{name}": value for name, value in state.items()}
+        state = {f"{_type(handed)}.{name}": value for name, value in state.items()}
         state |= {f"classifier.{name}": value for name, value in handed.head.items()}
     write_weights(handed, folder, state)
     write_json(folder / "config.json", _config(handed))
@@ -55,7 +64,7 @@ def write(handed: HandOff, folder: Path) -> None:
 
 def python(handed: HandOff, folder: str) -> str:
     """Return the lines that open it."""
-    kind = "SwinForImageClassification" if handed.classes else "SwinModel"
+    kind = _class(handed)
     output = "logits" if handed.classes else "pooler_output"
     return "\n".join(
         [
@@ -69,13 +78,14 @@ def python(handed: HandOff, folder: str) -> str:
 
 
 def to_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the weights of our SwinEncoder, without its mask token, the names of published models.
+    """Give the weights of our encoders, without mask token, the names of published models.
 
     Release 5 of transformers calls some of them otherwise in memory, and reads these. Queries, keys
     and values are a third of our rows each.
 
     Source:
-        transformers, models/swin/modeling_swin.py and conversion_mapping.py.
+        transformers, models/swin/modeling_swin.py and conversion_mapping.py, and of version 2
+        models/swinv2/modeling_swinv2.py.
     """
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -102,11 +112,20 @@ def _renamed(name: str) -> str:
     return f"layer{name}" if name.startswith("norm.") else name
 
 
+def _type(handed: HandOff) -> str:
+    return "swinv2" if is_v2(handed.sizes) else "swin"
+
+
+def _class(handed: HandOff) -> str:
+    return _type(handed).capitalize() + ("ForImageClassification" if handed.classes else "Model")
+
+
 def _config(handed: HandOff) -> dict[str, Any]:
     sizes, (rows, cols) = handed.sizes, handed.network.img_size
+    scales = {"pretrained_window_sizes": scales_of(sizes)} if is_v2(sizes) else {}
     return {
-        "model_type": "swin",
-        "architectures": ["SwinForImageClassification" if handed.classes else "SwinModel"],
+        "model_type": _type(handed),
+        "architectures": [_class(handed)],
         "image_size": rows if rows == cols else [rows, cols],
         "patch_size": sizes["patch_size"],
         "num_channels": sizes["in_chans"],
@@ -114,6 +133,7 @@ def _config(handed: HandOff) -> dict[str, Any]:
         "depths": list(sizes["depths"]),
         "num_heads": list(sizes["num_heads"]),
         "window_size": largest_window(sizes)[0],
+        **scales,
         "mlp_ratio": 4.0,
         "qkv_bias": True,
         "hidden_act": "gelu",

@@ -51,6 +51,53 @@ def is_swin(sizes: dict[str, Any]) -> bool:
     return {"patch_size", "window_size", "embed_dim", "depths", "num_heads"} <= sizes.keys()
 
 
+def is_v2(sizes: dict[str, Any]) -> bool:
+    """Say whether sizes are those of a Swin V2."""
+    return "pretrained_window_sizes" in sizes
+
+
+def scales_of(sizes: dict[str, Any]) -> list[int]:
+    """Return the side by which a Swin V2 scales coordinates in each stage; 0 if it is its window's.
+
+    All libraries take 0 for that.
+    """
+    pairs = zip(stages_of(sizes), map(sides, sizes["pretrained_window_sizes"]), strict=True)
+    return [0 if tuple(scale) == stage.window else int(scale[0]) for stage, scale in pairs]
+
+
+def unlike_scales(sizes: dict[str, Any], has_scales: bool = True) -> Iterator[str]:
+    """Name the scale of coordinates that a library's Swin V2 does not have.
+
+    `has_scales` says whether it has any but that of the window. None has two sides, or divides by
+    the 0 that a side of 1 makes.
+    """
+    if not is_v2(sizes):
+        return
+    for stage, scale in zip(stages_of(sizes), sizes["pretrained_window_sizes"], strict=True):
+        rows, cols = sides(scale)
+        if (rows, cols) == stage.window and rows > 1:
+            continue
+        if not has_scales or rows != cols or rows == 1:
+            yield f"model.pretrained_window_sizes={sizes['pretrained_window_sizes']}"
+            return
+
+
+def unlike_shrunk(stage: Stage, largest: Sides) -> str | None:
+    """Say what is wrong with a stage where one window, of all stages, shrinks to a smaller one.
+
+    In a stage that is not larger it is the whole stage, without shift, and has to be square.
+
+    Source:
+        Swin code, models/swin_transformer.py, ``SwinTransformerBlock.__init__``.
+    """
+    side = min(largest[0], *stage.grid)
+    is_whole = min(stage.grid) <= largest[0]
+    if stage.window == (side, side) and not (is_whole and stage.grid != stage.window):
+        return None
+    rows, cols = stage.window
+    return f"whose windows are {rows} x {cols} in stage {stage.number}, not {side} x {side}"
+
+
 def unlike_a_swin(sizes: dict[str, Any], has_embedding: bool = False) -> Iterator[str]:
     """Name what no library's Swin has; `has_embedding` if this one can embed absolute places."""
     if not is_swin(sizes):

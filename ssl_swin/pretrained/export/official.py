@@ -8,16 +8,22 @@ import torch
 import yaml
 from torch import Tensor
 
-from ssl_swin.models.windows import Sides
+from ssl_swin.models.swin_choices import sides
 from ssl_swin.pretrained.export.card import on_cpu
 from ssl_swin.pretrained.export.handoff import HandOff
 from ssl_swin.pretrained.export.misfits import (
-    Stage,
+    is_v2,
     largest_window,
+    scales_of,
+    stages_of,
     unlike_a_swin,
+    unlike_scales,
+    unlike_shrunk,
     unlike_windows,
 )
+from ssl_swin.pretrained.found import COORDINATES
 from ssl_swin.pretrained.official import to_official
+from ssl_swin.pretrained.swin_v2 import coordinates
 
 LEFT_OUT = "mean and deviation of pixels, which its code has of ImageNet: see card.json"
 CHECKPOINT, CONFIG = "checkpoint.pth", "config.yaml"
@@ -27,15 +33,18 @@ def misfit(handed: HandOff) -> str:
     """Return what the official code cannot express, or nothing."""
     sizes = handed.sizes
     rows, cols = handed.network.img_size
-    found = chain(unlike_a_swin(sizes, has_embedding=True), unlike_windows(sizes, _wrong))
+    found = chain(unlike_a_swin(sizes, has_embedding=True), unlike_windows(sizes, unlike_shrunk))
     no_square = [] if rows == cols else [f"model.img_size={rows} x {cols}, no square"]
-    return next(chain(found, no_square), "")
+    return next(chain(found, no_square, unlike_scales(sizes)), "")
 
 
 def write(handed: HandOff, folder: Path) -> None:
     """Write ``{"model": tensors}`` by torch.save, and the settings as its YAML has them."""
     sizes = handed.sizes
-    swin = {
+    state = to_official(handed.state)
+    if is_v2(sizes):
+        state |= _coordinates(handed)
+    swin: dict[str, Any] = {
         "PATCH_SIZE": sizes["patch_size"],
         "IN_CHANS": sizes["in_chans"],
         "EMBED_DIM": sizes["embed_dim"],
@@ -44,7 +53,10 @@ def write(handed: HandOff, folder: Path) -> None:
         "WINDOW_SIZE": largest_window(sizes)[0],
         "APE": sizes.get("position") == "both",
     }
-    write_checkpoint(handed, folder, to_official(handed.state), {"TYPE": "swin", "SWIN": swin})
+    kind = "swin"
+    if is_v2(sizes):
+        kind, swin["PRETRAINED_WINDOW_SIZES"] = "swinv2", scales_of(sizes)
+    write_checkpoint(handed, folder, state, {"TYPE": kind, kind.upper(): swin})
 
 
 def write_checkpoint(
@@ -63,33 +75,30 @@ def write_checkpoint(
 
 def python(handed: HandOff, folder: str) -> str:
     """Return the lines that open it, in a checkout of the official code."""
+    module, kind, section = "swin_transformer", "SwinTransformer", "SWIN"
+    if is_v2(handed.sizes):
+        module, kind, section = "swin_transformer_v2", "SwinTransformerV2", "SWINV2"
     lines = [
         "import torch",
         "from config import _C as config  # in a checkout of the Swin code",
-        "from models.swin_transformer import SwinTransformer",
+        f"from models.{module} import {kind}",
         "",
         f"config.merge_from_file({f'{folder}/{CONFIG}'!r})",
-        "sizes = {key.lower(): value for key, value in config.MODEL.SWIN.items()}",
+        f"sizes = {{key.lower(): value for key, value in config.MODEL.{section}.items()}}",
         f"sizes |= dict(img_size=config.DATA.IMG_SIZE, num_classes={len(handed.classes)})",
-        "model = SwinTransformer(**sizes).eval()",
+        f"model = {kind}(**sizes).eval()",
         f"state = torch.load({f'{folder}/{CHECKPOINT}'!r}, weights_only=True)['model']",
         "model.load_state_dict(state, strict=False)",
     ]
     return "\n".join(lines)
 
 
-def _wrong(stage: Stage, largest: Sides) -> str | None:
-    """Say what is wrong with a stage.
-
-    The official code has one window for all stages; in one that is not larger it is the whole
-    stage, without shift, and has to be square.
-
-    Source:
-        Swin code, models/swin_transformer.py, ``SwinTransformerBlock.__init__``.
-    """
-    side = min(largest[0], *stage.grid)
-    is_whole = min(stage.grid) <= largest[0]
-    if stage.window == (side, side) and not (is_whole and stage.grid != stage.window):
-        return None
-    rows, cols = stage.window
-    return f"whose windows of {rows} x {cols} in stage {stage.number} are none of the official code"
+def _coordinates(handed: HandOff) -> dict[str, Tensor]:
+    """Return the buffers of a Swin V2 that tell its windows; its code keeps them beside weights."""
+    found, sizes = {}, handed.sizes
+    scales = map(sides, sizes["pretrained_window_sizes"])
+    for stage, scale, depth in zip(stages_of(sizes), scales, sizes["depths"], strict=True):
+        table = coordinates(stage.window, scale)
+        for block in range(depth):
+            found[f"layers.{stage.number - 1}.blocks.{block}.attn.{COORDINATES}"] = table
+    return found

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ssl_swin.models.swin_choices import sides
 from ssl_swin.pretrained.export.card import WEIGHTS, write_json, write_weights
 from ssl_swin.pretrained.export.handoff import HandOff
 from ssl_swin.pretrained.export.misfits import unlike_a_swin
@@ -83,9 +84,14 @@ def _name(handed: HandOff) -> str:
 
 def _arguments(handed: HandOff) -> dict[str, Any]:
     """Return what timm's model is built with, apart from its classes."""
-    if is_vit(handed.sizes):
-        return timm_arguments(handed.sizes)
-    sizes, window = handed.sizes, handed.sizes["window_size"]
-    window = window if isinstance(window, int) else [[side, side] for side in window]
+    sizes = handed.sizes
+    if is_vit(sizes):
+        return timm_arguments(sizes)
     kept = ("img_size", "patch_size", "in_chans", "embed_dim", "depths", "num_heads")
-    return {name: sizes[name] for name in kept} | {"window_size": window}
+    windows = {
+        name: sizes[name] for name in ("window_size", "pretrained_window_sizes") if name in sizes
+    }
+    return {name: sizes[name] for name in kept} | {
+        name: one if isinstance(one, int) else [list(sides(side)) for side in one]
+        for name, one in windows.items()
+    }

@@ -15,10 +15,14 @@ from ssl_swin.pretrained.export.handoff import HandOff
 from ssl_swin.pretrained.export.misfits import (
     Stage,
     is_swin,
+    is_v2,
     largest_window,
     unlike_a_swin,
+    unlike_scales,
     unlike_windows,
 )
+from ssl_swin.pretrained.found import COORDINATES
+from ssl_swin.pretrained.swin_v2 import coordinates
 
 LEFT_OUT = "the mask token, which torchvision's networks do not have"
 STATE, SETTINGS = "model.pth", "model.json"
@@ -31,13 +35,15 @@ def misfit(handed: HandOff) -> str:
     """Return what torchvision cannot express, or nothing."""
     sizes = handed.sizes
     found = chain(unlike_a_swin(sizes), _unlike_torchvision(sizes), unlike_windows(sizes, _wrong))
-    return next(found, "")
+    return next(chain(found, unlike_scales(sizes, has_scales=False)), "")
 
 
 def write(handed: HandOff, folder: Path) -> None:
     """Write what `load_state_dict` takes strictly, and settings of model and images as JSON."""
-    state = to_torchvision(handed.state) | {f"head.{k}": v for k, v in handed.head.items()}
     sizes = handed.sizes
+    state = to_torchvision(handed.state) | {f"head.{k}": v for k, v in handed.head.items()}
+    if is_v2(sizes):
+        state = to_version_2(state, largest_window(sizes))
     model = {
         "patch_size": [sizes["patch_size"]] * 2,
         "embed_dim": sizes["embed_dim"],
@@ -70,22 +76,26 @@ def write_state(
 
 def python(handed: HandOff, folder: str) -> str:
     """Return the lines that open it."""
+    parts, given = "SwinTransformer", "**settings['model']"
+    if is_v2(handed.sizes):
+        parts += ", SwinTransformerBlockV2, PatchMergingV2"
+        given = f"block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2, {given}"
     head = [] if handed.classes else ["model.head = torch.nn.Identity()"]
-    return opening(folder, "swin_transformer", "SwinTransformer", head)
+    made = [f"model = SwinTransformer({given}).eval()", *head]
+    return opening(folder, f"swin_transformer import {parts}", made)
 
 
-def opening(folder: str, module: str, kind: str, head: list[str]) -> str:
-    """Return the lines that open a network of a class of theirs, and what is done to its head."""
+def opening(folder: str, imported: str, made: list[str]) -> str:
+    """Return the lines that open a network which is `made` of what is imported of theirs."""
     lines = [
         "import json",
         "from pathlib import Path",
         "import torch",
-        f"from torchvision.models.{module} import {kind}",
+        f"from torchvision.models.{imported}",
         "from torchvision.transforms import InterpolationMode, v2",
         "",
         f"settings = json.loads(Path({f'{folder}/{SETTINGS}'!r}).read_text('utf-8'))",
-        f"model = {kind}(**settings['model']).eval()",
-        *head,
+        *made,
         f"state = torch.load({f'{folder}/{STATE}'!r}, weights_only=True)",
         "model.load_state_dict(state)",
         "images = settings['transforms']",
@@ -117,6 +127,29 @@ def to_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if found:
             renamed[f"{before}relative_position_index"] = _index(len(value))
     return renamed
+
+
+def to_version_2(state: Mapping[str, Tensor], window: Sides) -> dict[str, Tensor]:
+    """Give the weights of a Swin V2, under names of torchvision, the form that they have there.
+
+    The biases of queries and values are one, with zeros for keys between them. Coordinates of the
+    window, and which of them belong to which two places, are in its state.
+
+    Source:
+        torchvision, models/swin_transformer.py, ``ShiftedWindowAttentionV2``.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        before, is_queries, _ = name.partition(".q_bias")
+        if is_queries:
+            values = state[f"{before}.v_bias"]
+            found[f"{before}.qkv.bias"] = torch.cat([value, torch.zeros_like(value), values])
+            found[f"{before}.{COORDINATES}"] = coordinates(window, window).to(value.dtype)
+            positions = torch.from_numpy(relative_positions(window).ravel())
+            found[f"{before}.relative_position_index"] = positions
+        elif not name.endswith(".v_bias"):
+            found[name] = value
+    return found
 
 
 def _renamed(name: str) -> str:

@@ -44,7 +44,10 @@ def write(handed: HandOff, folder: Path) -> None:
 
 def python(_: HandOff, folder: str) -> str:
     """Return the lines that open it; features are the mean over all but the class token."""
-    head = ["model.heads = torch.nn.Identity()"]
+    made = [
+        "model = VisionTransformer(**settings['model']).eval()",
+        "model.heads = torch.nn.Identity()",
+    ]
     lines = [
         "",
         "class Features(torch.nn.Module):",
@@ -58,7 +61,7 @@ def python(_: HandOff, folder: str) -> str:
         "",
         "features = Features(model)",
     ]
-    return "\n".join([opening(folder, "vision_transformer", "VisionTransformer", head), *lines])
+    return "\n".join([opening(folder, "vision_transformer import VisionTransformer", made), *lines])
 
 
 def to_torchvision_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from ssl_swin.record.measures import MEASURES
 from ssl_swin.record.page.chart import Chart, Curve, Drawing, Point, draw
 from ssl_swin.record.page.story import Story
 from ssl_swin.record.tags import TAGS, shown
@@ -14,14 +15,12 @@ TRAINING, HELDOUT = "train/loss", "heldout/heldout_loss"
 _LOSS_AXES = {
     "pretrain": "error of a hidden pixel, standard deviations",
     "finetune": "cross-entropy, nats",
+    "multi-label": "binary cross-entropy, mean of classes, nats",
+    "regression": "error of a number, standard deviations",
 }
 _PASSED_OVER = (
-    "train/epoch",
-    "train/samples_seen",
-    "heldout/best_heldout_loss",
-    "heldout/best_top1",
-    "heldout/best_balanced_top1",
-    "heldout/best_auroc",
+    *("train/epoch", "train/samples_seen"),
+    *(f"heldout/best_{name}" for name, measure in MEASURES.items() if measure.best),
 )
 _MEASURED = ("heldout/", "quality/")  # now and then, so each point is shown
 _OF_PART = (r"(norm/[a-z]+)_(.+)", r"(.+)_(stage\d+)")  # measure, and which part of the network
@@ -43,6 +42,10 @@ KINDS = (
     Kind("heldout/top1", "Top-1, held-out", "right, per cent"),
     Kind("heldout/balanced_top1", "Balanced top-1, held-out", "mean of classes, per cent"),
     Kind("heldout/auroc", "AUROC, held-out", "mean of classes, 0 to 1"),
+    Kind("heldout/map", "mAP, held-out", "mean of classes, per cent"),
+    Kind("heldout/macro_f1", "Macro F1, held-out", "mean of classes, per cent"),
+    Kind("heldout/mae", "Mean absolute error, held-out", "units of the labels", from_zero=True),
+    Kind("heldout/r2", "R2, held-out", "share of the variance, 1 at best"),
     Kind("heldout/top5", "Top-5, held-out", "among five, per cent"),
     Kind("quality/knn", "kNN of frozen features", "right, per cent"),
     Kind("quality/rankme", "RankMe", "effective rank of features, dimensions"),
@@ -77,7 +80,7 @@ _TITLES = {
 
 
 def charts(stories: Sequence[Story]) -> list[Drawing]:
-    """Return the charts of runs of one kind, in order; one without a point is left out.
+    """Return the charts of runs of one kind and task, in order; one without a point is left out.
 
     Runs whose batches differ in size are drawn over images, not over steps.
     """
@@ -164,7 +167,7 @@ def _loss(found: dict[Story, dict[str, list[Point]]], x_axis: str) -> Chart:
                 if len(found) == 1:
                     words, colour = label, colour + 3 * marked
                 curves.append(Curve(words, points[name], colour, dash, marked))
-    axis = _LOSS_AXES[next(iter(found)).kind]
+    axis = _LOSS_AXES[next(iter(found)).task]
     about = TAGS[TRAINING].description.split(". ")[0] + "."
     if any(HELDOUT in points for points in found.values()):
         about += " With dots: held-out images."

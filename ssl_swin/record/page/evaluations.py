@@ -15,6 +15,12 @@ _MEASURES = {  # name in summary.json -> heading, and whether more is better
     "balanced_accuracy": ("balanced", True),
     "top5": ("top-5", True),
     "macro_f1": ("macro F1", True),
+    "map": ("mAP", True),
+    "auroc": ("AUROC", True),
+    "exact": ("all classes right", True),
+    "mae": ("MAE", False),
+    "rmse": ("RMSE", False),
+    "r2": ("R2", True),
     "loss": ("loss, nats", False),
     "knn1": ("kNN, k = 1", True),
     "knn5": ("k = 5", True),
@@ -76,6 +82,7 @@ def _classifiers(data: str, known: list[tuple[Story, Path, dict[str, Any]]], alb
     rows = [(story.name, story.number, found) for story, _, found in known]
     images = {str(found.get("images")) for _, _, found in known}
     note = f"{', '.join(sorted(images))} images of {data}. Shares are in per cent."
+    note += " MAE and RMSE are in the units of the labels." * any("mae" in one for *_, one in known)
     table = _measured(f"Classifiers on {Path(data).name}", rows, note)
     for story, folder, _ in known:
         table.pictures.extend(_pictures(story.name, folder, album))

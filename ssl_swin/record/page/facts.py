@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from ssl_swin.phases import duration
+from ssl_swin.record.measures import MEASURES
 from ssl_swin.record.page.chart import number
 from ssl_swin.record.page.evaluations import Row, Table
 from ssl_swin.record.page.story import Story
@@ -27,18 +28,13 @@ def results_of(story: Story) -> dict[str, str]:
         for _, value in story.curve(name)
     ]
     loss = run.train_loss if run else last("train/loss")
-    heldout = run.heldout_loss if run else last("heldout/heldout_loss")
-    top1 = run.top1 if run else last("heldout/top1")
-    balanced = run.balanced_top1 if run else last("heldout/balanced_top1")
     untold = any(life.seconds is None for life in story.lives)
     at_least = "≥ " if untold and story.seconds else ""
     return {
         "step": f"{story.step:,}{_of(story.num_steps if run is None else None, ',d')}",
         "epochs": "" if epochs is None else f"{epochs:{'.4g' if run else '.1f'}}{of}",
         "loss": _number(loss, ".4f"),
-        "held-out loss": _number(heldout, ".4f"),
-        "top-1, %": _number(top1, ".2f"),
-        "balanced, %": _number(balanced, ".2f"),
+        **_measured(story),
         "kNN, %": _number(last("quality/knn"), ".2f"),
         "RankMe": _number(last("quality/rankme"), ".1f"),
         "images/s": number(round(median(speeds))) if speeds else "",
@@ -48,6 +44,20 @@ def results_of(story: Story) -> dict[str, str]:
         "lives": str(len(story.lives) or ""),
         "done again": _again(story),
     }
+
+
+def _measured(story: Story) -> dict[str, str]:
+    """Return what was last measured of held-out images, and the best of what chose the best."""
+    run, found = story.summary, {"held-out loss": ""}  # which comes first
+    chosen = (run.best_metric if run else None) or ""
+    for name, measure in MEASURES.items():
+        word = "held-out loss" if name == "heldout_loss" else measure.word
+        heading = word + measure.unit.replace(" ", ", ")
+        value = getattr(run, name) if run else story.last(f"heldout/{name}")
+        found[heading] = _number(value, measure.form)
+        if chosen == f"best_{name}":
+            found[f"{measure.best} {heading}"] = _number(getattr(run, chosen), measure.form)
+    return found
 
 
 def _again(story: Story) -> str:

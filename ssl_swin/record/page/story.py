@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from ssl_swin.errors import REQUEUE
 from ssl_swin.phases import duration
 from ssl_swin.record.lines import read_json, read_lines
+from ssl_swin.record.loaded import Loaded, read_loaded
 from ssl_swin.record.owner import lives_here
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.settings import read_config
 from ssl_swin.record.summary import Summary
 
+OTHER_TASKS = ("multi-label", "regression")
 FRESH_S = 600.0  # a run whose curves grew in these seconds goes on
 _TONES: dict[Any, str] = {0: "finished", REQUEUE: "stopped"}  # by a life's exit status
 
@@ -53,6 +55,7 @@ class Story:
     environment: dict[str, str]  # of the last life that wrote it down
     lives: list[Life]
     state: State
+    loaded: Loaded | None = None  # what became of the weights that it began with
 
     @property
     def kind(self) -> str:
@@ -60,6 +63,12 @@ class Story:
         if self.summary is not None:
             return self.summary.kind
         return "finetune" if "num_classes" in self.config else "pretrain"
+
+    @property
+    def task(self) -> str:
+        """What a fine-tuning learns, if that is not one class of each image; else its kind."""
+        task = str(self.config.get("task") or (self.summary and self.summary.task))
+        return task if self.kind == "finetune" and task in OTHER_TASKS else self.kind
 
     @property
     def step(self) -> int:
@@ -127,6 +136,7 @@ def read_story(folder: RunFolder, name: str, number: int, summary: Summary | Non
         _environment(folder, lines) | environment,
         lives,
         _state(folder, lives, summary),
+        read_loaded(folder),
     )
 
 

@@ -20,7 +20,12 @@ from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import read_summary
 from ssl_swin.typed import typed
 
-TITLES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
+TITLES = {
+    "pretrain": "Pretraining",
+    "finetune": "Fine-tuning",
+    "multi-label": "Fine-tuning to several classes",
+    "regression": "Fine-tuning to numbers",
+}
 MOST_LIVES = 14  # that are shown of a run: the first two, and the last ones
 
 
@@ -61,7 +66,7 @@ def page(stories: Sequence[Story], command: str) -> str:
     pictures = panels([story.folder for story in stories], album)
     found = {story.number: findings(story.folder, album) for story in stories}
     measured = evaluations(stories, album)
-    kinds = {kind: [one for one in stories if one.kind == kind] for kind in TITLES}
+    tasks = {task: [one for one in stories if one.task == task] for task in TITLES}
     made = jinja2.Environment(
         autoescape=True,
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -78,7 +83,7 @@ def page(stories: Sequence[Story], command: str) -> str:
         command=command,
         results=results(stories),
         results_of=results_of,
-        charts=[(TITLES[kind], charts(of_kind)) for kind, of_kind in kinds.items() if of_kind],
+        charts=[(TITLES[task], charts(of_task)) for task, of_task in tasks.items() if of_task],
         panels={story.number: pictures[story.folder] for story in stories},
         findings=found,
         evaluations=measured,

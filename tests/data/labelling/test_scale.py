@@ -37,6 +37,8 @@ def test_another_set_is_in_the_same_form(numbers):
 
 
 def test_what_cannot_be_is_refused(numbers):
+    with pytest.raises(UserError, match=r"^a training image has the number 1e\+300, and squares"):
+        scale_of([numbers("large", "1", "-1e300").given])
     with pytest.raises(UserError, match="all training images have the number 3, so there is"):
         scale_of([numbers("a", "1;3", "2;3").given])
     with pytest.raises(UserError, match="no training image has a number"):

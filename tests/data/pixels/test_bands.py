@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from ssl_swin.data.pixels.array_files import Raw
-from ssl_swin.data.pixels.bands import channels_last, read_bands
+from ssl_swin.data.pixels.bands import bands_of, channels_last, read_bands
 from ssl_swin.data.pixels.decode import Bands, UnreadableImage
+from ssl_swin.errors import UserError
 from tests.data.pixels.test_array_files import npy, numbers, tiff
 
 
@@ -75,9 +76,30 @@ def test_float64_is_rounded_to_float32():
             Bands("uint16", (0, 4)),
             "it has 4 channels, and data.channels asks for",
         ),
+        (
+            "uint16",
+            Bands("uint16", (0, 1), num_in_file=5),
+            "it has 4 channels, and channels.json names 5",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(held, bands, said):
     with pytest.raises(UnreadableImage) as caught:
         read_bands(npy(numbers((4, 20, 30), held)), bands, 10_000)
     assert said in str(caught.value)
+
+
+def test_files_in_another_order_are_read_by_name_where_both_have_names():
+    bands = Bands("uint16", (1, 0), shown=(1,))
+    found = bands.of_files(("nir", "red"), ("red", "x", "nir"), "a.tar")
+    assert found == Bands("uint16", (2, 0), num_in_file=3, shown=(1,))
+    assert bands.of_files(None, ("red", "nir"), "a.tar") == bands
+    assert bands.of_files(("nir", "red"), None, "a.tar") == bands
+    with pytest.raises(UserError, match=r"asks for 'nir'; the channels of a\.tar are red, blue"):
+        bands.of_files(("nir", "red"), ("red", "blue"), "a.tar")
+
+
+@pytest.mark.parametrize(("chans", "taken"), [(1, False), (2, True), (3, False), (4, True)])
+def test_arrays_of_8_bits_are_colours_if_they_are_grey_or_rgb(chans, taken):
+    found = bands_of(npy(numbers((20, 30, chans), "uint8")), 10_000)
+    assert (found is not None) == taken

@@ -36,6 +36,20 @@ def test_of_many_channels_the_first_component_is_what_they_share():
     assert np.corrcoef(red, shared.ravel())[0, 1] > 0.95  # the right way round, too
 
 
+@pytest.mark.parametrize("shown", [(4,), (3, 0, 9), (2, 2, 2)])
+def test_channels_that_are_chosen_are_shown_each_stretched_by_itself(shown):
+    values = numbers((1, 20, 30, 10), "float32") * np.arange(1, 11, dtype=np.float32)
+    found = as_colours(values, shown=shown)
+    for place, channel in enumerate(shown):
+        alone = as_colours(values[..., [channel]])
+        np.testing.assert_array_equal(found[..., place], alone[..., 0])
+
+
+def test_chosen_channels_of_8_bits_are_stretched_too():
+    values = numbers((1, 5, 6, 3), "uint8") // 4
+    assert as_colours(values, shown=(2, 1, 0)).max() == 255
+
+
 def test_outliers_and_what_is_none_do_not_set_the_scale():
     values = np.tile(np.linspace(0, 100, 400, dtype=np.float32).reshape(1, 20, 20, 1), (1, 1, 1, 3))
     clean = as_colours(values)
@@ -64,5 +78,9 @@ def test_a_file_is_drawn_as_it_is_read():
     data = npy(numbers((6, 20, 30), "uint16"))
     found = picture(data, 2, Reading(bands=Bands("uint16", (4, 0))))
     assert (found.size, found.mode) == ((30, 20), "RGB")
+    one = picture(data, 2, Reading(bands=Bands("uint16", (4, 0), shown=(1,))))
+    alone = picture(data, 1, Reading(bands=Bands("uint16", (0,))))
+    assert one.mode == "L"
+    assert one.tobytes() == alone.tobytes()
     data = npy(numbers((20, 30, 3), "uint8"))
     assert picture(data, 3, Reading()).size == (30, 20)

@@ -48,6 +48,30 @@ def test_held_out_and_training_loss_are_one_chart(runs):
     assert alone.lines[0].colour != alone.lines[1].colour
 
 
+@pytest.mark.parametrize(
+    ("task", "points", "charted", "axis"),
+    [
+        (
+            "multi-label",
+            {"map": 61.0, "macro_f1": 50.0, "best_map": 61.0},
+            ["mAP", "Macro F1"],
+            "b",
+        ),
+        ("regression", {"mae": 3, "r2": 0.5, "best_r2": 1}, ["Mean absolute error", "R2"], "e"),
+        ("single-label", {"auroc": 0.5, "best_auroc": 0.5}, ["AUROC"], "c"),
+    ],
+)
+def test_each_task_has_charts_of_what_it_measures(make, task, points, charted, axis):
+    folder = make.run("a", num_classes=3, finished=False, task=task)
+    named = {f"heldout/{name}": value for name, value in points.items()}
+    append_line(folder.metrics, {"step": 50, "heldout/heldout_loss": 0.5} | named)
+    drawings = charts(read_stories([folder]))
+    assert titles(drawings)[1 : 1 + len(charted)] == [f"{one}, held-out" for one in charted]
+    assert titles(drawings)[1 + len(charted)] == "Learning rate"  # the best is no curve of its own
+    assert drawings[0].chart.axis[0] == axis
+    assert all(one.chart.axis != "value, no unit known" for one in drawings)
+
+
 def test_parts_of_the_network_have_charts_of_their_own(runs):
     point = {"quality/rankme": 20.0, "quality/rankme_stage1": 5.0, "quality/rankme_stage2": 9.0}
     for folder in runs[:2]:

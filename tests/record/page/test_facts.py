@@ -3,6 +3,7 @@
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.page.facts import MOST_ABREAST, environments, results, results_of, settings
 from ssl_swin.record.page.write import read_stories
+from ssl_swin.record.summary import Summary, write_summary
 
 
 def test_a_finished_run_tells_what_it_found_and_took(make):
@@ -28,6 +29,25 @@ def test_of_a_run_that_goes_on_the_last_points_and_the_plan_are_told(make):
     assert (told["step"], told["epochs"]) == ("40 of 100", "4.0 of 10")
     assert (told["loss"], told["top-1, %"], told["kNN, %"]) == ("0.0250", "61.00", "55.00")
     assert told["training time"] == ""
+
+
+def test_what_a_task_measured_is_told_and_the_best_by_which_it_chose(make):
+    folder = make.run("a", steps=40, finished=False, task="regression", num_classes=1)
+    append_line(folder.metrics, {"step": 40, "heldout/mae": 12.345, "heldout/r2": 0.5})
+    (story,) = read_stories([folder])
+    told = {name: cell for name, cell in results_of(story).items() if cell}
+    assert (told["MAE"], told["R2"], story.task) == ("12.35", "0.5000", "regression")
+    found = {"map": 61.0, "best_map": 70.0, "heldout_loss": 0.5, "best_heldout_loss": 0.25}
+    for chosen, heading, cell in (
+        ("best_map", "best mAP, %", "70.00"),
+        ("best_heldout_loss", "lowest held-out loss", "0.2500"),
+    ):
+        summary = Summary("finetune", "b", 0, 40, 4.0, 40, 0.1, **found, best_metric=chosen)
+        write_summary(folder, summary)
+        (story,) = read_stories([folder])
+        told = {name: one for name, one in results_of(story).items() if one}
+        assert (told["mAP, %"], told["held-out loss"], told[heading]) == ("61.00", "0.5000", cell)
+        assert not [one for one in told if one.startswith(("best", "lowest")) and one != heading]
 
 
 def test_hours_are_at_least_those_of_lives_that_told_theirs(make):

@@ -10,6 +10,7 @@ import yaml
 
 from ssl_swin.__main__ import run
 from ssl_swin.record.lines import append_line
+from ssl_swin.record.loaded import write_loaded
 from ssl_swin.record.page.write import MOST_LIVES, read_stories, repeat, shown_lives, write_page
 from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
@@ -86,6 +87,23 @@ def test_the_page_tells_of_every_run(several, tmp_path):
         *("Loss error of a hidden pixel, standard deviations", "Classifiers on t"),
         *("What differs in the settings setting", "life 1 0 → 100 finished"),
         "no life has begun yet",
+    ):
+        assert told in text
+
+
+def test_tasks_are_apart_and_what_a_run_began_with_is_named(make, tmp_path):
+    runs = [
+        make.run(task, num_classes=2, finished=False, task=task)
+        for task in ("single-label", "multi-label", "regression")
+    ]
+    found = {"source": "t.pth", "kind": "timm's Swin", "loaded": ["a"], "missing": ["mask_token"]}
+    write_loaded(runs[0], found | {"remapped": [["stem<b>", "a"]]})
+    write_page(tmp_path / "r.html", runs)
+    text = " ".join(read(tmp_path / "r.html").text.split())
+    for told in (
+        *("Fine-tuning Loss cross-entropy", "Fine-tuning to several classes Loss binary"),
+        *("Fine-tuning to numbers Loss error of a number", "timm's Swin: 1 loaded, 1 remapped"),
+        *("stem<b> -> a", "missing, 1mask_token"),
     ):
         assert told in text
 

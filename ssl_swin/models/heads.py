@@ -1,0 +1,108 @@
+"""What is predicted, and from which stage of an encoder: one head, or several."""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ssl_swin.errors import UserError
+from ssl_swin.models.decoder import Decoder
+from ssl_swin.models.encoder import Encoder, EndsInNorm
+from ssl_swin.models.losses import Loss, l1
+from ssl_swin.models.targets import Target
+
+
+class Head(NamedTuple):
+    """One thing that is predicted: what, how an error counts, and from which stage."""
+
+    target: Target
+    loss: Loss = l1
+    stage: int | None = None
+    """Counted from 1, whose map it is; None for the encoder's output."""
+    weight: float = 1.0
+    """What its loss is multiplied with, before those of all heads are added up."""
+    name: str = ""
+    """What its loss is called where there are several."""
+
+
+class StageShape(NamedTuple):
+    """What the map of a stage is."""
+
+    num_features: int
+    """Channels."""
+    stride: int
+    """Pixels of the image to a side of a position."""
+
+
+def output_shape(encoder: Encoder) -> StageShape:
+    """Return what an encoder's output is."""
+    return StageShape(encoder.num_features, encoder.stride)
+
+
+@torch.no_grad()
+def stage_shapes(encoder: Encoder) -> list[StageShape]:
+    """Return what the map of each stage is, from fine to coarse; nothing is computed for it."""
+    there: nn.Module = copy.deepcopy(encoder).to("meta").eval()  # type: ignore[attr-defined]
+    image = torch.empty(1, encoder.in_chans, *encoder.img_size, device="meta")
+    maps = there.stages(image)  # type: ignore[operator]
+    return [StageShape(one.shape[1], encoder.img_size[0] // one.shape[2]) for one in maps]
+
+
+def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int) -> list[Decoder]:
+    """Make what predicts each head's target from its stage, and see that all of it fits.
+
+    Raises:
+        UserError: If there is no such stage, none is the last, or grids do not fit each other.
+    """
+    several = [one.stage for one in heads if one.stage is not None]
+    shapes = stage_shapes(encoder) if several else []
+    if several:
+        _check_stages(encoder, heads, len(shapes))
+    made = []
+    for head in heads:
+        norms = head.stage is not None and head.stage < len(shapes)
+        shape = shapes[head.stage - 1] if norms and head.stage else output_shape(encoder)
+        _check_grids(head, shape, mask_patch_size)
+        num_chans = head.target.num_chans(encoder.in_chans)
+        upscale = shape.stride // head.target.cell_size
+        made.append(Decoder(shape.num_features, upscale, num_chans, norms))
+    return made
+
+
+def _check_stages(encoder: Encoder, heads: Sequence[Head], num_stages: int) -> None:
+    for head in heads:
+        if head.stage is not None and not 1 <= head.stage <= num_stages:
+            raise UserError(
+                f"a head at stage {head.stage}, and the encoder has {num_stages}; give 1 to "
+                f"{num_stages}"
+            )
+    if all(head.stage is not None and head.stage < num_stages for head in heads):
+        raise UserError(
+            f"no head is at stage {num_stages}, the last, and what comes after the others would "
+            "learn nothing; give one there"
+        )
+    if not isinstance(encoder, EndsInNorm):
+        raise UserError(
+            f"heads at several stages: the encoder {encoder.architecture()['name']} has no method "
+            "`finish`; leave them out"
+        )
+    names = [head.name for head in heads]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"two heads are {min(twice)}; leave one out, and give the other its weight")
+
+
+def _check_grids(head: Head, shape: StageShape, mask_patch_size: int) -> None:
+    cell = head.target.cell_size
+    where = "the encoder's output" if head.stage is None else f"stage {head.stage}"
+    if shape.stride % cell:
+        raise UserError(
+            f"a target of cells of {cell} pixels, and a position of {where} has {shape.stride}; "
+            "choose cells that divide it"
+        )
+    if mask_patch_size % cell:
+        raise UserError(
+            f"a target of cells of {cell} pixels, and mask_patch_size={mask_patch_size} hides "
+            "parts of them; choose smaller cells, or mask patches of a multiple"
+        )

@@ -1,0 +1,162 @@
+"""Swin V2 from elsewhere: its windows, which no weight tells, and what builds it again.
+
+Most libraries keep the coordinates of a window among their buffers: there both the window and that
+of pretraining are read. Others have them in a file beside, or nobody says.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_swin.errors import UserError
+from ssl_swin.models.cosine_attention import log_spaced
+from ssl_swin.models.encoder import ENCODERS, build_encoder
+from ssl_swin.models.windows import Sides
+from ssl_swin.pretrained.found import COORDINATES
+from ssl_swin.pretrained.mismatch import PretrainedMismatch, shape_of
+from ssl_swin.pretrained.timm import plain_sizes, sizes_by_windows
+
+WINDOWS = "window_size"
+_WINDOWS = (WINDOWS, "pretrained_window_sizes")
+_NAMES = {128: "swinv2_base_window8_256", 192: "swinv2_large_window12_192"}  # by width
+_SCALE = "backbone.layers.{}.blocks.0.attn.logit_scale"
+_STAGE = re.compile(r"layers\.(\d+)\.blocks\.0\.")
+_LARGEST = 512  # tokens to a side of a window
+
+
+def sizes_of_v2(state: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Read the arguments of `build_encoder` from a Swin V2's weights, under our names.
+
+    The buffers are of coordinates, under timm's names. Without them `window_size` is None, since
+    nobody says (see `require_windows`), and the image is of any size that fits; with them its last
+    stage is taken to be one window.
+
+    Raises:
+        PretrainedMismatch: If the weights are not those of a Swin V2 of images.
+    """
+    sizes = plain_sizes(state)
+    num = len(sizes["depths"])
+    heads = tuple(shape_of(state, _SCALE.format(stage), 3)[0] for stage in range(num))
+    sizes |= {"name": _NAMES.get(sizes["embed_dim"], "swinv2_tiny_window8_256"), "num_heads": heads}
+    matches = ((_STAGE.match(name), one) for name, one in buffers.items())
+    found = {int(match[1]): one for match, one in matches if match is not None}
+    if found.keys() != {*range(num)}:
+        img_size = sizes["patch_size"] * 2 ** (num + 2)
+        return sizes | {"img_size": img_size, WINDOWS: None, "pretrained_window_sizes": None}
+    windows, pretrained = zip(
+        *(read_coordinates(found[stage]) for stage in range(num)), strict=True
+    )
+    sides = [rows for rows, cols in windows if rows == cols]
+    if len(sides) < num:
+        raise PretrainedMismatch(
+            f"its windows are {windows}, and only square ones are read from files without a card; "
+            "give others"
+        )
+    return (
+        sizes
+        | sizes_by_windows(sides, sizes["patch_size"])
+        | {"pretrained_window_sizes": tuple(a if a == b else (a, b) for a, b in pretrained)}
+    )
+
+
+def coordinates(window: Sides, pretrained: Sides) -> Tensor:
+    """Return the buffer of a block, (1, 2 * rows - 1, 2 * columns - 1, 2), as libraries keep it."""
+    spaced = torch.from_numpy(log_spaced(window, pretrained)).float()
+    return spaced.view(1, 2 * window[0] - 1, 2 * window[1] - 1, 2)
+
+
+def read_coordinates(table: Tensor) -> tuple[Sides, Sides]:
+    """Return a window, and that of pretraining, from the coordinates of a block.
+
+    Raises:
+        PretrainedMismatch: If they are not spaced as in Swin V2.
+    """
+    shape = tuple(table.shape)
+    sides = shape[1:3]
+    if len(shape) != 4 or shape[::3] != (1, 2) or any(s % 2 == 0 or s > _LARGEST for s in sides):
+        raise PretrainedMismatch(
+            f"{COORDINATES} has shape {shape}, which no window of a Swin V2 has; give other weights"
+        )
+    window = (sides[0] // 2 + 1, sides[1] // 2 + 1)
+    table = table.double().nan_to_num()  # a window of one token has 0 / 0 there
+    farthest = table[0, -1, -1].tolist()
+    pretrained = tuple(_scale(side, far) for side, far in zip(window, farthest, strict=True))
+    expected = coordinates(window, (pretrained[0], pretrained[1])).double()
+    if not torch.allclose(table, expected, rtol=0, atol=1e-3):
+        raise PretrainedMismatch(
+            f"its {COORDINATES} are spaced otherwise than in Swin V2 (arXiv:2111.09883), and "
+            "encoders here have those; give other weights"
+        )
+    return window, (pretrained[0], pretrained[1])
+
+
+def told_of_windows(sizes: Mapping[str, Any], by_coordinates: bool) -> str:
+    """Say where windows are from, in a line of a report."""
+    if sizes[WINDOWS] is None:
+        return f"no {COORDINATES}, which would tell its windows"
+    by = f"{COORDINATES}, which is made anew" if by_coordinates else "config.json"
+    return (
+        f"windows of {sizes[WINDOWS]} tokens a side, scaled by "
+        f"{', '.join(map(str, sizes[_WINDOWS[1]]))} in pretraining, by {by}"
+    )
+
+
+def with_windows(sizes: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give sizes without windows those that timm's or transformers' ``config.json`` tells."""
+    if WINDOWS not in sizes or sizes[WINDOWS] is not None:
+        return sizes
+    given = config if config.get("model_type") == "swinv2" else config.get("model_args")
+    told = {name: _whole(given.get(name)) for name in _WINDOWS} if isinstance(given, dict) else {}
+    name, found = config.get("architecture"), {key: one for key, one in told.items() if one}
+    if isinstance(scales := found.get(_WINDOWS[1]), tuple):  # both libraries take the first of them
+        found[_WINDOWS[1]] = scales[: len(sizes["depths"])]
+    if name not in ENCODERS:
+        name = sizes["name"] if WINDOWS in found else None
+    if name is None:
+        return sizes
+    try:
+        with torch.device("meta"):  # only sizes are wanted
+            windows = build_encoder(**(sizes | {"name": name} | found)).architecture()
+    except (UserError, TypeError) as error:
+        raise PretrainedMismatch(f"config.json beside it says {found}: {error}") from error
+    return sizes | {key: windows[key] for key in ("name", *_WINDOWS)}
+
+
+def require_windows(architecture: Mapping[str, Any], source: str) -> None:
+    """Refuse a Swin V2 of which nobody says which windows it learned with.
+
+    Raises:
+        PretrainedMismatch: If there is no `window_size` where an encoder is to be built.
+    """
+    if WINDOWS in architecture and architecture[WINDOWS] is None:
+        raise PretrainedMismatch(
+            f"{source}: weights of a Swin V2 do not tell its windows, and nothing beside them "
+            "does: give window_size (and img_size), that of its pretraining; or, if it is to have "
+            "other windows now, those, and pretrained_window_sizes"
+        )
+
+
+def to_check(sizes: dict[str, Any]) -> dict[str, Any]:
+    """Return sizes with which an encoder can be built, windows or not."""
+    return {**sizes, WINDOWS: 1} if sizes.get(WINDOWS, 1) is None else sizes
+
+
+def _whole(value: Any) -> Any:
+    """Return what JSON says of windows, whole numbers alone; None if it is something else."""
+    if isinstance(value, list):
+        many = tuple(map(_whole, value))
+        return None if None in many else many
+    return value if type(value) is int else None
+
+
+def _scale(side: int, farthest: float) -> int:
+    """Return the side by which coordinates are scaled, from the one at a window's edge.
+
+    It is ``log2(1 + 8 * (side - 1) / (scale - 1)) / 3``.
+    """
+    reach = 8.0**farthest - 1 if math.isfinite(farthest) and 0 < farthest < 16 else 0.0
+    return 1 + round(8 * (side - 1) / reach) if reach else side

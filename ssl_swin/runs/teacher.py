@@ -1,0 +1,109 @@
+"""The frozen teacher that a pretraining predicts the features of, if it has one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ssl_swin.config.run import PretrainConfig, RunConfig
+from ssl_swin.errors import UserError
+from ssl_swin.features.subjects import Subject, find_subject
+from ssl_swin.models.targets.teacher import Teacher
+
+
+def has_teacher(config: RunConfig) -> bool:
+    """Whether a run is a pretraining that needs a teacher."""
+    if not isinstance(config, PretrainConfig):
+        return False
+    return "teacher" in ([head.target for head in config.heads] or [config.target.kind])
+
+
+def open_teacher(config: PretrainConfig) -> Teacher | None:
+    """Open a run's teacher with its weights; None if it has none, or needs none.
+
+    Nothing is drawn of torch's numbers: what learns begins with the weights that it would have.
+
+    Raises:
+        UserError: If there is no such network, or the images of the run are not for it.
+        MachineError: If its weights cannot be fetched.
+    """
+    what, side = config.target.teacher, config.target.teacher_img_size
+    if not has_teacher(config) or what is None:
+        return None
+    img_size = config.model.img_size
+    rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
+    if side is None and rows != cols:
+        raise UserError(
+            f"target.teacher={what} takes square images, and model.img_size is {rows} x {cols}; "
+            "give target.teacher_img_size, to which they are squeezed"
+        )
+    with torch.device("cpu"):
+        found = find_subject(what, img_size=rows if side is None else side)
+        network: Any = found.network
+        _require_same_images(config, found, what)
+        sides = (found.img_size,) * 2 if isinstance(found.img_size, int) else found.img_size
+        num_features = _num_features(network, (len(found.mean), *sides), what)
+    scale = [ours / theirs for ours, theirs in zip(config.data.std, found.std, strict=True)]
+    colours = zip(config.data.mean, found.mean, found.std, strict=True)
+    shift = [(ours - theirs) / std for ours, theirs, std in colours]
+    number = sum(one.numel() for one in network.parameters())
+    told = f"{found.told}, {number / 1e6:.2f} M parameters, {sides[0]} x {sides[1]} px"
+    how = tuple(scale), tuple(shift), found.fingerprint, f"teacher: {told}"
+    return Teacher(network, network.maps, num_features, sides, *how)
+
+
+def _num_features(network: Any, shape: tuple[int, int, int], what: str) -> int:
+    """Count the channels of a teacher's map, of an image of that shape.
+
+    Raises:
+        UserError: If it cannot take such an image.
+    """
+    try:
+        with torch.no_grad():
+            return network.maps(torch.zeros(1, *shape)).shape[1]
+    except (AssertionError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"target.teacher={what} does not take images of {shape[1]} x {shape[2]} pixels ({said})"
+            "; give target.teacher_img_size, to which they are resized for it"
+        ) from error
+
+
+def _require_same_images(config: PretrainConfig, found: Subject, what: str) -> None:
+    """Refuse a teacher of other channels, or of numbers that mean something else.
+
+    Raises:
+        UserError: If it is of others.
+    """
+    mine, data = len(config.data.mean), config.data
+    if mine != len(found.mean):
+        colours = ", RGB" if len(found.mean) == 3 else ""
+        raise UserError(
+            f"target.teacher={what} takes images of {len(found.mean)} channels{colours}, and those "
+            f"of this run have {mine}; give a teacher of {mine}, or another target"
+        )
+    if data.dtype != found.dtype:
+        told = ["colours of 8 bits" if one is None else one for one in (found.dtype, data.dtype)]
+        raise UserError(
+            f"target.teacher={what} takes {told[0]}, and the images of this run are {told[1]}; "
+            "give a teacher of these, or another target"
+        )
+
+
+def same_teacher(config: RunConfig, state: Mapping[str, Any] | None) -> Teacher | None:
+    """Open a run's teacher, if it has one: that with which the run of a checkpoint began.
+
+    Raises:
+        UserError: If its weights, or what it takes, are others now; or as `open_teacher`.
+    """
+    if not has_teacher(config):
+        return None
+    assert isinstance(config, PretrainConfig)
+    teacher, before = open_teacher(config), None if state is None else state.get("teacher")
+    if teacher is not None and before is not None and before != teacher.fingerprint:
+        raise UserError(
+            f"the run began with another teacher, {before[:12]}, than target.teacher="
+            f"{config.target.teacher} is now, {teacher.fingerprint[:12]}; give it that one, or "
+            "start another run"
+        )
+    return teacher

@@ -1,0 +1,83 @@
+"""Every kind in the tables of masks, targets and losses through whole runs: killed, on other ranks.
+
+A kind is covered by being listed: each run hides by another mask, and predicts all targets at once,
+by all losses in turn.
+"""
+
+import signal
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_swin.config.model import HeadConfig, MaskConfig, TargetConfig
+from ssl_swin.models.encoder import build_encoder
+from ssl_swin.models.losses import LOSSES
+from ssl_swin.models.masking import MASKS
+from ssl_swin.models.targets import TARGETS
+from ssl_swin.pretrained.load import save_encoder
+from tests.training.launch import finish, interrupt, pretrain_config, start, train
+from tests.training.test_elastic import points
+from tests.training.test_interruption import assert_equal, checkpoint
+
+# each target at the last stage, by a loss of its own, and one at a stage before it
+LAST = [HeadConfig(2, *pair) for pair in zip(TARGETS, cycle(reversed(LOSSES)), strict=False)]
+HEADS = (HeadConfig(1, "pixels", weight=0.5), *LAST)
+OPTIONS = {"norm_size": 5, "cell_size": 4, "hog_bins": 4}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> Path:
+    torch.manual_seed(5)
+    sizes = {"window_size": 4, "embed_dim": 8, "depths": (1, 1, 1), "num_heads": (1, 1, 2)}
+    encoder = build_encoder("swin_tiny_patch4_window7_224", 32, 1, **sizes)
+    path = tmp_path_factory.mktemp("teacher") / "encoder.safetensors"
+    save_encoder(encoder, path, (0.5,), (0.25,))
+    return path
+
+
+def config(run_dir, shards, mask, teacher, **training):
+    config = pretrain_config(run_dir, shards, **training)
+    target = TargetConfig(**OPTIONS, teacher=str(teacher))
+    config = replace(config, mask=MaskConfig(mask, 8), heads=HEADS, target=target)
+    optim = replace(config.optim, epochs=1, warmup_epochs=0)
+    return replace(config, optim=optim)
+
+
+NAMES = [f"stage{one.stage}_{one.target}" for one in HEADS]
+# the last mask always, the others where there is time
+EACH = [*(pytest.param(mask, marks=pytest.mark.slow) for mask in [*MASKS][:-1]), [*MASKS][-1]]
+
+
+@pytest.mark.parametrize("mask", EACH)
+def test_killed_it_ends_bit_equal(mask, shards, teacher, tmp_path):
+    straight = train(config(tmp_path / "straight", shards, mask, teacher))
+    killed = config(tmp_path / "killed", shards, mask, teacher)
+    assert interrupt(killed, 4, signal.SIGKILL) == {-signal.SIGKILL}
+    assert finish(start(killed)) == {0}
+    before, after = checkpoint(straight), checkpoint(tmp_path / "killed")
+    for part in ("model", "optimizer", "step", "samples_seen", "metrics", "teacher"):
+        assert_equal(before[part], after[part], part)
+    assert not any("teacher" in name for name in before["model"])
+
+    for where, num in (("train/loss", 8), ("heldout/heldout_loss", 1)):
+        losses, parts = points(straight, where), [points(straight, f"{where}_{n}") for n in NAMES]
+        assert len(losses) == num
+        for step, loss in losses.items():
+            total = sum(one.weight * part[step] for one, part in zip(HEADS, parts, strict=True))
+            assert loss == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", MASKS)
+def test_on_other_ranks_it_learns_the_same(mask, shards, teacher, tmp_path):
+    curves = []
+    for devices, micro in ((1, 24), (2, 5)):
+        made = {"devices": devices, "micro_batch_size": micro, "precision": "fp64"}
+        run = train(config(tmp_path / str(devices), shards, mask, teacher, **made))
+        names = ["train/loss", *(f"train/loss_{name}" for name in NAMES), "heldout/heldout_loss"]
+        curves.append([points(run, name) for name in names])
+    for found, wanted in zip(*curves, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-9)
