@@ -19,15 +19,15 @@ class ModelConfig:
     window_size: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
     """Tokens to a side of an attention window; one number, or one for each stage; or rows and
     columns, two numbers, or a pair for each stage. Two numbers of two stages are a side of each."""
-    pretrained_window_sizes: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
-    """Windows whose sides a Swin V2 scales coordinates by, as window_size; 0 for its own. They
-    belong to the weights: leave it null where there is an encoder to begin with."""
     embed_dim: int | None = None
     """Channels of the first stage."""
     depths: tuple[int, ...] | None = None
     """Blocks of each stage; a ViT is one stage."""
     num_heads: tuple[int, ...] | None = None
     """Attention heads of each stage; of a ViT one number."""
+    pretrained_window_sizes: int | tuple[int, ...] | tuple[tuple[int, int], ...] | None = None
+    """Windows whose sides a Swin V2 scales coordinates by, as window_size; 0 for its own. They
+    belong to the weights: leave it null where there is an encoder to begin with."""
     drop_path_rate: float = 0.0
     """Drop path of the last block, rising from 0 at the first; [0, 1)."""
     shift: Literal["cyclic", "padded", "none"] | None = None
