@@ -36,8 +36,8 @@ It returns None for a file of another format, and raises PretrainedMismatch for 
 
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
 _ALLOWED = (
-    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin or Swin V2 of the official "
-    "code, timm, transformers, torchvision, mmpretrain, MONAI or this one, alone or in a "
+    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin, Swin V2 or ViT of the "
+    "official code, timm, transformers, torchvision, mmpretrain, MONAI or this one, alone or in a "
     "checkpoint of torch.save, or as .safetensors"
 )
 
