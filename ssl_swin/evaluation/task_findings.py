@@ -7,10 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from ssl_swin.data.batches.targets import Targets
-from ssl_swin.data.shards.classes import alike, listed, names_of
+from ssl_swin.data.shards.classes import names_of, numbers_among
 from ssl_swin.data.shards.given import MULTI
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError
 from ssl_swin.evaluation.classify import Answers
 from ssl_swin.evaluation.other_tasks import THRESHOLD
 from ssl_swin.evaluation.ranking import auroc, average_precision, counts_of, f1, mean_of
@@ -30,19 +29,8 @@ def targets_by_name(shards: ShardSet, where: str, card: ClassifierCard) -> np.nd
     renumber = None
     if card.task == MULTI and shards.given is not None:
         names = names_of(shards) or card.classes
-        used = {names[number] for number in np.unique(shards.given.values).tolist()}
-        unknown = sorted(used - {*card.classes})
-        if unknown:
-            pairs = [pair for pair in alike([*unknown, *card.classes]) if {*pair} & {*unknown}]
-            spelled = "".join(
-                f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs
-            )
-            raise UserError(
-                f"{where} has classes that the network does not know: {listed(unknown)}; it knows "
-                f"{listed(card.classes)}{spelled}"
-            )
-        number = {name: place for place, name in enumerate(card.classes)}
-        renumber = tuple(number.get(name, -1) for name in names)
+        used = np.unique(shards.given.values).tolist()
+        renumber = numbers_among(names, used, card.classes, where, "the classifier")
     targets = Targets(card.task, len(card.classes), renumber)
     targets.check(shards, where)
     return targets.all(shards)
