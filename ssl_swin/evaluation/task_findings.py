@@ -52,7 +52,10 @@ class TaskFindings:
 
     @cached_property
     def per_output(self) -> Columns:
-        """What each class or number comes to, float64 (outputs,); per cent, or units of labels."""
+        """What each class or number comes to, float64 (outputs,).
+
+        Of classes per cent, but AUROC from 0 to 1; of numbers units of labels, but R2.
+        """
         if self.task != MULTI:
             error, spread = self.said - self.target, self.target - self.target.mean(axis=0)
             squares = (spread**2).sum(axis=0)
@@ -71,12 +74,12 @@ class TaskFindings:
                 "recall": 100 * np.where(num > 0, hits / np.maximum(num, 1), np.nan),
                 "f1": 100 * f1(hits, num_said, num),
                 "average_precision": 100 * np.array([average_precision(*one) for one in counts]),
-                "auroc": 100 * np.array([auroc(*one) for one in counts]),
+                "auroc": np.array([auroc(*one) for one in counts]),
             }
 
     @property
     def measures(self) -> dict[str, float]:
-        """The means over classes that occur, in per cent, or over numbers, in units of labels."""
+        """The means over classes that occur, or over numbers; in the units of `per_output`."""
         found = self.per_output
         if self.task != MULTI:
             return {name: mean_of(values) for name, values in found.items()}
