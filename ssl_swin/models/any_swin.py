@@ -13,12 +13,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.models import timm_swin
 from ssl_swin.models.patches import check_images
 from ssl_swin.models.swin_backbone import Swin, SwinShape
-from ssl_swin.models.swin_choices import (
-    sides,
-    sizes_among,
-    switched,
-    switches_among,
-)
+from ssl_swin.models.swin_choices import sides, sizes_among, switched, switches_among
 
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _DOWNSAMPLE = re.compile(r"backbone\.layers\.(\d+)\.downsample\.")
@@ -54,7 +49,7 @@ class AnySwin(nn.Module):
             UserError: If the sizes do not fit each other, or one of them is no size of a Swin.
         """
         super().__init__()
-        rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
+        rows, cols = sides(img_size)
         self.name, self.img_size, self.in_chans = name, (int(rows), int(cols)), in_chans
         sizes, self.switches = sizes_among(choices, is_v2), switches_among(choices)
         shape = {"img_size": self.img_size, "in_chans": in_chans, "drop_path_rate": drop_path_rate}

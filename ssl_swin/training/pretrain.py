@@ -117,7 +117,7 @@ class PretrainModule(Learner):
     def features(self, images: Tensor) -> Tensor:
         """Return the mean of the last stage over all positions, (batch, channels), nothing hidden.
 
-        Images are uint8 (batch, chans, height, width), on the device.
+        Images are as a batch has them, (batch, chans, height, width), on the device.
         """
         encoder = self.network.encoder
         return pooled(encoder, encoder(self.normalise(images)))
