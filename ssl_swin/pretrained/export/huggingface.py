@@ -72,7 +72,7 @@ def python(handed: HandOff, folder: str) -> str:
             "",
             f"processor = AutoImageProcessor.from_pretrained({folder!r})",
             f"model = {kind}.from_pretrained({folder!r}).eval()",
-            f"# model(**processor(images, return_tensors='pt')).{output}",
+            f"# model(**{processed(handed)}).{output}",
         ]
     )
 
@@ -150,6 +150,13 @@ def labels(handed: HandOff) -> Iterator[tuple[str, dict[str, Any]]]:
     if handed.classes:
         yield "id2label", {str(number): name for number, name in enumerate(handed.classes)}
         yield "label2id", {name: number for number, name in enumerate(handed.classes)}
+
+
+def processed(handed: HandOff) -> str:
+    """Return the call that makes images ready; arrays of many channels it cannot tell itself."""
+    many = handed.network.in_chans not in (1, 3)
+    last = ", input_data_format='channels_last'" if many else ""
+    return f"processor(images, return_tensors='pt'{last})"
 
 
 def preprocessor(handed: HandOff) -> dict[str, Any]:

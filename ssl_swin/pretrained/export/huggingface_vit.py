@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_swin.pretrained.export.card import write_json, write_weights
 from ssl_swin.pretrained.export.handoff import HandOff
-from ssl_swin.pretrained.export.huggingface import labels, preprocessor
+from ssl_swin.pretrained.export.huggingface import labels, preprocessor, processed
 
 _QKV = ("query", "key", "value")
 # Ours -> theirs, in names without "backbone."; `qkv` is three of theirs.
@@ -65,7 +65,7 @@ def python(handed: HandOff, folder: str) -> str:
             "",
             f"processor = AutoImageProcessor.from_pretrained({folder!r})",
             f"model = {kind}.from_pretrained({folder!r}{alone}).eval()",
-            f"# model(**processor(images, return_tensors='pt')).{made}",
+            f"# model(**{processed(handed)}).{made}",
         ]
     )
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -124,6 +125,18 @@ def test_grey_images_stay_grey(tiny, tmp_path):
     found = AutoImageProcessor.from_pretrained(folder)(image, return_tensors="pt").pixel_values
     assert found.shape == (1, 1, 64, 64)
     torch.testing.assert_close(found, torch.full_like(found, (51 / 255 - 0.5) / 0.25))
+
+
+def test_images_of_many_channels_are_made_ready_as_it_says(tiny, tmp_path):
+    encoder = tiny(in_chans=5)
+    card = EncoderCard.of(encoder, (0.5,) * 5, (0.25,) * 5)
+    write_encoder(tmp_path / "a.safetensors", encoder.state_dict(), card)
+    folder = exported(tmp_path / "a.safetensors", "hf", tmp_path / "out")
+    (call,) = re.findall(r"processor\(images.*?\)", (folder / "README.md").read_text())
+    processor = AutoImageProcessor.from_pretrained(folder)
+    images = [np.full((80, 100, 5), 51, np.uint8)]
+    found = eval(call, {"processor": processor, "images": images})["pixel_values"]
+    assert found.shape == (1, 5, 64, 64)
 
 
 @pytest.mark.parametrize(
