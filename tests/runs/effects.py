@@ -131,6 +131,7 @@ def effects(shards, other):
         "task": Effect("multi-label", at("run.stream.labels.task")),
         "encoder_channels": Effect("repeat", at("run.config.encoder_channels")),
         "regression_loss": Effect("l1", at("run.config.regression_loss")),
+        "init": Refused("elsewhere", "the run began with init=None, this config says"),
         "encoder": Refused("elsewhere", "the run began with encoder=None, this config says"),
         "loss": Effect("twice", error, 2.0),
         "data.shards": Effect(str(other), lambda seen: seen.opened[0][0]),
