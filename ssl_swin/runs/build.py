@@ -233,7 +233,7 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) -
     masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
     normalise = Normalisation.of(config.data)
     module = PretrainModule(simmim, normalise, masking, schedule)
-    module.loaded = loaded
+    module.loaded, module.layer_decay = loaded, config.optim.layer_decay
     if config.training.best != "none":
         module.best_metric = f"best_{config.training.best}"
     return module

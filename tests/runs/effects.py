@@ -219,7 +219,9 @@ def effects(shards, other):
         ),
         "optim.betas": Effect((0.5, 0.75), of_groups("betas", "no_decay")),
         "optim.clip_grad": Effect(0.125, at(f"{schedule}.clip_grad")),
-        "optim.layer_decay": Effect(1.0, of_groups("lr_scale", "layer_0_no_decay")),
+        "optim.layer_decay": Effect(
+            0.5, lambda seen: max(g["lr_scale"] for g in groups(seen) if g["lr_scale"] < 1)
+        ),
         **{
             f"optim.{name}": Effect(0.375, at(f"run.module.regularise.{name}"))
             for name in ("mixup", "cutmix", "label_smoothing")
