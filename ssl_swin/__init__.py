@@ -1,4 +1,4 @@
-"""Masked image modelling for Swin encoders: the route of one image, as rooms.
+"""Masked image modelling for Swin and ViT encoders: the route of one image, as rooms.
 
     data/shards, remote   which bytes of which tar, here or far away
       -> data/order       (seed, epoch, position) -> sample

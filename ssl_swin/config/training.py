@@ -55,8 +55,9 @@ class TrainingConfig:
         "none"
     )
     """Keep the checkpoint of the highest kNN accuracy, with its encoder (pretraining); of the
-    highest top-1, top-1 balanced over the classes or AUROC (fine-tuning, whose none is top1); or of
-    the lowest held-out loss, which need not be the best encoder."""
+    highest top-1, top-1 balanced over the classes or AUROC (fine-tuning, whose none is top1; of
+    several classes mAP, of numbers R2); or of the lowest held-out loss, which need not be the best
+    encoder."""
     validate_every_epochs: int = layout_setting(1)
     """Epochs between held-out measurements."""
     monitor_every_epochs: int = newer_setting(1, before=0, layout=True)

@@ -11,25 +11,22 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ssl_swin.data.labelling.values import BETWEEN
 from ssl_swin.data.shards.given import MULTI
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.rows import Csv, Row, one_line
 from ssl_swin.evaluation.task_findings import TaskFindings
-from ssl_swin.evaluation.task_rows import BETWEEN, columns_of, said_of
+from ssl_swin.evaluation.task_rows import columns_of, said_of
 from ssl_swin.evaluation.written import IMAGES, SUMMARY, Subject, write_csv
 from ssl_swin.pretrained.classifier import ClassifierCard
 from ssl_swin.record.lines import write_text
+from ssl_swin.record.measures import MEASURES, Measure
 from ssl_swin.record.report import show
 
 _MOST_ROWS = 30  # in the table that is printed
-_NAMES = {
-    "map": ("mAP", "{:.2f} %"),
-    "macro_f1": ("macro F1", "{:.2f} %"),
-    "auroc": ("AUROC", "{:.2f} %"),
-    "exact": ("all classes right", "{:.2f} %"),
-    "mae": ("MAE", "{:.4g}"),
-    "rmse": ("RMSE", "{:.4g}"),
-    "r2": ("R2", "{:.4f}"),
+_TOLD = MEASURES | {
+    "exact": Measure("all classes right", ".2f", " %"),
+    "rmse": Measure("RMSE", ".4g"),
 }
 
 
@@ -37,12 +34,11 @@ def write_task(
     folder: Path, subject: Subject, found: TaskFindings, stream: PixelStream, card: ClassifierCard
 ) -> None:
     """Write the tables of an evaluation, and its numbers, `summary.json`, last."""
-    numbers = found.per_output
+    numbers, kind = found.per_output, kind_of(found)
     rows = [
         [name, *(_known(values[at]) for values in numbers.values())]
         for at, name in enumerate(card.classes)
     ]
-    kind = "class" if found.task == MULTI else "number"
     write_csv(folder / f"per_{kind}.csv", [[kind, *numbers], *rows])
     facts = ["is"] if found.task == MULTI else [f"is {name}" for name in card.classes]
     names, text = columns_of(card, *facts), Csv()
@@ -56,7 +52,7 @@ def write_task(
 def show_task(found: TaskFindings, card: ClassifierCard) -> None:
     """Print a table of the classes or numbers, the first ones, and the measures."""
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("class" if found.task == MULTI else "number", max_width=36, no_wrap=True)
+    table.add_column(kind_of(found), max_width=36, no_wrap=True)
     for name in found.per_output:
         table.add_column(name.replace("average_precision", "AP"), justify="right")
     for at, name in list(enumerate(card.classes))[:_MOST_ROWS]:
@@ -64,9 +60,14 @@ def show_task(found: TaskFindings, card: ClassifierCard) -> None:
         table.add_row(Text(name), *(_cell(kind, one[at]) for kind, one in values))
     show(table)
     if len(card.classes) > _MOST_ROWS:
-        print(f"  these are the first; per_class.csv has all {len(card.classes)}")
-    told = ((*_NAMES[name], value) for name, value in found.measures.items())
-    print(", ".join(f"{name} {form.format(value)}" for name, form, value in told))
+        print(f"  these are the first; per_{kind_of(found)}.csv has all {len(card.classes)}")
+    told = ((_TOLD[name], value) for name, value in found.measures.items())
+    print(", ".join(f"{one.word} {one.told(value)}" for one, value in told))
+
+
+def kind_of(found: TaskFindings) -> str:
+    """Return what an output is: a class, or a number."""
+    return "class" if found.task == MULTI else "number"
 
 
 def _cell(kind: str, value: float) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssl_swin.data.batches.labels import Labels, all_labels
-from ssl_swin.data.shards.classes import CLASSES_NAME, alike, listed, names_of
+from ssl_swin.data.shards.classes import CLASSES_NAME, listed, names_of, numbers_among
 from ssl_swin.data.shards.label_file import MISSING
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
@@ -42,13 +42,5 @@ def labels_by_name(
         names = classes
     label = Labels(len(names), field).all(shards, where)  # (num_samples,)
     used = np.unique(label[label >= 0]).tolist()
-    unknown = [names[number] for number in used if names[number] not in classes]
-    if unknown:
-        pairs = [pair for pair in alike([*unknown, *classes]) if set(pair) & set(unknown)]
-        spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
-        raise UserError(
-            f"{where} has classes that the classifier does not know: {listed(unknown)}; it knows "
-            f"{listed(classes)}{spelled}"
-        )
-    number = {name: place for place, name in enumerate(classes)}
-    return np.array([*(number.get(name, -1) for name in names), -1])[label]  # -1 is the last
+    numbers = numbers_among(names, used, classes, where, "the classifier")
+    return np.array([*numbers, -1])[label]  # -1 is the last

@@ -7,10 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from ssl_swin.data.batches.targets import Targets
-from ssl_swin.data.shards.classes import alike, listed, names_of
+from ssl_swin.data.shards.classes import names_of, numbers_among
 from ssl_swin.data.shards.given import MULTI
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError
 from ssl_swin.evaluation.classify import Answers
 from ssl_swin.evaluation.other_tasks import THRESHOLD
 from ssl_swin.evaluation.ranking import auroc, average_precision, counts_of, f1, mean_of
@@ -30,19 +29,8 @@ def targets_by_name(shards: ShardSet, where: str, card: ClassifierCard) -> np.nd
     renumber = None
     if card.task == MULTI and shards.given is not None:
         names = names_of(shards) or card.classes
-        used = {names[number] for number in np.unique(shards.given.values).tolist()}
-        unknown = sorted(used - {*card.classes})
-        if unknown:
-            pairs = [pair for pair in alike([*unknown, *card.classes]) if {*pair} & {*unknown}]
-            spelled = "".join(
-                f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs
-            )
-            raise UserError(
-                f"{where} has classes that the network does not know: {listed(unknown)}; it knows "
-                f"{listed(card.classes)}{spelled}"
-            )
-        number = {name: place for place, name in enumerate(card.classes)}
-        renumber = tuple(number.get(name, -1) for name in names)
+        used = np.unique(shards.given.values).tolist()
+        renumber = numbers_among(names, used, card.classes, where, "the classifier")
     targets = Targets(card.task, len(card.classes), renumber)
     targets.check(shards, where)
     return targets.all(shards)
@@ -64,7 +52,10 @@ class TaskFindings:
 
     @cached_property
     def per_output(self) -> Columns:
-        """What each class or number comes to, float64 (outputs,); per cent, or units of labels."""
+        """What each class or number comes to, float64 (outputs,).
+
+        Of classes per cent, but AUROC from 0 to 1; of numbers units of labels, but R2.
+        """
         if self.task != MULTI:
             error, spread = self.said - self.target, self.target - self.target.mean(axis=0)
             squares = (spread**2).sum(axis=0)
@@ -83,12 +74,12 @@ class TaskFindings:
                 "recall": 100 * np.where(num > 0, hits / np.maximum(num, 1), np.nan),
                 "f1": 100 * f1(hits, num_said, num),
                 "average_precision": 100 * np.array([average_precision(*one) for one in counts]),
-                "auroc": 100 * np.array([auroc(*one) for one in counts]),
+                "auroc": np.array([auroc(*one) for one in counts]),
             }
 
     @property
     def measures(self) -> dict[str, float]:
-        """The means over classes that occur, in per cent, or over numbers, in units of labels."""
+        """The means over classes that occur, or over numbers; in the units of `per_output`."""
         found = self.per_output
         if self.task != MULTI:
             return {name: mean_of(values) for name, values in found.items()}

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
+from ssl_swin.data.labelling.values import BETWEEN
 from ssl_swin.data.shards.given import MULTI
 from ssl_swin.evaluation.classify import Answers
 from ssl_swin.evaluation.other_tasks import THRESHOLD
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.evaluation.rows import Row, one_line
 from ssl_swin.pretrained.classifier import ClassifierCard
-
-BETWEEN = ";"  # classes of one image
 
 
 def columns_of(card: ClassifierCard, *facts: str) -> tuple[str, ...]:

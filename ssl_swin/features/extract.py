@@ -87,7 +87,7 @@ def extract(
 
 
 def network_at(subject: Subject, layer: str) -> nn.Module:
-    """Return the way from uint8 pixels to the features of a layer.
+    """Return the way from pixels, as they are stored, to the features of a layer.
 
     Raises:
         UserError: If there is no such layer.
@@ -128,7 +128,7 @@ class _Work:
     """What this process does so that a store gets its features."""
 
     store: Store
-    network: nn.Module  # uint8 images -> features
+    network: nn.Module  # images as they are stored -> features
     stream: PixelStream
     computing: Computing
     ranks: Ranks

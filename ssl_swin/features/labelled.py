@@ -10,7 +10,7 @@ import numpy as np
 from ssl_swin.data.batches.labels import all_labels
 from ssl_swin.data.labelling.attach import Asked, attach
 from ssl_swin.data.remote.urls import shown
-from ssl_swin.data.shards.classes import CLASSES_NAME, alike, listed, names_of
+from ssl_swin.data.shards.classes import CLASSES_NAME, names_of, numbers_among
 from ssl_swin.data.shards.reader import content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import UserError
@@ -115,14 +115,6 @@ def _renumbered(
 ) -> np.ndarray:
     """Return labels as the training set numbers them."""
     used = np.unique(tested.label[tested.label >= 0]).tolist()
-    unknown = [names[number] for number in used if names[number] not in classes]
-    if unknown:
-        pairs = [pair for pair in alike([*unknown, *classes]) if set(pair) & set(unknown)]
-        spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
-        raise UserError(
-            f"{tested.where} has classes that {where} does not know: {listed(unknown)}; it knows "
-            f"{listed(classes)}{spelled}; pack one of them again with --classes-from the other"
-        )
-    number = {name: place for place, name in enumerate(classes)}
-    known = np.array([number.get(name, -1) for name in names] + [-1])  # -1 is the last
-    return known[tested.label]
+    remedy = "; pack one of them again with --classes-from the other"
+    numbers = numbers_among(names, used, classes, tested.where, where, remedy)
+    return np.array([*numbers, -1])[tested.label]  # -1 is the last

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.encoder import Encoder, pooled
 
 
 class Network(Protocol):
@@ -56,7 +56,7 @@ class HouseNetwork(nn.Module):
         self, images: Float[Tensor, "batch chans height width"]
     ) -> Float[Tensor, "batch num_features"]:
         """See `Network`."""
-        return self.body(images).mean(dim=(2, 3))
+        return pooled(self.body, self.body(images))
 
     def pooled(
         self, images: Float[Tensor, "batch chans height width"]

@@ -11,13 +11,9 @@ from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
 from ssl_swin.models import timm_swin
+from ssl_swin.models.patches import check_images
 from ssl_swin.models.swin_backbone import Swin, SwinShape
-from ssl_swin.models.swin_choices import (
-    sides,
-    sizes_among,
-    switched,
-    switches_among,
-)
+from ssl_swin.models.swin_choices import sides, sizes_among, switched, switches_among
 
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _DOWNSAMPLE = re.compile(r"backbone\.layers\.(\d+)\.downsample\.")
@@ -53,7 +49,7 @@ class AnySwin(nn.Module):
             UserError: If the sizes do not fit each other, or one of them is no size of a Swin.
         """
         super().__init__()
-        rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
+        rows, cols = sides(img_size)
         self.name, self.img_size, self.in_chans = name, (int(rows), int(cols)), in_chans
         sizes, self.switches = sizes_among(choices, is_v2), switches_among(choices)
         shape = {"img_size": self.img_size, "in_chans": in_chans, "drop_path_rate": drop_path_rate}
@@ -86,7 +82,7 @@ class AnySwin(nn.Module):
         Raises:
             ValueError: If the images have another size than the encoder was built for.
         """
-        self._check_images(images)
+        check_images(images, self.in_chans, self.img_size)
         x = self._features(self.backbone, images, token_mask, self.mask_token)
         return x.permute(0, 3, 1, 2)  # (batch, num_features, out_rows, out_cols)
 
@@ -99,7 +95,7 @@ class AnySwin(nn.Module):
 
         The i-th has ``embed_dim * 2**i`` channels and a position for ``patch_size * 2**i`` pixels.
         """
-        self._check_images(images)
+        check_images(images, self.in_chans, self.img_size)
         maps = self._maps(self.backbone, images, token_mask, self.mask_token)
         return [one.permute(0, 3, 1, 2) for one in maps]
 
@@ -189,14 +185,6 @@ class AnySwin(nn.Module):
             self._pretrained,
         )
         return Swin(shape, *switched(self.switches, self._pretrained is not None))
-
-    def _check_images(self, images: Tensor) -> None:
-        if images.shape[1:] != (self.in_chans, *self.img_size):
-            raise ValueError(
-                f"images of shape {tuple(images.shape)}, but this encoder takes "
-                f"(batch, {self.in_chans}, {self.img_size[0]}, {self.img_size[1]}); "
-                "resize the images or build the encoder with their img_size and in_chans"
-            )
 
     def _check_sizes(self) -> None:
         if any(side < self.stride or side % self.stride for side in self.img_size):

@@ -27,7 +27,7 @@ class InBlocks(Protocol):
     """An encoder that can be reached block by block."""
 
     def blocks(self) -> list[nn.Module]:
-        """Return its blocks, in order; each makes one tensor of another."""
+        """Return its blocks, in order; each makes one tensor of another, and what all share."""
 
 
 @runtime_checkable
@@ -75,9 +75,9 @@ def compile_blocks(
 
 
 def _in_training(
-    block: nn.Module, compiled: Callable[[Tensor], Tensor], eager: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Tensor]:
-    return lambda x: compiled(x) if block.training else eager(x)
+    block: nn.Module, compiled: Callable[..., Tensor], eager: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
+    return lambda *given: compiled(*given) if block.training else eager(*given)
 
 
 def require_compiler(on_gpu: bool) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.encoder import Encoder, PoolsItself, pooled
 from ssl_swin.models.freezing import rest
 
 
@@ -17,7 +17,8 @@ class Classifier(nn.Module):
 
     Source:
         Swin code, models/swin_transformer.py: final norm, average pooling, linear head with a
-        truncated normal start of standard deviation 0.02 and bias 0.
+        truncated normal start of standard deviation 0.02 and bias 0; of a ViT, a thousandth of it:
+        SimMIM code, models/vision_transformer.py, `init_scale`.
     """
 
     def __init__(self, encoder: Encoder, num_classes: int) -> None:
@@ -38,6 +39,9 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.num_features, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        if isinstance(encoder, PoolsItself):
+            with torch.no_grad():
+                self.head.weight.mul_(encoder.head_scale)
 
     def train(self, mode: bool = True) -> "Classifier":
         """Set the mode; what is frozen, or learns later, stays in eval mode."""
@@ -58,9 +62,9 @@ class Classifier(nn.Module):
     def features(
         self, images: Float[Tensor, "batch chans height width"]
     ) -> Float[Tensor, "batch num_features"]:
-        """Return the mean of the features over all positions, of normalised images."""
+        """Return the mean of features over all positions, of normalised images; see `pooled`."""
         with torch.no_grad() if self.head_alone else nullcontext():
-            return self.encoder(images).mean(dim=(2, 3))
+            return pooled(self.encoder, self.encoder(images))
 
     def forward(
         self, images: Float[Tensor, "batch chans height width"]

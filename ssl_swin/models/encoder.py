@@ -4,6 +4,7 @@ A new encoder is a file of its own with such a class, and a line in `ENCODERS`.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.models.swin_v2 import SwinV2Encoder
+from ssl_swin.models.vit import ViTEncoder
 
 
 class Encoder(Protocol):
@@ -67,8 +69,9 @@ class Encoder(Protocol):
     def position_tables(self) -> dict[str, tuple[int, int]]:
         """Return the tables of relative positions, each with the (rows, columns) of its window.
 
-        A table has ``(2 * rows - 1) * (2 * columns - 1)`` rows and a column for each head. Weights
-        of another window size have their tables resized.
+        A table has ``(2 * rows - 1) * (2 * columns - 1)`` rows and a column for each head; rows
+        after these are of no displacement, such as a class token's. Weights of another window size
+        have their tables resized, and such rows kept.
         """
 
     def architecture(self) -> dict[str, Any]:
@@ -87,7 +90,10 @@ class HasPlaceEmbeddings(Protocol):
     """An encoder that learns something of each place of an image, and so depends on its size."""
 
     def place_embeddings(self) -> dict[str, tuple[int, int]]:
-        """Return the parameters, (1, tokens, channels), each with (rows, columns) of tokens."""
+        """Return the parameters, (1, tokens, channels), each with (rows, columns) of tokens.
+
+        Tokens before these are of no place, such as a class token.
+        """
 
 
 @runtime_checkable
@@ -124,9 +130,39 @@ class EndsInNorm(Protocol):
         """Make the output of the last map of `stages`."""
 
 
+@runtime_checkable
+class PoolsItself(Protocol):
+    """An encoder that says how the vector of an image is made of its output; else by the mean."""
+
+    head_scale: float  # of the weights with which a classifier's head starts
+
+    def pool(
+        self, output: Float[Tensor, "batch num_features out_rows out_cols"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """Make the vectors."""
+
+    def pool_parameters(self) -> set[str]:
+        """Return the parameters that nothing but this uses; SimMIM freezes them."""
+
+
+@runtime_checkable
+class TakesRelatives(Protocol):
+    """An encoder that can begin with weights of one that differs in some of its sizes."""
+
+    free_sizes: tuple[str, ...]  # names in `architecture` of what may be another
+
+    def adapted(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Return the weights as this encoder has them, and what is to be told of it."""
+
+
+# Others of timm's have registers, rotary positions, norms or MLPs that this ViT has not.
+_PLAIN_VITS = re.compile(r"(vit|deit)_(tiny|small|base|large|huge)_patch\d+_\d+")
+
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     **dict.fromkeys(timm.list_models("swin_*"), SwinEncoder),
     **dict.fromkeys(timm.list_models("swinv2_*", exclude_filters="swinv2_cr_*"), SwinV2Encoder),
+    **dict.fromkeys(filter(_PLAIN_VITS.fullmatch, timm.list_models()), ViTEncoder),
+    **dict.fromkeys(timm.list_models(["beit_*", "beitv2_*"]), ViTEncoder),
 }
 """Name of an encoder -> its class."""
 
@@ -156,12 +192,27 @@ def build_encoder(
 def pooled_stages(
     encoder: Encoder, images: Float[Tensor, "batch chans height width"]
 ) -> dict[str, Float[Tensor, "batch _"]]:
-    """Return means over all positions, nothing hidden: `stage1` and so on, and `last`, the output.
+    """Return means over all positions, nothing hidden: `stage1` and so on; `last`, as `pooled`.
 
     Maps of stages are before the last norm. This takes one pass; two, if the encoder does not say
     how it ends.
     """
     maps = encoder.stages(images)
     output = encoder.finish(maps[-1]) if isinstance(encoder, EndsInNorm) else encoder(images)
-    named = {f"stage{number}": one for number, one in enumerate(maps, 1)} | {"last": output}
-    return {name: one.mean((2, 3)) for name, one in named.items()}
+    means = {f"stage{number}": one.mean((2, 3)) for number, one in enumerate(maps, 1)}
+    return means | {"last": pooled(encoder, output)}
+
+
+def pooled(
+    encoder: Encoder, output: Float[Tensor, "batch num_features out_rows out_cols"]
+) -> Float[Tensor, "batch num_features"]:
+    """Return the vector of each image that a head is put on: the mean over all positions.
+
+    An encoder that `PoolsItself` may do more.
+    """
+    return encoder.pool(output) if isinstance(encoder, PoolsItself) else output.mean((2, 3))
+
+
+def free_sizes(name: str) -> tuple[str, ...]:
+    """Return what of an encoder's sizes may be other than those of weights that it begins with."""
+    return tuple(getattr(ENCODERS.get(name.partition(".")[0]), "free_sizes", ()))

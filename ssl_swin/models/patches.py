@@ -10,7 +10,7 @@ from ssl_swin.models.windows import Sides, merged, raster
 
 
 class PatchEmbed(nn.Module):
-    """Cut images into patches and make a token of each, by one linear layer and a norm.
+    """Cut images into patches and make a token of each, by one linear layer and, in a Swin, a norm.
 
     The weights are a convolution's, as in timm; patches do not overlap, so it is a matrix product.
 
@@ -19,7 +19,13 @@ class PatchEmbed(nn.Module):
     """
 
     def __init__(
-        self, patch_size: int, in_chans: int, embed_dim: int, grid: Sides, wanted: np.ndarray
+        self,
+        patch_size: int,
+        in_chans: int,
+        embed_dim: int,
+        grid: Sides,
+        wanted: np.ndarray,
+        has_norm: bool = True,
     ) -> None:
         """Make tokens of images, in the order in which they are wanted.
 
@@ -29,12 +35,13 @@ class PatchEmbed(nn.Module):
             embed_dim: Channels of a token.
             grid: Rows and columns of tokens.
             wanted: The order of the tokens; none is empty.
+            has_norm: Whether tokens are normed.
         """
         super().__init__()
         self.patch_size = (patch_size, patch_size)
         self.arrange = Move(raster(grid), wanted)
         self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, patch_size)
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = nn.LayerNorm(embed_dim) if has_norm else nn.Identity()
 
     def forward(
         self, images: Float[Tensor, "batch chans height width"]
@@ -80,3 +87,17 @@ class PatchMerging(nn.Module):
         if self.norms_after:
             return self.norm(self.reduction(squares))
         return self.reduction(self.norm(squares))
+
+
+def check_images(images: Tensor, in_chans: int, img_size: Sides) -> None:
+    """Refuse images that an encoder was not built for.
+
+    Raises:
+        ValueError: If they have other channels, rows or columns.
+    """
+    if images.shape[1:] != (in_chans, *img_size):
+        raise ValueError(
+            f"images of shape {tuple(images.shape)}, but this encoder takes "
+            f"(batch, {in_chans}, {img_size[0]}, {img_size[1]}); "
+            "resize the images or build the encoder with their img_size and in_chans"
+        )

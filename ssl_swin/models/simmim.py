@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from ssl_swin.models import masking
-from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.encoder import Encoder, PoolsItself, build_encoder
 from ssl_swin.models.heads import Head, make_decoders
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
@@ -41,7 +41,8 @@ class SimMIM(nn.Module):
         """Put a decoder on an encoder; `TARGETS` makes the target, and `LOSSES` has the loss.
 
         A target that is a plain function is one of pixels. With `heads`, what these say is
-        predicted instead, each by a decoder of its own.
+        predicted instead, each by a decoder of its own. What the encoder uses for vectors alone is
+        frozen, for here it would never get a gradient.
 
         Raises:
             UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes,
@@ -50,6 +51,9 @@ class SimMIM(nn.Module):
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
         self.encoder, self.mask_patch_size = encoder, mask_patch_size
+        if isinstance(encoder, PoolsItself):
+            for name in encoder.pool_parameters():
+                encoder.get_parameter(name).requires_grad_(False)
         one = Head(target if isinstance(target, Target) else Target(target), loss)
         self.heads = tuple(heads) or (one,)
         decoders = make_decoders(encoder, self.heads, mask_patch_size)
@@ -85,7 +89,7 @@ class SimMIM(nn.Module):
         """Build one on a new encoder.
 
         Args:
-            name: Of a Swin of timm, such as "swin_tiny_patch4_window7_224", or of `ENCODERS`.
+            name: Of a Swin or ViT of timm, such as "swin_tiny_patch4_window7_224": `ENCODERS`.
             img_size: Pixels: side, or (rows, columns); a multiple of the mask patch.
             in_chans: Channels of an image.
             mask_patch_size: Pixels to a side of what is hidden together; a multiple of the

@@ -111,9 +111,9 @@ def sizes_among(choices: Mapping[str, Any], is_v2: bool = False) -> SwinSizes:
     return given  # type: ignore[return-value]
 
 
-def sides(window: int | tuple[int, int]) -> tuple[int, int]:
-    """Return rows and columns of a window, which is a side or both."""
-    return (window, window) if isinstance(window, int) else window
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of a window or an image, of which a side is given, or both."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def _windows(key: str, given: Any, num_stages: int) -> tuple[Any, ...]:

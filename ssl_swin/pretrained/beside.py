@@ -12,7 +12,11 @@ from ssl_swin.pretrained.timm import LARGEST
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LARGEST = 2**20  # bytes of a JSON file that is read
-_COMPUTED = {"hidden_act": "gelu", "layer_norm_eps": 1e-5}  # of a Swin of transformers, as here
+# Kind of a network of transformers -> what it has to compute as encoders here do.
+_COMPUTED: dict[str, dict[str, tuple[Any, ...]]] = {
+    **{kind: {"hidden_act": ("gelu",), "layer_norm_eps": (1e-5,)} for kind in ("swin", "swinv2")},
+    **{kind: {"hidden_act": ("gelu",)} for kind in ("vit", "vit_mae", "beit")},
+}
 
 
 def with_beside(path: Path, weights: Weights) -> Weights:
@@ -28,8 +32,8 @@ def with_beside(path: Path, weights: Weights) -> Weights:
         return weights
     config, images = _read(path.with_name(_CONFIG)), _read(path.with_name(_PREPROCESSOR))
     known = config.get("pretrained_cfg")  # timm's
-    if config.get("model_type") in ("swin", "swinv2"):
-        _require_same(path, config)
+    if config.get("model_type") in _COMPUTED:
+        _require_same(path, config, _COMPUTED[config["model_type"]])
         size, mean, std = (
             config.get("image_size"),
             images.get("image_mean"),
@@ -55,12 +59,29 @@ def with_beside(path: Path, weights: Weights) -> Weights:
     return weights._replace(mean=means, std=stds)
 
 
-def _require_same(path: Path, config: dict[str, Any]) -> None:
-    for name, ours in _COMPUTED.items():
-        if config.get(name, ours) != ours:
+def sizes_beside(path: Path) -> dict[str, Any]:
+    """Return what stands beside weights of a ViT: `img_size` in pixels, `num_heads`, `norm_eps`."""
+    if path.name not in _WEIGHTS:
+        return {}
+    config = _read(path.with_name(_CONFIG))
+    size, heads = config.get("image_size"), config.get("num_attention_heads")
+    if isinstance(known := config.get("pretrained_cfg"), dict):  # timm's
+        given, size = config.get("model_args"), known.get("input_size")
+        heads = given.get("num_heads") if isinstance(given, dict) else None
+    if isinstance(size, list):
+        size = size[-2:]
+    sides = _numbers([size, size] if isinstance(size, int) else size, 2)
+    found = {"img_size": None if sides is None else tuple(map(int, sides)), "num_heads": heads}
+    found["norm_eps"] = config.get("layer_norm_eps")
+    return {name: one for name, one in found.items() if isinstance(one, int | float | tuple)}
+
+
+def _require_same(path: Path, config: dict[str, Any], computed: dict[str, tuple[Any, ...]]) -> None:
+    for name, ours in computed.items():
+        if config.get(name, ours[0]) not in ours:
             raise PretrainedMismatch(
                 f"{path}: {_CONFIG} beside it says {name}={config[name]!r}, and encoders here have "
-                f"{ours!r}; give weights of a Swin with that"
+                f"{ours[0]!r}; give weights of a network with that"
             )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssl_swin.models.encoder import build_encoder
-from ssl_swin.pretrained.beside import with_beside
+from ssl_swin.pretrained.beside import sizes_beside, with_beside
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import MASK_TOKEN, Found, Naming, find
 from ssl_swin.pretrained.huggingface import HUGGINGFACE, HUGGINGFACE_V2
@@ -27,6 +27,7 @@ from ssl_swin.pretrained.tensors import is_tensor_file, opened
 from ssl_swin.pretrained.timm import TIMM, TIMM_V2, in_ours, sizes_of, swin_weights
 from ssl_swin.pretrained.torchvision import TORCHVISION, TORCHVISION_V2
 from ssl_swin.pretrained.unbuilt import UNBUILT
+from ssl_swin.pretrained.vit import VIT_NAMINGS
 
 NAMINGS: dict[str, Naming] = {
     "official v2": OFFICIAL_V2,
@@ -40,13 +41,14 @@ NAMINGS: dict[str, Naming] = {
     "huggingface": HUGGINGFACE,
     "mmpretrain": MMPRETRAIN,
     "monai": MONAI,
+    **VIT_NAMINGS,
     **UNBUILT,
 }
 """Whose it is -> how it names things. The first of which a file has a network is taken."""
 
 
 def read_elsewhere(path: Path) -> Weights | None:
-    """Read a Swin or Swin V2 under names of `NAMINGS`, or ours without a card, wrapped or not.
+    """Read a network under names of `NAMINGS`, or ours without a card, wrapped or not.
 
     Raises:
         PretrainedMismatch: If the network is one for which there is no encoder, or is not whole.
@@ -61,13 +63,16 @@ def read_elsewhere(path: Path) -> Weights | None:
         if found.naming.ours is None:
             raise PretrainedMismatch(
                 f"{path} is {found.naming.kind}{f' under {found.where!r}' if found.where else ''}: "
-                "this release has encoders of Swin and Swin V2 alone; give weights of one"
+                "this release has encoders of Swin, Swin V2 and ViT alone; give weights of one"
             )
         parts = {name: file.read(name) for theirs in found.names.values() for name in theirs}
         coordinates = {ours: file.read(name) for ours, name in found.coordinates.items()}
     try:
         state = {in_ours(name): tensor for name, tensor in found.state(parts).items()}
-        sizes = sizes_of_v2(state, coordinates) if found.naming.is_v2 else sizes_of(state)
+        if found.naming.sizes is not None:
+            sizes = found.naming.sizes(state, sizes_beside(path))
+        else:
+            sizes = sizes_of_v2(state, coordinates) if found.naming.is_v2 else sizes_of(state)
         _check(state, sizes)
     except PretrainedMismatch as error:
         raise PretrainedMismatch(f"{path}, {found.naming.kind}: {error}") from error
@@ -93,6 +98,6 @@ def _check(state: dict[str, Tensor], sizes: dict[str, Any]) -> None:
 
 
 def _report(found: Found) -> Report:
-    version = "Swin V2" if found.naming.is_v2 else "Swin"
+    version = "Swin V2" if found.naming.is_v2 else "Swin" if found.naming.sizes is None else "ViT"
     kind = f"our {version} without a card" if found.is_ours else found.naming.kind
     return found.report(kind, {name: in_ours(name) for name in (*found.names, MASK_TOKEN)})

@@ -7,6 +7,7 @@ the encoder, and a checkpoint the key of its state dict. A `Naming` says how a l
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def _nothing(_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Naming:
-    """How a library names the tensors of a network, and what timm's Swin calls them."""
+    """How a library names the tensors of a network; "timm's Swin" below is its ViT's for a ViT."""
 
     kind: str
     """What it is called where it is told, such as "timm's Swin"."""
@@ -59,6 +60,9 @@ class Naming:
     """Another pattern as `mark`, where it takes two names to tell a naming from others."""
     is_v2: bool = False
     """Whether it is of a Swin V2, which has coordinates among its buffers and no tables."""
+    sizes: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]] | None = None
+    """Weights under our names, sizes that stand beside their file -> what `build_encoder` takes;
+    None: those of a Swin, from the weights alone."""
 
 
 @dataclass(frozen=True)

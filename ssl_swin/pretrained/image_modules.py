@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_swin.data.shards.given import NUMBERS
 from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.models.encoder import Encoder
+from ssl_swin.models.encoder import Encoder, pooled
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard
 from ssl_swin.pretrained.preprocess import Preprocess, several
@@ -90,7 +90,7 @@ class ImageEncoder(_ForImages):
         Raises:
             ValueError: If the images have another size than `img_size`, or other channels.
         """
-        return self.maps(images).mean(dim=(2, 3))
+        return pooled(self.encoder, self.maps(images))
 
     def maps(
         self, images: Float[Tensor, "batch chans height width"]

@@ -31,7 +31,7 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
 
     Args:
         source: A run folder; an ``encoder.safetensors`` or ``classifier.safetensors``; a file with
-            a Swin or Swin V2 under the names of timm, of the official SimMIM or Swin code, of
+            a Swin, Swin V2 or ViT under the names of timm, of the official SimMIM or Swin code, of
             transformers, torchvision, mmpretrain, MONAI, or ours, alone or in somebody's
             checkpoint; a folder of transformers; or the name of weights that timm has, such as
             "swin_tiny_patch4_window7_224.ms_in1k", from its cache or fetched by it.

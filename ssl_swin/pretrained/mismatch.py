@@ -41,6 +41,25 @@ def check_state(
     return tuple(missing)
 
 
+def shape_of(
+    state: Mapping[str, Tensor], name: str, num_axes: int, kind: str = "a Swin"
+) -> tuple[int, ...]:
+    """Return a tensor's shape, if it is there and has so many axes, none of them empty.
+
+    Raises:
+        PretrainedMismatch: If it is not what a network of this kind has.
+    """
+    shape = tuple(state[name].shape) if name in state else ()
+    if len(shape) == num_axes and all(shape):
+        return shape
+    was = f"has shape {shape}" if name in state else "is missing"
+    what = "these are weights for volumes" if len(shape) == 5 else "the file is damaged"
+    raise PretrainedMismatch(
+        f"{name.removeprefix('backbone.')} {was}, and in {kind} it has {num_axes} axes: {what}; "
+        "give another"
+    )
+
+
 def some(names: Collection[str]) -> str:
     """List the first of many names."""
     return ", ".join([*names][:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

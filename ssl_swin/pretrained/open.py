@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_swin.models.encoder import Encoder, build_encoder
+from ssl_swin.models.encoder import Encoder, TakesRelatives, build_encoder
 from ssl_swin.pretrained.beginnings import begins_like, first_bytes
 from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, read_encoder
 from ssl_swin.pretrained.channels import fit_channels
@@ -36,8 +36,8 @@ It returns None for a file of another format, and raises PretrainedMismatch for 
 
 _SIZES_THAT_MAY_DIFFER = ("name", "img_size", "window_size")
 _ALLOWED = (
-    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin or Swin V2 of the official "
-    "code, timm, transformers, torchvision, mmpretrain, MONAI or this one, alone or in a "
+    f"give an {ENCODER_FILE}, a run folder that holds one, or a Swin, Swin V2 or ViT of the "
+    "official code, timm, transformers, torchvision, mmpretrain, MONAI or this one, alone or in a "
     "checkpoint of torch.save, or as .safetensors"
 )
 
@@ -155,8 +155,11 @@ def load_into(
     if card is not None:
         _check_architecture(encoder, card, () if channels is None else ("in_chans",))
     remarks: tuple[str, ...] = ()
+    if isinstance(encoder, TakesRelatives):
+        state, remarks = encoder.adapted(state)
     if channels is not None:
-        state, remarks = fit_channels(state, encoder.in_chans, channels)
+        state, said = fit_channels(state, encoder.in_chans, channels)
+        remarks += said
     fitting = resize_tables(state, encoder)
     own = encoder.state_dict()
     missing = check_state(fitting, own, encoder.mask_parameters())
@@ -181,7 +184,8 @@ def _holds(path: Path) -> str:
 
 def _check_architecture(encoder: Encoder, card: EncoderCard, free: tuple[str, ...]) -> None:
     own, theirs = encoder.architecture(), card.architecture
-    may_differ = (*_SIZES_THAT_MAY_DIFFER, *free)
+    its = encoder.free_sizes if isinstance(encoder, TakesRelatives) else ()
+    may_differ = (*_SIZES_THAT_MAY_DIFFER, *its, *free)
     differing = [
         f"{key} is {own.get(key)!r} in the model and {theirs.get(key)!r} in the weights"
         for key in own | theirs

@@ -17,8 +17,8 @@ from ssl_swin.models.cosine_attention import log_spaced
 from ssl_swin.models.encoder import ENCODERS, build_encoder
 from ssl_swin.models.windows import Sides
 from ssl_swin.pretrained.found import COORDINATES
-from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.timm import LARGEST_WINDOW, plain_sizes, shape_of, sizes_by_windows
+from ssl_swin.pretrained.mismatch import PretrainedMismatch, shape_of
+from ssl_swin.pretrained.timm import LARGEST_WINDOW, plain_sizes, sizes_by_windows
 
 WINDOWS = "window_size"
 _WINDOWS = (WINDOWS, "pretrained_window_sizes")
@@ -145,7 +145,7 @@ def require_windows(architecture: Mapping[str, Any], source: str) -> None:
 
 def to_check(sizes: dict[str, Any]) -> dict[str, Any]:
     """Return sizes with which an encoder can be built, windows or not."""
-    return {**sizes, WINDOWS: 1} if sizes[WINDOWS] is None else sizes
+    return {**sizes, WINDOWS: 1} if sizes.get(WINDOWS, 1) is None else sizes
 
 
 def _whole(value: Any) -> Any:

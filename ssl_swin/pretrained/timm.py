@@ -15,8 +15,10 @@ from ssl_swin.errors import MachineError, UserError
 from ssl_swin.models.encoder import ENCODERS, Encoder, build_encoder
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import MASK_TOKEN, Naming
-from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.mismatch import PretrainedMismatch, shape_of
 from ssl_swin.pretrained.report import Report
+from ssl_swin.pretrained.timm_vit import from_timm_vit, timm_vit
+from ssl_swin.pretrained.vit_sizes import is_vit
 
 _PREFIX = "backbone."
 _PATCHES = "backbone.patch_embed.proj.weight"
@@ -76,9 +78,10 @@ def read_named(name: str) -> Weights | None:
             f"the weights of timm's {name} are not in its cache and cannot be fetched: get them "
             f"where there is a network, or give a file ({type(error).__name__})"
         ) from error
-    state = from_timm(model.state_dict())
     with torch.device("meta"):  # only what the name says of sizes is wanted
         sizes = build_encoder(name, tuple(model.patch_embed.img_size), model.in_chans)
+    renamed = from_timm_vit if is_vit(sizes.architecture()) else from_timm
+    state = renamed(model.state_dict())
     mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
     report = Report(f"timm's {name}", loaded=tuple(state))
     return Weights(state, sizes.architecture(), mean, std, report=report)
@@ -94,6 +97,8 @@ def timm_model(encoder: Encoder) -> nn.Module:
         UserError: If the encoder is none of timm's.
     """
     sizes = encoder.architecture()
+    if is_vit(sizes):
+        return timm_vit(encoder)
     if not timm.is_model(sizes["name"]):
         raise UserError(
             f"{sizes['name']} is no model of timm, which only takes those of timm.list_models()"
@@ -212,20 +217,3 @@ def sizes_by_windows(windows: Sequence[int], patch_size: int) -> dict[str, Any]:
 def _num(blocks: Collection[tuple[int, int]]) -> int:
     """Return how many stages there are at most: no stage is without a block."""
     return min(len(blocks), 1 + max((stage for stage, _ in blocks), default=-1))
-
-
-def shape_of(state: Mapping[str, Tensor], name: str, num_axes: int) -> tuple[int, ...]:
-    """Return a tensor's shape, if it is there and has so many axes, none of them empty.
-
-    Raises:
-        PretrainedMismatch: If it is not.
-    """
-    shape = tuple(state[name].shape) if name in state else ()
-    if len(shape) == num_axes and all(shape):
-        return shape
-    was = f"has shape {shape}" if name in state else "is missing"
-    what = "these are weights for volumes" if len(shape) == 5 else "the file is damaged"
-    raise PretrainedMismatch(
-        f"{name.removeprefix(_PREFIX)} {was}, and in a Swin it has {num_axes} axes: {what}; give "
-        "another"
-    )

@@ -32,14 +32,17 @@ def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Te
     for key, (rows, cols) in encoder.position_tables().items():
         if key not in state or state[key].shape == own[key].shape:
             continue
-        num_heads = own[key].shape[1]
+        num, num_heads = own[key].shape
+        extra = num - (2 * rows - 1) * (2 * cols - 1)  # rows of no displacement come last
         if state[key].ndim != 2 or state[key].shape[1] != num_heads:
             raise PretrainedMismatch(
                 f"{key} has shape {tuple(state[key].shape)}, but its block has {num_heads} heads "
                 f"and windows of {rows} x {cols}; tables can be resized from those of square "
                 "windows with the same number of heads"
             )
-        resized[key] = resize_table(state[key], (rows, cols))
+        cut = max(0, len(state[key]) - extra)
+        new, others = resize_table(state[key][:cut], (rows, cols)), state[key][cut:]
+        resized[key] = torch.cat((new, others.to(new.dtype))) if extra else new
     for key, value in state.items():
         if key.endswith(_MIXING) and key in own and value.shape[1] != own[key].shape[1]:
             raise PretrainedMismatch(
@@ -49,7 +52,10 @@ def resize_tables(state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Te
             )
     for key, grid in place_embeddings(encoder).items():
         if key in state and state[key].shape != own[key].shape:
-            resized[key] = resize_embedding(state[key], grid)
+            extra = own[key].shape[1] - grid[0] * grid[1]  # tokens of no place come first
+            others, places = state[key][:, :extra], state[key][:, extra:]
+            new = resize_embedding(places, grid)
+            resized[key] = torch.cat((others.to(new.dtype), new), 1) if extra else new
     return resized
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Measure(NamedTuple):
-    """How a number is told; `best` is what the best of it is called, if there is a best."""
+    """How a number is told; `best` is what its largest is called, or "lowest", if one is kept."""
 
     word: str
     form: str

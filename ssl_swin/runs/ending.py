@@ -125,7 +125,8 @@ def _next(run: Run) -> Iterator[Command]:
     if isinstance(run.config, FinetuneConfig):
         held = data.val_shards or "LABELLED_SHARDS"
         yield "ssl-swin predict", quoted(root), "NEW_IMAGES", "-o predictions.csv"
-        yield "ssl-swin evaluate", quoted(root), f"--data {quoted(held)}"
+        labels = [] if data.labels is None else [f"--labels {quoted(data.labels)}"]
+        yield "ssl-swin evaluate", quoted(root), f"--data {quoted(held)}", *labels
     else:
         shards, val_shards = "LABELLED_SHARDS", "OTHER_LABELLED_SHARDS"
         if data.shards is not None and _is_labelled(run):

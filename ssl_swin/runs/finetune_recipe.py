@@ -20,9 +20,14 @@ _REFERENCE_BATCH = 512  # the global batch that rates are given for
 _FEW, _SOME, _MORE, _MANY, _VERY_MANY = 500, 1_000, 5_000, 20_000, 500_000  # labels
 _WIDE, _SHALLOW = 192, 8  # channels of the first stage, blocks of all
 _LONG = 40  # epochs
+_VIT_IS_WIDER = 6  # times: 768 channels of ViT-B and 128 of Swin-B have the same rate officially
 _AS_PRETRAINED = (
     *("hflip", "vflip", "quarter_turns", "crop_pct", "decoder", "max_pixels", "black", "white"),
 )
+
+
+def _as_a_swin(width: int, is_vit: bool) -> int:
+    return max(1, width // _VIT_IS_WIDER) if is_vit else width
 
 
 class Choice(NamedTuple):
@@ -103,15 +108,22 @@ class Recipe:
 
     @cached_property
     def _width_and_blocks(self) -> tuple[int, int]:
-        """The channels of the first stage, and the blocks of all."""
+        """The channels of the first stage, and the blocks of all.
+
+        Of a ViT as many channels as a Swin has that the official code trains at the same rate.
+        """
         model = self.config.model
         if model.embed_dim is not None and model.depths is not None:
-            return model.embed_dim, sum(model.depths)
-        from ssl_swin.models.encoder import build_encoder  # late, for speed: it imports torch
+            return _as_a_swin(model.embed_dim, model.qkv_bias is not None), sum(model.depths)
+        import torch  # late, for speed
 
-        encoder = build_encoder(model.name, model.img_size, 3)
-        width = encoder.architecture().get("embed_dim", encoder.num_features)
-        return width, encoder.num_layers
+        from ssl_swin.models.encoder import build_encoder  # likewise
+
+        with torch.device("meta"):  # only its sizes are wanted
+            encoder = build_encoder(model.name, model.img_size, 3)
+        sizes = encoder.architecture()
+        width = sizes.get("embed_dim", encoder.num_features)
+        return _as_a_swin(width, "qkv_bias" in sizes), encoder.num_layers
 
     def _length(self) -> list[Choice]:
         labels, steps = f"{self.num_labels:,d} labelled images", self.num_labels // self.batch
@@ -140,6 +152,8 @@ class Recipe:
                 Choice({"optim.layer_decay": 1.0}, "from scratch all layers learn alike"),
             ]
         decay = 0.75 if blocks <= _SHALLOW else 0.8
+        if self.config.model.qkv_bias is not None:
+            decay = 0.65  # of a ViT, as in the official code
         why = f"the encoder's {blocks} blocks know much already, early ones most"
         return [rates, Choice({"optim.layer_decay": decay}, why)]
 

@@ -16,7 +16,7 @@ from ssl_swin.config.settings import unsaid, with_values
 from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError, usable
 from ssl_swin.files import sha256_of
-from ssl_swin.models.encoder import build_encoder
+from ssl_swin.models.encoder import build_encoder, free_sizes
 from ssl_swin.models.swin_choices import all_switches
 from ssl_swin.pretrained.card import BANDS
 from ssl_swin.pretrained.open import card_of, find_sizes
@@ -31,7 +31,8 @@ _NUMBERS, _SHOWN = (*_COLOURS, *_BANDS), "data.picture_channels"
 _CHANNELS = "data.channels"
 _SCALE = "pretrained_window_sizes"  # of a Swin V2's weights, whatever their name and windows
 _SIZES = ("patch_size", "embed_dim", "depths", "num_heads", _SCALE)
-_SWITCHES = ("shift", "position", "mixer", "padding")
+_OF_VIT = ("class_token", "qkv_bias", "init_values", "fc_norm", "norm_eps")
+_SWITCHES = ("shift", "position", "mixer", "padding", *_OF_VIT)
 MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES, *_SWITCHES))
 """The settings that an encoder knows."""
 Config = TypeVar("Config", bound=RunConfig)
@@ -174,7 +175,8 @@ def with_its_model(
     free |= {name for name, value in asdict(config.model).items() if value is None}
     if "in_chans" in known:
         _require_channels(config, known["in_chans"])
-    _require_its_sizes(config, known | (all_switches(known) if all_is_known else {}), free)
+    switches = all_switches(known) if all_is_known and known.get("window_size") else {}
+    _require_its_sizes(config, known | switches, free | {*free_sizes(str(known["name"]))})
     values = _its_sizes(config, known, free)
     if "img_size" in free:
         values["model.img_size"] = _as_given(known["img_size"])

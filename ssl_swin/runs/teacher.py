@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ssl_swin.config.run import PretrainConfig, RunConfig
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError
 from ssl_swin.features.subjects import Subject, find_subject
 from ssl_swin.models.targets.teacher import Teacher
@@ -30,8 +31,7 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
     what, side = config.target.teacher, config.target.teacher_img_size
     if not has_teacher(config) or what is None:
         return None
-    img_size = config.model.img_size
-    rows, cols = (img_size, img_size) if isinstance(img_size, int) else img_size
+    rows, cols = sides(config.model.img_size)
     if side is None and rows != cols:
         raise UserError(
             f"target.teacher={what} takes square images, and model.img_size is {rows} x {cols}; "
@@ -41,15 +41,15 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
         found = find_subject(what, img_size=rows if side is None else side)
         network: Any = found.network
         _require_same_images(config, found, what)
-        sides = (found.img_size,) * 2 if isinstance(found.img_size, int) else found.img_size
-        num_features = _num_features(network, (len(found.mean), *sides), what)
+        img_size = sides(found.img_size)
+        num_features = _num_features(network, (len(found.mean), *img_size), what)
     scale = [ours / theirs for ours, theirs in zip(config.data.std, found.std, strict=True)]
     colours = zip(config.data.mean, found.mean, found.std, strict=True)
     shift = [(ours - theirs) / std for ours, theirs, std in colours]
     number = sum(one.numel() for one in network.parameters())
-    told = f"{found.told}, {number / 1e6:.2f} M parameters, {sides[0]} x {sides[1]} px"
+    told = f"{found.told}, {number / 1e6:.2f} M parameters, {img_size[0]} x {img_size[1]} px"
     how = tuple(scale), tuple(shift), found.fingerprint, f"teacher: {told}"
-    return Teacher(network, network.maps, num_features, sides, *how)
+    return Teacher(network, network.maps, num_features, img_size, *how)
 
 
 def _num_features(network: Any, shape: tuple[int, int, int], what: str) -> int:

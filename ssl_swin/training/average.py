@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from ssl_swin.training.fsdp import on_this_rank
 from ssl_swin.training.optim import like
 
 
@@ -62,9 +62,5 @@ class WeightAverage:
 
     def _here(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return what of weights and average is on this rank."""
-        weights = [_here(one) for one in self.parameters.values()]
-        return weights, [_here(one) for one in self.weights.values()]
-
-
-def _here(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
+        weights = [on_this_rank(one) for one in self.parameters.values()]
+        return weights, [on_this_rank(one) for one in self.weights.values()]

@@ -59,7 +59,7 @@ def last_tables(encoder: Encoder) -> Tables:
     for part, (name, (rows, cols)) in last.items():
         table = encoder.get_parameter(name)
         whole = table.full_tensor() if isinstance(table, DTensor) else table
-        heads = whole.float().cpu().numpy().T
+        heads = whole[: (2 * rows - 1) * (2 * cols - 1)].float().cpu().numpy().T
         title = f"{part}, {len(heads)} head{'s' * (len(heads) > 1)}, window {rows} x {cols}"
         found[title] = heads.reshape(-1, 2 * rows - 1, 2 * cols - 1)
     return found

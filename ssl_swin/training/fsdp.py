@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
@@ -85,6 +86,11 @@ class FullyShardedStrategy(MeetsAnew):
 def is_sharded(trainer: Trainer) -> bool:
     """Return whether all ranks must take part wherever one uses the network."""
     return isinstance(trainer.strategy, FullyShardedStrategy)
+
+
+def on_this_rank(tensor: Tensor) -> Tensor:
+    """Return what of a tensor is on this rank: its part, or all of it; without a gradient."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def gathered(value: Any, keep: bool) -> Any:

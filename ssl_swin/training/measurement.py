@@ -24,7 +24,7 @@ from ssl_swin.training.watchdog import beat
 
 # in metrics: what was to be measured at this step was not; the lowest loss of all measurements
 DUE, LOWEST = "heldout_due", "best_heldout_loss"
-_LARGEST = ("top1", "balanced_top1", "auroc", "map", "r2")  # whose largest is the best
+_LARGEST = tuple(name for name, one in MEASURES.items() if one.best == "best")
 _AT_ONCE = 64  # classes whose scores are on a rank at once
 
 

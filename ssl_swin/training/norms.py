@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from ssl_swin.models.encoder import part_of
-from ssl_swin.training.fsdp import is_sharded
+from ssl_swin.training.fsdp import is_sharded, on_this_rank
 from ssl_swin.training.learner import Learner
 from ssl_swin.training.loggers import log
 from ssl_swin.training.looking import takes_part
@@ -47,9 +46,9 @@ class StepNorms:
     @torch.no_grad()
     def before(self, loss_scale: Tensor | None) -> None:
         """Measure gradient and weights; see `StepWatch`."""
-        here = [[_here(one) for one in part] for part in self.parts.values()]
+        here = [[on_this_rank(one) for one in part] for part in self.parts.values()]
         gradients = [
-            [_here(one.grad) for one in part if one.grad is not None]
+            [on_this_rank(one.grad) for one in part if one.grad is not None]
             for part in self.parts.values()
         ]
         gradient = _squares(gradients)
@@ -60,7 +59,7 @@ class StepNorms:
     def after(self) -> None:
         """Measure what the step has changed."""
         for before, part in zip(self._before, self.parts.values(), strict=True):
-            torch._foreach_sub_(before, [_here(one) for one in part])
+            torch._foreach_sub_(before, [on_this_rank(one) for one in part])
         self._found.append(_squares(self._before))
         self._before = []
 
@@ -106,11 +105,6 @@ class Norms(Callback):
                 for part, norm in zip(self._parts, of_kind, strict=True)
             },
         )
-
-
-def _here(tensor: Tensor) -> Tensor:
-    """Return what of a tensor is on this rank."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def _squares(parts: list[list[Tensor]]) -> Tensor:

@@ -11,6 +11,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from ssl_swin.errors import UserError
+from ssl_swin.models.encoder import pooled
 from ssl_swin.models.masking import grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
@@ -113,7 +114,7 @@ class OwnPretrainModule(LightningModule):
 
     def forward(self, batch: Any) -> Tensor:
         """Return the features of a batch, (batch, num_features), as `load_encoder`'s module."""
-        return self.encoder(self._images(batch)).mean(dim=(2, 3))
+        return pooled(self.encoder, self.encoder(self._images(batch)))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the mean loss over this process's images; logs `train_loss` and `lr`."""

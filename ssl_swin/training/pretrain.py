@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_swin.data.batches.batch import Batch
 from ssl_swin.data.pixels.picture import Stretch
-from ssl_swin.models.encoder import pooled_stages
+from ssl_swin.models.encoder import pooled, pooled_stages
 from ssl_swin.models.losses import masked_error_per_image, masked_mean
 from ssl_swin.models.masking import Mask, count_hidden, random_mask
 from ssl_swin.models.normalise import Normalisation
@@ -118,9 +118,10 @@ class PretrainModule(Learner):
     def features(self, images: Tensor) -> Tensor:
         """Return the mean of the last stage over all positions, (batch, channels), nothing hidden.
 
-        Images are uint8 (batch, chans, height, width), on the device.
+        Images are as a batch has them, (batch, chans, height, width), on the device.
         """
-        return self.network.encoder(self.normalise(images)).mean((2, 3))
+        encoder = self.network.encoder
+        return pooled(encoder, encoder(self.normalise(images)))
 
     def features_of_stages(self, images: Tensor) -> dict[str, Tensor]:
         """Return the same of each stage, (batch, channels), as `pooled_stages`, and of the last."""

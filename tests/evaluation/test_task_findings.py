@@ -33,7 +33,7 @@ def test_several_classes_are_measured_where_there_is_a_label():
     assert (found.place.tolist(), found.broken) == (good.tolist(), (5,))
     known = target[good], said[good]
     assert found.measures["map"] == pytest.approx(100 * metrics.average_precision_score(*known))
-    assert found.measures["auroc"] == pytest.approx(100 * metrics.roc_auc_score(*known))
+    assert found.measures["auroc"] == pytest.approx(metrics.roc_auc_score(*known))
     exact = metrics.accuracy_score(known[0], known[1] >= 0.5)
     assert found.measures["exact"] == pytest.approx(100 * exact)
     assert found.per_output["precision"] == pytest.approx(

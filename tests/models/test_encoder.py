@@ -8,6 +8,9 @@ from ssl_swin.models.simmim import SimMIM
 from tests.toys.toy_encoder import ToyEncoder
 
 SIZES = {"embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)}
+VIT_SIZES = {"patch_size": 8, "embed_dim": 16, "depths": (2,), "num_heads": (2,)} | {
+    "position": "both"
+}
 
 
 def test_sizes_that_are_none_are_those_of_the_name():
@@ -26,7 +29,7 @@ def test_the_tag_behind_timms_name_does_not_matter():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("swin_huge_patch4", "nearest: swin_"),
+        ("swin_huge_patch4", "nearest: vit_huge_patch14_224, swin_"),
         ("swin_tiny", "swin_tiny_patch4_window7_224"),
         ("resnet50", r"model\.name='resnet50' is not known"),
     ],
@@ -53,12 +56,17 @@ def test_every_swin_of_timm_is_known():
     assert {"swin_large_patch4_window12_384", "swinv2_large_window12_192"} <= ENCODERS.keys()
 
 
-@pytest.fixture(params=["toy", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
+@pytest.fixture(
+    params=[
+        *("toy", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "vit_tiny_patch16_224")
+    ]
+)
 def encoder(request, monkeypatch):
     """An encoder of each kind, the toy among them."""
     monkeypatch.setitem(ENCODERS, "toy", ToyEncoder)
     torch.manual_seed(0)
-    return build_encoder(request.param, 32, 3, **({} if request.param == "toy" else SIZES))
+    sizes = {"toy": {}, "vit_tiny_patch16_224": VIT_SIZES}.get(request.param, SIZES)
+    return build_encoder(request.param, 32, 3, **sizes)
 
 
 def test_every_encoder_gives_the_shapes_it_tells(encoder):

@@ -92,6 +92,15 @@ def test_a_finished_fine_tuning_tells_its_top1_and_how_to_predict(run_of, capsys
     assert report == ["ssl-swin", "report", root]
 
 
+def test_labels_from_a_file_of_their_own_are_told_to_evaluate(run_of, capsys):
+    run = run_of(finetune_config, "swin", top1=81.5)
+    data = replace(run.config.data, labels="my labels.csv")
+    run = replace(run, config=replace(run.config, data=data))
+    tell_finished(run, summarise(run, 1, 1.0))
+    _, (_, evaluate, *_) = lines_of(capsys.readouterr().out)
+    assert evaluate[-2:] == ["--labels", "my labels.csv"]
+
+
 def test_images_without_classes_are_not_fine_tuned_on(run_of, capsys, monkeypatch):
     monkeypatch.setattr(ending, "_is_labelled", lambda _: False)
     run = run_of(pretrain_config, "swin")

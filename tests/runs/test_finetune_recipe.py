@@ -15,6 +15,11 @@ SMALL = ModelConfig(img_size=32, embed_dim=48, depths=(2, 2), num_heads=(3, 6))
 BASE = ModelConfig(img_size=224, embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32))
 
 
+VIT = ModelConfig(
+    "vit_base_patch16_224", 224, embed_dim=768, depths=(12,), num_heads=(12,), qkv_bias="qv"
+)
+
+
 def config(model=SMALL, encoder="encoder"):
     return FinetuneConfig("run", LabelledDataConfig("shards"), 10, encoder, model=model)
 
@@ -59,6 +64,14 @@ def test_larger_encoders_learn_more_slowly_with_drop_path():
     small, base = chosen(config(), 2000), chosen(config(BASE), 2000)
     assert small["optim.base_lr"] > base["optim.base_lr"]
     assert (small["model.drop_path_rate"], base["model.drop_path_rate"]) == (0.0, 0.1)
+
+
+@pytest.mark.parametrize("model", [VIT, ModelConfig("vit_base_patch16_224", 224, qkv_bias="qv")])
+def test_a_vit_has_the_rates_of_the_swin_that_the_official_code_trains_alike(model):
+    found, base = chosen(config(model), 2000), chosen(config(BASE), 2000)
+    assert found["optim.base_lr"] == base["optim.base_lr"]
+    assert found["optim.layer_decay"] == 0.65
+    assert found["model.drop_path_rate"] == 0.1
 
 
 def test_images_are_mixed_where_each_is_seen_often():

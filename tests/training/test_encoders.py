@@ -17,9 +17,13 @@ from tests.training.test_interruption import assert_equal, checkpoint
 # The kinds of ENCODERS: a name of each with sizes for images of 32 pixels. Drop path is on.
 SIZES = partial(ModelConfig, img_size=32, patch_size=4, drop_path_rate=0.1)
 SWINS = partial(SIZES, window_size=4, embed_dim=16, depths=(1, 2), num_heads=(1, 2))
+VITS = partial(SIZES, embed_dim=16, depths=(2,), num_heads=(2,))
 KINDS = [
     SWINS("swin_tiny_patch4_window7_224"),
     SWINS("swinv2_tiny_window8_256", pretrained_window_sizes=(8, 0)),
+    VITS("vit_tiny_patch16_224"),
+    VITS("vit_base_patch16_224", position="relative-shared", qkv_bias="qv", init_values=0.1),
+    VITS("beit_base_patch16_224", position="both", fc_norm=False),
 ]
 every_kind = pytest.mark.parametrize("model", KINDS, ids=lambda model: model.name)
 
@@ -58,3 +62,15 @@ def test_on_other_numbers_of_processes_the_curve_is_the_same(tmp_path, shards, m
     for curve in curves[1:]:
         for one, other in zip(curve, curves[0], strict=True):
             assert largest_difference(one, other) < 1e-9
+
+
+@pytest.mark.slow
+@every_kind
+def test_with_weights_in_parts_the_curve_is_the_same(tmp_path, shards, model):
+    model, curves = replace(model, drop_path_rate=0.0), []
+    for layout in ({"devices": 1}, {"devices": 2, "strategy": "fsdp"}):
+        folder = tmp_path / str(layout["devices"])
+        run = train(build(pretrain_config, model, folder, shards, precision="fp64", **layout))
+        curves.append([points(run, one) for one in ("train/loss", "heldout/heldout_loss")])
+    for one, other in zip(*curves, strict=True):
+        assert largest_difference(one, other) < 1e-9

@@ -8,12 +8,11 @@ from functools import partial
 import numpy as np
 
 from ssl_swin.data.shards.names import sample_key
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, better_whole
 from ssl_swin.data.shards.shard_set import ShardSet
 
 _NUM_THREADS = 8
 _AT_ONCE = 4096  # headers in memory
-_MOST_REQUESTS = 10_000  # for the headers of a remote set; with more its tars are fetched
 _BLOCK = 512  # bytes of a tar's header
 _NUM_BYTES = 16  # of a hash, so that two keys are never taken for one
 
@@ -69,7 +68,7 @@ def _of_shard(shards: ShardSet, shard: int) -> np.ndarray:
 def keys_of(shards: ShardSet, shard: int) -> Iterator[str]:
     """Yield the key of each sample of a shard, as `ShardReader.key` says it, and faster."""
     storage, rows = shards.storage, shards.storage.rows(shard)
-    whole = storage.request_bytes is not None and shards.num_samples > _MOST_REQUESTS
+    whole = better_whole(shards)
     reader = ShardReader(shards, whole)
     for first in range(0, len(rows), _AT_ONCE):
         some = rows[first : first + _AT_ONCE]

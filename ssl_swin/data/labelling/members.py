@@ -16,12 +16,11 @@ from ssl_swin.data.shards.given import SINGLE, UNUSABLE, GivenLabels
 from ssl_swin.data.shards.index_file import CLS_LABEL, NO_LABEL
 from ssl_swin.data.shards.label_file import LONGEST_CLS, LONGEST_JSON
 from ssl_swin.data.shards.names import printable
-from ssl_swin.data.shards.reader import ShardReader
+from ssl_swin.data.shards.reader import ShardReader, better_whole
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 
 _NUM_THREADS = 8
-_MOST_REQUESTS = 10_000  # for the labels of a remote set; with more its tars are fetched
 _MOST_TOLD = 5
 
 
@@ -88,8 +87,8 @@ def _texts(shards: ShardSet) -> Iterator[tuple[int, bytes]]:
 
 
 def _of_shard(shards: ShardSet, shard: int) -> Sequence[tuple[int, bytes]]:
-    far = shards.storage.request_bytes is not None
-    reader = ShardReader(shards, whole=not far or shards.num_samples > _MOST_REQUESTS)
+    here = shards.storage.request_bytes is None
+    reader = ShardReader(shards, whole=here or better_whole(shards))
     return [reader.label_text(shard, row) for row in range(int(shards.counts[shard]))]
 
 

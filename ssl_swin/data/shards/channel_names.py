@@ -3,6 +3,7 @@
 import json
 
 from ssl_swin.data.pixels.channels import CHANNELS_NAME, Names, unusable_names
+from ssl_swin.data.shards.classes import names_beside
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
 
@@ -13,19 +14,11 @@ def channel_names_of(shards: ShardSet) -> Names | None:
     Raises:
         ShardError: If the file is damaged, or the folders of the set have different ones.
     """
-    found = {
-        where: parse_channel_names(content, where)
-        for where, content in shards.storage.read_beside(CHANNELS_NAME).items()
-    }
-    if len(set(found.values())) > 1:
-        first = next(iter(found))
-        other = next(where for where in found if found[where] != found[first])
-        raise ShardError(
-            f"{first} and {other} are beside the tars of one run, and differ; images whose "
-            "channels are in another order are a set of their own, to be packed anew in the first "
-            "one's order"
-        )
-    return next(iter(found.values()), None)
+    remedy = (
+        "images whose channels are in another order are a set of their own, to be packed anew in "
+        "the first one's order"
+    )
+    return names_beside(shards, CHANNELS_NAME, parse_channel_names, remedy)
 
 
 def require_as_many(names: Names | None, num_channels: int, where: str) -> None:

@@ -6,10 +6,10 @@ A label is a number; what it means stands here, and nowhere in a tar.
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import ShardError
+from ssl_swin.errors import ShardError, UserError
 
 CLASSES_NAME = "classes.json"
 _MOST_LISTED = 5
@@ -25,16 +25,26 @@ def names_of(shards: ShardSet) -> Names | None:
     """
     if shards.given is not None and shards.given.names is not None:
         return shards.given.names
-    found = {
-        where: parse_names(content, where)
-        for where, content in shards.storage.read_beside(CLASSES_NAME).items()
-    }
+    remedy = "pack them with the same --classes, or give the folders as sets of their own"
+    return names_beside(shards, CLASSES_NAME, parse_names, remedy)
+
+
+def names_beside(
+    shards: ShardSet, file_name: str, parse: Callable[[bytes, str], Names], remedy: str
+) -> Names | None:
+    """Return the names in the files of this name beside a set's tars; None if there are none.
+
+    Raises:
+        ShardError: As `parse`, which takes what a file holds and where it is; or if the folders of
+            the set have different ones, with the `remedy`.
+    """
+    beside = shards.storage.read_beside(file_name)
+    found = {where: parse(content, where) for where, content in beside.items()}
     if len(set(found.values())) > 1:
         first = next(iter(found))
         other = next(where for where in found if found[where] != found[first])
         raise ShardError(
-            f"{first} and {other} are beside the tars of one set, and differ; pack them with the "
-            "same --classes, or give the folders as sets of their own"
+            f"{first} and {other} are beside the tars of one set, and differ; {remedy}"
         )
     return next(iter(found.values()), None)
 
@@ -69,13 +79,44 @@ def renumber(names: Names, known: Names, where: str, known_where: str) -> tuple[
     if extra or missing:
         parts = [f"{listed(missing)} only in {known_where}"] if missing else []
         parts += [f"{listed(extra)} only in {where}"] if extra else []
-        pairs = alike([*extra, *missing])
-        spelled = "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
+        spelled = _spelled_twice([*extra, *missing])
         raise ShardError(
             f"the sets have other classes: {' and '.join(parts)}{spelled}; pack {where} again with "
             f"ssl-swin shards create --classes-from {known_where}"
         )
     return tuple(known.index(name) for name in names)
+
+
+def numbers_among(
+    names: Names, used: Iterable[int], known: Names, where: str, who: str, remedy: str = ""
+) -> tuple[int, ...]:
+    """Return the number that each class of `names` has among the `known`, -1 where it has none.
+
+    Args:
+        names: The classes of a set, which may have more of them than it uses.
+        used: Numbers of those that it has images of.
+        known: The classes of what knows them.
+        where: How errors call the set.
+        who: How they call what knows the classes.
+        remedy: What they say at their end.
+
+    Raises:
+        UserError: If a class that is used is none of the known.
+    """
+    unknown = [names[number] for number in used if names[number] not in known]
+    if unknown:
+        raise UserError(
+            f"{where} has classes that {who} does not know: {listed(unknown)}; it knows "
+            f"{listed(known)}{_spelled_twice(unknown, known)}{remedy}"
+        )
+    number = {name: place for place, name in enumerate(known)}
+    return tuple(number.get(name, -1) for name in names)
+
+
+def _spelled_twice(unknown: Sequence[str], known: Sequence[str] = ()) -> str:
+    """Say which of the unknown names may be another one, spelled otherwise."""
+    pairs = [pair for pair in alike([*unknown, *known]) if {*pair} & {*unknown}]
+    return "".join(f"; {a!r} and {b!r} may be one thing, spelled twice" for a, b in pairs)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from ssl_swin.data.shards.tar import DAMAGED, LINK_HEADER_BYTES, changed, open_h
 from ssl_swin.errors import ShardError
 
 _MOST_REQUESTS = 16
+_MOST_PIECES = 10_000  # of a remote set, before its tars are fetched whole
 _CONTENTS: WeakKeyDictionary[ShardSet, str] = WeakKeyDictionary()  # a set is let go of as ever
 
 
@@ -97,6 +98,11 @@ class ShardReader:
         if len(found) < size:
             raise changed(self.storage.where(shard), f"it ends at {offset + len(found)}")
         return found
+
+
+def better_whole(shards: ShardSet) -> bool:
+    """Say whether a piece of each sample takes so many requests that whole tars are faster."""
+    return shards.storage.request_bytes is not None and shards.num_samples > _MOST_PIECES
 
 
 def some_images(shards: ShardSet, num: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssl_swin.pretrained.card import EncoderCard
 from ssl_swin.pretrained.export.handoff import UNKNOWN, HandOff
+from ssl_swin.pretrained.vit_sizes import is_vit
 
 README, CARD, WEIGHTS = "README.md", "card.json", "model.safetensors"
 
@@ -46,10 +47,11 @@ def model_card(handed: HandOff, library: str, python: str, left_out: str) -> str
         python: The lines that open them, in their folder.
         left_out: What the library has no place for; may be empty.
     """
+    family = "vit" if is_vit(handed.sizes) else "swin"
     task = "image-classification" if handed.classes else "image-feature-extraction"
     front = [f"license: {handed.licence}", f"library_name: {library}", f"pipeline_tag: {task}"]
     parts = [
-        "\n".join(["---", *front, "tags:", "- swin", "- simmim", "---"]),
+        "\n".join(["---", *front, "tags:", f"- {family}", "- simmim", "---"]),
         f"# {handed.name}",
         _what(handed),
         f"## In {library}",

@@ -11,14 +11,18 @@ from types import ModuleType
 from ssl_swin.errors import UserError
 from ssl_swin.pretrained.export import (
     huggingface,
+    huggingface_vit,
     official,
+    official_vit,
     onnx,
     ours,
     timm,
     torchscript,
     torchvision,
+    torchvision_vit,
 )
 from ssl_swin.pretrained.export.handoff import HandOff
+from ssl_swin.pretrained.vit_sizes import is_vit
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,24 @@ class Format:
     """What is not handed on; or nothing."""
 
 
-def _of(library: str, module: ModuleType) -> Format:
-    return Format(library, module.misfit, module.write, module.python, module.LEFT_OUT)
+def _of(library: str, module: ModuleType, of_vit: ModuleType | None = None) -> Format:
+    def its(handed: HandOff) -> ModuleType:
+        return module if of_vit is None or not is_vit(handed.sizes) else of_vit
+
+    return Format(
+        library,
+        lambda handed: its(handed).misfit(handed),
+        lambda handed, folder: its(handed).write(handed, folder),
+        lambda handed, folder: its(handed).python(handed, folder),
+        module.LEFT_OUT,
+    )
 
 
 EXPORT_FORMATS: dict[str, Format] = {
     "timm": _of("timm", timm),
-    "hf": _of("transformers", huggingface),
-    "torchvision": _of("torchvision", torchvision),
-    "official": _of("swin-transformer", official),
+    "hf": _of("transformers", huggingface, huggingface_vit),
+    "torchvision": _of("torchvision", torchvision, torchvision_vit),
+    "official": _of("swin-transformer", official, official_vit),
     "onnx": _of("onnx", onnx),
     "torchscript": _of("torchscript", torchscript),
     "safetensors": _of("ssl_swin", ours),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
+from ssl_swin.models.encoder import pooled
 from ssl_swin.pretrained.classifier import read_classifier_card
 from ssl_swin.pretrained.image_modules import ImageClassifier, ImageEncoder
 from ssl_swin.pretrained.load import as_image_encoder, find_any, load_classifier
@@ -91,7 +92,7 @@ class _Pooled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (batch, num_features)."""
-        return self.encoder(images).mean(dim=(2, 3))
+        return pooled(self.encoder, self.encoder(images))
 
 
 def open_handoff(source: str, part: Part | None = None, licence: str = UNKNOWN) -> HandOff:

@@ -59,7 +59,7 @@ def write(handed: HandOff, folder: Path) -> None:
         state |= {f"classifier.{name}": value for name, value in handed.head.items()}
     write_weights(handed, folder, state)
     write_json(folder / "config.json", _config(handed))
-    write_json(folder / "preprocessor_config.json", _preprocessor(handed))
+    write_json(folder / "preprocessor_config.json", preprocessor(handed))
 
 
 def python(handed: HandOff, folder: str) -> str:
@@ -141,17 +141,18 @@ def _config(handed: HandOff) -> dict[str, Any]:
         "drop_path_rate": 0.0,
         "use_absolute_embeddings": sizes.get("position") == "both",
         "encoder_stride": sizes["patch_size"] * 2 ** (len(sizes["depths"]) - 1),
-        **dict(_labels(handed)),
+        **dict(labels(handed)),
     }
 
 
-def _labels(handed: HandOff) -> Iterator[tuple[str, dict[str, Any]]]:
+def labels(handed: HandOff) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the two settings that name classes; none of an encoder."""
     if handed.classes:
         yield "id2label", {str(number): name for number, name in enumerate(handed.classes)}
         yield "label2id", {name: number for number, name in enumerate(handed.classes)}
 
 
-def _preprocessor(handed: HandOff) -> dict[str, Any]:
+def preprocessor(handed: HandOff) -> dict[str, Any]:
     """Return settings of the processor that resizes the short side and cuts out the centre."""
     network, (rows, cols) = handed.network, handed.network.img_size
     square = handed.resized_px is not None

@@ -41,10 +41,9 @@ def misfit(handed: HandOff) -> str:
 def write(handed: HandOff, folder: Path) -> None:
     """Write ``{"model": tensors}`` by torch.save, and the settings as its YAML has them."""
     sizes = handed.sizes
-    state = to_official(handed.state) | {f"head.{k}": v for k, v in handed.head.items()}
+    state = to_official(handed.state)
     if is_v2(sizes):
         state |= _coordinates(handed)
-    torch.save({"model": on_cpu(state)}, folder / CHECKPOINT)
     swin: dict[str, Any] = {
         "PATCH_SIZE": sizes["patch_size"],
         "IN_CHANS": sizes["in_chans"],
@@ -57,12 +56,16 @@ def write(handed: HandOff, folder: Path) -> None:
     kind = "swin"
     if is_v2(sizes):
         kind, swin["PRETRAINED_WINDOW_SIZES"] = "swinv2", scales_of(sizes)
-    model: dict[str, Any] = {
-        "TYPE": kind,
-        "NAME": handed.name,
-        "DROP_PATH_RATE": 0.0,
-        kind.upper(): swin,
-    }
+    write_checkpoint(handed, folder, state, {"TYPE": kind, kind.upper(): swin})
+
+
+def write_checkpoint(
+    handed: HandOff, folder: Path, state: dict[str, Tensor], model: dict[str, Any]
+) -> None:
+    """Write an encoder's tensors and the head's, and what the YAML says of the model."""
+    head = {f"head.{name}": value for name, value in handed.head.items()}
+    torch.save({"model": on_cpu(state | head)}, folder / CHECKPOINT)
+    model = {"TYPE": model["TYPE"], "NAME": handed.name, "DROP_PATH_RATE": 0.0} | model
     if handed.classes:
         model["NUM_CLASSES"] = len(handed.classes)
     data = {"IMG_SIZE": handed.network.img_size[0], "INTERPOLATION": "bicubic"}

@@ -8,19 +8,25 @@ from ssl_swin.pretrained.export.card import WEIGHTS, write_json, write_weights
 from ssl_swin.pretrained.export.handoff import HandOff
 from ssl_swin.pretrained.export.misfits import unlike_a_swin
 from ssl_swin.pretrained.timm import to_timm
+from ssl_swin.pretrained.timm_vit import timm_arguments, timm_name, to_timm_vit, unlike_timm
+from ssl_swin.pretrained.vit_sizes import is_vit
 
-LEFT_OUT = "the mask token, which timm's Swin does not have"
+LEFT_OUT = "the mask token, which timm's models do not have"
 
 
 def misfit(handed: HandOff) -> str:
     """Return what timm cannot express, or nothing."""
-    return next(unlike_a_swin(handed.sizes), "")
+    sizes = handed.sizes
+    return next(unlike_timm(sizes) if is_vit(sizes) else unlike_a_swin(sizes), "")
 
 
 def write(handed: HandOff, folder: Path) -> None:
     """Write weights under timm's names, and its ``config.json``."""
-    head = {f"head.fc.{name}": value for name, value in handed.head.items()}
-    write_weights(handed, folder, to_timm(handed.state) | head)
+    state, where = to_timm(handed.state), "head.fc"
+    if is_vit(handed.sizes):
+        state, where = to_timm_vit(handed.state, handed.sizes), "head"
+    head = {f"{where}.{name}": value for name, value in handed.head.items()}
+    write_weights(handed, folder, state | head)
     network, card = handed.network, handed.network.card
     cut = {"crop_pct": card.crop_pct, "crop_mode": "center"}
     if handed.resized_px is None:
@@ -36,7 +42,7 @@ def write(handed: HandOff, folder: Path) -> None:
     pretrained = {
         "num_classes": len(handed.classes),
         "first_conv": "patch_embed.proj",
-        "classifier": "head.fc",
+        "classifier": where,
         "license": handed.licence,
         **images,
         **({"label_names": list(handed.classes)} if handed.classes else {}),
@@ -71,12 +77,16 @@ def python(handed: HandOff, folder: str) -> str:
 
 
 def _name(handed: HandOff) -> str:
+    if is_vit(handed.sizes):
+        return timm_name(handed.sizes)
     return str(handed.sizes["name"]).partition(".")[0]
 
 
 def _arguments(handed: HandOff) -> dict[str, Any]:
     """Return what timm's model is built with, apart from its classes."""
     sizes = handed.sizes
+    if is_vit(sizes):
+        return timm_arguments(sizes)
     kept = ("img_size", "patch_size", "in_chans", "embed_dim", "depths", "num_heads")
     windows = {
         name: sizes[name] for name in ("window_size", "pretrained_window_sizes") if name in sizes

@@ -24,7 +24,7 @@ from ssl_swin.pretrained.export.misfits import (
 from ssl_swin.pretrained.found import COORDINATES
 from ssl_swin.pretrained.swin_v2 import coordinates
 
-LEFT_OUT = "the mask token, which torchvision's Swin does not have"
+LEFT_OUT = "the mask token, which torchvision's networks do not have"
 STATE, SETTINGS = "model.pth", "model.json"
 _LAYER = re.compile(r"^layers\.(\d+)\.(blocks|downsample)\.")
 _STEM = {"patch_embed.proj.": "features.0.0.", "patch_embed.norm.": "features.0.2."}
@@ -40,11 +40,10 @@ def misfit(handed: HandOff) -> str:
 
 def write(handed: HandOff, folder: Path) -> None:
     """Write what `load_state_dict` takes strictly, and settings of model and images as JSON."""
-    sizes, card = handed.sizes, handed.network.card
+    sizes = handed.sizes
     state = to_torchvision(handed.state) | {f"head.{k}": v for k, v in handed.head.items()}
     if is_v2(sizes):
         state = to_version_2(state, largest_window(sizes))
-    torch.save(on_cpu(state), folder / STATE)
     model = {
         "patch_size": [sizes["patch_size"]] * 2,
         "embed_dim": sizes["embed_dim"],
@@ -54,6 +53,15 @@ def write(handed: HandOff, folder: Path) -> None:
         "stochastic_depth_prob": 0.0,
         "num_classes": len(handed.classes) or 1000,
     }
+    write_state(handed, folder, state, model)
+
+
+def write_state(
+    handed: HandOff, folder: Path, state: dict[str, Tensor], model: dict[str, Any]
+) -> None:
+    """Write tensors, and settings of the model and of how images are made ready."""
+    torch.save(on_cpu(state), folder / STATE)
+    card = handed.network.card
     crop = list(handed.network.img_size)
     images = {
         "crop_size": crop,
@@ -72,16 +80,22 @@ def python(handed: HandOff, folder: str) -> str:
     if is_v2(handed.sizes):
         parts += ", SwinTransformerBlockV2, PatchMergingV2"
         given = f"block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2, {given}"
+    head = [] if handed.classes else ["model.head = torch.nn.Identity()"]
+    made = [f"model = SwinTransformer({given}).eval()", *head]
+    return opening(folder, f"swin_transformer import {parts}", made)
+
+
+def opening(folder: str, imported: str, made: list[str]) -> str:
+    """Return the lines that open a network which is `made` of what is imported of theirs."""
     lines = [
         "import json",
         "from pathlib import Path",
         "import torch",
-        f"from torchvision.models.swin_transformer import {parts}",
+        f"from torchvision.models.{imported}",
         "from torchvision.transforms import InterpolationMode, v2",
         "",
         f"settings = json.loads(Path({f'{folder}/{SETTINGS}'!r}).read_text('utf-8'))",
-        f"model = SwinTransformer({given}).eval()",
-        "" if handed.classes else "model.head = torch.nn.Identity()",
+        *made,
         f"state = torch.load({f'{folder}/{STATE}'!r}, weights_only=True)",
         "model.load_state_dict(state)",
         "images = settings['transforms']",

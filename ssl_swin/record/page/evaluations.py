@@ -16,7 +16,7 @@ _MEASURES = {  # name in summary.json -> heading, and whether more is better
     "top5": ("top-5", True),
     "macro_f1": ("macro F1", True),
     "map": ("mAP", True),
-    "auroc": ("AUROC", True),
+    "auroc": ("AUROC, 0 to 1", True),
     "exact": ("all classes right", True),
     "mae": ("MAE", False),
     "rmse": ("RMSE", False),

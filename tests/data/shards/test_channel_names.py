@@ -37,7 +37,7 @@ def test_sets_of_one_run_have_one_order(two):
     shutil.copy(one / "channels.json", other)
     assert channel_names_of(sets) == ("red", "nir")
     (other / "channels.json").write_text(json.dumps(["nir", "red"]))
-    with pytest.raises(ShardError, match="are beside the tars of one run, and differ"):
+    with pytest.raises(ShardError, match="are beside the tars of one set, and differ"):
         channel_names_of(sets)
 
 

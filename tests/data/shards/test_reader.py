@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from ssl_swin.data.open import open_shards
+from ssl_swin.data.shards import reader as shard_reader
 from ssl_swin.data.shards.local import LocalFiles, LocalShards
-from ssl_swin.data.shards.reader import ShardReader, content_of
+from ssl_swin.data.shards.reader import ShardReader, better_whole, content_of
 from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.errors import ShardError
+from tests.data.remote.faulty import cache_in, remote_set, serving
 from tests.data.shards.tars import FORMATS, write_tar
 
 MEMBERS = {"x.jpg": b"pixels", "x.cls": b" 3\n", "x.json": b'{"label": 4, "kind": 5}'}
@@ -113,3 +115,13 @@ def test_a_set_whose_content_is_known_is_let_go_of(folder):
     del shards
     gc.collect()
     assert there() is None
+
+
+def test_pieces_of_many_samples_from_afar_are_worse_than_whole_tars(folder, tmp_path, monkeypatch):
+    assert not better_whole(open_shards(folder))
+    with serving(folder) as server:
+        far = remote_set(server.url, cache_in(tmp_path / "cache"))
+        assert not better_whole(far)
+        monkeypatch.setattr(shard_reader, "_MOST_PIECES", far.num_samples - 1)
+        assert better_whole(far)
+        assert not better_whole(open_shards(folder))
