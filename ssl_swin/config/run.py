@@ -28,8 +28,8 @@ class PretrainConfig:
     data: DataConfig
     """Images."""
     init: str | None = None
-    """Weights to begin with: encoder.safetensors, a run's folder, or a file or folder with a Swin
-    of timm, transformers, torchvision or others; null: from scratch."""
+    """Weights to begin with: encoder.safetensors, a run's folder, or a file or folder with an
+    encoder of timm, transformers, torchvision or others; null: from scratch."""
     encoder_channels: ChannelRule | None = None
     """How patches take what weights of other channels learned: "repeat", their channels in turn,
     scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
