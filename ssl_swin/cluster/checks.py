@@ -229,8 +229,10 @@ def living_job(folder: RunFolder) -> tuple[str, JobState | None]:
     return "", None
 
 
-def check_encoder(encoder: str | None, before: str | None) -> str | None:
+def check_encoder(setting: str, encoder: str | None, before: str | None) -> str | None:
     """Refuse an encoder that is not there; `before` is the run folder of the stage before.
+
+    The setting is the one that names it.
 
     Raises:
         UserError: If it is not there, and the stage before will not make it.
@@ -242,12 +244,12 @@ def check_encoder(encoder: str | None, before: str | None) -> str | None:
     place = Path(encoder)
     if place.is_dir() and not encoder_file(place).is_file():
         raise UserError(
-            f"--encoder {encoder}: the run has written no {ENCODER_FILE} yet; wait for its end, or "
-            "chain both with --then"
+            f"--{setting} {encoder}: the run has written no {ENCODER_FILE} yet; wait for its end, "
+            "or chain both with --then"
         )
     if not place.exists():
         raise UserError(
-            f"--encoder {encoder}: there is no such run folder or file (looked at "
+            f"--{setting} {encoder}: there is no such run folder or file (looked at "
             f"{place.absolute()}); give another"
         )
     return encoder

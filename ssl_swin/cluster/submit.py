@@ -18,7 +18,7 @@ from ssl_swin.cluster.sbatch import queue, would_start
 from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
 from ssl_swin.config.flags import with_hyphens
-from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.run import FinetuneConfig, RunConfig, begins_with
 from ssl_swin.config.settings import with_values
 from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError, usable
@@ -116,10 +116,12 @@ def _check(
     checks.check_folder(folder, "run_dir")
     start = checks.find_start(config, life["resume_from"], life["given"], gpus > 0, before)
     found = [*start.told, *life["told"]]
-    if isinstance(config, FinetuneConfig) and start.is_new:  # later, the checkpoint has its weights
+    if start.is_new:  # later, the checkpoint has its weights
         maker = None if before is None else str(Path(before.run_dir))
-        encoder = checks.check_encoder(config.encoder, maker)
-        found += [f"encoder: {encoder or 'none, from scratch'}"]
+        name, source = begins_with(config)
+        encoder = checks.check_encoder(name, source, maker)
+        if encoder is not None or isinstance(config, FinetuneConfig):
+            found += [f"{name}: {encoder or 'none, from scratch'}"]
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
     checkpoint_bytes = count_checkpoint_bytes(start.config)
     found += [

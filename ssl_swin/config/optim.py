@@ -34,6 +34,8 @@ class OptimConfig:
     """AdamW's decay rates of the moments."""
     clip_grad: float = 5.0
     """Largest norm of the whole gradient; a larger one is scaled down to it."""
+    layer_decay: float = 1.0
+    """Factor on the rate from each layer of the encoder to the one before, (0, 1]; 1 for none."""
 
     def __post_init__(self) -> None:
         require_all("be greater than 0", "optim", self, "epochs", "base_lr", "clip_grad")
@@ -43,13 +45,15 @@ class OptimConfig:
             f"optim.epochs={self.epochs}",
         )
         require_all("be 0 or more", "optim", self, "warmup_lr", "min_lr", "weight_decay")
+        require_all("be greater than 0", "optim", self, "layer_decay")
+        require_all("lie in [0, 1]", "optim", self, "layer_decay")
         allowed = all(0 <= beta < 1 for beta in self.betas)
         require(allowed, f"optim.betas={self.betas} must lie in [0, 1)")
 
 
 @dataclass(frozen=True)
 class FinetuneOptimConfig(OptimConfig):
-    """As `OptimConfig`, with layer-wise decay."""
+    """As `OptimConfig`, with mixing."""
 
     warmup_epochs: float = 20
     """Epochs of linear warm-up, part of `epochs`."""
@@ -70,6 +74,5 @@ class FinetuneOptimConfig(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_all("be greater than 0", "optim", self, "layer_decay")
-        require_all("lie in [0, 1]", "optim", self, "layer_decay", "label_smoothing")
+        require_all("lie in [0, 1]", "optim", self, "label_smoothing")
         require_all("be 0 or more", "optim", self, "mixup", "cutmix")

@@ -12,6 +12,8 @@ from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.shards.names import NUMBERS, SINGLE
 
+ChannelRule = Literal["repeat", "average", "zero"]
+
 
 def _require_seed(seed: int) -> None:
     require(0 <= seed < 2**63, f"seed={seed} must be 0 or more and less than 2**63")
@@ -25,10 +27,17 @@ class PretrainConfig:
     """Folder of the run; the same folder goes on where it stopped."""
     data: DataConfig
     """Images."""
+    init: str | None = None
+    """Weights to begin with: encoder.safetensors, a run's folder, or a file or folder with an
+    encoder of timm, transformers, torchvision or others; null: from scratch."""
+    encoder_channels: ChannelRule | None = None
+    """How patches take what weights of other channels learned: "repeat", their channels in turn,
+    scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
     seed: int = 0
     """Seed of everything drawn, 0 or more."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Network."""
+    """Network; what is not given is that of init, and only img_size, window_size and
+    drop_path_rate may be others."""
     mask: MaskConfig = field(default_factory=MaskConfig)
     """Masking."""
     target: TargetConfig = field(default_factory=TargetConfig)
@@ -97,7 +106,7 @@ class FinetuneConfig:
     encoder: str | None = None
     """encoder.safetensors, a pretraining run's folder, or a file or folder with a Swin of timm,
     transformers, torchvision or others; null: from scratch."""
-    encoder_channels: Literal["repeat", "average", "zero"] | None = None
+    encoder_channels: ChannelRule | None = None
     """How patches take what an encoder of other channels learned: "repeat", its channels in turn,
     scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
     seed: int = 0
@@ -176,6 +185,13 @@ KINDS: dict[str, type[RunConfig]] = {"pretrain": PretrainConfig, "finetune": Fin
 def kind_of(config: RunConfig) -> str:
     """Return the kind of run that a config is of."""
     return next(kind for kind, its_config in KINDS.items() if isinstance(config, its_config))
+
+
+def begins_with(config: RunConfig) -> tuple[str, str | None]:
+    """Return the setting that names the weights a run begins with, and its value, if it has one."""
+    if isinstance(config, FinetuneConfig):
+        return "encoder", config.encoder
+    return "init", config.init
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from ssl_swin.data.shards.shard_set import ShardSet
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.phases import Phase, duration
 from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
@@ -47,6 +46,7 @@ from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, count_steps, labelled_places, labels_of, order_of
 from ssl_swin.runs.tasks import task_of
 from ssl_swin.runs.teacher import same_teacher
+from ssl_swin.runs.weights import take_weights
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
@@ -211,7 +211,7 @@ def _learner(
         task = task_of(config, labels)
         module = finetune_module(config, schedule, images, start, task)
     else:
-        module = _pretrain_module(config, schedule, start.teacher)
+        module = _pretrain_module(config, schedule, start)
     if config.training.precision == "fp64":
         module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
     if start.state is not None:
@@ -224,15 +224,16 @@ def _learner(
     return module
 
 
-def _pretrain_module(
-    config: PretrainConfig, schedule: Schedule, teacher: Teacher | None
-) -> Learner:
-    simmim, mask, size = build_simmim(config, teacher), config.mask, config.mask.mask_patch_size
+def _pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) -> Learner:
+    mask, size = config.mask, config.mask.mask_patch_size
+    simmim = build_simmim(config, start.teacher)
+    loaded = take_weights(simmim.encoder, config) if start.state is None else None
     kind = look_up(MASKS, "mask.kind", mask.kind)
     patches = grid(config.model.img_size, size)
     masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
     normalise = Normalisation.of(config.data)
     module = PretrainModule(simmim, normalise, masking, schedule)
+    module.loaded, module.layer_decay = loaded, config.optim.layer_decay
     if config.training.best != "none":
         module.best_metric = f"best_{config.training.best}"
     return module

@@ -109,7 +109,7 @@ def _places(run: Run) -> Iterator[Line]:
         yield "classifier", str(folder.classifier)
     yield "encoder", str(folder.encoder)
     if (began := read_loaded(folder)) is not None:
-        yield "began with", f"{began.told}; {folder.loaded} names them"
+        yield "began with", f"{began.source}: {began.told}; {folder.loaded} names them"
     if (pictures := folder.panel(0).parent).is_dir():
         yield "pictures", str(pictures)
     yield "checkpoint", str(folder.last)

@@ -153,7 +153,7 @@ def summarise(
         peak_memory_bytes=peak_memory,
     )
     if not isinstance(config, FinetuneConfig):
-        return summary
+        return replace(summary, start=config.init)
     return replace(
         summary,
         top1=metrics.get("top1"),

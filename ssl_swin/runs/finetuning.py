@@ -1,17 +1,15 @@
 """Config -> what learns in a fine-tuning: the encoder's weights, the loss, and what it is shown."""
 
-from pathlib import Path
 from typing import Any
 
 from ssl_swin.config.run import FinetuneConfig
-from ssl_swin.errors import usable
 from ssl_swin.models.class_loss import ClassLoss
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.normalise import Normalisation
-from ssl_swin.pretrained.open import find_weights, load_weights
 from ssl_swin.runs.labelled import LabelledImages
 from ssl_swin.runs.network import build_classifier
 from ssl_swin.runs.resume import Start
+from ssl_swin.runs.weights import take_weights
 from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Schedule
@@ -65,14 +63,7 @@ def finetune_module(
 
 def _load(classifier: Classifier, config: FinetuneConfig) -> dict[str, Any] | None:
     """Give a new run the weights of its encoder's file; return what became of them, if any."""
-    if config.encoder is None:
-        if config.finetune.freeze:
-            part = config.finetune.freeze
-            say(f"warning: finetune.freeze={part} of an encoder that knows nothing")
-        return None
-    with usable(f"encoder={config.encoder}"):
-        weights = find_weights(Path(config.encoder))
-    report = load_weights(classifier.encoder, weights, config.encoder_channels)
-    for line in report.lines(config.encoder):
-        say(line)
-    return report.plain(config.encoder)
+    part = config.finetune.freeze
+    if config.encoder is None and part:
+        say(f"warning: finetune.freeze={part} of an encoder that knows nothing")
+    return take_weights(classifier.encoder, config)

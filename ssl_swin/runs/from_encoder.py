@@ -1,4 +1,4 @@
-"""The encoder that a fine-tuning begins with: whether it is the same file; its colours and sizes.
+"""The encoder that a run begins with: whether it is the same file; its colours and sizes.
 
 Once there is a checkpoint, the weights are in there, and the file is only compared.
 """
@@ -6,12 +6,12 @@ Once there is a checkpoint, the weights are in there, and the file is only compa
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from ssl_swin.config.model import ModelConfig
-from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.run import RunConfig, begins_with
 from ssl_swin.config.settings import unsaid, with_values
 from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError, usable
@@ -35,6 +35,7 @@ _OF_VIT = ("class_token", "qkv_bias", "init_values", "fc_norm", "norm_eps")
 _SWITCHES = ("shift", "position", "mixer", "padding", *_OF_VIT)
 MODEL = tuple(f"model.{name}" for name in ("name", "img_size", "window_size", *_SIZES, *_SWITCHES))
 """The settings that an encoder knows."""
+Config = TypeVar("Config", bound=RunConfig)
 
 
 def fingerprint(config: RunConfig) -> str | None:
@@ -51,7 +52,8 @@ def require_same_encoder(state: State, config: RunConfig) -> None:
     Raises:
         UserError: If it is another one.
     """
-    before, now = state["config"].get("encoder"), getattr(config, "encoder", None)
+    name, now = begins_with(config)
+    before = state["config"].get(name)
     known: str | None = state.get("encoder")
     found = None if known is None else fingerprint(config)
     if known is None or found is None:
@@ -61,7 +63,7 @@ def require_same_encoder(state: State, config: RunConfig) -> None:
     if same:
         return
     raise UserError(
-        f"the run began with encoder={before!r}{what}, this config says {now!r}, and weights are "
+        f"the run began with {name}={before!r}{what}, this config says {now!r}, and weights are "
         "taken from the run's checkpoint; give it the encoder it began with, or start another run"
     )
 
@@ -69,7 +71,7 @@ def require_same_encoder(state: State, config: RunConfig) -> None:
 def with_its_numbers(
     config: RunConfig, given: Collection[str], state: State | None, sets: RunSets | None = None
 ) -> tuple[RunConfig, tuple[str, ...]]:
-    """Give a fine-tuning the mean and deviation that its encoder was trained with, and its bands.
+    """Give a run the mean and deviation that its encoder was trained with, and its bands.
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
     from elsewhere have no card, and other channels have their own. RandAugment, for RGB, is left
@@ -138,15 +140,16 @@ def require_encoder(config: RunConfig) -> None:
     Raises:
         UserError: If there is no such file.
     """
-    if isinstance(config, FinetuneConfig) and config.encoder is not None:
-        with usable(f"encoder={config.encoder}"):
-            find_sizes(Path(config.encoder))
+    name, source = begins_with(config)
+    if source is not None:
+        with usable(f"{name}={source}"):
+            find_sizes(Path(source))
 
 
 def with_its_model(
-    config: FinetuneConfig, given: Collection[str], before: ModelConfig | None = None
-) -> tuple[FinetuneConfig, tuple[str, ...]]:
-    """Give a fine-tuning what its encoder is: all of `model` that the user did not give.
+    config: Config, given: Collection[str], before: ModelConfig | None = None
+) -> tuple[Config, tuple[str, ...]]:
+    """Give a run what its encoder is: all of `model` that the user did not give.
 
     Where images are larger or smaller than the encoder's, windows become so, too, if that comes out
     even: as many are then side by side. `before` is the model of the stage that will make the
@@ -155,18 +158,18 @@ def with_its_model(
     Raises:
         UserError: If the encoder has another size than the user gave.
     """
-    if config.encoder is None:
+    setting, source = begins_with(config)
+    if source is None:
         return config, ()
-    file = _file(config)
-    if file is None or not file.is_file():
+    if not encoder_file(Path(source)).is_file():
         if before is None:
             return config, ()
         known, all_is_known = asdict(before) | _scale_of(before), True
     else:
-        with usable(f"encoder={config.encoder}"):
-            found = find_sizes(Path(config.encoder))
+        with usable(f"{setting}={source}"):
+            found = find_sizes(Path(source))
             if config.model.window_size is None:
-                require_windows(found.architecture, config.encoder)
+                require_windows(found.architecture, source)
         known, all_is_known = found.architecture, found.card is not None
     free = {name.removeprefix("model.") for name in unsaid(config, given) & {*MODEL}}
     free |= {name for name, value in asdict(config.model).items() if value is None}
@@ -196,7 +199,7 @@ def _scale_of(model: ModelConfig) -> dict[str, Any]:
     return {name: value for name, value in sizes.items() if name == _SCALE}
 
 
-def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
+def _its_sizes(config: RunConfig, known: Mapping[str, Any], free: set[str]) -> dict[str, Any]:
     """Return the settings that say how an encoder is built.
 
     Another name than the encoder's stands for sizes of its own, which are compared once there is
@@ -212,7 +215,7 @@ def _its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str])
     return values
 
 
-def _require_its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: set[str]) -> None:
+def _require_its_sizes(config: RunConfig, known: Mapping[str, Any], free: set[str]) -> None:
     for name in (*_SIZES, *_SWITCHES):
         own, its = getattr(config.model, name), _typed(known.get(name))
         if name not in free and its not in (own, None):
@@ -222,7 +225,7 @@ def _require_its_sizes(config: FinetuneConfig, known: Mapping[str, Any], free: s
             )
 
 
-def _require_channels(config: FinetuneConfig, in_chans: int) -> None:
+def _require_channels(config: RunConfig, in_chans: int) -> None:
     if in_chans != len(config.data.mean) and not _takes_other_channels(config, in_chans):
         raise UserError(
             f"data.mean has {len(config.data.mean)} values, but the encoder takes images of "
@@ -233,8 +236,7 @@ def _require_channels(config: FinetuneConfig, in_chans: int) -> None:
 
 def _takes_other_channels(config: RunConfig, in_chans: int) -> bool:
     """Whether images have other channels than the encoder, and it is said how it takes them."""
-    rule = config.encoder_channels if isinstance(config, FinetuneConfig) else None
-    return rule is not None and in_chans != len(config.data.mean)
+    return config.encoder_channels is not None and in_chans != len(config.data.mean)
 
 
 def _window(known: Mapping[str, Any], img_size: int | tuple[int, int]) -> tuple[Any, str]:
@@ -271,6 +273,5 @@ def _typed(value: Any) -> Any:
 
 
 def _file(config: RunConfig) -> Path | None:
-    if not isinstance(config, FinetuneConfig) or config.encoder is None:
-        return None
-    return encoder_file(Path(config.encoder))
+    _, source = begins_with(config)
+    return None if source is None else encoder_file(Path(source))

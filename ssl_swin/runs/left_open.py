@@ -1,4 +1,4 @@
-"""What the user of a fine-tuning left open: the encoder, the data and the machine settle it.
+"""What a user left open: the encoder settles it, and of a fine-tuning the data and the machine.
 
 Whatever is settled is said, and stored in the run's config. A run that goes on keeps it, whatever a
 later release would do.
@@ -42,9 +42,9 @@ class LeftOpen:
                 channel is not there.
         """
         config = with_names(config, channel_names(config.data, self.sets))
-        if not isinstance(config, FinetuneConfig):
-            return config, ()
         config, told = with_its_model(config, self.given, self.before)
+        if not isinstance(config, FinetuneConfig):
+            return config, told
         config, counted = with_their_number(config, self.sets)
         config, chosen = self._with(config, Recipe.by_task)
         config, layout = self._with(config, Recipe.by_machine)
@@ -91,15 +91,20 @@ def as_chosen(
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """Take from a checkpoint what was settled when its run began, where the user says nothing.
 
-    Without a config file that is all that the run learns by, whoever settled it.
+    Of a fine-tuning without a config file that is all that it learns by, whoever settled it.
 
     Returns the config and the names of what was settled, in the same words as a checkpoint.
     """
-    if not isinstance(config, FinetuneConfig):
-        return config, ()
-    chosen = tuple(state.get("chosen", _BEFORE_THEY_WERE_NAMED))
     stored, free = state["config"], unsaid(config, given)
-    settled = {*chosen} if not given or "config" in given else numbers_of(config) - {"data.sets"}
+    if isinstance(config, FinetuneConfig):
+        chosen = tuple(state.get("chosen", _BEFORE_THEY_WERE_NAMED))
+        all_of_it = given and "config" not in given
+        settled = numbers_of(config) - {"data.sets"} if all_of_it else {*chosen}
+    elif config.init is not None:
+        chosen = tuple(state.get("chosen", ()))
+        settled = {*chosen}
+    else:
+        return config, ()
     values = {name: stored[name] for name in settled & free if name in stored}
     typed = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return with_values(config, typed), chosen

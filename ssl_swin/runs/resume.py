@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ssl_swin import __version__
-from ssl_swin.config.run import RunConfig, kind_of
+from ssl_swin.config.run import RunConfig, begins_with, kind_of
 from ssl_swin.config.settings import as_begun, differences, flatten, with_values
 from ssl_swin.data.order.lanes import default_num_lanes
 from ssl_swin.errors import UserError, usable
@@ -85,7 +85,7 @@ def find_start(
 
     `shards` is the training shard set, as `ShardSet.describe` says; `given` names the settings that
     the user gave, as for `as_begun`. A run that has begun goes on; only one that has not begins
-    with the checkpoint `resume_from`. What a fine-tuning left open, `left_open` settles.
+    with the checkpoint `resume_from`. What the user left open, `left_open` settles.
 
     Raises:
         UserError: If the folder holds another run, or a run on other shards.
@@ -151,7 +151,7 @@ def _going_on(
     config, _ = with_its_numbers(config, given, state)
     config, layout = (config, ()) if left_open is None else left_open.go_on(config, state["config"])
     changes = differences(state["config"], config)
-    changes.pop("encoder", None)  # the same one, elsewhere
+    changes.pop(begins_with(config)[0], None)  # the same one, elsewhere
     notes = tuple(
         f"{name}={value!r}, as when this run began (its last checkpoint is of ssl_swin "
         f"{_version(state)}); new runs do otherwise"

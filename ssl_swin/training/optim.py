@@ -16,15 +16,22 @@ Group = dict[str, Any]  # a group of a torch optimiser
 _ENCODER = "encoder."  # how the names of an encoder's parameters begin in the models trained here
 
 
-def pretrain_groups(model: SimMIM, weight_decay: float) -> list[Group]:
+def pretrain_groups(model: SimMIM, weight_decay: float, layer_decay: float = 1.0) -> list[Group]:
     """Split the trained parameters into those that decay and those that do not.
 
     Vectors, biases and what the encoder exempts do not decay. Position tables do, and so does what
     makes scores in their place: the official code means to exempt them, but looks for them under a
     name they do not have.
 
+    With a `layer_decay` below 1 each layer of the encoder learns slower than the one above it. What
+    stands for hidden patches learns as fast as the decoder: weights to begin with mostly lack it.
+
     Returns:
-        Two groups, ``decay`` first; see :func:`finetune_groups` for their fields.
+        Two groups, ``decay`` first; see :func:`finetune_groups` for their fields. With a
+        `layer_decay` below 1 as many and of such names as there.
+
+    Raises:
+        UserError: If layer_decay is outside (0, 1].
 
     Source:
         SimMIM code, optimizer.py, ``get_pretrain_param_groups``.
@@ -33,6 +40,8 @@ def pretrain_groups(model: SimMIM, weight_decay: float) -> list[Group]:
     exempt = encoder.no_decay() - encoder.position_tables().keys()
     if isinstance(encoder, HasScoreParameters):
         exempt -= encoder.score_parameters()
+    if layer_decay != 1:
+        return _groups_of_layers(model, weight_decay, layer_decay, exempt)
     decays = {"decay": weight_decay, "no_decay": 0.0}
     groups = {name: _group(name, decay, lr_scale=1.0) for name, decay in decays.items()}
     for name, parameter in _trained(model):
@@ -57,14 +66,21 @@ def finetune_groups(model: Classifier, weight_decay: float, layer_decay: float) 
     Source:
         SimMIM code, optimizer.py, ``get_finetune_param_groups``.
     """
+    return _groups_of_layers(model, weight_decay, layer_decay, model.encoder.no_decay())
+
+
+def _groups_of_layers(
+    model: SimMIM | Classifier, weight_decay: float, layer_decay: float, exempt: set[str]
+) -> list[Group]:
     if not 0 < layer_decay <= 1:
         raise UserError(f"layer_decay={layer_decay} must be in (0, 1]; 1 turns it off")
-    encoder = model.encoder
-    exempt, head = encoder.no_decay(), encoder.num_layers + 1
+    encoder, head = model.encoder, model.encoder.num_layers + 1
+    of_masks = encoder.mask_parameters()
     groups: dict[str, Group] = {}
     for name, parameter in _trained(model):
-        inside = name.startswith(_ENCODER)
-        layer = encoder.layer_of(name.removeprefix(_ENCODER)) if inside else head
+        inside = name.removeprefix(_ENCODER)
+        in_layers = inside != name and inside not in of_masks
+        layer = encoder.layer_of(inside) if in_layers else head
         decays = _decays(name, parameter, exempt)
         key = f"layer_{layer}_{'decay' if decays else 'no_decay'}"
         if key not in groups:

@@ -62,11 +62,12 @@ class PretrainModule(Learner):
     ) -> None:
         super().__init__(simmim, normalise, schedule)
         self.masking = masking
+        self.layer_decay = 1.0  # of the rates of layers; 1 for none
         self._num_there: Tensor | None = None  # (heads,), as `_num_hidden`, if images lack some
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the official groups of pretraining."""
-        return pretrain_groups(self.network, self.schedule.weight_decay)
+        """Return the official groups of pretraining, or those of layers."""
+        return pretrain_groups(self.network, self.schedule.weight_decay, self.layer_decay)
 
     def loss(self, micro: Batch) -> Tensor:
         """Return the masked error of these images over what is hidden of the global batch."""

@@ -112,14 +112,14 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
 
 
 def test_an_encoder_is_there_or_comes_from_the_stage_before(tmp_path):
-    assert check_encoder(None, None) is None
-    assert check_encoder("runs/p", "runs/p") == "runs/p, which the step before makes"
+    assert check_encoder("encoder", None, None) is None
+    assert check_encoder("encoder", "runs/p", "runs/p") == "runs/p, which the step before makes"
     with pytest.raises(UserError, match="no such run folder"):
-        check_encoder(str(tmp_path / "x"), "runs/p")
+        check_encoder("encoder", str(tmp_path / "x"), "runs/p")
     with pytest.raises(UserError, match=r"no encoder.safetensors yet"):
-        check_encoder(str(tmp_path), None)
+        check_encoder("encoder", str(tmp_path), None)
     RunFolder(tmp_path).encoder.touch()
-    assert check_encoder(str(tmp_path), None) == str(tmp_path)
+    assert check_encoder("encoder", str(tmp_path), None) == str(tmp_path)
 
 
 def test_what_the_loaders_must_bring_is_told_with_the_speed_or_that_the_run_waited(tmp_path):

@@ -11,6 +11,7 @@ REFUSED = [
     (OptimConfig, {"warmup_lr": -1.0}, "optim.warmup_lr=-1.0"),
     (OptimConfig, {"betas": (0.9, 1.0)}, "optim.betas"),
     (FinetuneOptimConfig, {"epochs": 0}, "optim.epochs=0"),
+    (OptimConfig, {"layer_decay": 1.1}, "optim.layer_decay=1.1"),
     (FinetuneOptimConfig, {"layer_decay": 0.0}, "optim.layer_decay=0.0"),
     (FinetuneOptimConfig, {"layer_decay": 1.1}, "optim.layer_decay=1.1"),
     (FinetuneOptimConfig, {"label_smoothing": 2.0}, "optim.label_smoothing=2.0"),

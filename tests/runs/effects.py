@@ -132,6 +132,7 @@ def effects(shards, other):
         "task": Effect("multi-label", at("run.stream.labels.task")),
         "encoder_channels": Effect("repeat", at("run.config.encoder_channels")),
         "regression_loss": Effect("l1", at("run.config.regression_loss")),
+        "init": Refused("elsewhere", "the run began with init=None, this config says"),
         "encoder": Refused("elsewhere", "the run began with encoder=None, this config says"),
         "loss": Effect("twice", error, 2.0),
         "data.shards": Effect(str(other), lambda seen: seen.opened[0][0]),
@@ -220,7 +221,9 @@ def effects(shards, other):
         ),
         "optim.betas": Effect((0.5, 0.75), of_groups("betas", "no_decay")),
         "optim.clip_grad": Effect(0.125, at(f"{schedule}.clip_grad")),
-        "optim.layer_decay": Effect(1.0, of_groups("lr_scale", "layer_0_no_decay")),
+        "optim.layer_decay": Effect(
+            0.5, lambda seen: max(g["lr_scale"] for g in groups(seen) if g["lr_scale"] < 1)
+        ),
         **{
             f"optim.{name}": Effect(0.375, at(f"run.module.regularise.{name}"))
             for name in ("mixup", "cutmix", "label_smoothing")

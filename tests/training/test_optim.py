@@ -76,6 +76,19 @@ def test_without_layer_decay_every_layer_learns_alike():
     assert {g["lr_scale"] for g in finetune_groups(Classifier(tiny(), 5), 0.05, 1.0)} == {1.0}
 
 
+def test_layers_of_a_pretraining_learn_slower_and_what_begins_new_does_not():
+    model = SimMIM(ToyEncoder(), 8)
+    groups = {g["name"]: g for g in pretrain_groups(model, 0.05, 0.5)}
+    assert groups["layer_0_no_decay"]["param_names"] == ["encoder.place", "encoder.stem.bias"]
+    scales = {name: group["lr_scale"] for name, group in groups.items()}
+    assert (scales["layer_0_decay"], scales["layer_2_decay"]) == (0.5**3, 0.5)
+    new = {n for g in groups.values() if g["lr_scale"] == 1 for n in g["param_names"]}
+    above = ("decoder.", "encoder.norm.", "encoder.hidden")
+    assert new == {name for name, _ in model.named_parameters() if name.startswith(above)}
+    flat = {n for g in pretrain_groups(model, 0.05) if g["weight_decay"] for n in g["param_names"]}
+    assert flat == {n for g in groups.values() if g["weight_decay"] for n in g["param_names"]}
+
+
 def test_frozen_parameters_are_left_out_but_their_layers_are_counted():
     model = Classifier(tiny(), 5)
     model.encoder.requires_grad_(False)
@@ -87,6 +100,8 @@ def test_frozen_parameters_are_left_out_but_their_layers_are_counted():
 
 
 def test_a_layer_decay_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="layer_decay=0"):
+        pretrain_groups(SimMIM(tiny(), 16), 0.05, 0.0)
     with pytest.raises(ValueError, match="layer_decay=0"):
         finetune_groups(Classifier(tiny(), 5), 0.05, 0)
 

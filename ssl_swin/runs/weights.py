@@ -1,0 +1,32 @@
+"""The weights that a new run begins with: out of a file, into its encoder."""
+
+from pathlib import Path
+from typing import Any
+
+from ssl_swin.config.run import RunConfig, begins_with
+from ssl_swin.errors import usable
+from ssl_swin.models.encoder import Encoder
+from ssl_swin.pretrained.open import find_weights, load_weights
+from ssl_swin.training.trainer import say
+
+
+def take_weights(encoder: Encoder, config: RunConfig) -> dict[str, Any] | None:
+    """Give the encoder of a new run the weights that its config names, and say what became of them.
+
+    Parameters that the file lacks, as the mask token of most, stay as they were drawn.
+
+    Returns:
+        What became of them, as `loaded.json` has it; None if the config names none.
+
+    Raises:
+        UserError: If the file cannot be read, or does not fit.
+    """
+    name, source = begins_with(config)
+    if source is None:
+        return None
+    with usable(f"{name}={source}"):
+        weights = find_weights(Path(source))
+    report = load_weights(encoder, weights, config.encoder_channels)
+    for line in report.lines(source):
+        say(line)
+    return report.plain(source)
