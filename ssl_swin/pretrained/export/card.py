@@ -96,8 +96,11 @@ def _images(handed: HandOff) -> str:
     mean, std = (", ".join(f"{one:g}" for one in many) for many in (card.mean, card.std))
     scaled = "scale to [0, 1]"
     if card.dtype is not None:
-        scaled = f"take the numbers as they are ({card.dtype}; what is none becomes the mean)"
+        scaled = f"take the numbers as they are ({card.dtype})"
     told = f"{resized}, {scaled}, subtract the mean ({mean}), divide by ({std})."
+    if card.dtype is not None:
+        none = "NaN" if card.nodata is None else f"NaN or {card.nodata:g}"
+        told += f" Where there is no number ({none}), put the mean first: processors do not."
     if card.channel_names is not None:
         told += f" Channels, in this order: {', '.join(card.channel_names)}."
     return told

@@ -34,6 +34,15 @@ def test_it_says_what_images_have_to_be_and_what_is_known(run):
     assert "## Classes" not in told
 
 
+def test_numbers_that_stand_for_none_are_told(run, monkeypatch):
+    network = open_handoff(str(run[0])).network
+    card = replace(network.card, dtype="int16", nodata=-9999.0)
+    monkeypatch.setattr(network, "card", card)
+    told = card_of(run[0], network=network)
+    assert "take the numbers as they are (int16), subtract" in told
+    assert "Where there is no number (NaN or -9999), put the mean first" in told
+
+
 def test_a_run_says_how_it_was_trained(two_step_run):
     told = card_of(two_step_run[1])
     assert "masked image modelling (SimMIM): 60% of the patches of 8 pixels were hidden" in told
