@@ -29,7 +29,7 @@ _READ = (*DTYPES, "float64")  # which becomes float32 where that is asked for
 _HEADER = 10_000  # bytes, as NumPy's own limit
 _PIECE = 2**20  # bytes that are unpacked at a time
 _MOST_PAGES = 1000
-_PALETTE = 3  # TIFF's word for numbers that stand for colours
+_PLAIN, _PALETTE = (1, 2), 3  # TIFF's words for grey from black on and RGB; for a table of colours
 # What NumPy and tifffile raise over broken bytes; Pillow's list is `decode.BROKEN`.
 BROKEN = (
     *(ValueError, OSError, EOFError, KeyError, IndexError, TypeError, OverflowError, SyntaxError),
@@ -45,6 +45,8 @@ class Raw(NamedTuple):
     """(height, width), or with an axis of channels; which one is not said by every file."""
     channel_axis: int | None = None
     """0 or 2 where the file says it."""
+    is_plain: bool = True
+    """Whether they may be grey, black being 0, or RGB; a TIFF may say that they are not."""
 
 
 def read_raw(data: bytes, max_pixels: int) -> Raw:
@@ -172,8 +174,9 @@ def _read_tiff(tifffile: ModuleType, data: bytes, most_values: int) -> Raw:
             return Raw((colours >> 8).astype(np.uint8), 2)
         if len(pages) == 1:
             axis = {"YX": None, "YXS": 2, "SYX": 0}.get(first.axes)
-            return Raw(first.asarray(), axis)
-        return Raw(np.stack([page.asarray() for page in pages]), 0)
+            return Raw(first.asarray(), axis, first.photometric in _PLAIN)
+        stacked = np.stack([page.asarray() for page in pages])
+        return Raw(stacked, 0, first.photometric in _PLAIN)
 
 
 def check_pages(data: bytes) -> None:
@@ -275,7 +278,9 @@ def open_array(data: bytes, max_pixels: int) -> Image.Image:
     Raises:
         UnreadableImage: If they are not, or as `read_raw`.
     """
-    values = read_raw(data, max_pixels).values
+    values, _, is_plain = read_raw(data, max_pixels)
+    if not is_plain:
+        raise UnreadableImage("a TIFF of other colours than grey and RGB, in a way of its own")
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
     if values.ndim == 3 and values.shape[0] == 3 and values.shape[2] != 3:

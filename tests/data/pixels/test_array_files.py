@@ -124,6 +124,16 @@ def test_more_pages_than_any_image_has_are_refused(monkeypatch):
         read_raw(six, MAX_PIXELS)
 
 
+@pytest.mark.parametrize("meaning", ["miniswhite", "cielab"])
+def test_numbers_of_other_colours_are_not_taken_for_grey_or_rgb(meaning):
+    array = np.arange(7 * 5 * 3, dtype=np.uint8).reshape(7, 5, 3)
+    array = array[:, :, 0] if meaning == "miniswhite" else array
+    data = tiff(array, photometric=meaning, compression="jpeg2000")
+    with pytest.raises(UnreadableImage, match="other colours than grey and RGB"):
+        decode(data, 3)
+    assert np.array_equal(read_raw(data, 100).values, array)  # as they are
+
+
 @pytest.mark.parametrize("compression", ["jpeg2000", "zstd"])
 def test_a_tiff_that_pillow_cannot_read_is_an_image_as_any(compression):
     array = numbers((40, 30, 3), "uint8")
