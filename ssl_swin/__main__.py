@@ -10,6 +10,7 @@ import sys
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ssl_swin import __version__, command_line, errors, machine, signals
@@ -161,8 +162,8 @@ def run(arguments: list[str]) -> int:
             raise
         if "exit code" in stopped:  # it ended itself, and has said why
             return _fail(f"{stopped.partition('. ')[0]}: its own words are above", errors.FAILED)
-        if not isinstance(error, RuntimeError):  # it may tell of something else
-            traceback.print_exception(error)
+        if not isinstance(error, RuntimeError) and not _while_receiving(error):
+            traceback.print_exception(error)  # it may tell of something else
         if name in KINDS:
             return _fail(f"{stopped}. {_HINT}", errors.FAILED)
         return _fail(f"{stopped}. {_HINT_ELSE}", errors.FAILED)
@@ -247,6 +248,14 @@ def _stopped_worker(error: Exception) -> str | None:
         return None if told else f"DataLoader worker broke off ({type(error).__name__})"
     first_line = str(error).partition("\n")[0]
     return first_line.rstrip(" .") if first_line.startswith("DataLoader worker") else None
+
+
+def _while_receiving(error: Exception) -> bool:
+    """Whether it broke while a batch came from a loader worker, which may have just been killed."""
+    return any(
+        Path(frame.filename).name == "dataloader.py"
+        for frame in traceback.extract_tb(error.__traceback__)
+    )
 
 
 def _fail(message: str, status: int = errors.USER_ERROR) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ssl_swin import __version__
-from ssl_swin.__main__ import COMMANDS, run
+from ssl_swin.__main__ import COMMANDS, _while_receiving, run
 from ssl_swin.data.shards.making import INDEX_LOCK
 from ssl_swin.data.shards.one_maker import one_maker
 
@@ -177,6 +177,13 @@ def test_a_killed_loader_worker_ends_the_run_with_one_line(two_step_run, tmp_pat
     (error,) = (line for line in told.splitlines() if line.startswith("error: "))
     assert error.startswith("error: DataLoader worker")
     assert error.endswith("The same command goes on from the last save.")
+
+
+@pytest.mark.parametrize(("file", "is_worker"), [("dataloader.py", True), ("gloo.py", False)])
+def test_what_breaks_while_a_batch_comes_is_the_worker(file, is_worker):
+    with pytest.raises(EOFError) as raised:
+        exec(compile("raise EOFError", f"torch/{file}", "exec"))
+    assert _while_receiving(raised.value) == is_worker
 
 
 def kill_a_child_after_two_steps(pid: int, folder: Path) -> None:

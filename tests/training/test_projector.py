@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -58,7 +59,9 @@ def test_images_are_told_by_class_where_they_have_one():
     shards = open_shards(PATTERN)
     head, first, *_ = labels_of(shards, [0, shards.num_samples - 1])
     assert head == ["class", "image"]
-    assert first == [str(Labels.of(shards).all(shards, "given")[0]), "0"]  # no names beside it
+    names = json.loads((SAMPLE / "classes.json").read_text())
+    name = names[int(Labels.of(shards).all(shards, "given")[0])]
+    assert first == [name, "0"]
 
 
 def test_without_labels_the_place_is_all(tmp_path):
