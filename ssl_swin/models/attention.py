@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,8 +61,7 @@ class WindowAttention(nn.Module):
         table, places = self.relative_position_bias_table, self.window_size[0] * self.window_size[1]
         if table is None:
             return None
-        bias = table.index_select(0, self.relative_position_index)
-        return bias.view(places, places, self.num_heads).permute(2, 0, 1)
+        return bias_of(table, self.relative_position_index.view(places, places))
 
     def bias(
         self, visible: Bool[Tensor, "windows places places"] | None = None
@@ -114,10 +113,30 @@ def fused_attention(
 ) -> Float[Tensor, "batch_windows places dim"]:
     """Attend by one kernel of torch; scores have the type of the queries, and so has the bias."""
     q, k, v = by_head(qkv, num_heads)
+    return by_one_kernel(q, k, v, bias)
+
+
+def by_one_kernel(
+    q: Float[Tensor, "batch_windows heads places head_dim"],
+    k: Float[Tensor, "batch_windows heads places head_dim"],
+    v: Float[Tensor, "batch_windows heads places head_dim"],
+    bias: Float[Tensor, "windows_or_1 heads places places"] | None,
+    scale: float | None = None,
+) -> Float[Tensor, "batch_windows places dim"]:
+    """Attend by one kernel of torch, all of the type of the values; scores are by 1 / sqrt(dim)."""
     if bias is not None:
-        repeats = len(qkv) // len(bias) if len(bias) > 1 else 1
-        bias = bias.to(q.dtype).repeat(repeats, 1, 1, 1)
-    return side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+        repeats = len(v) // len(bias) if len(bias) > 1 else 1
+        bias = bias.to(v.dtype).repeat(repeats, 1, 1, 1)
+    q, k = q.to(v.dtype), k.to(v.dtype)
+    return side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale))
+
+
+def bias_of(
+    table: Float[Tensor, "rows heads"], index: Int64[Tensor, "places places"]
+) -> Float[Tensor, "heads places places"]:
+    """Take from a table the row of each two places."""
+    bias = table.index_select(0, index.flatten()).view(*index.shape, -1)
+    return bias.permute(2, 0, 1)
 
 
 def by_head(qkv: Tensor, num_heads: int) -> Any:

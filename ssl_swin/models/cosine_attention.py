@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_swin.models.attention import by_head, side_by_side
+from ssl_swin.models.attention import bias_of, by_head, by_one_kernel, side_by_side
 from ssl_swin.models.windows import Sides, relative_positions
 
 LARGEST_SCALE = 100.0  # of cosines
@@ -90,7 +90,7 @@ class CosineAttention(nn.Module):
         scale = self.logit_scale.clamp(max=math.log(LARGEST_SCALE)).exp()  # (heads, 1, 1)
         added = self.bias(visible)
         if self.fused_attn:
-            return self.proj(side_by_side(_fused(q * scale, k, v, added)))
+            return self.proj(by_one_kernel(q * scale, k, v, added, scale=1.0))
         scores = (q @ k.transpose(-2, -1)) * scale
         if added is not None:
             scores = (scores.unflatten(0, (-1, len(added))) + added).flatten(0, 1)
@@ -107,8 +107,7 @@ class CosineAttention(nn.Module):
         autocasts = device != "meta" and torch.is_autocast_enabled(device)  # meta knows none
         with torch.autocast(device, enabled=False) if autocasts else nullcontext():
             table = LARGEST_BIAS * self.cpb_mlp(self.coordinates).sigmoid()
-        bias = table.index_select(0, self.relative_position_index)
-        return bias.view(places, places, self.num_heads).permute(2, 0, 1)
+        return bias_of(table, self.relative_position_index.view(places, places))
 
     def bias(
         self, visible: Bool[Tensor, "windows places places"] | None = None
@@ -136,12 +135,3 @@ def log_spaced(window: Sides, pretrained: Sides) -> Float[np.ndarray, "displacem
         places = np.arange(1 - side, side) * (_REACH / max(scale - 1, 1))
         axes.append(np.sign(places) * np.log2(np.abs(places) + 1) / math.log2(_REACH))
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
-def _fused(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None) -> Tensor:
-    """Attend by one kernel of torch; scores have the type of the values, and so has the bias."""
-    if added is not None:
-        repeats = len(v) // len(added) if len(added) > 1 else 1
-        added = added.to(v.dtype).repeat(repeats, 1, 1, 1)
-    q, k = q.to(v.dtype), k.to(v.dtype)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=1.0)

@@ -9,7 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_swin.models.attention import attention, fused_attention
+from ssl_swin.models.attention import attention, bias_of, fused_attention
 from ssl_swin.models.swin_block import Mlp
 from ssl_swin.models.windows import Sides, relative_positions
 
@@ -64,16 +64,8 @@ class RelativeBias(nn.Module):
     def forward(
         self, index: Int64[Tensor, "tokens tokens"]
     ) -> Float[Tensor, "1 heads tokens tokens"]:
-        """Return what is added to the scores of each head; see `bias_of`."""
-        return bias_of(self.relative_position_bias_table, index)
-
-
-def bias_of(
-    table: Float[Tensor, "rows heads"], index: Int64[Tensor, "tokens tokens"]
-) -> Float[Tensor, "1 heads tokens tokens"]:
-    """Take from a table the row of each two tokens, as `bias_rows` names it."""
-    bias = table.index_select(0, index.flatten()).view(*index.shape, -1)
-    return bias.permute(2, 0, 1).unsqueeze(0)
+        """Return what is added to the scores of each head; `bias_rows` makes the index."""
+        return bias_of(self.relative_position_bias_table, index).unsqueeze(0)
 
 
 class LayerScale(nn.Module):
@@ -123,7 +115,7 @@ class ViTAttention(nn.Module):
         """
         bias, table = shared, self.relative_position_bias_table
         if table is not None and shared is not None:
-            bias = bias_of(table, shared)
+            bias = bias_of(table, shared).unsqueeze(0)
         qkv = F.linear(x, self.qkv.weight, self._qkv_bias())
         attend = fused_attention if self.fused_attn else attention
         return self.proj(attend(qkv, bias, self.num_heads))

@@ -192,35 +192,24 @@ def _module(
     labels: GivenLabels | None,
 ) -> Learner:
     """Build what learns, with the weights that this life starts with; say how large it is."""
-    with Phase("building the network") as building:
-        module = _learner(config, schedule, start, images, labels)
-    num = sum(one.numel() for one in module.network.parameters())
-    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
-    return module
-
-
-def _learner(
-    config: RunConfig,
-    schedule: Schedule,
-    start: Start,
-    images: LabelledImages,
-    labels: GivenLabels | None,
-) -> Learner:
     torch.manual_seed(config.seed)
-    if isinstance(config, FinetuneConfig):
-        task = task_of(config, labels)
-        module = finetune_module(config, schedule, images, start, task)
-    else:
-        module = _pretrain_module(config, schedule, start)
-    if config.training.precision == "fp64":
-        module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
-    if start.state is not None:
-        restore(module, start.state)
-    encoder: Any = module.network.encoder  # SimMIM's or a classifier's
-    compile_as_asked(encoder, config.training)
-    module.cuda_graphs = has_cuda_graphs(config.training)
+    with Phase("building the network") as building:
+        if isinstance(config, FinetuneConfig):
+            task = task_of(config, labels)
+            module: Learner = finetune_module(config, schedule, images, start, task)
+        else:
+            module = _pretrain_module(config, schedule, start)
+        if config.training.precision == "fp64":
+            module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
+        if start.state is not None:
+            restore(module, start.state)
+        encoder: Any = module.network.encoder  # SimMIM's or a classifier's
+        compile_as_asked(encoder, config.training)
+        module.cuda_graphs = has_cuda_graphs(config.training)
     if line := describe_computing(encoder, config.training):
         say(line)
+    num = sum(one.numel() for one in module.network.parameters())
+    say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     return module
 
 

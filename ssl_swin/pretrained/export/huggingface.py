@@ -1,6 +1,6 @@
 """The format "hf": a folder that `from_pretrained` of transformers opens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -87,17 +87,27 @@ def to_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         transformers, models/swin/modeling_swin.py and conversion_mapping.py, and of version 2
         models/swinv2/modeling_swinv2.py.
     """
+    return named_as_theirs(state, _renamed, "attention.self")
+
+
+def named_as_theirs(
+    state: Mapping[str, Tensor], rename: Callable[[str], str], place: str
+) -> dict[str, Tensor]:
+    """Rename the backbone's weights; queries, keys and values are apart, at a `place` in a block.
+
+    `rename` is given names without "backbone."; weights that are elsewhere are left out.
+    """
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():
         bare = name.removeprefix("backbone.")
         if bare == name:
             continue
         if ".attn.qkv." in bare:
-            before, _, last = _renamed(bare).partition(".attn.qkv.")
-            names = (f"{before}.attention.self.{part}.{last}" for part in _QKV)
+            before, _, last = rename(bare).partition(".attn.qkv.")
+            names = (f"{before}.{place}.{part}.{last}" for part in _QKV)
             renamed |= zip(names, value.chunk(3), strict=True)
         else:
-            renamed[_renamed(bare)] = value
+            renamed[rename(bare)] = value
     return renamed
 
 

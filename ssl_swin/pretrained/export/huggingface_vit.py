@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ssl_swin.pretrained.export.card import write_json, write_weights
 from ssl_swin.pretrained.export.handoff import HandOff
-from ssl_swin.pretrained.export.huggingface import labels, preprocessor, processed
+from ssl_swin.pretrained.export.huggingface import labels, named_as_theirs, preprocessor, processed
 
-_QKV = ("query", "key", "value")
 # Ours -> theirs, in names without "backbone."; `qkv` is three of theirs.
 _NAMES = {
     "patch_embed.proj.": "embeddings.patch_embeddings.projection.",
@@ -77,18 +76,7 @@ def to_huggingface_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         transformers, models/vit/modeling_vit.py, models/beit/modeling_beit.py, and
         conversion_mapping.py.
     """
-    renamed: dict[str, Tensor] = {}
-    for name, value in state.items():
-        bare = name.removeprefix("backbone.")
-        if bare == name:
-            continue
-        if ".attn.qkv." in bare:
-            before, _, last = _renamed(bare).partition(".attn.qkv.")
-            names = (f"{before}.attention.attention.{part}.{last}" for part in _QKV)
-            renamed |= zip(names, value.chunk(3), strict=True)
-        else:
-            renamed[_renamed(bare)] = value
-    return renamed
+    return named_as_theirs(state, _renamed, "attention.attention")
 
 
 def _renamed(name: str) -> str:
