@@ -1,15 +1,14 @@
 """The linear probe: multinomial logistic regression on frozen features, by L-BFGS."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -25,7 +24,6 @@ _MOST_ITERATIONS = 500
 _TRIED, _FITTED = 1e-4, 1e-5  # largest slope that is left, of penalties that are tried and at last
 _EPSILON = 1e-14  # of the loss: less is no progress
 _ROWS = 4096  # images at once
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _FOR_THREADS = 10**8  # products of a step: about 20 ms of one core
 
 
@@ -118,15 +116,16 @@ def fit_probe(
 
 @contextmanager
 def threads_for(num_products: int) -> Iterator[None]:
-    """Compute in one thread what is too little for several.
+    """Compute in one thread what is too little for several, torch's and SciPy's.
 
-    They meet after each of some ten operations of a step. On a busy machine they wait there for
-    whoever has no core: of 1,000 images a fit took 37 s of two cores, and alone one second of one.
+    They meet after each of some ten operations of a step, and on a busy machine they wait there for
+    whoever has no core.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if num_products > _FOR_THREADS else 1)
+    before, is_small = torch.get_num_threads(), num_products <= _FOR_THREADS
+    torch.set_num_threads(1 if is_small else before)
     try:
-        yield
+        with threadpool_limits(1 if is_small else None, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -219,7 +218,7 @@ class _Objective:
             loss, gradient = self._penalised(_onto(walked, steps), penalty)
             return loss, _onto(gradient, steps.T).flatten().numpy()
 
-        found = _minimize()(
+        found = minimize(
             loss_and_gradient,
             start.flatten().numpy(),
             jac=True,
@@ -252,23 +251,6 @@ class _Objective:
         for rows in self.rows.split(_ROWS):
             part = self.moments.standardise(self.features[rows], self.device)
             yield part, self.target[rows].to(self.device)
-
-
-@cache
-def _minimize() -> Callable[..., Any]:
-    """Return SciPy's minimiser, loaded so that its OpenBLAS has one thread, if nobody says more.
-
-    It adds up short vectors, and its threads wait for each other like those of `threads_for`. How
-    many there are it asks when it is loaded, and never again.
-    """
-    asked = os.environ.get(_BLAS_THREADS)
-    os.environ[_BLAS_THREADS] = asked or "1"
-    try:
-        from scipy.optimize import minimize  # late, so that the environment says so by then
-    finally:
-        if asked is None:
-            del os.environ[_BLAS_THREADS]
-    return minimize
 
 
 def _logits(features: Tensor, weight: Tensor) -> Tensor:
