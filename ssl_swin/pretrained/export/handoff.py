@@ -12,7 +12,8 @@ from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import pooled
 from ssl_swin.pretrained.classifier import read_classifier_card
 from ssl_swin.pretrained.image_modules import ImageClassifier, ImageEncoder
-from ssl_swin.pretrained.load import as_image_encoder, find_any, load_classifier
+from ssl_swin.pretrained.load import as_image_encoder, load_classifier
+from ssl_swin.pretrained.named import find_any
 from ssl_swin.pretrained.unfinished import read_unfinished
 from ssl_swin.record.run_folder import classifier_file
 
