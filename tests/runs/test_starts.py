@@ -13,6 +13,7 @@ import yaml
 from torchvision.models import SwinTransformer
 
 from ssl_swin.__main__ import run
+from ssl_swin.command_line import read_config
 from ssl_swin.config.model import MaskConfig, ModelConfig
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.swin import SwinEncoder
@@ -24,6 +25,8 @@ from ssl_swin.pretrained.timm_vit import in_beit
 from ssl_swin.record.loaded import read_loaded
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.build import build
+from ssl_swin.runs.from_encoder import with_its_model
+from ssl_swin.runs.network import build_simmim
 from tests.data.pixels.test_array_files import npy
 from tests.pretrained.test_mmpretrain import their_names
 from tests.pretrained.timm_cache import fill, without_network
@@ -243,6 +246,21 @@ def test_a_name_of_timms_is_needed_once(plain, tmp_path, monkeypatch, capsys):
     assert "goes on from step 1" in capsys.readouterr().out
     assert run([*words, f"--run-dir={tmp_path / 'other'}"]) == 1
     assert "are not in its cache and cannot be fetched" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_the_checkout")
+def test_the_shipped_recipe_is_built_without_a_network(tmp_path, monkeypatch):
+    without_network(monkeypatch, tmp_path)
+    asked, life = read_config("pretrain", ["configs/pretrain/continue_1gpu.yaml"])
+    found, (told,) = with_its_model(asked, life["given"])
+    assert (found.model.window_size, found.model.embed_dim) == (6, 96)
+    assert "window_size=6 for 192 px, as it has 7 for 224 px" in told
+    with torch.device("meta"):
+        simmim = build_simmim(found)
+    published = 28_288_354 - 769_000  # Swin-T without its head; tables are those of 7 x 7 tokens
+    tables, decoder = (13**2 - 11**2) * 138, 769 * 3072  # 138 heads in all its blocks
+    wanted = published - tables + decoder + 96  # the mask token
+    assert sum(one.numel() for one in simmim.parameters()) == wanted
 
 
 @pytest.mark.parametrize("rule", ["repeat", "average", "zero"])
