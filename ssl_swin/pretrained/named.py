@@ -94,6 +94,14 @@ def file_of(source: str | Path) -> Path | None:
     return cached_file(named.model)
 
 
+def place_of(source: str | Path) -> Path:
+    """Return what is called or lies as weights do: the path, or the bare name of timm's."""
+    named = read_name(source)
+    if named.model is None:
+        return Path(source)
+    return named.file or Path(named.model)
+
+
 def is_there(source: str | Path) -> bool:
     """Whether weights can be looked at: their file is there, or they are timm's."""
     named = read_name(source)
@@ -115,6 +123,7 @@ def colours_of(source: str | Path) -> Colours | None:
     """
     named = read_name(source)
     if named.model is not None:
+        _require_encoder(named.model)
         known = config_of(named.model, named.file is None)
         return tuple(map(float, known.mean)), tuple(map(float, known.std))
     return None if named.file is None else colours_beside(named.file)

@@ -24,10 +24,10 @@ def with_its_numbers(
     """Give a run the mean and deviation that its encoder was trained with, and its bands.
 
     They are those on the encoder's card, or, of a run that goes on, those it began with. Weights
-    from elsewhere have no card, but perhaps a mean and a deviation, which a run may have otherwise;
-    other channels have their own. RandAugment, for RGB, is left
-    out of other images unless it was asked for. Channels that both the `sets` and the card name are
-    meant by name. Returns the config, and a line if something in it is new.
+    from elsewhere have no card, but perhaps a mean and a deviation, and a run may have its own;
+    other channels have their own. RandAugment, for RGB, is left out of other images unless it was
+    asked for. Channels that both the `sets` and the card name are meant by name. Returns the
+    config, and a line if something in it is new.
 
     Raises:
         UserError: If the user gave others than are on the card.

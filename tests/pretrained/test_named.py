@@ -47,6 +47,8 @@ def test_weights_that_timm_has_are_found_by_name_and_described_without_them(cach
     assert named.file_of(word) == file
     assert named.is_there(word)
     assert named.card_of(word) is None
+    place = file if word.endswith(str(file)) else Path(word.removeprefix("timm:"))
+    assert named.place_of(word) == place
 
 
 @pytest.mark.usefixtures("cache")
