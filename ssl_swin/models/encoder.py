@@ -131,6 +131,24 @@ class EndsInNorm(Protocol):
 
 
 @runtime_checkable
+class LeavesOut(Protocol):
+    """An encoder that can leave hidden tokens out, which spares what they would cost."""
+
+    def visible_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
+        """Return the maps of `stages` of visible tokens alone, 0 where all images have hidden ones.
+
+        The mask is True where hidden, of no image in particular; on the CPU, if nothing is to wait.
+        """
+
+    def require_leaving_out(self, mask_patch_size: int) -> None:
+        """Refuse mask patches of so many pixels, or itself, with a `UserError` that says why."""
+
+
+@runtime_checkable
 class PoolsItself(Protocol):
     """An encoder that says how the vector of an image is made of its output; else by the mean."""
 
