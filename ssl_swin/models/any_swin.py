@@ -99,6 +99,28 @@ class AnySwin(nn.Module):
         maps = self._maps(self.backbone, images, token_mask, self.mask_token)
         return [one.permute(0, 3, 1, 2) for one in maps]
 
+    def starts_and_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return what the blocks of each stage begin with, and `stages`, which has the same shapes.
+
+        The first is the embedded patches, the others are what patch merging makes.
+
+        Raises:
+            UserError: If the implementation is timm.
+        """
+        if not isinstance(self.backbone, Swin):
+            raise UserError(
+                "model.implementation=timm gives no map from before the blocks of a stage; leave "
+                "out one of the two"
+            )
+        check_images(images, self.in_chans, self.img_size)
+        both = self.backbone.starts_and_maps(images, token_mask, self.mask_token)
+        starts, ends = ([one.permute(0, 3, 1, 2) for one in maps] for maps in both)
+        return starts, ends
+
     def finish(
         self, last_map: Float[Tensor, "batch num_features out_rows out_cols"]
     ) -> Float[Tensor, "batch num_features out_rows out_cols"]:

@@ -1,6 +1,6 @@
 """Stop "encode" on the route: the Swins of the papers, from images to the maps of its stages."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -93,10 +93,10 @@ class Swin(nn.Module):
         mask_token: Float[Tensor, "1 1 embed_dim"] | None = None,
     ) -> Float[Tensor, "batch out_rows out_cols num_features"]:
         """Return the norm of the last stage's map; see `maps`."""
-        for stage, x in self._walk(images, token_mask, mask_token):
-            last = stage, x
-        stage, x = last
-        return stage.as_map(self.norm(x))
+        for as_map, x in self._walk(images, token_mask, mask_token):
+            last = as_map, x
+        as_map, x = last
+        return as_map(self.norm(x))
 
     def maps(
         self,
@@ -109,12 +109,23 @@ class Swin(nn.Module):
         The mask token takes the place of tokens where the mask is True.
         """
         walk = self._walk(images, token_mask, mask_token)
-        return [stage.as_map(x) for stage, x in walk]
+        return [as_map(x) for number, (as_map, x) in enumerate(walk) if number % 2]
+
+    def starts_and_maps(
+        self, images: Tensor, token_mask: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return what the blocks of each stage begin with, as maps, and `maps`."""
+        walk = self._walk(images, token_mask, mask_token)
+        found = [as_map(x) for as_map, x in walk]
+        return found[::2], found[1::2]
 
     def _walk(
         self, images: Tensor, token_mask: Tensor | None, mask_token: Tensor | None
-    ) -> Iterator[tuple[SwinStage, Tensor]]:
-        """Give each stage, and its tokens in the order of its windows."""
+    ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
+        """Give the tokens before the blocks of each stage and after them, and what lays them out.
+
+        They are in the order of the windows.
+        """
         x, arrange = self.patch_embed(images), self.patch_embed.arrange
         if token_mask is not None and mask_token is not None:
             hidden = arrange(token_mask.flatten(1).unsqueeze(-1))
@@ -123,8 +134,10 @@ class Swin(nn.Module):
             x = x + arrange(self.absolute_pos_embed)
         stage: Any
         for stage in self.layers:
-            x = stage(x)
-            yield stage, x
+            x = stage.downsample(x)
+            yield stage.start_as_map, x
+            x = stage.mix(x)
+            yield stage.as_map, x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep the input of each block alone; the backward computes the rest again."""

@@ -180,6 +180,7 @@ class SwinStage(nn.Module):
             first = sizes.first_order(switches)
             self.downsample = PatchMerging(sizes.dim // 2, before, held, first, switches.is_v2)
             held = first
+        self.unshuffle_start = Move(held, raster(sizes.grid))
         blocks = []
         for number in range(len(sizes.drop_path_rates)):
             blocks.append(SwinBlock(sizes, number, held, switches))
@@ -190,7 +191,10 @@ class SwinStage(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch tokens _"]) -> Float[Tensor, "batch merged dim"]:
         """Return the tokens in the order of the last block."""
-        x = self.downsample(x)
+        return self.mix(self.downsample(x))
+
+    def mix(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """Return what the blocks make of merged tokens, in the order of the last block."""
         for block in self.blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)
@@ -201,3 +205,9 @@ class SwinStage(nn.Module):
     def as_map(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch rows cols dim"]:
         """Return the tokens row by row, as they lie in the image."""
         return self.unshuffle(x).unflatten(1, self.grid)
+
+    def start_as_map(
+        self, x: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch rows cols dim"]:
+        """Return the merged tokens likewise, as they are before the first block."""
+        return self.unshuffle_start(x).unflatten(1, self.grid)
