@@ -108,6 +108,8 @@ class HeadConfig:
     """What its loss is multiplied with in the sum; greater than 0."""
     cell_size: int | None = None
     """As target.cell_size; null: that."""
+    at: Literal["start", "end"] = "end"
+    """Where in the stage: before its blocks, after patches are merged, or after its blocks."""
 
     def __post_init__(self) -> None:
         require_all("be greater than 0", "heads", self, "stage", "weight", "cell_size")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_swin.models import masking
 from ssl_swin.models.encoder import Encoder, PoolsItself, build_encoder
-from ssl_swin.models.heads import Head, make_decoders
+from ssl_swin.models.heads import Head, make_decoders, taps
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
 from ssl_swin.models.targets import TARGETS, Target
@@ -231,13 +231,8 @@ class SimMIM(nn.Module):
         token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
         if not hasattr(self, "decoders"):
             return [self.decoder(self.encoder(images, token_mask))]
-        encoder: Any = self.encoder
-        maps = encoder.stages(images, token_mask)
-        maps[-1] = encoder.finish(maps[-1])
-        stages = [len(maps) if head.stage is None else head.stage for head in self.heads]
-        return [
-            decoder(maps[stage - 1]) for decoder, stage in zip(self.decoders, stages, strict=True)
-        ]
+        maps = taps(self.encoder, self.heads, images, token_mask)
+        return [decoder(one) for decoder, one in zip(self.decoders, maps, strict=True)]
 
     def hidden_cells(
         self, mask: Bool[Tensor, "batch rows cols"], target: Target

@@ -1,6 +1,6 @@
 """Stop "encode" on the route: one Swin block, and the blocks of one stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from ssl_swin.models.attention import WindowAttention
 from ssl_swin.models.cosine_attention import CosineAttention
 from ssl_swin.models.moves import Move, move
 from ssl_swin.models.patches import PatchMerging
-from ssl_swin.models.visible_windows import Among, StageAmong
+from ssl_swin.models.visible_windows import Among
 from ssl_swin.models.window_mlp import WindowMLP
 from ssl_swin.models.windows import (
     Padding,
@@ -197,6 +197,7 @@ class SwinStage(nn.Module):
             first = sizes.first_order(switches)
             self.downsample = PatchMerging(sizes.dim // 2, before, held, first, switches.is_v2)
             held = first
+        self.unshuffle_start = Move(held, raster(sizes.grid))
         blocks = []
         for number in range(len(sizes.drop_path_rates)):
             blocks.append(SwinBlock(sizes, number, held, switches))
@@ -205,17 +206,19 @@ class SwinStage(nn.Module):
         self.order = held
         self.unshuffle = Move(held, raster(sizes.grid))
 
-    def forward(
-        self, x: Float[Tensor, "batch tokens _"], among: StageAmong | None = None
-    ) -> Float[Tensor, "batch merged dim"]:
-        """Return the tokens in the order of the last block, or of visible ones alone row by row."""
-        if among is None or among.merged is None:
-            x = self.downsample(x)
-        else:
-            x = self.downsample(x, among.merged)
-        layouts = [None] * len(self.blocks) if among is None else among.blocks
-        for block, layout in zip(self.blocks, layouts, strict=True):
-            given = () if layout is None else (layout,)
+    def forward(self, x: Float[Tensor, "batch tokens _"]) -> Float[Tensor, "batch merged dim"]:
+        """Return the tokens in the order of the last block."""
+        return self.mix(self.downsample(x))
+
+    def mix(
+        self, x: Float[Tensor, "batch tokens dim"], among: Sequence[Among] = ()
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Return what the blocks make of merged tokens, in the order of the last block.
+
+        Of visible ones alone, block by block `among` some, in the order in which they come.
+        """
+        for number, block in enumerate(self.blocks):
+            given = among[number : number + 1]
             if self.grad_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, *given, use_reentrant=False)
             else:
@@ -225,3 +228,9 @@ class SwinStage(nn.Module):
     def as_map(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch rows cols dim"]:
         """Return the tokens row by row, as they lie in the image."""
         return self.unshuffle(x).unflatten(1, self.grid)
+
+    def start_as_map(
+        self, x: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch rows cols dim"]:
+        """Return the merged tokens likewise, as they are before the first block."""
+        return self.unshuffle_start(x).unflatten(1, self.grid)

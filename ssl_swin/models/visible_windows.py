@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ssl_swin.errors import UserError
+from ssl_swin.models.moves import move
 from ssl_swin.models.windows import (
     EMPTY,
     Sides,
@@ -48,6 +49,12 @@ class StageAmong(NamedTuple):
     """Of which four each is made, counted among those before; None in the first stage."""
     blocks: tuple[Among, ...]
     """One for each block."""
+
+    def as_map(
+        self, x: Float[Tensor, "batch tokens dim"], grid: Sides
+    ) -> Float[Tensor, "batch rows cols dim"]:
+        """Return the tokens where they lie in the grid, and 0 for what is not there."""
+        return move(x, self.spread, self.tokens, fills=True).unflatten(1, grid)
 
     def to(self, device: torch.device) -> "StageAmong":
         """Return the same numbers on a device."""

@@ -107,11 +107,11 @@ class ViTEncoder(nn.Module):
         self,
         images: Float[Tensor, "batch chans height width"],
         token_mask: Bool[Tensor, "token_rows token_cols"],
-    ) -> list[Float[Tensor, "batch _ _ _"]]:
-        """Return the maps of `stages` as if hidden tokens were not there; 0 where they are."""
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return no starts, and `stages` as if hidden tokens were not there; 0 where they are."""
         check_images(images, self.in_chans, self.img_size)
         maps = self.backbone.visible_maps(images, token_mask)
-        return [one.permute(0, 3, 1, 2) for one in maps]
+        return [], [one.permute(0, 3, 1, 2) for one in maps]
 
     def require_leaving_out(self, mask_patch_size: int) -> None:
         """Refuse nothing: a ViT has no windows, and merges no tokens."""

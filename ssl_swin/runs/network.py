@@ -74,7 +74,9 @@ def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, 
             own["cell_size"] = one.cell_size
         target = TARGETS[one.target](**options | own)
         loss = find_loss("loss", one.loss, config.loss_beta)
-        heads.append(Head(target, loss, one.stage, one.weight, f"stage{one.stage}_{one.target}"))
+        where = f"stage{one.stage}" if one.at == "end" else f"stage{one.stage}_start"
+        name = f"{where}_{one.target}"
+        heads.append(Head(target, loss, one.stage, one.weight, name, one.at))
     return heads
 
 

@@ -67,7 +67,7 @@ def test_heads_are_counted_without_memory_for_weights():
         ({"target": TargetConfig("hog", cell_size=3)}, "target of cells of 3 pixels"),
         ({"target": TargetConfig("hog", hog_bins=1)}, "hog_bins=1"),
         ({"heads": (HeadConfig(3),)}, "a head at stage 3, and the encoder has 2"),
-        ({"heads": (HeadConfig(1),)}, "no head is at stage 2, the last"),
+        ({"heads": (HeadConfig(1),)}, "no head is at the end of stage 2"),
         ({"heads": (HeadConfig(2, "hogs"),)}, r"heads\[0\].target='hogs' is not known"),
         ({"heads": (HeadConfig(2), HeadConfig(1, loss="x"))}, r"heads\[1\].loss='x'"),
         ({"heads": (HeadConfig(2), HeadConfig(2, loss="l2"))}, "two heads are stage2_pixels"),
