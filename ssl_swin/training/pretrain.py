@@ -111,7 +111,8 @@ class PretrainModule(Learner):
         if there is None:
             return
         mask = self.masking.draw(share["index"], share["epoch"], self.step)
-        num = torch.stack([one.sum() for one in self.network.num_hidden(mask, there)])  # (heads,)
+        counts = self.network.num_hidden(mask.to(there.device), there)
+        num = torch.stack([one.sum() for one in counts])  # (heads,)
         self._num_there = self.trainer.strategy.reduce(num, reduce_op="sum")
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
@@ -156,6 +157,7 @@ class PretrainModule(Learner):
         mask = self.masking.draw(index, epoch=0)
         shows = max(n for n, head in enumerate(network.heads) if head.target.is_picture)
         of, rebuilt = network.heads[shows].target, network.predict(normalised, mask)[shows]
+        mask = mask.to(images.device)
         target, hidden = of(normalised), network.hidden_cells(mask, of)
         known = None if there is None else of.known(there)
         sums = masked_error_per_image(target, rebuilt, hidden, network.heads[shows].loss, known)
