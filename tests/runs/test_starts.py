@@ -152,7 +152,7 @@ STARTS = {
     official_vit: ("a ViT as SimMIM's official code and timm's BEiT have it", True),
 }
 
-FAST = (our_classifier, official_simmim, transformers_simmim, official_simmim_v2, timms_name)
+FAST = (our_classifier, official_simmim, transformers_simmim)
 # those always, the others where there is time
 EACH = [one if one in FAST else pytest.param(one, marks=pytest.mark.slow) for one in STARTS]
 

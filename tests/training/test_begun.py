@@ -92,6 +92,7 @@ def test_killed_before_and_after_its_first_checkpoint_it_ends_bit_equal(kind, sh
     assert len(read_lines(folder.lives)) == 3
 
 
+@pytest.mark.slow
 def test_on_other_ranks_and_micro_batches_it_learns_the_same(shards, tmp_path):
     begun = ours(tmp_path)
     alone = train(build(tmp_path / "1", shards, begun, precision="fp64"))
