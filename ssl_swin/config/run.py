@@ -13,6 +13,7 @@ from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.shards.names import NUMBERS, SINGLE
 
 ChannelRule = Literal["repeat", "average", "zero"]
+Recipe = Literal["official", "corrected"]
 
 
 def _require_seed(seed: int) -> None:
@@ -56,6 +57,9 @@ class PretrainConfig:
     """When, where and how often."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """Decoder."""
+    recipe: Recipe = "official"
+    """Whether the official code's quirks are kept, as its published numbers have them: official; or
+    put right: corrected. They are of weight decay and learning rate; a run names its own."""
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
@@ -131,6 +135,9 @@ class FinetuneConfig:
     """Optimiser, learning rate and mixing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """When, where and how often."""
+    recipe: Recipe = "official"
+    """Whether the official code's quirks are kept, as its published numbers have them: official; or
+    put right: corrected. They are of weight decay and learning rate; a run names its own."""
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)

@@ -77,8 +77,9 @@ class PretrainModule(Learner):
         self._num_there: Tensor | None = None  # (heads,), as `_num_hidden`, if images lack some
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the official groups of pretraining, or those of layers."""
-        return pretrain_groups(self.network, self.schedule.weight_decay, self.layer_decay)
+        """Return the groups of pretraining, or those of layers."""
+        how = self.schedule.weight_decay, self.layer_decay, self.schedule.quirks.decays_places
+        return pretrain_groups(self.network, *how)
 
     def loss(self, micro: Batch) -> Tensor:
         """Return the masked error of these images over what is hidden of the global batch."""

@@ -213,6 +213,7 @@ def effects(shards, other):
         "optim.warmup_epochs": curve("warmup_steps", 2, 2 * STEPS),
         "optim.schedule": curve("schedule", "multistep"),
         "optim.warmup_prefix": curve("warmup_prefix", True),
+        "recipe": curve("lags", "corrected", False),
         "optim.milestones": curve("milestones", (1, 2), (STEPS, 2 * STEPS), schedule="multistep"),
         "optim.gamma": curve("gamma", 0.5, schedule="multistep"),
         "optim.base_lr": curve("base_lr", 0.512, 0.512 * BATCH / 512),
