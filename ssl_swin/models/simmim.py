@@ -265,8 +265,11 @@ class SimMIM(nn.Module):
         self, images: Tensor, mask: Tensor, there: Tensor | None
     ) -> list[Float[Tensor, " batch"]]:
         predictions, sums = self.predict(images, mask), []
+        targets: dict[Target, Tensor] = {}  # heads may share one
         for (target, loss, *_), prediction in zip(self.heads, predictions, strict=True):
+            if target not in targets:
+                targets[target] = target(images)
             known = None if there is None else target.known(there)
             hidden = self.hidden_cells(mask, target)
-            sums.append(masked_error_per_image(target(images), prediction, hidden, loss, known))
+            sums.append(masked_error_per_image(targets[target], prediction, hidden, loss, known))
         return sums

@@ -78,7 +78,7 @@ class Swin(nn.Module):
         for sizes in stages:
             layers.append(SwinStage(sizes, held, before, switches))
             held, before = layers[-1].order, sizes.grid
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(self.num_features)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -136,7 +136,7 @@ class Swin(nn.Module):
         for stage in self.layers:
             x = stage.downsample(x)
             yield stage.start_as_map, x
-            x = stage.mix(x)
+            x = stage(x)
             yield stage.as_map, x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
