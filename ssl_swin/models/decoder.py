@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_swin.errors import UserError
 from ssl_swin.models.windows import Sides
 
 
@@ -22,6 +23,8 @@ class DecoderShape(NamedTuple):
     """Whether the map has no norm yet: it is not the encoder's output."""
     grid: Sides
     """Rows and columns of the map."""
+    leaves_out: bool = False
+    """Whether the encoder makes nothing of hidden positions."""
 
 
 class Decoder(nn.Module):
@@ -62,5 +65,14 @@ class Decoder(nn.Module):
 
 
 def linear(shape: DecoderShape, **_others: Any) -> Decoder:
-    """Make a `Decoder`."""
+    """Make a `Decoder`.
+
+    Raises:
+        UserError: If nothing is made of hidden positions, each of which it sees by itself.
+    """
+    if shape.leaves_out:
+        raise UserError(
+            "decoder.kind=linear sees each position by itself, and with mask.token=none nothing "
+            "comes of a hidden one; give decoder.kind=transformer, or another mask.token"
+        )
     return Decoder(shape.num_features, shape.upscale, shape.num_chans, shape.norms)

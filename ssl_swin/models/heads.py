@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.decoder import DecoderShape, linear
-from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts
+from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts, LeavesOut
 from ssl_swin.models.losses import Loss, l1
 from ssl_swin.models.targets import Target
 
@@ -58,11 +58,17 @@ def taps(
     encoder: Encoder,
     heads: Sequence[Head],
     images: Float[Tensor, "batch chans height width"],
-    token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    token_mask: Bool[Tensor, "*batch token_rows token_cols"] | None = None,
 ) -> list[Float[Tensor, "batch _ _ _"]]:
-    """Return the map that each head sees, of one pass; at the end of the last stage the output."""
+    """Return the map that each head sees, of one pass; at the end of the last stage the output.
+
+    A mask without a batch is that of all images, and what it hides is left out.
+    """
     starts: list[Tensor] = []
-    if any(head.at == "start" for head in heads):
+    if token_mask is not None and token_mask.ndim == 2:
+        assert isinstance(encoder, LeavesOut)
+        starts, maps = encoder.visible_stages(images, token_mask)
+    elif any(head.at == "start" for head in heads):
         assert isinstance(encoder, HasStarts)
         starts, maps = encoder.starts_and_stages(images, token_mask)
     else:
@@ -76,8 +82,12 @@ def taps(
     ]
 
 
-def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int) -> list[nn.Module]:
+def make_decoders(
+    encoder: Encoder, heads: Sequence[Head], mask_patch_size: int, leaves_out: bool = False
+) -> list[nn.Module]:
     """Make what predicts each head's target from its stage, and see that all of it fits.
+
+    If the encoder `leaves_out` hidden tokens, what predicts must know of hidden positions.
 
     Raises:
         UserError: If there is no such stage, none is the last, or grids do not fit each other.
@@ -94,7 +104,9 @@ def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int)
         num_chans = head.target.num_chans(encoder.in_chans)
         upscale = shape.stride // head.target.cell_size
         rows, cols = (side // shape.stride for side in encoder.img_size)
-        sizes = DecoderShape(shape.num_features, upscale, num_chans, norms, (rows, cols))
+        sizes = DecoderShape(
+            shape.num_features, upscale, num_chans, norms, (rows, cols), leaves_out
+        )
         made.append(head.decoder(sizes))
     return made
 

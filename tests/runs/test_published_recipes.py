@@ -83,6 +83,7 @@ def test_localmim_is_of_the_published_sizes():
     assert [one.at for one in model.heads] == ["start", "start", "start", "end"]
     assert model.cells_of_patch() == [16, 4, 1, 1]
     assert count_hidden((7, 7), config.mask.mask_ratio) == 37
+    assert model.leaves_out
     assert rate(config) == pytest.approx(8e-4)
 
 

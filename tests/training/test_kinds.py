@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -46,6 +47,7 @@ def config(run_dir, shards, kinds, teacher, **training):
     config = pretrain_config(run_dir, shards, **training)
     target = TargetConfig(**OPTIONS, teacher=str(teacher))
     config = replace(config, heads=HEADS, target=target, mask=MaskConfig(mask, 8, token=token))
+    decoder = "transformer" if token == "none" else decoder  # no other knows what is hidden
     config = replace(config, decoder=DecoderConfig(decoder, **DECODER))
     optim = replace(config.optim, epochs=1, warmup_epochs=0)
     return replace(config, optim=optim)
@@ -53,8 +55,8 @@ def config(run_dir, shards, kinds, teacher, **training):
 
 NAMES = [f"stage{one.stage}{'_start' if one.at == 'start' else ''}_{one.target}" for one in HEADS]
 # the last of these always, the others where there is time
-TOKENS = ("pixels", "embedded")
-KINDS = zip(cycle(MASKS), cycle(TOKENS), cycle(reversed(DECODERS)), strict=False)
+TOKENS = get_args(get_type_hints(MaskConfig)["token"])
+KINDS = zip(cycle(MASKS), cycle(reversed(TOKENS)), cycle(reversed(DECODERS)), strict=False)
 KINDS = list(islice(KINDS, max(len(MASKS), len(DECODERS), len(TOKENS))))
 EACH = [*(pytest.param(kinds, marks=pytest.mark.slow) for kinds in KINDS[:-1]), KINDS[-1]]
 
