@@ -107,7 +107,7 @@ class SimMIM(nn.Module):
             mask_patch_size: Pixels to a side of what is hidden together; a multiple of the
                 encoder's patch.
             target: What is predicted, of `TARGETS`: "pixels", "normalised_pixels",
-                "coarse_pixels" or "hog".
+                "normalised_patches", "coarse_pixels" or "hog".
             **sizes: Other arguments of `build_encoder`, such as `window_size` (6 is usual for 192
                 pixels), `embed_dim`, `depths`, `num_heads`, `drop_path_rate`.
 
@@ -285,8 +285,11 @@ class SimMIM(nn.Module):
     ) -> list[Float[Tensor, " batch"]]:
         predictions, sums = self.predict(images, mask), []
         mask = mask.to(images.device, non_blocking=True)
+        targets: dict[Target, Tensor] = {}  # heads may share one
         for (target, loss, *_), prediction in zip(self.heads, predictions, strict=True):
+            if target not in targets:
+                targets[target] = target(images)
             known = None if there is None else target.known(there)
             hidden = self.hidden_cells(mask, target)
-            sums.append(masked_error_per_image(target(images), prediction, hidden, loss, known))
+            sums.append(masked_error_per_image(targets[target], prediction, hidden, loss, known))
         return sums

@@ -18,7 +18,7 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import find_loss
 from ssl_swin.models.masking import MASKS, count_hidden, grid
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.models.targets.target import as_target
 from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.runs.computing import compute_as_asked, fuse_as_asked
@@ -76,17 +76,22 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
 
 
 def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, Any]) -> list[Head]:
-    """Return what is predicted from each stage; one that is not there has the last one's shape."""
-    heads = []
+    """Return what is predicted from each stage; one that is not there has the last one's shape.
+
+    Heads that predict the same have one target.
+    """
+    heads, made = [], dict[tuple[Any, ...], Target]()
     for one in config.heads:
         own = {"stride": shapes[min(one.stage, len(shapes)) - 1].stride}
         if one.cell_size is not None:
             own["cell_size"] = one.cell_size
-        target = as_target(TARGETS[one.target](**options | own))
+        key = (one.target, *own.items())
+        if key not in made:
+            made[key] = as_target(TARGETS[one.target](**options | own))
         loss = find_loss("loss", one.loss, config.loss_beta)
         where = f"stage{one.stage}" if one.at == "end" else f"stage{one.stage}_start"
         name, decoder = f"{where}_{one.target}", _decoder(config, one.decoder_dim)
-        heads.append(Head(target, loss, one.stage, one.weight, name, one.at, decoder))
+        heads.append(Head(made[key], loss, one.stage, one.weight, name, one.at, decoder))
     return heads
 
 
