@@ -65,11 +65,19 @@ class MaskConfig:
 
     kind: str = "random"
     """How masks are drawn: random (each mask patch for itself), block (a few blocks, until as many
-    patches are hidden), square (one square, anywhere)."""
+    patches are hidden), square (one square, anywhere), none (nothing is hidden, and the loss is
+    taken everywhere)."""
     mask_patch_size: int = 32
     """Pixels to a side of a mask patch; divides img_size, a multiple of patch_size."""
     mask_ratio: float = 0.6
-    """Share of mask patches hidden, rounded up to whole patches; (0, 1)."""
+    """Share of mask patches hidden, rounded up to whole patches; (0, 1); not with kind=none."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.kind != "none" or self.mask_ratio == type(self).mask_ratio,
+            f"mask.mask_ratio={self.mask_ratio} beside mask.kind=none, which hides nothing; leave "
+            "out one of the two",
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ class TargetConfig:
     encoder, of as many channels as the images. Its weights are in no checkpoint: keep them."""
     teacher_img_size: int | None = None
     """Side to which images are resized for the teacher, pixels; null: that of model.img_size."""
+    where: Literal["hidden", "everywhere"] = "hidden"
+    """Where the loss is taken: where the image is hidden, or everywhere."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,8 @@ class HeadConfig:
     """As target.cell_size; null: that."""
     at: Literal["start", "end"] = "end"
     """Where in the stage: before its blocks, after patches are merged, or after its blocks."""
+    where: Literal["hidden", "everywhere"] | None = None
+    """As target.where; null: that."""
 
     def __post_init__(self) -> None:
         require_all("be greater than 0", "heads", self, "stage", "weight", "cell_size")

@@ -28,6 +28,8 @@ class Head(NamedTuple):
     """What its loss is called where there are several."""
     at: Literal["start", "end"] = "end"
     """Where in the stage: before its blocks, or after them."""
+    everywhere: bool = False
+    """Whether its loss is taken where nothing is hidden, too."""
 
 
 class StageShape(NamedTuple):

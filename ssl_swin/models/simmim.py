@@ -14,6 +14,7 @@ from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
 from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.models.targets.pixels import unchanged
+from ssl_swin.models.targets.target import as_target
 
 
 class SimMIM(nn.Module):
@@ -34,15 +35,19 @@ class SimMIM(nn.Module):
         self,
         encoder: Encoder,
         mask_patch_size: int = 32,
-        target: Target | Callable[[Tensor], Tensor] = unchanged,
+        target: Target | Callable[[Tensor], Tensor] | Head = unchanged,
         loss: Loss = l1,
         heads: Sequence[Head] = (),
+        hides: bool = True,
     ) -> None:
         """Put a decoder on an encoder; `TARGETS` makes the target, and `LOSSES` has the loss.
 
-        A target that is a plain function is one of pixels. With `heads`, what these say is
-        predicted instead, each by a decoder of its own. What the encoder uses for vectors alone is
-        frozen, for here it would never get a gradient.
+        A target that is a plain function is one of pixels; one that is a head of the encoder's
+        output has its own loss. With `heads`, what these say is
+        predicted instead, each by a decoder of its own. Unless it `hides`, the encoder sees all of
+        an image whatever the mask, and losses are taken everywhere. What the encoder uses for
+        vectors alone, or for what is hidden and nothing is, is frozen: it would never get a
+        gradient.
 
         Raises:
             UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes,
@@ -50,12 +55,16 @@ class SimMIM(nn.Module):
         """
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
-        self.encoder, self.mask_patch_size = encoder, mask_patch_size
+        self.encoder, self.mask_patch_size, self.hides = encoder, mask_patch_size, hides
+        unused = set() if hides else encoder.mask_parameters()
         if isinstance(encoder, PoolsItself):
-            for name in encoder.pool_parameters():
-                encoder.get_parameter(name).requires_grad_(False)
-        one = Head(target if isinstance(target, Target) else Target(target), loss)
+            unused |= encoder.pool_parameters()
+        for name in unused:
+            encoder.get_parameter(name).requires_grad_(False)
+        one = target if isinstance(target, Head) else Head(as_target(target), loss)
         self.heads = tuple(heads) or (one,)
+        if not hides:
+            self.heads = tuple(head._replace(everywhere=True) for head in self.heads)
         decoders = make_decoders(encoder, self.heads, mask_patch_size)
         if heads:
             self.decoders = nn.ModuleList(decoders)
@@ -138,9 +147,10 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the loss: the mean error over all hidden pixels and channels of the batch.
 
-        Of several heads it is the sum, by their weights. In float32 also under autocast.
+        Of several heads it is the sum, by their weights. In float32 also under autocast. Of a head
+        everywhere, here and below, positions that are visible count as if they were hidden.
         """
-        num = [mask.sum() * cells for cells in self.cells_of_patch()]
+        num = [one.sum() for one in self.num_counted(mask)]
         return self.total(self.means(self.error_sums(images, mask), num))
 
     def error_sum(
@@ -185,25 +195,34 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, "heads batch"]:
         """Return the same of each head, without its weight."""
         sums = self._error_sums(images, mask, there)
-        return self.means(sums, self.num_hidden(mask, there))
+        return self.means(sums, self.num_counted(mask, there))
 
-    def num_hidden(
+    def num_counted(
         self,
         mask: Bool[Tensor, "batch rows cols"],
         there: Bool[Tensor, "batch chans height width"] | None = None,
     ) -> list[Shaped[Tensor, " batch"]]:
-        """Count each image's hidden positions that hold a number, for each head."""
+        """Count each image's positions that are in the loss and hold a number, for each head."""
         if there is None:
-            return [mask.sum((1, 2)) * cells for cells in self.cells_of_patch()]
-        targets = [head.target for head in self.heads]
-        return [hidden_px(self.hidden_cells(mask, one), one.known(there)) for one in targets]
+            hidden = mask.sum((1, 2))
+            each = self.positions(hidden, mask.shape[1] * mask.shape[2])
+            return [torch.zeros_like(hidden) + one for one in each]
+        counted = [(self.counted(mask, head), head.target.known(there)) for head in self.heads]
+        return [hidden_px(*one) for one in counted]
 
-    def cells_of_patch(self) -> list[int]:
-        """Count the positions of each head's target in a mask patch."""
-        return [(self.mask_patch_size // head.target.cell_size) ** 2 for head in self.heads]
+    def positions(self, num_hidden: Any, num_patches: int) -> list[Any]:
+        """Return how many positions of an image are in the loss of each head.
+
+        Hidden mask patches, a number or one for each image, are those of so many.
+        """
+        cells = [(self.mask_patch_size // head.target.cell_size) ** 2 for head in self.heads]
+        return [
+            of_patch * (num_patches if head.everywhere else num_hidden)
+            for head, of_patch in zip(self.heads, cells, strict=True)
+        ]
 
     def means(self, sums: Iterable[Tensor], num_hidden: Iterable[Tensor | int]) -> Tensor:
-        """Divide each head's sums by its hidden positions and channels."""
+        """Divide each head's sums by its positions and channels."""
         chans = [head.target.num_chans(self.encoder.in_chans) for head in self.heads]
         return torch.stack([masked_mean(*one) for one in zip(sums, num_hidden, chans, strict=True)])
 
@@ -228,24 +247,27 @@ class SimMIM(nn.Module):
         mask: Bool[Tensor, "batch rows cols"],
     ) -> list[Float[Tensor, "batch _ _ _"]]:
         """Predict the target of each head everywhere, from what is visible."""
-        token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
+        token_mask = None
+        if self.hides:
+            token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
         if not hasattr(self, "decoders"):
             return [self.decoder(self.encoder(images, token_mask))]
         maps = taps(self.encoder, self.heads, images, token_mask)
         return [decoder(one) for decoder, one in zip(self.decoders, maps, strict=True)]
 
-    def hidden_cells(
-        self, mask: Bool[Tensor, "batch rows cols"], target: Target
+    def counted(
+        self, mask: Bool[Tensor, "batch rows cols"], head: Head
     ) -> Bool[Tensor, "batch target_rows target_cols"]:
-        """Say which positions of a target are hidden."""
-        return masking.to_cells(mask, self.mask_patch_size, target.cell_size)
+        """Say which positions of a head's target are in its loss."""
+        mask = torch.ones_like(mask) if head.everywhere else mask
+        return masking.to_cells(mask, self.mask_patch_size, head.target.cell_size)
 
     def _error_sums(
         self, images: Tensor, mask: Tensor, there: Tensor | None
     ) -> list[Float[Tensor, " batch"]]:
         predictions, sums = self.predict(images, mask), []
-        for (target, loss, *_), prediction in zip(self.heads, predictions, strict=True):
-            known = None if there is None else target.known(there)
-            hidden = self.hidden_cells(mask, target)
-            sums.append(masked_error_per_image(target(images), prediction, hidden, loss, known))
+        for head, prediction in zip(self.heads, predictions, strict=True):
+            known = None if there is None else head.target.known(there)
+            counted, target = self.counted(mask, head), head.target(images)
+            sums.append(masked_error_per_image(target, prediction, counted, head.loss, known))
         return sums

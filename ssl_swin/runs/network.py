@@ -12,9 +12,11 @@ from ssl_swin.models.freezing import freeze
 from ssl_swin.models.heads import Head, StageShape, stage_shapes
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import find_loss
-from ssl_swin.models.masking import MASKS, count_hidden, grid
+from ssl_swin.models.masking import MASKS, grid, hidden_by
+from ssl_swin.models.no_mask import no_mask
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.targets.target import as_target
 from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.runs.computing import compute_as_asked
 from ssl_swin.runs.teacher import open_teacher
@@ -46,20 +48,23 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
         MachineError: If the weights of the teacher cannot be fetched.
     """
     mask, size = config.mask, config.mask.mask_patch_size
-    look_up(MASKS, "mask.kind", mask.kind)
-    count_hidden(grid(config.model.img_size, size), mask.mask_ratio)  # may refuse
+    how = look_up(MASKS, "mask.kind", mask.kind)
+    hidden_by(how, grid(config.model.img_size, size), mask.mask_ratio)  # may refuse
     kinds = [(f"heads[{n}].", one.target, one.loss) for n, one in enumerate(config.heads)]
     for where, target, loss in kinds or [("", config.target.kind, config.loss)]:
         look_up(TARGETS, f"{where}target" if where else "target.kind", target)
         find_loss(f"{where}loss", loss)
     encoder = _encoder(config)
     options = asdict(config.target) | {"teacher": teacher or open_teacher(config)}
-    make_target, beta = TARGETS[options.pop("kind")], config.loss_beta
+    make_target, hides = TARGETS[options.pop("kind")], how is not no_mask
     if config.heads:
-        network = SimMIM(encoder, size, heads=_heads(config, stage_shapes(encoder), options))
+        heads = _heads(config, stage_shapes(encoder), options)
+        network = SimMIM(encoder, size, heads=heads, hides=hides)
     else:
-        made = make_target(**options, stride=encoder.stride)
-        network = SimMIM(encoder, size, made, find_loss("loss", config.loss, beta))
+        error = find_loss("loss", config.loss, config.loss_beta)
+        made = as_target(make_target(**options, stride=encoder.stride))
+        one = Head(made, error, everywhere=config.target.where == "everywhere")
+        network = SimMIM(encoder, size, one, hides=hides)
     for decoder in network.all_decoders():
         decoder.convolves = config.model.implementation == "timm"
     return network
@@ -72,11 +77,12 @@ def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, 
         own = {"stride": shapes[min(one.stage, len(shapes)) - 1].stride}
         if one.cell_size is not None:
             own["cell_size"] = one.cell_size
-        target = TARGETS[one.target](**options | own)
+        target = as_target(TARGETS[one.target](**options | own))
         loss = find_loss("loss", one.loss, config.loss_beta)
         where = f"stage{one.stage}" if one.at == "end" else f"stage{one.stage}_start"
         name = f"{where}_{one.target}"
-        heads.append(Head(target, loss, one.stage, one.weight, name, one.at))
+        everywhere = (one.where or config.target.where) == "everywhere"
+        heads.append(Head(target, loss, one.stage, one.weight, name, one.at, everywhere))
     return heads
 
 

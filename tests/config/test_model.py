@@ -19,3 +19,9 @@ def test_masks_and_targets_are_by_default_those_of_the_paper():
 def test_an_image_without_pixels_is_refused(size):
     with pytest.raises(UserError, match=r"model\.img_size=.* must be greater than 0"):
         ModelConfig(img_size=size)
+
+
+def test_a_share_beside_no_mask_is_refused():
+    assert MaskConfig("none").mask_ratio == 0.6
+    with pytest.raises(UserError, match=r"mask\.mask_ratio=0\.5 beside mask\.kind=none"):
+        MaskConfig("none", mask_ratio=0.5)

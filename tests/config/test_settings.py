@@ -84,7 +84,8 @@ def test_heads_are_numbers_and_a_run_without_them_had_none():
     (was, now) = differences(flatten(PRETRAIN), several)["heads"]
     assert was == []
     assert now[1] == {
-        "stage": 2, "target": "hog", "loss": "l2", "weight": 1.0, "cell_size": None, "at": "end"
+        "stage": 2, "target": "hog", "loss": "l2", "weight": 1.0, "cell_size": None, "at": "end",
+        "where": None,
     }  # fmt: skip
     assert differences(flatten(several), several) == {}
     heavier = replace(several, heads=(HeadConfig(1, weight=2.0), *several.heads[1:]))
@@ -92,10 +93,14 @@ def test_heads_are_numbers_and_a_run_without_them_had_none():
     stored = {name: value for name, value in flatten(PRETRAIN).items() if name != "heads"}
     assert differences(stored, PRETRAIN) == {}
     older = flatten(several)
-    older["heads"] = [{n: v for n, v in one.items() if n != "at"} for one in older["heads"]]
+    older["heads"] = [
+        {n: v for n, v in one.items() if n not in ("at", "where")} for one in older["heads"]
+    ]
     assert differences(older, several) == {}
     moved = replace(several, heads=(HeadConfig(1, at="start"), *several.heads[1:]))
     assert list(differences(older, moved)) == ["heads"]
+    wider = replace(several, heads=(HeadConfig(1, where="everywhere"), *several.heads[1:]))
+    assert list(differences(older, wider)) == ["heads"]
     older["heads"][0]["gone"] = 1
     assert list(differences(older, several)) == ["heads"]
 

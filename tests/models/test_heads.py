@@ -69,7 +69,7 @@ def test_a_head_at_the_last_stage_alone_is_the_usual_one(images, mask):
 
 def test_micro_batches_of_several_heads_add_up(images, mask):
     model, images = SimMIM(tiny(), 16, heads=HEADS).double(), images.double()
-    num = [int(mask.sum()) * cells for cells in model.cells_of_patch()]
+    num = [3 * one for one in model.positions(10, 16)]
     assert num == [30 * 256, 30 * 4, 30 * 4]
     sums = sum(model.error_sums(images[part], mask[part]) for part in (slice(1), slice(1, 3)))
     torch.testing.assert_close(model.total(model.means(sums, num)), model(images, mask))
@@ -80,14 +80,14 @@ def test_what_is_not_there_counts_for_no_head(images, mask):
     there = torch.ones_like(images, dtype=torch.bool)
     there[0, :, :20, :20] = False
     assert torch.equal(
-        torch.stack(model.num_hidden(mask)).double(),
-        torch.stack(model.num_hidden(mask, there | True)),
+        torch.stack(model.num_counted(mask)).double(),
+        torch.stack(model.num_counted(mask, there | True)),
     )
     nowhere = torch.zeros_like(there)
     assert (model.errors_per_image(images, mask, nowhere) == 0).all()
     wrong = torch.where(there, images, 1e6)
     # a target that is no number where there is none: only what comes of it alone may change
-    few = [one.tolist() for one in model.num_hidden(mask, there)]
+    few = [one.tolist() for one in model.num_counted(mask, there)]
     assert few[1][0] < 40
     assert few[1][1:] == [40, 40]
     with torch.no_grad():

@@ -205,6 +205,9 @@ def effects(shards, other):
         "target.hog_bins": Effect(4, at("run.config.target.hog_bins")),
         "target.teacher": Refused("random:timm:test_vit", "goes with target.kind=teacher"),
         "target.teacher_img_size": Effect(64, at("run.config.target.teacher_img_size")),
+        "target.where": Effect(
+            "everywhere", lambda seen: seen.run.module.network.heads[0].everywhere, True
+        ),
         "loss_beta": Effect(2.0, error, 0.25, (("loss", "smooth_l1"),)),
         "heads": Refused((HeadConfig(2),), ARCHITECTURE),
         "optim.epochs": Effect(9, lambda seen: seen.run.sizes.stop_step / STEPS),

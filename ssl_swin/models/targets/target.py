@@ -53,6 +53,11 @@ class Target:
         return functional.max_pool2d(missing, side, self.cell_size, self.reach) == 0
 
 
+def as_target(what: Target | Callable[[Tensor], Tensor]) -> Target:
+    """Return a target; a plain function is one of pixels."""
+    return what if isinstance(what, Target) else Target(what)
+
+
 def require_cells(cell_size: int, what: str) -> None:
     """Refuse cells without a pixel.
 
