@@ -87,7 +87,7 @@ class TargetConfig:
     kind: str = "pixels"
     """pixels; normalised_pixels: each less the mean of its surroundings, over their standard
     deviation; coarse_pixels: the mean of each cell; hog: the directions of edges in each cell;
-    teacher: the features of a frozen network."""
+    teacher: the features of a frozen network; teacher_pooled: their mean over an image."""
     norm_size: int = 47
     """Side of the square of surroundings, pixels, an odd number; of normalised_pixels only."""
     cell_size: int = 8
@@ -102,6 +102,17 @@ class TargetConfig:
     """Side to which images are resized for the teacher, pixels; null: that of model.img_size."""
     where: Literal["hidden", "everywhere"] = "hidden"
     """Where the loss is taken: where the image is hidden, or everywhere."""
+    teacher_stage: int | None = None
+    """Stage whose map the teacher gives, counted from 1; of a ViT a block; null: its output."""
+    teacher_at: Literal["start", "end"] = "end"
+    """Where in that stage: before its blocks, after patches are merged, or after its blocks."""
+
+    def __post_init__(self) -> None:
+        require_all("be greater than 0", "target", self, "teacher_stage")
+        require(
+            self.teacher_at == "end" or self.teacher_stage is not None,
+            "target.teacher_at=start is of a stage; give target.teacher_stage, or leave it out",
+        )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class PooledDecoder(nn.Module):
+    """Predict one vector of an image by one linear layer, from the mean of a map.
+
+    Source:
+        GFM (arXiv:2302.04476) and its code; no norm comes before, as there.
+    """
+
+    def __init__(self, num_features: int, num_chans: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_features, num_chans)
+
+    def forward(
+        self, features: Float[Tensor, "batch num_features rows cols"]
+    ) -> Float[Tensor, "batch num_chans 1 1"]:
+        """Predict it."""
+        return self.linear(features.mean((2, 3)))[:, :, None, None]
+
+
 class Decoder(nn.Module):
     """Predict what lies below a position of an encoder's map by one linear layer.
 

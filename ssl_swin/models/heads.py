@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.decoder import Decoder
+from ssl_swin.models.decoder import Decoder, PooledDecoder
 from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts
-from ssl_swin.models.losses import Loss, l1
+from ssl_swin.models.losses import Loss, cosine, l1
 from ssl_swin.models.targets import Target
 
 
@@ -76,22 +76,26 @@ def taps(
     ]
 
 
-def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int) -> list[Decoder]:
+def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int) -> list[nn.Module]:
     """Make what predicts each head's target from its stage, and see that all of it fits.
 
     Raises:
-        UserError: If there is no such stage, none is the last, or grids do not fit each other.
+        UserError: If there is no such stage, none is the last, or grids or numbers do not fit.
     """
     several = any(one.stage is not None or one.at == "start" for one in heads)
     shapes = stage_shapes(encoder) if several else []
     if several:
         _check_stages(encoder, heads, len(shapes))
-    made = []
+    made: list[nn.Module] = []
     for head in heads:
         norms = several and not _is_last(head, len(shapes))
         shape = shapes[(head.stage or 0) - 1] if norms else output_shape(encoder)
-        _check_grids(head, shape, mask_patch_size)
         num_chans = head.target.num_chans(encoder.in_chans)
+        _check_loss(head, num_chans)
+        if head.target.pooled:
+            made.append(PooledDecoder(shape.num_features, num_chans))
+            continue
+        _check_grids(head, shape, mask_patch_size)
         upscale = shape.stride // head.target.cell_size
         made.append(Decoder(shape.num_features, upscale, num_chans, norms))
     return made
@@ -141,6 +145,14 @@ def _on_meta(encoder: Encoder) -> tuple[Any, Tensor]:
     """Return a copy that computes nothing, and an image for it."""
     there: nn.Module = copy.deepcopy(encoder).to("meta").eval()  # type: ignore[attr-defined]
     return there, torch.empty(1, encoder.in_chans, *encoder.img_size, device="meta")
+
+
+def _check_loss(head: Head, num_chans: int) -> None:
+    if head.loss is cosine and num_chans == 1:
+        raise UserError(
+            "the loss cosine of a target that has one number at a position: it has no direction to "
+            "learn; choose another loss, or a target of several numbers"
+        )
 
 
 def _check_grids(head: Head, shape: StageShape, mask_patch_size: int) -> None:

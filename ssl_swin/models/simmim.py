@@ -213,11 +213,11 @@ class SimMIM(nn.Module):
     def positions(self, num_hidden: Any, num_patches: int) -> list[Any]:
         """Return how many positions of an image are in the loss of each head.
 
-        Hidden mask patches, a number or one for each image, are those of so many.
+        Hidden mask patches, a number or one for each image, are of so many. What is pooled has one.
         """
         cells = [(self.mask_patch_size // head.target.cell_size) ** 2 for head in self.heads]
         return [
-            of_patch * (num_patches if head.everywhere else num_hidden)
+            1 if head.target.pooled else of_patch * (num_patches if head.everywhere else num_hidden)
             for head, of_patch in zip(self.heads, cells, strict=True)
         ]
 
@@ -259,6 +259,8 @@ class SimMIM(nn.Module):
         self, mask: Bool[Tensor, "batch rows cols"], head: Head
     ) -> Bool[Tensor, "batch target_rows target_cols"]:
         """Say which positions of a head's target are in its loss."""
+        if head.target.pooled:
+            return mask.new_ones(len(mask), 1, 1)
         mask = torch.ones_like(mask) if head.everywhere else mask
         return masking.to_cells(mask, self.mask_patch_size, head.target.cell_size)
 

@@ -25,3 +25,11 @@ def test_a_share_beside_no_mask_is_refused():
     assert MaskConfig("none").mask_ratio == 0.6
     with pytest.raises(UserError, match=r"mask\.mask_ratio=0\.5 beside mask\.kind=none"):
         MaskConfig("none", mask_ratio=0.5)
+
+
+def test_the_start_of_no_stage_is_refused():
+    assert TargetConfig(teacher_stage=4, teacher_at="start").teacher_stage == 4
+    with pytest.raises(UserError, match=r"give target\.teacher_stage, or leave it out"):
+        TargetConfig(teacher_at="start")
+    with pytest.raises(UserError, match=r"target\.teacher_stage=0 must be greater than 0"):
+        TargetConfig(teacher_stage=0)

@@ -7,7 +7,7 @@ import torch
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.heads import Head, make_decoders, output_shape, stage_shapes, taps
-from ssl_swin.models.losses import l1, l2
+from ssl_swin.models.losses import cosine, l1, l2
 from ssl_swin.models.masking import random_mask
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS
@@ -15,6 +15,7 @@ from tests.models.test_simmim import tiny
 from tests.toys.toy_encoder import ToyEncoder
 
 PIXELS, HOG, COARSE = (TARGETS[name](cell_size=8) for name in ("pixels", "hog", "coarse_pixels"))
+GREY = replace(PIXELS, num_chans=lambda _: 1)
 HEADS = (Head(PIXELS, l1, 1, 0.5, "a"), Head(HOG, l2, 2, 2.0, "b"), Head(COARSE, l1, 2, 1.0, "c"))
 
 
@@ -108,6 +109,7 @@ def test_what_is_not_there_counts_for_no_head(images, mask):
         ([Head(PIXELS, stage=2, name="x"), Head(HOG, stage=2, name="x")], "two heads are x"),
         ([Head(HOG, stage=2), Head(HOG, stage=1, name="y")], "a position of stage 1 has 4"),
         ([Head(replace(HOG, cell_size=3), stage=2)], "a position of stage 2 has 8"),
+        ([Head(GREY, cosine, 2)], "cosine of a target that has one number .* choose another loss"),
     ],
 )
 def test_heads_that_do_not_fit_are_refused(heads, told):

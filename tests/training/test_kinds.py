@@ -23,11 +23,16 @@ from tests.training.test_elastic import points
 from tests.training.test_interruption import assert_equal, checkpoint
 
 # each target at the last stage, by a loss of its own, one at its start, everywhere, and one
-# before it
-LAST = [HeadConfig(2, *pair) for pair in zip(TARGETS, cycle(reversed(LOSSES)), strict=False)]
+# before it; a grey pixel has no direction, so those of pixels are not held by their cosine
+OF_PIXELS = ("pixels", "normalised_pixels", "coarse_pixels")
+PLAIN, OTHERS = [one for one in LOSSES if one != "cosine"], [*LOSSES][::-1]
+OF_FEATURES = [one for one in TARGETS if one not in OF_PIXELS]
+PAIRS = [*zip(OF_PIXELS, cycle(PLAIN)), *zip(OF_FEATURES, cycle(OTHERS))]
+LAST = [HeadConfig(2, *pair) for pair in PAIRS]
+assert {one.loss for one in LAST} == {*LOSSES}
 START = HeadConfig(2, "pixels", "l2", at="start", where="everywhere")
 HEADS = (HeadConfig(1, "pixels", weight=0.5), START, *LAST)
-OPTIONS = {"norm_size": 5, "cell_size": 4, "hog_bins": 4}
+OPTIONS = {"norm_size": 5, "cell_size": 4, "hog_bins": 4, "teacher_stage": 3, "teacher_at": "start"}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +55,8 @@ def config(run_dir, shards, mask, teacher, **training):
 
 NAMES = [f"stage{one.stage}{'_start' if one.at == 'start' else ''}_{one.target}" for one in HEADS]
 # one mask always, the others where there is time
-OTHERS = [pytest.param(mask, marks=pytest.mark.slow) for mask in MASKS if mask != "square"]
-EACH = ["square", *OTHERS]
+SLOW = [pytest.param(mask, marks=pytest.mark.slow) for mask in MASKS if mask != "square"]
+EACH = ["square", *SLOW]
 
 
 @pytest.mark.parametrize("mask", EACH)
