@@ -6,7 +6,7 @@ from typing import Literal
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.finetuning import FinetuningConfig
-from ssl_swin.config.model import HeadConfig, MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.model import DecoderConfig, HeadConfig, MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
@@ -55,6 +55,8 @@ class PretrainConfig:
     """Optimiser and learning rate."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """When, where and how often."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """Decoder."""
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)

@@ -1,7 +1,7 @@
 """What is predicted, and from which stage of an encoder: one head, or several."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.decoder import Decoder, PooledDecoder
+from ssl_swin.models.decoder import DecoderShape, PooledDecoder, linear
 from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts
 from ssl_swin.models.losses import Loss, cosine, l1
 from ssl_swin.models.targets import Target
@@ -28,6 +28,8 @@ class Head(NamedTuple):
     """What its loss is called where there are several."""
     at: Literal["start", "end"] = "end"
     """Where in the stage: before its blocks, or after them."""
+    decoder: Callable[[DecoderShape], nn.Module] = linear
+    """What makes that which predicts, of `DECODERS`."""
     everywhere: bool = False
     """Whether its loss is taken where nothing is hidden, too."""
 
@@ -97,7 +99,9 @@ def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int)
             continue
         _check_grids(head, shape, mask_patch_size)
         upscale = shape.stride // head.target.cell_size
-        made.append(Decoder(shape.num_features, upscale, num_chans, norms))
+        rows, cols = (side // shape.stride for side in encoder.img_size)
+        sizes = DecoderShape(shape.num_features, upscale, num_chans, norms, (rows, cols))
+        made.append(head.decoder(sizes))
     return made
 
 

@@ -1,12 +1,16 @@
 """Config -> network: what a config says of the model, with torch and without Lightning."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.decoder import Decoder
+from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.freezing import freeze
 from ssl_swin.models.heads import Head, StageShape, stage_shapes
@@ -18,7 +22,7 @@ from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS
 from ssl_swin.models.targets.target import as_target
 from ssl_swin.models.targets.teacher import Teacher
-from ssl_swin.runs.computing import compute_as_asked
+from ssl_swin.runs.computing import compute_as_asked, fuse_as_asked
 from ssl_swin.runs.teacher import open_teacher
 
 
@@ -54,19 +58,23 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
     for where, target, loss in kinds or [("", config.target.kind, config.loss)]:
         look_up(TARGETS, f"{where}target" if where else "target.kind", target)
         find_loss(f"{where}loss", loss)
+    look_up(DECODERS, "decoder.kind", config.decoder.kind)
     encoder = _encoder(config)
     options = asdict(config.target) | {"teacher": teacher or open_teacher(config)}
-    make_target, hides = TARGETS[options.pop("kind")], how is not no_mask
+    make_target = TARGETS[options.pop("kind")]
     if config.heads:
         heads = _heads(config, stage_shapes(encoder), options)
-        network = SimMIM(encoder, size, heads=heads, hides=hides)
     else:
-        error = find_loss("loss", config.loss, config.loss_beta)
         made = as_target(make_target(**options, stride=encoder.stride))
-        one = Head(made, error, everywhere=config.target.where == "everywhere")
-        network = SimMIM(encoder, size, one, hides=hides)
+        error = find_loss("loss", config.loss, config.loss_beta)
+        everywhere = config.target.where == "everywhere"
+        heads = [Head(made, error, decoder=_decoder(config), everywhere=everywhere)]
+    token = None if how is no_mask else mask.token
+    network = SimMIM(encoder, size, heads=heads, token=token)
     for decoder in network.all_decoders():
-        decoder.convolves = config.model.implementation == "timm"
+        fuse_as_asked(decoder, config.training)
+        if isinstance(decoder, Decoder):
+            decoder.convolves = config.model.implementation == "timm"
     return network
 
 
@@ -80,10 +88,17 @@ def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, 
         target = as_target(TARGETS[one.target](**options | own))
         loss = find_loss("loss", one.loss, config.loss_beta)
         where = f"stage{one.stage}" if one.at == "end" else f"stage{one.stage}_start"
-        name = f"{where}_{one.target}"
+        name, decoder = f"{where}_{one.target}", _decoder(config, one.decoder_dim)
         everywhere = (one.where or config.target.where) == "everywhere"
-        heads.append(Head(target, loss, one.stage, one.weight, name, one.at, everywhere))
+        how = one.stage, one.weight, name, one.at, decoder, everywhere
+        heads.append(Head(target, loss, *how))
     return heads
+
+
+def _decoder(config: PretrainConfig, dim: int | None = None) -> Callable[..., nn.Module]:
+    """Return what makes a decoder, of its own width if that is given."""
+    options = asdict(config.decoder) | ({} if dim is None else {"dim": dim})
+    return partial(DECODERS[options.pop("kind")], **options)
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:

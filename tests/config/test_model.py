@@ -21,10 +21,12 @@ def test_an_image_without_pixels_is_refused(size):
         ModelConfig(img_size=size)
 
 
-def test_a_share_beside_no_mask_is_refused():
+def test_how_much_is_hidden_and_by_what_goes_with_masks_that_hide():
     assert MaskConfig("none").mask_ratio == 0.6
     with pytest.raises(UserError, match=r"mask\.mask_ratio=0\.5 beside mask\.kind=none"):
         MaskConfig("none", mask_ratio=0.5)
+    with pytest.raises(UserError, match=r"mask\.token=pixels beside mask\.kind=none, which hides"):
+        MaskConfig("none", token="pixels")
 
 
 def test_the_start_of_no_stage_is_refused():

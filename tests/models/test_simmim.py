@@ -51,6 +51,27 @@ def test_the_pixels_to_predict_are_never_shown(images, mask):
         assert torch.equal(model.reconstruct(images, mask), model.reconstruct(changed, mask))
 
 
+def test_a_colour_painted_on_pixels_is_all_that_is_known_of_them(images, mask):
+    torch.manual_seed(0)
+    model = SimMIM(tiny(), 16, token="pixels")
+    torch.manual_seed(0)
+    plain = SimMIM(tiny(), 16)
+    assert {*model.state_dict()} - {*plain.state_dict()} == {"pixel_token"}
+    hidden = to_pixels(mask, 16).unsqueeze(1)
+    model.pixel_token.data.copy_(torch.tensor([0.5, -1.0, 2.0]))
+    painted = torch.where(hidden, model.pixel_token.detach().view(3, 1, 1), images)
+    with torch.no_grad():
+        rebuilt = model.reconstruct(images, mask)
+        assert torch.equal(rebuilt, plain.decoder(plain.encoder(painted)))
+        assert torch.equal(rebuilt, model.reconstruct(images.where(~hidden, 7.0), mask))
+    model(images, mask).backward()
+    assert model.pixel_token.grad.abs().min() > 0
+    still = {name for name, one in model.named_parameters() if one.grad is None}
+    assert still == {"encoder.mask_token"}
+    assert not model.encoder.mask_token.requires_grad
+    assert plain.encoder.mask_token.requires_grad
+
+
 def test_micro_batches_learn_what_the_whole_batch_would(images, mask):
     model = SimMIM(tiny(), mask_patch_size=16).double()
     images = images.double()

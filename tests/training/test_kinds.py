@@ -1,18 +1,19 @@
-"""Every kind in the tables of masks, targets and losses through whole runs: killed, on other ranks.
+"""Every kind of mask, target, loss and decoder through whole runs: killed, on other ranks.
 
 A kind is covered by being listed: each run hides by another mask, and predicts all targets at once,
-by all losses in turn.
+by all losses in turn, each by a decoder of the run's kind.
 """
 
 import signal
 from dataclasses import replace
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
 import torch
 
-from ssl_swin.config.model import HeadConfig, MaskConfig, TargetConfig
+from ssl_swin.config.model import DecoderConfig, HeadConfig, MaskConfig, TargetConfig
+from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS
@@ -33,6 +34,7 @@ assert {one.loss for one in LAST} == {*LOSSES}
 START = HeadConfig(2, "pixels", "l2", at="start", where="everywhere")
 HEADS = (HeadConfig(1, "pixels", weight=0.5), START, *LAST)
 OPTIONS = {"norm_size": 5, "cell_size": 4, "hog_bins": 4, "teacher_stage": 3, "teacher_at": "start"}
+DECODER = {"dim": 8, "depth": 1, "num_heads": 2, "positions": "sin-cos"}
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +47,29 @@ def teacher(tmp_path_factory) -> Path:
     return path
 
 
-def config(run_dir, shards, mask, teacher, **training):
+def config(run_dir, shards, kinds, teacher, **training):
+    mask, token, decoder = kinds
     config = pretrain_config(run_dir, shards, **training)
     target = TargetConfig(**OPTIONS, teacher=str(teacher))
-    config = replace(config, mask=MaskConfig(mask, 8), heads=HEADS, target=target)
+    config = replace(config, heads=HEADS, target=target, mask=MaskConfig(mask, 8, token=token))
+    config = replace(config, decoder=DecoderConfig(decoder, **DECODER))
     optim = replace(config.optim, epochs=1, warmup_epochs=0)
     return replace(config, optim=optim)
 
 
 NAMES = [f"stage{one.stage}{'_start' if one.at == 'start' else ''}_{one.target}" for one in HEADS]
-# one mask always, the others where there is time
-SLOW = [pytest.param(mask, marks=pytest.mark.slow) for mask in MASKS if mask != "square"]
-EACH = ["square", *SLOW]
+# those of a square always, the others where there is time
+TOKENS = ("pixels", "embedded")
+KINDS = zip(cycle(MASKS), cycle(TOKENS), cycle(reversed(DECODERS)), strict=False)
+KINDS = list(islice(KINDS, max(len(MASKS), len(DECODERS), len(TOKENS))))
+SLOW = [pytest.param(kinds, marks=pytest.mark.slow) for kinds in KINDS if kinds[0] != "square"]
+EACH = [*(kinds for kinds in KINDS if kinds[0] == "square"), *SLOW]
 
 
-@pytest.mark.parametrize("mask", EACH)
-def test_killed_it_ends_bit_equal(mask, shards, teacher, tmp_path):
-    straight = train(config(tmp_path / "straight", shards, mask, teacher))
-    killed = config(tmp_path / "killed", shards, mask, teacher)
+@pytest.mark.parametrize("kinds", EACH, ids=str)
+def test_killed_it_ends_bit_equal(kinds, shards, teacher, tmp_path):
+    straight = train(config(tmp_path / "straight", shards, kinds, teacher))
+    killed = config(tmp_path / "killed", shards, kinds, teacher)
     assert interrupt(killed, 4, signal.SIGKILL) == {-signal.SIGKILL}
     assert finish(start(killed)) == {0}
     before, after = checkpoint(straight), checkpoint(tmp_path / "killed")
@@ -79,12 +86,12 @@ def test_killed_it_ends_bit_equal(mask, shards, teacher, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mask", MASKS)
-def test_on_other_ranks_it_learns_the_same(mask, shards, teacher, tmp_path):
+@pytest.mark.parametrize("kinds", KINDS, ids=str)
+def test_on_other_ranks_it_learns_the_same(kinds, shards, teacher, tmp_path):
     curves = []
     for devices, micro in ((1, 24), (2, 5)):
         made = {"devices": devices, "micro_batch_size": micro, "precision": "fp64"}
-        run = train(config(tmp_path / str(devices), shards, mask, teacher, **made))
+        run = train(config(tmp_path / str(devices), shards, kinds, teacher, **made))
         names = ["train/loss", *(f"train/loss_{name}" for name in NAMES), "heldout/heldout_loss"]
         curves.append([points(run, name) for name in names])
     for found, wanted in zip(*curves, strict=True):

@@ -58,9 +58,9 @@ class Target:
         return functional.max_pool2d(missing, side, self.cell_size, self.reach) == 0
 
 
-def as_target(what: Target | Callable[[Tensor], Tensor]) -> Target:
+def as_target(target: Target | Callable[[Tensor], Tensor]) -> Target:
     """Return a target; a plain function is one of pixels."""
-    return what if isinstance(what, Target) else Target(what)
+    return target if isinstance(target, Target) else Target(target)
 
 
 def require_cells(cell_size: int, what: str) -> None:
