@@ -25,9 +25,9 @@ from tests.training.test_interruption import assert_equal, checkpoint
 
 # each target at the last stage, by a loss of its own, one at its start, everywhere, and one
 # before it; a grey pixel has no direction, so those of pixels are not held by their cosine
-OF_PIXELS = ("pixels", "normalised_pixels", "coarse_pixels")
+OF_FEATURES = ("hog", "teacher", "teacher_pooled")
+OF_PIXELS = [one for one in TARGETS if one not in OF_FEATURES]
 PLAIN, OTHERS = [one for one in LOSSES if one != "cosine"], [*LOSSES][::-1]
-OF_FEATURES = [one for one in TARGETS if one not in OF_PIXELS]
 PAIRS = [*zip(OF_PIXELS, cycle(PLAIN)), *zip(OF_FEATURES, cycle(OTHERS))]
 LAST = [HeadConfig(2, *pair) for pair in PAIRS]
 assert {one.loss for one in LAST} == {*LOSSES}
