@@ -91,13 +91,14 @@ class TargetConfig:
 
     kind: str = "pixels"
     """pixels; normalised_pixels: each less the mean of its surroundings, over their standard
-    deviation; coarse_pixels: the mean of each cell; hog: the directions of edges in each cell;
-    teacher: the features of a frozen network; teacher_pooled: their mean over an image."""
+    deviation; normalised_patches: all pixels of a cell, likewise by those of the cell;
+    coarse_pixels: the mean of each cell; hog: the directions of edges in each cell; teacher: the
+    features of a frozen network; teacher_pooled: their mean over an image."""
     norm_size: int = 47
     """Side of the square of surroundings, pixels, an odd number; of normalised_pixels only."""
     cell_size: int = 8
     """Side of a cell, pixels; divides mask_patch_size and the pixels of a position of the stage it
-    is predicted from; of coarse_pixels and hog."""
+    is predicted from; of normalised_patches, coarse_pixels and hog."""
     hog_bins: int = 9
     """Directions of edges, of 180 degrees, 2 or more; of hog only."""
     teacher: str | None = layout_setting(None)

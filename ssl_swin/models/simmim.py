@@ -105,7 +105,7 @@ class SimMIM(nn.Module):
             mask_patch_size: Pixels to a side of what is hidden together; a multiple of the
                 encoder's patch.
             target: What is predicted, of `TARGETS`: "pixels", "normalised_pixels",
-                "coarse_pixels" or "hog".
+                "normalised_patches", "coarse_pixels" or "hog".
             **sizes: Other arguments of `build_encoder`, such as `window_size` (6 is usual for 192
                 pixels), `embed_dim`, `depths`, `num_heads`, `drop_path_rate`.
 

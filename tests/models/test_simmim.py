@@ -32,7 +32,7 @@ def mask():
 def test_the_loss_is_the_mean_error_over_what_is_hidden(images, mask, target, loss):
     options = {"norm_size": 7, "cell_size": 4, "stride": 8, "teacher": tiny_teacher(3, (64, 64))}
     name, target = target, toy_target() if target == "toy" else TARGETS[target](**options)
-    model = SimMIM(tiny(), 16, target, loss)
+    model, images = SimMIM(tiny(), 16, target, loss).double(), images.double()
     rebuilt, wanted = model.reconstruct(images, mask), target(images)
     assert rebuilt.shape == wanted.shape
     hidden = torch.ones_like(wanted, dtype=torch.bool)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ssl_swin.models.targets.coarse_pixels import coarse_pixels
 from ssl_swin.models.targets.hog import hog
+from ssl_swin.models.targets.normalised_patches import normalised_patches
 from ssl_swin.models.targets.normalised_pixels import normalised_pixels
 from ssl_swin.models.targets.pixels import pixels
 from ssl_swin.models.targets.target import Target
@@ -13,6 +14,7 @@ from ssl_swin.models.targets.teacher_pooled import teacher_pooled
 TARGETS: dict[str, Callable[..., Target]] = {
     "pixels": pixels,
     "normalised_pixels": normalised_pixels,
+    "normalised_patches": normalised_patches,
     "coarse_pixels": coarse_pixels,
     "hog": hog,
     "teacher": teacher,
