@@ -40,7 +40,8 @@ def test_the_loss_is_the_mean_error_over_what_is_hidden(images, mask, target, lo
         hidden = to_cells(mask, 16, 64 // wanted.shape[-1]).unsqueeze(1).expand_as(wanted)
     error = loss(wanted, rebuilt)[hidden]
     torch.testing.assert_close(model.error_sum(images, mask), error.sum())
-    torch.testing.assert_close(model(images, mask), error.mean())
+    # of 4 positions what is added to their number is most: 1e-5, as in the official code
+    torch.testing.assert_close(model(images, mask), error.mean(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_pixels_to_predict_are_never_shown(images, mask):
