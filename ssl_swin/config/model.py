@@ -71,9 +71,10 @@ class MaskConfig:
     """Pixels to a side of a mask patch; divides img_size, a multiple of patch_size."""
     mask_ratio: float = 0.6
     """Share of mask patches hidden, rounded up to whole patches; (0, 1); not with kind=none."""
-    token: Literal["embedded", "pixels"] = "embedded"
-    """What stands for what is hidden: a learned token after patches are embedded, or a learned
-    number of each channel, painted on the pixels before."""
+    token: Literal["embedded", "pixels", "none"] = "embedded"
+    """What stands for what is hidden: a learned token after patches are embedded; or a learned
+    number of each channel, painted on the pixels before; or none: the encoder computes visible
+    tokens alone, which is faster, and all images of a step have one mask."""
 
     def __post_init__(self) -> None:
         for name in ("mask_ratio", "token"):

@@ -78,6 +78,11 @@ class PretrainConfig:
             training.ema_decay is None,
             f"training.ema_decay={training.ema_decay} goes with fine-tuning; leave it out",
         )
+        require(
+            self.mask.token != "none" or training.compile == "off",
+            f"training.compile={training.compile} makes code for one shape, and with "
+            "mask.token=none shapes are others in each step; give compile=off, or another token",
+        )
         neighbours = data.labelled_shards is not None and training.monitor_every_epochs > 0
         require(
             training.best != "knn" or neighbours,

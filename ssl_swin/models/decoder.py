@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_swin.errors import UserError
 from ssl_swin.models.windows import Sides
 
 
@@ -22,6 +23,8 @@ class DecoderShape(NamedTuple):
     """Whether the map has no norm yet: it is not the encoder's output."""
     grid: Sides
     """Rows and columns of the map."""
+    leaves_out: bool = False
+    """Whether the encoder makes nothing of hidden positions."""
 
 
 class PooledDecoder(nn.Module):
@@ -36,10 +39,16 @@ class PooledDecoder(nn.Module):
         self.linear = nn.Linear(num_features, num_chans)
 
     def forward(
-        self, features: Float[Tensor, "batch num_features rows cols"]
+        self,
+        features: Float[Tensor, "batch num_features rows cols"],
+        hidden: Bool[Tensor, "rows cols"] | None = None,
     ) -> Float[Tensor, "batch num_chans 1 1"]:
-        """Predict it."""
-        return self.linear(features.mean((2, 3)))[:, :, None, None]
+        """Predict it; positions of which the encoder made nothing are in no mean."""
+        if hidden is None:
+            mean = features.mean((2, 3))
+        else:
+            mean = (features * ~hidden).sum((2, 3)) / (~hidden).sum()
+        return self.linear(mean)[:, :, None, None]
 
 
 class Decoder(nn.Module):
@@ -80,5 +89,14 @@ class Decoder(nn.Module):
 
 
 def linear(shape: DecoderShape, **_others: Any) -> Decoder:
-    """Make a `Decoder`."""
+    """Make a `Decoder`.
+
+    Raises:
+        UserError: If nothing is made of hidden positions, each of which it sees by itself.
+    """
+    if shape.leaves_out:
+        raise UserError(
+            "decoder.kind=linear sees each position by itself, and with mask.token=none nothing "
+            "comes of a hidden one; give decoder.kind=transformer, or another mask.token"
+        )
     return Decoder(shape.num_features, shape.upscale, shape.num_chans, shape.norms)

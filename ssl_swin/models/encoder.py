@@ -146,6 +146,25 @@ class EndsInNorm(Protocol):
 
 
 @runtime_checkable
+class LeavesOut(Protocol):
+    """An encoder that can leave hidden tokens out, which spares what they would cost."""
+
+    def visible_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return the starts of stages, if it `HasStarts`, and `stages`, of visible tokens alone.
+
+        Maps are 0 where tokens are hidden. The mask, True where hidden, is that of all images; on
+        the CPU, if nothing is to wait.
+        """
+
+    def require_leaving_out(self, mask_patch_size: int) -> None:
+        """Refuse mask patches of so many pixels, or itself, with a `UserError` that says why."""
+
+
+@runtime_checkable
 class PoolsItself(Protocol):
     """An encoder that says how the vector of an image is made of its output; else by the mean."""
 

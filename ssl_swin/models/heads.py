@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.decoder import DecoderShape, PooledDecoder, linear
-from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts
+from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts, LeavesOut
 from ssl_swin.models.losses import Loss, cosine, l1
+from ssl_swin.models.masking import to_cells
 from ssl_swin.models.targets import Target
 
 
@@ -32,6 +33,22 @@ class Head(NamedTuple):
     """What makes that which predicts, of `DECODERS`."""
     everywhere: bool = False
     """Whether its loss is taken where nothing is hidden, too."""
+
+    def counted(
+        self, mask: Bool[Tensor, "batch rows cols"], mask_patch_size: int
+    ) -> Bool[Tensor, "batch target_rows target_cols"]:
+        """Say which positions of the target are in the loss; of a pooled one it is the only one."""
+        if self.target.pooled:
+            return mask.new_ones(len(mask), 1, 1)
+        mask = torch.ones_like(mask) if self.everywhere else mask
+        return to_cells(mask, mask_patch_size, self.target.cell_size)
+
+    def num_counted(self, num_hidden: Any, num_patches: int, mask_patch_size: int) -> Any:
+        """Count these positions of an image, of so many mask patches."""
+        if self.target.pooled:
+            return 1
+        cells = (mask_patch_size // self.target.cell_size) ** 2
+        return cells * (num_patches if self.everywhere else num_hidden)
 
 
 class StageShape(NamedTuple):
@@ -60,11 +77,17 @@ def taps(
     encoder: Encoder,
     heads: Sequence[Head],
     images: Float[Tensor, "batch chans height width"],
-    token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    token_mask: Bool[Tensor, "*batch token_rows token_cols"] | None = None,
 ) -> list[Float[Tensor, "batch _ _ _"]]:
-    """Return the map that each head sees, of one pass; at the end of the last stage the output."""
+    """Return the map that each head sees, of one pass; at the end of the last stage the output.
+
+    A mask without a batch is that of all images, and what it hides is left out.
+    """
     starts: list[Tensor] = []
-    if any(head.at == "start" for head in heads):
+    if token_mask is not None and token_mask.ndim == 2:
+        assert isinstance(encoder, LeavesOut)
+        starts, maps = encoder.visible_stages(images, token_mask)
+    elif any(head.at == "start" for head in heads):
         assert isinstance(encoder, HasStarts)
         starts, maps = encoder.starts_and_stages(images, token_mask)
     else:
@@ -78,8 +101,12 @@ def taps(
     ]
 
 
-def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int) -> list[nn.Module]:
+def make_decoders(
+    encoder: Encoder, heads: Sequence[Head], mask_patch_size: int, leaves_out: bool = False
+) -> list[nn.Module]:
     """Make what predicts each head's target from its stage, and see that all of it fits.
+
+    If the encoder `leaves_out` hidden tokens, what predicts must know of hidden positions.
 
     Raises:
         UserError: If there is no such stage, none is the last, or grids or numbers do not fit.
@@ -100,7 +127,9 @@ def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int)
         _check_grids(head, shape, mask_patch_size)
         upscale = shape.stride // head.target.cell_size
         rows, cols = (side // shape.stride for side in encoder.img_size)
-        sizes = DecoderShape(shape.num_features, upscale, num_chans, norms, (rows, cols))
+        sizes = DecoderShape(
+            shape.num_features, upscale, num_chans, norms, (rows, cols), leaves_out
+        )
         made.append(head.decoder(sizes))
     return made
 

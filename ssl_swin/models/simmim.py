@@ -1,7 +1,7 @@
 """SimMIM on a page: hide patches, encode what is left, predict what was hidden."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssl_swin.models import masking
 from ssl_swin.models.encoder import Encoder, PoolsItself, build_encoder
 from ssl_swin.models.heads import Head, make_decoders, taps
+from ssl_swin.models.hiding import Token, painted, require_leaving_out, the_one_of
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
 from ssl_swin.models.targets import TARGETS, Target
@@ -38,15 +39,16 @@ class SimMIM(nn.Module):
         target: Target | Callable[[Tensor], Tensor] = unchanged,
         loss: Loss = l1,
         heads: Sequence[Head] = (),
-        token: Literal["embedded", "pixels"] | None = "embedded",
+        token: Token = "embedded",
     ) -> None:
         """Put a decoder on an encoder; `TARGETS` makes the target, and `LOSSES` has the loss.
 
         A target that is a plain function is one of pixels. With `heads`, what these say is
         predicted instead, each by a decoder of its own. `token` says what stands for what is
-        hidden: the encoder's mask token, or a colour that is painted on the pixels. With None the
-        encoder sees all whatever the mask, and losses are taken everywhere. What the encoder never
-        uses here, such as for vectors alone, is frozen: it would get no gradient.
+        hidden: the encoder's mask token, or a colour that is painted on the pixels, or none: then
+        the encoder leaves it out, and all images of a batch must have one mask. Where that is
+        unused, the encoder sees all whatever the mask, and losses are taken everywhere. What the
+        encoder never uses here, such as for vectors alone, is frozen: it would get no gradient.
 
         Raises:
             UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes,
@@ -61,12 +63,15 @@ class SimMIM(nn.Module):
             self.pixel_token = nn.Parameter(torch.zeros(encoder.in_chans))
         if token != "embedded":
             unused = unused | encoder.mask_parameters()
+        self.leaves_out = token == "none"
+        if self.leaves_out:
+            require_leaving_out(encoder, mask_patch_size)
         for name in unused:
             encoder.get_parameter(name).requires_grad_(False)
         self.heads = tuple(heads) or (Head(as_target(target), loss),)
-        if token is None:
+        if token == "unused":
             self.heads = tuple(head._replace(everywhere=True) for head in self.heads)
-        decoders = make_decoders(encoder, self.heads, mask_patch_size)
+        decoders = make_decoders(encoder, self.heads, mask_patch_size, self.leaves_out)
         if [head.stage for head in self.heads] == [None]:
             self.decoder = decoders[0]  # under the name that it has in every checkpoint
         else:
@@ -139,6 +144,10 @@ class SimMIM(nn.Module):
         """
         grid = masking.grid(self.encoder.img_size, self.mask_patch_size)
         hidden = masking.count_hidden(grid, mask_ratio)
+        if self.leaves_out:
+            return masking.random_mask(index[:1].cpu(), 0, seed, grid, hidden).expand(
+                len(index), -1, -1
+            )
         return masking.random_mask(index, epoch, seed, grid, hidden)
 
     def forward(
@@ -196,7 +205,7 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, "heads batch"]:
         """Return the same of each head, without its weight."""
         sums = self._error_sums(images, mask, there)
-        return self.means(sums, self.num_counted(mask, there))
+        return self.means(sums, self.num_counted(mask.to(images.device), there))
 
     def num_counted(
         self,
@@ -208,19 +217,17 @@ class SimMIM(nn.Module):
             hidden = mask.sum((1, 2))
             each = self.positions(hidden, mask.shape[1] * mask.shape[2])
             return [torch.zeros_like(hidden) + one for one in each]
-        counted = [(self.counted(mask, head), head.target.known(there)) for head in self.heads]
-        return [hidden_px(*one) for one in counted]
+        counted = [head.counted(mask, self.mask_patch_size) for head in self.heads]
+        known = [head.target.known(there) for head in self.heads]
+        return [hidden_px(*one) for one in zip(counted, known, strict=True)]
 
     def positions(self, num_hidden: Any, num_patches: int) -> list[Any]:
         """Return how many positions of an image are in the loss of each head.
 
-        Hidden mask patches, a number or one for each image, are of so many. What is pooled has one.
+        Hidden mask patches, a number or one for each image, are of so many.
         """
-        cells = [(self.mask_patch_size // head.target.cell_size) ** 2 for head in self.heads]
-        return [
-            1 if head.target.pooled else of_patch * (num_patches if head.everywhere else num_hidden)
-            for head, of_patch in zip(self.heads, cells, strict=True)
-        ]
+        size = self.mask_patch_size
+        return [head.num_counted(num_hidden, num_patches, size) for head in self.heads]
 
     def means(self, sums: Iterable[Tensor], num_hidden: Iterable[Tensor | int]) -> Tensor:
         """Divide each head's sums by its positions and channels."""
@@ -247,43 +254,44 @@ class SimMIM(nn.Module):
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
     ) -> list[Float[Tensor, "batch _ _ _"]]:
-        """Predict the target of each head everywhere, from what is visible."""
+        """Predict the target of each head everywhere, from what is visible.
+
+        Raises:
+            ValueError: If hidden tokens are to be left out, and images have different masks.
+        """
+        if self.leaves_out:
+            return self._predict_from_visible(images, mask)
         token_mask: Tensor | None = None
         if self.token == "embedded":
             token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
         elif self.pixel_token is not None:
-            images = self._painted(images, mask, self.pixel_token)
+            images = painted(images, mask, self.mask_patch_size, self.pixel_token)
         if not hasattr(self, "decoders"):
             return [self.decoder(self.encoder(images, token_mask))]
         maps = taps(self.encoder, self.heads, images, token_mask)
         return [decoder(one) for decoder, one in zip(self.decoders, maps, strict=True)]
 
-    def _painted(self, images: Tensor, mask: Tensor, token: Tensor) -> Tensor:
-        """Return images whose hidden pixels have the colour of the token.
-
-        It starts at 0, which is the mean colour: ours.
+    def _predict_from_visible(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+        """Predict where the encoder leaves out what is hidden; a mask on the CPU is not waited for.
 
         Source:
-            FastMIM (arXiv:2212.06593).
+            MAE, section 3 (arXiv:2111.06377); for a Swin GreenMIM (arXiv:2205.13515).
         """
-        hidden = masking.to_pixels(mask, self.mask_patch_size).unsqueeze(1)
-        return torch.where(hidden, token.to(images.dtype).view(-1, 1, 1), images)
-
-    def counted(
-        self, mask: Bool[Tensor, "batch rows cols"], head: Head
-    ) -> Bool[Tensor, "batch target_rows target_cols"]:
-        """Say which positions of a head's target are in its loss."""
-        if head.target.pooled:
-            return mask.new_ones(len(mask), 1, 1)
-        mask = torch.ones_like(mask) if head.everywhere else mask
-        return masking.to_cells(mask, self.mask_patch_size, head.target.cell_size)
+        one_mask, size = the_one_of(mask), self.mask_patch_size
+        token_mask = masking.to_tokens(one_mask, size // self.encoder.patch_size)[0]
+        maps, predictions = taps(self.encoder, self.heads, images, token_mask), []
+        for decoder, one in zip(self.all_decoders(), maps, strict=True):
+            hidden = masking.to_cells(one_mask, size, images.shape[2] // one.shape[2])[0]
+            predictions.append(decoder(one, hidden.to(images.device, non_blocking=True)))
+        return predictions
 
     def _error_sums(
         self, images: Tensor, mask: Tensor, there: Tensor | None
     ) -> list[Float[Tensor, " batch"]]:
         predictions, sums = self.predict(images, mask), []
+        mask = mask.to(images.device, non_blocking=True)
         for head, prediction in zip(self.heads, predictions, strict=True):
             known = None if there is None else head.target.known(there)
-            counted, target = self.counted(mask, head), head.target(images)
+            counted, target = head.counted(mask, self.mask_patch_size), head.target(images)
             sums.append(masked_error_per_image(target, prediction, counted, head.loss, known))
         return sums

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssl_swin.models.patches import PatchEmbed
 from ssl_swin.models.swin_block import A_SWIN, StageSizes, SwinStage, Switches
+from ssl_swin.models.visible_windows import lay_out
 from ssl_swin.models.windows import Sides, fit_window
 
 
@@ -66,6 +67,7 @@ class Swin(nn.Module):
         super().__init__()
         stages = shape.stages()
         self.embed_dim, self.num_features = shape.embed_dim, stages[-1].dim
+        self.grid = shape.grid
         held, before = stages[0].first_order(switches), None
         self.patch_embed = PatchEmbed(
             shape.patch_size, shape.in_chans, shape.embed_dim, shape.grid, held
@@ -118,6 +120,37 @@ class Swin(nn.Module):
         walk = self._walk(images, token_mask, mask_token)
         found = [as_map(x) for as_map, x in walk]
         return found[::2], found[1::2]
+
+    def fills_windows(self) -> bool:
+        """Return whether all windows lie within the image."""
+        stages: Any = self.layers
+        return all(block.layout().are_full for stage in stages for block in stage.blocks)
+
+    def visible_maps(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return `starts_and_maps` of visible tokens alone, with 0 where all images have hidden.
+
+        Raises:
+            UserError: If tokens that are merged are hidden in part.
+        """
+        stages: Any = self.layers
+        layouts = [[block.layout() for block in stage.blocks] for stage in stages]
+        window_of = [stage.blocks[0].window_size for stage in stages]
+        shown = ~token_mask.cpu().numpy().ravel()
+        amongs = [one.to(images.device) for one in lay_out(layouts, self.grid, window_of, shown)]
+        x = self.patch_embed(images, amongs[0].tokens)
+        if self.absolute_pos_embed is not None:
+            x = x + self.absolute_pos_embed.index_select(1, amongs[0].tokens)
+        starts, ends = [], []
+        for stage, among in zip(stages, amongs, strict=True):
+            x = x if among.merged is None else stage.downsample(x, among.merged)
+            starts.append(among.as_map(x, stage.grid))
+            x = stage.mix(x, among.blocks)
+            ends.append(among.as_map(x, stage.grid))
+        return starts, ends
 
     def _walk(
         self, images: Tensor, token_mask: Tensor | None, mask_token: Tensor | None

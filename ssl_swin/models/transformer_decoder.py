@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
@@ -28,9 +28,8 @@ class TransformerDecoder(nn.Module):
 
     Source:
         MAE, section 3, "MAE decoder" (arXiv:2111.06377); FastMIM (arXiv:2212.06593) has four blocks
-        without positions, LocalMIM (arXiv:2303.05251) one with fixed positions. There the decoder
-        of an encoder of visible tokens alone adds mask tokens; here all tokens are encoded. The
-        first norm is ours.
+        without positions, LocalMIM (arXiv:2303.05251) one with fixed positions. A learned token
+        stands where an encoder of visible tokens alone has made nothing. The first norm is ours.
     """
 
     positions: Tensor | None
@@ -57,6 +56,14 @@ class TransformerDecoder(nn.Module):
             )
         self.norm_before = nn.LayerNorm(shape.num_features) if shape.norms else nn.Identity()
         self.embed = nn.Linear(shape.num_features, dim)
+        self.mask_token: nn.Parameter | None = None
+        if shape.leaves_out:
+            if positions == "none":
+                raise UserError(
+                    "with mask.token=none a decoder tells hidden positions apart by their places "
+                    "alone; give decoder.positions=sin-cos"
+                )
+            self.mask_token = nn.Parameter(trunc_normal_(torch.empty(dim), std=0.02))
         places = sin_cos(shape.grid, dim) if positions == "sin-cos" else None
         self.register_buffer("positions", places, persistent=False)
         sizes = BlockSizes(dim, num_heads, drop_path_rate=0.0)
@@ -70,11 +77,18 @@ class TransformerDecoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(
-        self, features: Float[Tensor, "batch num_features rows cols"]
+        self,
+        features: Float[Tensor, "batch num_features rows cols"],
+        hidden: Bool[Tensor, "rows cols"] | None = None,
     ) -> Float[Tensor, "batch num_chans new_rows new_cols"]:
-        """Predict; ``new_rows = rows * upscale``."""
+        """Predict; ``new_rows = rows * upscale``.
+
+        `hidden` says where nothing was made of any image: a learned token stands there.
+        """
         grid = features.shape[2:]
         x = self.embed(self.norm_before(features.flatten(2).mT))  # (batch, rows * cols, dim)
+        if hidden is not None and self.mask_token is not None:
+            x = torch.where(hidden.view(-1, 1), self.mask_token.to(x.dtype), x)
         if self.positions is not None:
             x = x + self.positions
         numbers = self.predict(self.norm(self.blocks(x)))

@@ -14,6 +14,7 @@ from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.freezing import freeze
 from ssl_swin.models.heads import Head, StageShape, stage_shapes
+from ssl_swin.models.hiding import Token
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import find_loss
 from ssl_swin.models.masking import MASKS, grid, hidden_by
@@ -69,7 +70,7 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
         error = find_loss("loss", config.loss, config.loss_beta)
         everywhere = config.target.where == "everywhere"
         heads = [Head(made, error, decoder=_decoder(config), everywhere=everywhere)]
-    token = None if how is no_mask else mask.token
+    token: Token = "unused" if how is no_mask else mask.token
     network = SimMIM(encoder, size, heads=heads, token=token)
     for decoder in network.all_decoders():
         fuse_as_asked(decoder, config.training)

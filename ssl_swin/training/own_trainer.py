@@ -93,7 +93,7 @@ def pretrain_module(
             f"mean={mean} and std={std} must each have {encoder.in_chans} numbers, one for each "
             "channel of the model"
         )
-    kind = MASKS["random" if simmim.token else "none"]
+    kind = MASKS["none" if simmim.token == "unused" else "random"]
     masking = Masking(size, grid(encoder.img_size, size), mask_ratio, seed, kind)
     return OwnPretrainModule(simmim, (mean, std), masking, OwnOptim.of(optim))
 
@@ -165,7 +165,7 @@ class OwnPretrainModule(LightningModule):
         """
         mask = self.masking
         told: dict[str, Any] = {}
-        if self.network.token:
+        if self.network.token != "unused":
             told = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
         save_encoder(self.encoder, path, *self.colours, **told)
 

@@ -40,3 +40,7 @@ def test_a_vector_is_predicted_from_the_mean_of_a_map():
     found = decoder(features)
     assert found.shape == (2, 7, 1, 1)
     torch.testing.assert_close(found[:, :, 0, 0], decoder.linear(features.mean((2, 3))))
+    hidden = torch.zeros(3, 2, dtype=torch.bool)
+    hidden[0], hidden[2, 1] = True, True
+    of_visible = decoder.linear(features[:, :, ~hidden].mean(2))
+    torch.testing.assert_close(decoder(features, hidden)[:, :, 0, 0], of_visible)

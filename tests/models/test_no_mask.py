@@ -30,7 +30,7 @@ def test_nothing_is_hidden(shape):
 
 def test_all_is_seen_and_all_counts(images):
     torch.manual_seed(0)
-    model = SimMIM(tiny(), 16, loss=l2, token=None)
+    model = SimMIM(tiny(), 16, loss=l2, token="unused")
     mask = no_mask(INDEX, 0, 0, (4, 4))
     wanted = functional.mse_loss(model.decoder(model.encoder(images)), images)
     torch.testing.assert_close(model(images, mask), wanted)
@@ -48,7 +48,7 @@ def test_the_loss_of_feature_distillation_is_that_of_a_plain_program(images):
     teacher = tiny_teacher(3, (64, 64), stride=8)
     target = TARGETS["teacher"](teacher=teacher, stride=8)
     loss = lambda target, found: functional.smooth_l1_loss(found, target, reduction="none", beta=2)  # noqa: E731
-    model = SimMIM(tiny(), 16, target, loss, token=None)
+    model = SimMIM(tiny(), 16, target, loss, token="unused")
     maps = teacher.network(images)
     mean = maps.mean(1, keepdim=True)
     features = (maps - mean) / (maps.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()

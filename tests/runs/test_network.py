@@ -44,7 +44,7 @@ def test_a_new_kind_is_a_line_in_its_table(monkeypatch):
     made = []
     monkeypatch.setitem(DECODERS, "toy", lambda shape, **_: made.append(shape) or nn.Identity())
     build_network(replace(CONFIG, decoder=DecoderConfig("toy")))
-    assert made == [(32, 8, 3, False, (4, 4))]
+    assert made == [(32, 8, 3, False, (4, 4), False)]
 
 
 def test_heads_are_what_the_config_lists_each_with_its_own_cells():

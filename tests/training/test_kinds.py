@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -51,6 +52,8 @@ def config(run_dir, shards, kinds, teacher, **training):
     mask, token, decoder = kinds
     config = pretrain_config(run_dir, shards, **training)
     target = TargetConfig(**OPTIONS, teacher=str(teacher))
+    token = "embedded" if mask == "none" else token  # nothing is to be stood for
+    decoder = "transformer" if token == "none" else decoder  # no other knows what is hidden
     config = replace(config, heads=HEADS, target=target, mask=MaskConfig(mask, 8, token=token))
     config = replace(config, decoder=DecoderConfig(decoder, **DECODER))
     optim = replace(config.optim, epochs=1, warmup_epochs=0)
@@ -59,8 +62,8 @@ def config(run_dir, shards, kinds, teacher, **training):
 
 NAMES = [f"stage{one.stage}{'_start' if one.at == 'start' else ''}_{one.target}" for one in HEADS]
 # those of a square always, the others where there is time
-TOKENS = ("pixels", "embedded")
-KINDS = zip(cycle(MASKS), cycle(TOKENS), cycle(reversed(DECODERS)), strict=False)
+TOKENS = get_args(get_type_hints(MaskConfig)["token"])
+KINDS = zip(cycle(MASKS), cycle(reversed(TOKENS)), cycle(reversed(DECODERS)), strict=False)
 KINDS = list(islice(KINDS, max(len(MASKS), len(DECODERS), len(TOKENS))))
 SLOW = [pytest.param(kinds, marks=pytest.mark.slow) for kinds in KINDS if kinds[0] != "square"]
 EACH = [*(kinds for kinds in KINDS if kinds[0] == "square"), *SLOW]
