@@ -45,7 +45,8 @@ class PretrainConfig:
     """Target."""
     loss: str = "l1"
     """How a prediction is held against its target: l1, the mean absolute error; l2, the squared
-    one; smooth_l1, squared below loss_beta and absolute beyond."""
+    one; smooth_l1, squared below loss_beta and absolute beyond; cosine, minus that of all numbers
+    of a position."""
     loss_beta: float = 1.0
     """Where smooth_l1 becomes absolute, greater than 0."""
     heads: tuple[HeadConfig, ...] = ()
@@ -73,9 +74,9 @@ class PretrainConfig:
             )
         kinds = [head.target for head in self.heads] or [self.target.kind]
         require(
-            self.target.teacher is None or "teacher" in kinds,
-            f"target.teacher={self.target.teacher} goes with target.kind=teacher; give both, or "
-            "leave it out",
+            self.target.teacher is None or not {"teacher", "teacher_pooled"}.isdisjoint(kinds),
+            f"target.teacher={self.target.teacher} goes with target.kind=teacher or teacher_pooled;"
+            " give both, or leave it out",
         )
         require(
             training.ema_decay is None,

@@ -81,7 +81,7 @@ def test_localmim_is_of_the_published_sizes():
     assert [one.embed.out_features for one in model.decoders] == [64, 128, 128, 128]
     assert {one.predict.out_features for one in model.decoders} == {3 * 18}
     assert [one.at for one in model.heads] == ["start", "start", "start", "end"]
-    assert model.cells_of_patch() == [16, 4, 1, 1]
+    assert model.positions(1, 1) == [16, 4, 1, 1]
     assert count_hidden((7, 7), config.mask.mask_ratio) == 37
     assert model.leaves_out
     assert rate(config) == pytest.approx(8e-4)

@@ -9,6 +9,7 @@ from ssl_swin.models.targets.normalised_pixels import normalised_pixels
 from ssl_swin.models.targets.pixels import pixels
 from ssl_swin.models.targets.target import Target
 from ssl_swin.models.targets.teacher import teacher
+from ssl_swin.models.targets.teacher_pooled import teacher_pooled
 
 TARGETS: dict[str, Callable[..., Target]] = {
     "pixels": pixels,
@@ -17,5 +18,6 @@ TARGETS: dict[str, Callable[..., Target]] = {
     "coarse_pixels": coarse_pixels,
     "hog": hog,
     "teacher": teacher,
+    "teacher_pooled": teacher_pooled,
 }
 """Name -> a function that makes the target. It is given the options of all, and uses its own."""
