@@ -29,8 +29,9 @@ class PretrainConfig:
     data: DataConfig
     """Images."""
     init: str | None = None
-    """Weights to begin with: encoder.safetensors, a run's folder, or a file or folder with an
-    encoder of timm, transformers, torchvision or others; null: from scratch."""
+    """Weights to begin with: encoder.safetensors, a run's folder, timm:NAME, timm:NAME:FILE, or a
+    file or folder with an encoder of timm, transformers, torchvision or others; null: from
+    scratch."""
     encoder_channels: ChannelRule | None = None
     """How patches take what weights of other channels learned: "repeat", their channels in turn,
     scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
@@ -116,8 +117,8 @@ class FinetuneConfig:
     """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
     labels say."""
     encoder: str | None = None
-    """encoder.safetensors, a pretraining run's folder, or a file or folder with a Swin of timm,
-    transformers, torchvision or others; null: from scratch."""
+    """encoder.safetensors, a run's folder, timm:NAME, timm:NAME:FILE, or a file or folder with an
+    encoder of timm, transformers, torchvision or others; null: from scratch."""
     encoder_channels: ChannelRule | None = None
     """How patches take what an encoder of other channels learned: "repeat", its channels in turn,
     scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
