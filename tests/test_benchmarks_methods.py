@@ -1,0 +1,279 @@
+"""What `benchmarks/methods.py` runs, what it gives each method, and what its figures say."""
+
+import csv
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+import ssl_swin
+from ssl_swin.command_line import read_config
+from ssl_swin.runs.network import build_simmim
+
+ROOT = Path(__file__).parents[1]
+TASKS = ("clothing", "fashion-mnist")
+
+
+@pytest.fixture(scope="module")
+def modules():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    names = ("methods", "methods_cost", "methods_figures", "methods_plan", "methods_table")
+    names += ("quality_plan",)
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture
+def plan(modules, tmp_path):
+    """Returns what makes a plan of methods with these costs, of the base's (1 s, 10 FLOPs)."""
+
+    def make(costs=(), task="fashion-mnist", equal="seconds", seeds=2, more=(), epochs=2):
+        table = modules.methods_table
+        cost = modules.methods_plan.Cost
+        known = dict.fromkeys((table.BASE, table.NONE), cost(1.0, 10.0))
+        known |= {name: cost(*each) for name, each in dict(costs).items()}
+        names = [name for name in table.METHODS if name in known]
+        where = modules.quality_plan.TASKS[task], tmp_path / "data", tmp_path / "out"
+        return modules.methods_plan.Plan(*where, seeds, equal, known, epochs, names, more, 2)
+
+    return make
+
+
+def all_of(modules):
+    return dict.fromkeys(modules.methods_table.METHODS, (1.0, 10.0))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_method_parses_and_builds_for_both_tasks(modules, tmp_path, task):
+    plan, table = modules.methods_plan, modules.methods_table
+    words = [*plan.pretrain_words(modules.quality_plan.TASKS[task], tmp_path, 320)[1:]]
+    words += ["--run-dir", str(tmp_path / "run")]
+    base, _ = read_config("pretrain", words)
+    start = tmp_path / "start.safetensors"
+    encoder = build_simmim(base).encoder
+    ssl_swin.save_encoder(encoder, start, base.data.mean, base.data.std)
+    for name, method in table.METHODS.items():
+        for share, changes in table.timed_of(method, task, str(start)):
+            config, _ = read_config("pretrain", [*words, *changes])
+            assert (config == base) == (not changes), name
+            with torch.device("meta"):
+                network = build_simmim(config)
+            assert 0 < share <= 1
+            assert all(one.is_meta for one in network.parameters()), name
+        assert sum(share for share, _ in method.timed) == pytest.approx(1)
+
+
+def test_each_command_has_a_folder_of_its_own(modules, plan):
+    jobs = list(plan(all_of(modules)).jobs())
+    trainings = [job.words for job in jobs if job.words[0] in ("pretrain", "finetune")]
+    folders = {words[words.index("--run-dir") + 1] for words in trainings}
+    assert len(folders) == len(trainings)
+    assert len({job.done for job in jobs}) == len(jobs)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_network_is_fine_tuned_as_large_as_the_task_says(modules, plan, task):
+    table = modules.methods_table
+    special = [name for name, one in table.METHODS.items() if one.network]
+    made = plan(dict.fromkeys(special, (1.0, 10.0)), task, more=("--training.num-threads", "1"))
+    sizes = modules.methods_table.SIZES[task]
+    for name in made.methods:
+        job = next(made.finetuning(made.run(name, 0), 10, 0))
+        config, _ = read_config("finetune", list(job.words[1:]))
+        assert config.training.num_threads == 1
+        assert (config.encoder is None) == (name == table.NONE)
+        if name in special or name == table.NONE:
+            assert config.model.window_size == int(sizes["window"])
+        if table.METHODS[name].img_size:
+            assert config.model.img_size == int(sizes["img_size"])
+            assert sizes["img_size"] in made.frozen(made.run(name, 0)).words
+
+
+def test_what_a_run_begins_with_is_there_before(modules, plan):
+    made = set()
+    for job in plan(all_of(modules)).jobs():
+        needed = [word for word in job.words if word.endswith("/pretrain")]
+        if job.words[0] == "pretrain":
+            made.add(str(job.done.parent))
+        assert made.issuperset(needed), job.words
+
+
+def test_all_methods_have_seed_0_before_seed_1(modules, plan):
+    first = plan(all_of(modules), seeds=1)
+    num_of_first_draws = sum(not str(job.done).count("draw1") for job in first.jobs())
+    jobs = list(plan(all_of(modules), seeds=2).jobs())
+    assert {job.words for job in jobs[:num_of_first_draws]} <= {job.words for job in first.jobs()}
+
+
+def test_a_dearer_method_has_fewer_images(plan):
+    images = plan({"hog": (2.0, 10.0), "small images": (0.5, 2.5)}).images
+    assert images["simmim"] == 120_000 // 320 * 320
+    assert images["hog"] == pytest.approx(60_000, rel=0.01)
+    assert images["small images"] == pytest.approx(240_000, rel=0.01)
+    by_flops = plan({"hog": (2.0, 10.0), "small images": (0.5, 2.5)}, equal="flops").images
+    assert by_flops["hog"] == images["simmim"]
+    assert by_flops["small images"] == pytest.approx(480_000, rel=0.01)
+
+
+@pytest.mark.parametrize("equal", ["seconds", "flops"])
+def test_all_methods_spend_the_same_with_what_they_begin_with(modules, plan, equal):
+    costs = {
+        name: (0.3 + 0.17 * n, 4 + 0.7 * n) for n, name in enumerate(modules.methods_table.METHODS)
+    }
+    made = plan(costs, task="clothing", equal=equal, epochs=9)
+    budget = getattr(made.costs["simmim"], equal) * 9 * 4305
+    for name in made.methods:
+        if name != "no pretraining":
+            assert getattr(made.spent(name), equal) == pytest.approx(budget, rel=0.04), name
+    assert made.spent("no pretraining") == (0, 0)
+
+
+def test_half_of_the_budget_is_for_the_start(plan):
+    made = plan({"features of simmim": (2.0, 20.0)})
+    assert made.images["features of simmim"] == pytest.approx(30_000, rel=0.02)
+    pretrained = [job.words for job in made.jobs() if job.words[0] == "pretrain"]
+    teacher = next(words for words in pretrained if "--target.teacher" in words)
+    start = teacher[teacher.index("--target.teacher") + 1]
+    before = next(words for words in pretrained if start in words and words is not teacher)
+    per_epoch = int(before[before.index("--data.samples-per-epoch") + 1])
+    assert per_epoch * 10 == pytest.approx(60_000, rel=0.01)
+    assert (
+        made.spent_images("features of simmim")
+        == per_epoch * 10 + made.images["features of simmim"]
+    )
+
+
+def test_both_arms_share_runs_of_as_many_images(plan):
+    costs = {"hog": (1.0, 10.0), "vit": (3.0, 20.0)}
+    words = [{job.words for job in plan(costs, equal=arm).jobs()} for arm in ("seconds", "flops")]
+    other = [job for job in words[1] - words[0] if "vit" not in " ".join(job)]
+    assert not other
+
+
+def measured(modules, ratio=(1.0, 1.0, 1.0), gflop=1.0, words=((),)):
+    listed = [list(one) for one in words]
+    return modules.methods_cost.Measured(listed, [30.0, 32.0, 40.0], list(ratio), gflop)
+
+
+def test_a_ratio_that_cannot_be_told_from_1_is_1(modules):
+    found = {
+        "simmim": measured(modules),
+        "hog": measured(modules, (0.98, 1.03, 1.1), 2.0),
+        "vit": measured(modules, (2.0, 3.0, 4.0)),
+    }
+    costs = modules.methods_cost.costs_of(found)
+    assert costs["simmim"] == costs["no pretraining"] == (0.001, 1e9)
+    assert costs["hog"] == (0.001, 2e9)
+    assert costs["vit"] == pytest.approx((0.003, 1e9))
+
+
+def test_methods_with_other_settings_than_were_timed_are_named(modules, tmp_path):
+    cost = modules.methods_cost
+    words = cost.words_of("hog", "clothing")
+    cost.write(tmp_path / "seconds.json", {"cores": 2}, {"hog": measured(modules, words=words)})
+    found = cost.read_measured(tmp_path / "seconds.json")
+    assert found == {"hog": measured(modules, words=words)}
+    names = ["no pretraining", "hog", "vit"]
+    assert cost.outdated(found, names, "clothing") == ["vit"]
+    assert cost.outdated(found, names, "fashion-mnist") == ["hog", "vit"]  # of other cells
+    assert cost.read_measured(tmp_path / "none.json") == {}
+
+
+def test_what_is_not_calibrated_is_refused_in_one_line(modules, tmp_path, monkeypatch, capsys):
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+    words = [str(tmp_path), "--task", "clothing", "--out", str(tmp_path / "out"), "--only", "hog"]
+    monkeypatch.setattr(sys, "argv", ["methods.py", *words])
+    with pytest.raises(SystemExit, match="2"):
+        modules.methods.main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "does not say what a step costs of simmim, hog, as they are now" in said
+    assert not (tmp_path / "out").exists()
+
+
+def write(path, **found):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+
+
+def tune(plan, name, seed, right, share=100, draw=0):
+    """Writes a fine-tuning that is right on so many of 100 test images."""
+    place = plan.tuned(plan.run(name, seed), share, draw)
+    write(place / "summary.json", top1=float(right))
+    table = place / "evaluation" / "test" / "images.csv"
+    table.parent.mkdir(parents=True)
+    with table.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["is", "label"])
+        rows.writerows([[int(n < right), 1] for n in range(100)])
+
+
+def freeze(plan, name, seed, probe, low, high):
+    differences = [{"measure": "probe", "low": low, "high": high}]
+    subjects = [{"measures": {"knn20": 50.0, "probe": probe}}]
+    place = plan.place(plan.run(name, seed)) / "frozen" / "summary.json"
+    write(place, subjects=subjects, differences=differences)
+
+
+@pytest.fixture
+def told(plan):
+    """A plan with two seeds: hog gains, vit loses, and block mask does neither."""
+    made = plan(dict.fromkeys(("hog", "vit", "block mask"), (1.0, 10.0)))
+    for seed in range(2):
+        for name, right in (("simmim", 50), ("hog", 70), ("vit", 20)):
+            tune(made, name, seed, right + seed)
+        tune(made, "block mask", seed, (45, 56)[seed])
+        freeze(made, "simmim", seed, 50.0, 0, 0)
+        freeze(made, "hog", seed, 52.0 + 0.1 * seed, 1.0, 3.0 + seed)
+    return made
+
+
+def test_gains_have_intervals_over_seeds_and_over_images(modules, told):
+    figures = modules.methods_figures
+    hog = figures.gain(told, "hog", "fine-tuned, 100 %")
+    assert hog.mean == 20
+    assert hog.seeds == (20, 20)
+    assert hog.images == pytest.approx((20 - 1.96 * 4, 20 + 1.96 * 4), abs=0.6)
+    probe = figures.gain(told, "hog", "probe")
+    assert probe.mean == pytest.approx(2.05)
+    assert probe.images == (1.0, 3.5)  # the mean of what evaluations say of their seeds
+    assert figures.gain(told, "hog", "fine-tuned, 10 %") is None
+    assert [figures.gain(told, name, "fine-tuned, 100 %").sign for name in told.methods[2:]] == [
+        *(1, 0, -1)
+    ]
+
+
+def test_the_sentence_is_of_the_table(modules, told):
+    figures = modules.methods_figures
+    lines = list(figures.verdict(figures.all_gains(told)))
+    assert lines == [
+        "- 20 neighbours: nothing can be told yet, which takes two seeds and their test images.",
+        "- probe: hog gains most, +2.1 (+1.4 to +2.7).",
+        "- fine-tuned, 10 %: nothing can be told yet, which takes two seeds and their test images.",
+        "- fine-tuned, 100 %: hog gains most, +20.0 (+20.0 to +20.0); worse: vit.",
+        "- Worth it, so far, for it gains somewhere and loses nowhere: hog.",
+    ]
+    nothing = {"probe": {"vit": figures.Gain(1.0, (-1.0, 3.0), (0.5, 1.5))}}
+    assert list(figures.verdict(nothing)) == [
+        "- probe: no gain that these seeds can tell.",
+        "- Worth it, so far, for it gains somewhere and loses nowhere: nothing more than simmim.",
+    ]
+
+
+def test_the_page_has_all_that_was_found_and_what_it_took(modules, told):
+    about = {"processor": "a", "cores": 1, "date": "today", "commit": "c"}
+    about["methods"] = {"simmim": measured(modules)}
+    page = modules.methods.page([told], about, ["DATA"])
+    images = told.images["hog"]
+    assert f"| hog | {images:,} | 2.0 | {images:,} | 0.0 | 2 | 50.0 ± 0.0 |" in "\n".join(page)
+    assert any(line.startswith("| vit | - | - | - | **-30.0**; -30.0 to -30.0;") for line in page)
+    assert "| simmim | 32 (30 to 40) | 1.00 (1.00 to 1.00) | 1.000 |" in page
+    drawn = modules.methods_figures.plot(told, modules.methods_figures.all_gains(told))
+    circles = ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}circle")
+    assert len([*circles]) == 5  # one of 20 neighbours, one of probe, three of fine-tuning
+    assert modules.methods_figures.plot(told, {"probe": {}}) is None
