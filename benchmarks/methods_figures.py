@@ -95,8 +95,9 @@ def _frozen(plan: Plan, name: str, seed: int) -> dict[str, Any] | None:
 
 def top1s(plan: Plan) -> Iterator[str]:
     """Say what each method was given, and what it reaches."""
-    yield (f"| method | images | epochs | seconds | TFLOP | seeds | {' | '.join(COLUMNS)} |")
-    yield "|---" * (6 + len(COLUMNS)) + "|"
+    heads = "method", "images", "epochs", "seconds", "TFLOP", "seeds", *COLUMNS
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     for name in plan.methods:
         each = [found(plan, name, column) for column in COLUMNS]
         if not any(each):

@@ -110,14 +110,12 @@ class Plan:
         return self.start_images(method) if method.start_share else 0
 
     def run(self, name: str, seed: int) -> Run:
-        """Return the pretraining of a method."""
+        """Return the pretraining of a method; of none it is not made, and as long as the base's."""
         return Run(name, self.images[name], seed)
 
     def place(self, run: Run) -> Path:
         """Return the folder that all runs of a pretraining are in."""
         folder = self.out / run.method.replace(",", "").replace(" ", "-")
-        if run.method == NONE:
-            return folder / f"seed{run.seed}"
         return folder / f"{run.images}-seed{run.seed}"
 
     def encoder(self, run: Run) -> Path:
