@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,22 +59,66 @@ def run(job: Job, log: Path, stop: Stop) -> int:
                     told = True
 
 
-def finish(jobs: Sequence[Job], log: Path, stop: Stop) -> int:
-    """Run what is left of these, one after the other; return the status to leave with."""
+class Running(NamedTuple):
+    """A command that has been started."""
+
+    job: Job
+    log: Path
+    began: float
+
+
+def finish(jobs: Sequence[Job], log: Path, stop: Stop, at_once: int = 1) -> int:
+    """Run what is left of these, in their order; return the status to leave with.
+
+    Of several at once none begins before what it needs has ended. After a failure none begins.
+    """
     left = [job for job in jobs if not job.done.is_file()]
-    print(f"{len(jobs)} commands, {len(jobs) - len(left)} of them done before", flush=True)
-    for number, job in enumerate(left, 1):
-        if stop.asked():
-            print(f"stopped: {len(left) - number + 1} commands are left; the same command goes on")
-            return STOPPED
-        began = time.monotonic()
-        print(f"[{number}/{len(left)}] ssl-swin {shlex.join(job.words)}", flush=True)
-        status = run(job, log, stop)
-        if status == STOPPED:
-            print(f"stopped: {len(left) - number + 1} commands are left; the same command goes on")
-            return STOPPED
-        if status or not job.done.is_file():
-            print(f"error: it ended with {status}; its words are in {log}", file=sys.stderr)
-            return status or 1
-        print(f"    {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    num = len(left)
+    print(f"{len(jobs)} commands, {len(jobs) - num} of them done before", flush=True)
+    logs = [log, *(log.with_name(f"{log.stem}-{n}{log.suffix}") for n in range(2, at_once + 1))]
+    running: dict[Future[int], Running] = {}
+    status = 0
+    with ThreadPoolExecutor(at_once) as pool:
+        while True:
+            going_on = not stop.asked() and not status and len(running) < at_once
+            if going_on and (job := _ready(left, running.values())):
+                left.remove(job)
+                free = next(
+                    one for one in logs if one not in [each.log for each in running.values()]
+                )
+                print(f"[{num - len(left)}/{num}] ssl-swin {shlex.join(job.words)}", flush=True)
+                future = pool.submit(run, job, free, stop)
+                running[future] = Running(job, free, time.monotonic())
+                continue
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                ended = running.pop(future)
+                status = status or _ended(ended, future.result())
+                if future.result() == STOPPED:
+                    left.append(ended.job)
+    if (left and not status) or status == STOPPED:
+        print(f"stopped: {len(left)} commands are left; the same command goes on")
+        return STOPPED
+    return status
+
+
+def _ready(left: Sequence[Job], running: Iterable[Running]) -> Job | None:
+    """Return the first command that needs nothing of those before it, and of none that runs."""
+    before = [one.job for one in running]
+    for job in left:
+        if not any(str(one.done.parent) in job.words for one in before):
+            return job
+        before.append(job)
+    return None
+
+
+def _ended(one: Running, status: int) -> int:
+    """Say how a command has ended; return the status to leave with, 0 if it is done."""
+    if status == STOPPED:
+        return STOPPED
+    if status or not one.job.done.is_file():
+        print(f"error: it ended with {status}; its words are in {one.log}", file=sys.stderr)
+        return status or 1
+    print(f"    {(time.monotonic() - one.began) / 60:.1f} minutes", flush=True)
     return 0

@@ -113,6 +113,7 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--epochs", type=int, help=f"of {BASE}: the budget; as {EPOCHS}")
     parser.add_argument("--seeds", type=int, default=3, help="of pretraining, 1 or more")
     parser.add_argument("--draws", type=int, default=SHARES[10], help="of 10 %% of the labels")
+    parser.add_argument("--at-once", type=int, default=1, help="runs, each of which takes a core")
     parser.add_argument("--minutes", type=float, help="stop after so many, and go on later")
     parser.add_argument("--save", action="store_true", help="write a page into results/")
     parser.add_argument("words", nargs="*", help="more arguments of both trainings, after --")
@@ -121,8 +122,8 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     if missing:
         parser.error(f"{given.data} has no folder {' and no '.join(missing)}; quality.py --help")
     given.epochs = EPOCHS[given.task] if given.epochs is None else given.epochs
-    if min(given.rounds, given.epochs, given.seeds, given.draws) < 1:
-        parser.error("--rounds, --epochs, --seeds and --draws must be 1 or more")
+    if min(given.rounds, given.epochs, given.seeds, given.draws, given.at_once) < 1:
+        parser.error("--rounds, --epochs, --seeds, --draws and --at-once must be 1 or more")
     return parser, given
 
 
@@ -144,7 +145,7 @@ def main() -> None:
         *(TASKS[given.task], given.data, given.out, given.seeds, given.equal),
         *(methods_cost.costs_of(measured), given.epochs, names, tuple(given.words), given.draws),
     )
-    status = finish(list(plan.jobs()), given.out / "log.txt", Stop(given.minutes))
+    status = finish(list(plan.jobs()), given.out / "log.txt", Stop(given.minutes), given.at_once)
     plans = [plan, *(replace(plan, equal=arm) for arm in ARMS if arm != plan.equal)]
     lines = page(plans, about, sys.argv[1:])
     print("\n".join(["", *lines]))

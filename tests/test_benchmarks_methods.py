@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ TASKS = ("clothing", "fashion-mnist")
 @pytest.fixture(scope="module")
 def modules():
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    names = ("methods", "methods_cost", "methods_figures", "methods_plan", "methods_table")
+    names = ("jobs", "methods", "methods_cost", "methods_figures", "methods_plan", "methods_table")
     names += ("quality_plan",)
     yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     sys.path.remove(str(ROOT / "benchmarks"))
@@ -101,6 +102,48 @@ def test_what_a_run_begins_with_is_there_before(modules, plan):
         if job.words[0] == "pretrain":
             made.add(str(job.done.parent))
         assert made.issuperset(needed), job.words
+
+
+def test_of_several_at_once_none_begins_before_what_it_needs(modules, plan):
+    jobs = list(plan(all_of(modules), seeds=1).jobs())
+    left, running, ended = list(jobs), [], []
+    most = 0
+    while left:
+        while len(running) < 3 and (job := modules.jobs._ready(left, running)):
+            done = {str(one.done.parent) for one in ended}
+            made = {str(one.done.parent) for one in jobs if one is not job}
+            assert made.intersection(job.words) <= done, job.words
+            left.remove(job)
+            running.append(SimpleNamespace(job=job))
+        most = max(most, len(running))
+        ended.append(running.pop().job)
+    assert most == 3
+
+
+@pytest.fixture
+def signals_kept():
+    """What asks to stop listens to signals; the tests after it are not to."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_kept")
+def test_after_a_failure_nothing_begins(modules, tmp_path, capsys):
+    failing, other = (
+        modules.jobs.Job(
+            "frozen", ("evaluate", str(tmp_path / name), "--data", "x"), tmp_path / name
+        )
+        for name in ("one", "other")
+    )
+    log = tmp_path / "log.txt"
+    assert modules.jobs.finish([failing, other], log, modules.jobs.Stop(None)) == 2
+    said = capsys.readouterr()
+    assert "[1/2] ssl-swin evaluate" in said.out
+    assert "[2/2]" not in said.out
+    assert said.err == f"error: it ended with 2; its words are in {log}\n"
+    assert "error: " in log.read_text()
 
 
 def test_all_methods_have_seed_0_before_seed_1(modules, plan):
