@@ -70,6 +70,10 @@ class MaskConfig:
     """Pixels to a side of a mask patch; divides img_size, a multiple of patch_size."""
     mask_ratio: float = 0.6
     """Share of mask patches hidden, rounded up to whole patches; (0, 1)."""
+    token: Literal["embedded", "pixels", "none"] = "embedded"
+    """What stands for what is hidden: a learned token after patches are embedded; or a learned
+    number of each channel, painted on the pixels before; or none: the encoder computes visible
+    tokens alone, which is faster, and all images of a step have one mask."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,31 @@ class HeadConfig:
     """What its loss is multiplied with in the sum; greater than 0."""
     cell_size: int | None = None
     """As target.cell_size; null: that."""
+    at: Literal["start", "end"] = "end"
+    """Where in the stage: before its blocks, after patches are merged, or after its blocks."""
+    decoder_dim: int | None = None
+    """As decoder.dim; null: that."""
 
     def __post_init__(self) -> None:
-        require_all("be greater than 0", "heads", self, "stage", "weight", "cell_size")
+        counted = ("stage", "weight", "cell_size", "decoder_dim")
+        require_all("be greater than 0", "heads", self, *counted)
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """What predicts from a map of the encoder; of several heads each has its own."""
+
+    kind: str = "linear"
+    """linear: one layer, for each position by itself; transformer: blocks of a ViT, in which every
+    position sees all others."""
+    dim: int = 256
+    """Channels, a multiple of num_heads; of transformer only, as all that follows."""
+    depth: int = 4
+    """Blocks."""
+    num_heads: int = 8
+    """Attention heads."""
+    positions: Literal["none", "sin-cos"] = "none"
+    """What is added to a token for its place: nothing, or fixed waves (dim a multiple of 4)."""
+
+    def __post_init__(self) -> None:
+        require_all("be greater than 0", "decoder", self, "dim", "depth", "num_heads")

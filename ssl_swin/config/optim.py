@@ -32,8 +32,8 @@ class OptimConfig:
     """AdamW's decoupled weight decay."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay rates of the moments."""
-    clip_grad: float = 5.0
-    """Largest norm of the whole gradient; a larger one is scaled down to it."""
+    clip_grad: float | None = 5.0
+    """Largest norm of the whole gradient; a larger one is scaled down to it. null: none is."""
     layer_decay: float = 1.0
     """Factor on the rate from each layer of the encoder to the one before, (0, 1]; 1 for none."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.finetuning import FinetuningConfig
-from ssl_swin.config.model import HeadConfig, MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.model import DecoderConfig, HeadConfig, MaskConfig, ModelConfig, TargetConfig
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
@@ -54,6 +54,8 @@ class PretrainConfig:
     """Optimiser and learning rate."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """When, where and how often."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """Decoder."""
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
@@ -74,6 +76,11 @@ class PretrainConfig:
         require(
             training.ema_decay is None,
             f"training.ema_decay={training.ema_decay} goes with fine-tuning; leave it out",
+        )
+        require(
+            self.mask.token != "none" or training.compile == "off",
+            f"training.compile={training.compile} makes code for one shape, and with "
+            "mask.token=none shapes are others in each step; give compile=off, or another token",
         )
         neighbours = data.labelled_shards is not None and training.monitor_every_epochs > 0
         require(

@@ -137,16 +137,18 @@ def _walk(config: Any, defaults: Any = None, prefix: str = "") -> Iterator[_Sett
 
 
 def _numbers(plain: Any, value: Any) -> Any:
-    """Return what of a plain value changes numbers: of `data.sets` the weights, not the places."""
+    """Return what of a plain value changes numbers: of `data.sets` the weights, not the places.
+
+    What items lack, of a list that was stored by an earlier release, has its default.
+    """
     items = value if isinstance(value, tuple) and isinstance(plain, list) else ()
-    layout = {
-        one.name
-        for item in items
-        if is_dataclass(item)
-        for one in fields(item)
-        if "layout" in one.metadata
-    }
-    return [{k: v for k, v in one.items() if k not in layout} for one in plain] if layout else plain
+    of_items = {one.name: one for item in items if is_dataclass(item) for one in fields(item)}
+    if not of_items:
+        return plain
+    usual = {name: _plain(_default(one)) for name, one in of_items.items()}
+    layout = {name for name, one in of_items.items() if "layout" in one.metadata}
+    whole = [usual | one for one in plain]
+    return [{name: one[name] for name in one if name not in layout} for one in whole]
 
 
 def _default(one: Field) -> Any:

@@ -99,6 +99,67 @@ class AnySwin(nn.Module):
         maps = self._maps(self.backbone, images, token_mask, self.mask_token)
         return [one.permute(0, 3, 1, 2) for one in maps]
 
+    def starts_and_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return what the blocks of each stage begin with, and `stages`, which has the same shapes.
+
+        The first is the embedded patches, the others are what patch merging makes.
+
+        Raises:
+            UserError: If the implementation is timm.
+        """
+        if not isinstance(self.backbone, Swin):
+            raise UserError(
+                "model.implementation=timm gives no map from before the blocks of a stage; leave "
+                "out one of the two"
+            )
+        check_images(images, self.in_chans, self.img_size)
+        both = self.backbone.starts_and_maps(images, token_mask, self.mask_token)
+        starts, ends = ([one.permute(0, 3, 1, 2) for one in maps] for maps in both)
+        return starts, ends
+
+    def visible_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return `starts_and_stages` as if hidden tokens were not there; 0 where they are.
+
+        A visible token sees what is visible in its window, and nothing else is computed.
+        """
+        check_images(images, self.in_chans, self.img_size)
+        both = self.backbone.visible_maps(images, token_mask)
+        starts, ends = ([one.permute(0, 3, 1, 2) for one in maps] for maps in both)
+        return starts, ends
+
+    def require_leaving_out(self, mask_patch_size: int) -> None:
+        """Refuse where hidden tokens cannot be left out; a mask patch has so many pixels to a side.
+
+        Raises:
+            UserError: If tokens of several mask patches are merged, windows have places beyond the
+                image, or tokens are mixed by an MLP or computed by timm.
+        """
+        attends = self.switches.get("mixer", "attention") == "attention"
+        if not isinstance(self.backbone, Swin) or not attends:
+            raise UserError(
+                "hidden tokens can be left out of attention of ours alone; leave out model.mixer "
+                "and model.implementation, or choose another mask.token"
+            )
+        if mask_patch_size % self.stride:
+            raise UserError(
+                f"mask_patch_size={mask_patch_size} is no multiple of {self.stride}, the stride of "
+                "the encoder, and tokens that are merged would be hidden in part; choose a "
+                "multiple, or another mask.token"
+            )
+        if not self.backbone.fills_windows():
+            raise UserError(
+                f"windows of {self.window_size} tokens have places beyond the image, which count "
+                "as seen; choose a window_size that divides every stage, or another mask.token"
+            )
+
     def finish(
         self, last_map: Float[Tensor, "batch num_features out_rows out_cols"]
     ) -> Float[Tensor, "batch num_features out_rows out_cols"]:

@@ -1,5 +1,6 @@
 """Stop "encode" on the route: what the tokens of a window take from one another."""
 
+import math
 from typing import Any
 
 import torch
@@ -45,29 +46,35 @@ class WindowAttention(nn.Module):
         self,
         x: Float[Tensor, "batch_windows places dim"],
         visible: Bool[Tensor, "windows places places"] | None = None,
+        bias_rows: Int64[Tensor, "windows places places"] | None = None,
     ) -> Float[Tensor, "batch_windows places dim"]:
         """Attend; windows of one image follow one another.
 
-        `visible` says what a place (second axis) sees (third); None is everything.
+        `visible` says what a place (second axis) sees (third); None is everything. `bias_rows` are
+        rows of the table, where places lie otherwise than those of a window.
         """
         qkv = self.qkv(x)
-        if self.fused_attn and is_supported(qkv, self.num_heads):
+        if self.fused_attn and bias_rows is None and is_supported(qkv, self.num_heads):
             return self.proj(attend(qkv, self.relative_bias(), visible, self.num_heads))
         by_torch = fused_attention if self.fused_attn else attention
-        return self.proj(by_torch(qkv, self.bias(visible), self.num_heads))
+        return self.proj(by_torch(qkv, self.bias(visible, bias_rows), self.num_heads))
 
-    def relative_bias(self) -> Float[Tensor, "heads places places"] | None:
+    def relative_bias(
+        self, bias_rows: Int64[Tensor, "*windows places places"] | None = None
+    ) -> Float[Tensor, "*windows heads places places"] | None:
         """Return what is learned of how two places lie; None if nothing is."""
-        table, places = self.relative_position_bias_table, self.window_size[0] * self.window_size[1]
-        if table is None:
+        if self.relative_position_bias_table is None:
             return None
-        return bias_of(table, self.relative_position_index.view(places, places))
+        index = square(self.relative_position_index) if bias_rows is None else bias_rows
+        return bias_of(self.relative_position_bias_table, index)
 
     def bias(
-        self, visible: Bool[Tensor, "windows places places"] | None = None
+        self,
+        visible: Bool[Tensor, "windows places places"] | None = None,
+        bias_rows: Int64[Tensor, "windows places places"] | None = None,
     ) -> Float[Tensor, "windows_or_1 heads places places"] | None:
-        """Return what is added to the scores: one table of relative bias and what is not seen."""
-        bias = self.relative_bias()
+        """Return what is added to the scores: relative bias, and what is not seen."""
+        bias = self.relative_bias(bias_rows)
         if visible is None:
             return None if bias is None else bias.unsqueeze(0)
         hidden = ~visible.unsqueeze(1)  # (windows, 1, places, places)
@@ -131,12 +138,17 @@ def by_one_kernel(
     return side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale))
 
 
+def square(index: Int64[Tensor, " places*places"]) -> Int64[Tensor, "places places"]:
+    """Return an index of each two places, which timm has as one axis, as two."""
+    return index.unflatten(0, (math.isqrt(len(index)), -1))
+
+
 def bias_of(
-    table: Float[Tensor, "rows heads"], index: Int64[Tensor, "places places"]
-) -> Float[Tensor, "heads places places"]:
+    table: Float[Tensor, "rows heads"], index: Int64[Tensor, "*windows places places"]
+) -> Float[Tensor, "*windows heads places places"]:
     """Take from a table the row of each two places."""
     bias = table.index_select(0, index.flatten()).view(*index.shape, -1)
-    return bias.permute(2, 0, 1)
+    return bias.movedim(-1, -3)
 
 
 def by_head(qkv: Tensor, num_heads: int) -> Any:

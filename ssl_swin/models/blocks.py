@@ -38,13 +38,13 @@ class Checkpointable(Protocol):
         """Keep of each block its input alone, and compute the rest again in the backward."""
 
 
-def fuse_attention(encoder: Encoder, on: bool) -> int:
+def fuse_attention(network: Encoder | nn.Module, on: bool) -> int:
     """Have attention computed by one kernel, ours or torch's, or in steps; return how many change.
 
     In torch's, scores have the type of the queries, and so under autocast the table of positions is
     rounded to bf16; in ours and in steps it stays float32, and makes scores and softmax so.
     """
-    found = [one for one in encoder.modules() if hasattr(one, _FUSED)]
+    found = [one for one in network.modules() if hasattr(one, _FUSED)]
     for one in found:
         setattr(one, _FUSED, on)
     return len(found)

@@ -5,11 +5,11 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_swin.models.attention import bias_of, by_head, by_one_kernel, side_by_side
+from ssl_swin.models.attention import bias_of, by_head, by_one_kernel, side_by_side, square
 from ssl_swin.models.windows import Sides, relative_positions
 
 LARGEST_SCALE = 100.0  # of cosines
@@ -76,11 +76,12 @@ class CosineAttention(nn.Module):
         self,
         x: Float[Tensor, "batch_windows places dim"],
         visible: Bool[Tensor, "windows places places"] | None = None,
+        bias_rows: Int64[Tensor, "windows places places"] | None = None,
     ) -> Float[Tensor, "batch_windows places dim"]:
         """Attend; windows of one image follow one another.
 
-        `visible` says what a place (second axis) sees (third); None is everything. Vectors are
-        normed in float32 also under autocast, and products alone are not float32.
+        As `WindowAttention`. Vectors are normed in float32 also under autocast, and products alone
+        are not float32.
         """
         no_bias = torch.zeros_like(self.v_bias)
         qkv = F.linear(x, self.qkv.weight, torch.cat([self.q_bias, no_bias, self.v_bias]))
@@ -88,7 +89,7 @@ class CosineAttention(nn.Module):
         exact = torch.promote_types(v.dtype, torch.float32)
         q, k = F.normalize(q.to(exact), dim=-1), F.normalize(k.to(exact), dim=-1)
         scale = self.logit_scale.clamp(max=math.log(LARGEST_SCALE)).exp()  # (heads, 1, 1)
-        added = self.bias(visible)
+        added = self.bias(visible, bias_rows)
         if self.fused_attn:
             return self.proj(by_one_kernel(q * scale, k, v, added, scale=1.0))
         scores = (q @ k.transpose(-2, -1)) * scale
@@ -96,28 +97,37 @@ class CosineAttention(nn.Module):
             scores = (scores.unflatten(0, (-1, len(added))) + added).flatten(0, 1)
         return self.proj(side_by_side(scores.softmax(-1).to(v.dtype) @ v))
 
-    def relative_bias(self) -> Float[Tensor, "heads places places"] | None:
+    def relative_bias(
+        self, bias_rows: Int64[Tensor, "*windows places places"] | None = None
+    ) -> Float[Tensor, "*windows heads places places"] | None:
         """Return what is added for how two places lie; None if nothing is.
 
         In the precision of the weights also under autocast.
         """
         if self.cpb_mlp is None:
             return None
-        device, places = self.coordinates.device.type, self.window_size[0] * self.window_size[1]
+        device = self.coordinates.device.type
         autocasts = device != "meta" and torch.is_autocast_enabled(device)  # meta knows none
         with torch.autocast(device, enabled=False) if autocasts else nullcontext():
             table = LARGEST_BIAS * self.cpb_mlp(self.coordinates).sigmoid()
-        return bias_of(table, self.relative_position_index.view(places, places))
+        index = square(self.relative_position_index) if bias_rows is None else bias_rows
+        return bias_of(table, index)
 
     def bias(
-        self, visible: Bool[Tensor, "windows places places"] | None = None
+        self,
+        visible: Bool[Tensor, "windows places places"] | None = None,
+        bias_rows: Int64[Tensor, "windows places places"] | None = None,
     ) -> Float[Tensor, "windows_or_1 heads places places"] | None:
-        """Return what is added to the scores: the position bias, and what is not seen."""
-        bias = self.relative_bias()
+        """Return what is added to the scores: the position bias, and what is not seen.
+
+        Of places of other windows, which `bias_rows` may have, nothing at all is seen.
+        """
+        bias = self.relative_bias(bias_rows)
         if visible is None:
             return None if bias is None else bias.unsqueeze(0)
+        hidden = self.hidden if bias_rows is None else float("-inf")
         unseen = torch.zeros_like(visible, dtype=self.logit_scale.dtype)
-        unseen = unseen.masked_fill(~visible, self.hidden).unsqueeze(1)  # (windows, 1, ...)
+        unseen = unseen.masked_fill(~visible, hidden).unsqueeze(1)  # (windows, 1, ...)
         return unseen.expand(-1, self.num_heads, -1, -1) if bias is None else bias + unseen
 
 

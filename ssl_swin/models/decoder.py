@@ -1,8 +1,30 @@
 """Stop "rebuild" on the route: features back to pixels, or to what else is predicted."""
 
+from typing import Any, NamedTuple
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ssl_swin.errors import UserError
+from ssl_swin.models.windows import Sides
+
+
+class DecoderShape(NamedTuple):
+    """What a decoder gets, and what it makes of it."""
+
+    num_features: int
+    """Channels of the map."""
+    upscale: int
+    """Positions of the prediction to a side of one of the map."""
+    num_chans: int
+    """Numbers at a position of the prediction."""
+    norms: bool
+    """Whether the map has no norm yet: it is not the encoder's output."""
+    grid: Sides
+    """Rows and columns of the map."""
+    leaves_out: bool = False
+    """Whether the encoder makes nothing of hidden positions."""
 
 
 class Decoder(nn.Module):
@@ -40,3 +62,17 @@ class Decoder(nn.Module):
             return self.shuffle(self.conv(positions.permute(0, 3, 1, 2)))
         numbers = F.linear(positions, self.conv.weight.flatten(1), self.conv.bias)
         return self.shuffle(numbers.permute(0, 3, 1, 2))
+
+
+def linear(shape: DecoderShape, **_others: Any) -> Decoder:
+    """Make a `Decoder`.
+
+    Raises:
+        UserError: If nothing is made of hidden positions, each of which it sees by itself.
+    """
+    if shape.leaves_out:
+        raise UserError(
+            "decoder.kind=linear sees each position by itself, and with mask.token=none nothing "
+            "comes of a hidden one; give decoder.kind=transformer, or another mask.token"
+        )
+    return Decoder(shape.num_features, shape.upscale, shape.num_chans, shape.norms)

@@ -112,6 +112,21 @@ class HasStages(Protocol):
         """Return "stem", "stage1" and so on."""
 
 
+@runtime_checkable
+class HasStarts(Protocol):
+    """An encoder whose maps can be had from before the blocks of a stage, too."""
+
+    def starts_and_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "batch token_rows token_cols"] | None = None,
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return what the blocks of each stage begin with, and `stages`, of one pass.
+
+        Of a stage both have one shape: patches are merged before its blocks.
+        """
+
+
 def part_of(encoder: Encoder, parameter_name: str) -> str:
     """Return the stage of a parameter; "stem", "layer1" and so on of an encoder without stages."""
     if isinstance(encoder, HasStages):
@@ -128,6 +143,25 @@ class EndsInNorm(Protocol):
         self, last_map: Float[Tensor, "batch num_features out_rows out_cols"]
     ) -> Float[Tensor, "batch num_features out_rows out_cols"]:
         """Make the output of the last map of `stages`."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """An encoder that can leave hidden tokens out, which spares what they would cost."""
+
+    def visible_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return the starts of stages, if it `HasStarts`, and `stages`, of visible tokens alone.
+
+        Maps are 0 where tokens are hidden. The mask, True where hidden, is that of all images; on
+        the CPU, if nothing is to wait.
+        """
+
+    def require_leaving_out(self, mask_patch_size: int) -> None:
+        """Refuse mask patches of so many pixels, or itself, with a `UserError` that says why."""
 
 
 @runtime_checkable

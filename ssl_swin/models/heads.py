@@ -1,15 +1,16 @@
 """What is predicted, and from which stage of an encoder: one head, or several."""
 
 import copy
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.decoder import Decoder
-from ssl_swin.models.encoder import Encoder, EndsInNorm
+from ssl_swin.models.decoder import DecoderShape, linear
+from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts, LeavesOut
 from ssl_swin.models.losses import Loss, l1
 from ssl_swin.models.targets import Target
 
@@ -25,6 +26,10 @@ class Head(NamedTuple):
     """What its loss is multiplied with, before those of all heads are added up."""
     name: str = ""
     """What its loss is called where there are several."""
+    at: Literal["start", "end"] = "end"
+    """Where in the stage: before its blocks, or after them."""
+    decoder: Callable[[DecoderShape], nn.Module] = linear
+    """What makes that which predicts, of `DECODERS`."""
 
 
 class StageShape(NamedTuple):
@@ -44,30 +49,65 @@ def output_shape(encoder: Encoder) -> StageShape:
 @torch.no_grad()
 def stage_shapes(encoder: Encoder) -> list[StageShape]:
     """Return what the map of each stage is, from fine to coarse; nothing is computed for it."""
-    there: nn.Module = copy.deepcopy(encoder).to("meta").eval()  # type: ignore[attr-defined]
-    image = torch.empty(1, encoder.in_chans, *encoder.img_size, device="meta")
-    maps = there.stages(image)  # type: ignore[operator]
+    there, image = _on_meta(encoder)
+    maps = there.stages(image)
     return [StageShape(one.shape[1], encoder.img_size[0] // one.shape[2]) for one in maps]
 
 
-def make_decoders(encoder: Encoder, heads: Sequence[Head], mask_patch_size: int) -> list[Decoder]:
+def taps(
+    encoder: Encoder,
+    heads: Sequence[Head],
+    images: Float[Tensor, "batch chans height width"],
+    token_mask: Bool[Tensor, "*batch token_rows token_cols"] | None = None,
+) -> list[Float[Tensor, "batch _ _ _"]]:
+    """Return the map that each head sees, of one pass; at the end of the last stage the output.
+
+    A mask without a batch is that of all images, and what it hides is left out.
+    """
+    starts: list[Tensor] = []
+    if token_mask is not None and token_mask.ndim == 2:
+        assert isinstance(encoder, LeavesOut)
+        starts, maps = encoder.visible_stages(images, token_mask)
+    elif any(head.at == "start" for head in heads):
+        assert isinstance(encoder, HasStarts)
+        starts, maps = encoder.starts_and_stages(images, token_mask)
+    else:
+        maps = encoder.stages(images, token_mask)
+    assert isinstance(encoder, EndsInNorm)
+    maps[-1] = encoder.finish(maps[-1])
+    stages = [len(maps) if head.stage is None else head.stage for head in heads]
+    return [
+        (starts if head.at == "start" else maps)[stage - 1]
+        for head, stage in zip(heads, stages, strict=True)
+    ]
+
+
+def make_decoders(
+    encoder: Encoder, heads: Sequence[Head], mask_patch_size: int, leaves_out: bool = False
+) -> list[nn.Module]:
     """Make what predicts each head's target from its stage, and see that all of it fits.
+
+    If the encoder `leaves_out` hidden tokens, what predicts must know of hidden positions.
 
     Raises:
         UserError: If there is no such stage, none is the last, or grids do not fit each other.
     """
-    several = [one.stage for one in heads if one.stage is not None]
+    several = any(one.stage is not None or one.at == "start" for one in heads)
     shapes = stage_shapes(encoder) if several else []
     if several:
         _check_stages(encoder, heads, len(shapes))
     made = []
     for head in heads:
-        norms = head.stage is not None and head.stage < len(shapes)
-        shape = shapes[head.stage - 1] if norms and head.stage else output_shape(encoder)
+        norms = several and not _is_last(head, len(shapes))
+        shape = shapes[(head.stage or 0) - 1] if norms else output_shape(encoder)
         _check_grids(head, shape, mask_patch_size)
         num_chans = head.target.num_chans(encoder.in_chans)
         upscale = shape.stride // head.target.cell_size
-        made.append(Decoder(shape.num_features, upscale, num_chans, norms))
+        rows, cols = (side // shape.stride for side in encoder.img_size)
+        sizes = DecoderShape(
+            shape.num_features, upscale, num_chans, norms, (rows, cols), leaves_out
+        )
+        made.append(head.decoder(sizes))
     return made
 
 
@@ -78,19 +118,43 @@ def _check_stages(encoder: Encoder, heads: Sequence[Head], num_stages: int) -> N
                 f"a head at stage {head.stage}, and the encoder has {num_stages}; give 1 to "
                 f"{num_stages}"
             )
-    if all(head.stage is not None and head.stage < num_stages for head in heads):
+    if not any(_is_last(head, num_stages) for head in heads):
         raise UserError(
-            f"no head is at stage {num_stages}, the last, and what comes after the others would "
-            "learn nothing; give one there"
+            f"no head is at the end of stage {num_stages}, the last, and what comes after the "
+            "others would learn nothing; give one there"
         )
     if not isinstance(encoder, EndsInNorm):
         raise UserError(
             f"heads at several stages: the encoder {encoder.architecture()['name']} has no method "
             "`finish`; leave them out"
         )
+    if any(head.at == "start" for head in heads):
+        _check_starts(encoder)
     names = [head.name for head in heads]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"two heads are {min(twice)}; leave one out, and give the other its weight")
+
+
+@torch.no_grad()
+def _check_starts(encoder: Encoder) -> None:
+    if not isinstance(encoder, HasStarts):
+        raise UserError(
+            f"a head at the start of a stage: the encoder {encoder.architecture()['name']} has no "
+            "method `starts_and_stages`; leave out `at`"
+        )
+    there, image = _on_meta(encoder)
+    there.starts_and_stages(image)  # may refuse
+
+
+def _is_last(head: Head, num_stages: int) -> bool:
+    """Return whether a head sees the encoder's output."""
+    return head.stage in (None, num_stages) and head.at == "end"
+
+
+def _on_meta(encoder: Encoder) -> tuple[Any, Tensor]:
+    """Return a copy that computes nothing, and an image for it."""
+    there: nn.Module = copy.deepcopy(encoder).to("meta").eval()  # type: ignore[attr-defined]
+    return there, torch.empty(1, encoder.in_chans, *encoder.img_size, device="meta")
 
 
 def _check_grids(head: Head, shape: StageShape, mask_patch_size: int) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ssl_swin.models.windows import EMPTY, find
@@ -32,6 +32,25 @@ class Move(nn.Module):
         if torch.jit.is_tracing():  # TorchScript knows nothing of functions with a backward
             return _gather(x, self.get_buffer("take"), self.fills)
         return _Move.apply(x, self.take, self.back, self.fills, self.drops)
+
+
+def move(
+    x: Float[Tensor, "batch held dim"],
+    take: Int64[Tensor, " wanted"],
+    back: Int64[Tensor, " held"],
+    fills: bool = False,
+    drops: bool = False,
+) -> Float[Tensor, "batch wanted dim"]:
+    """Put tokens where they are wanted, as `Move` does, by numbers that are known only then.
+
+    Args:
+        x: Tokens.
+        take: The place of each wanted one among those held; `EMPTY` for a zero.
+        back: The place of each one held among the wanted; `EMPTY` for one that is not there.
+        fills: Whether some of `take` are empty.
+        drops: Whether some of `back` are.
+    """
+    return _Move.apply(x, take, back, fills, drops)
 
 
 class _Move(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Stop "encode" on the route: pixels to tokens, and later four tokens to one."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,14 +44,16 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(embed_dim) if has_norm else nn.Identity()
 
     def forward(
-        self, images: Float[Tensor, "batch chans height width"]
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        only: Int64[Tensor, " tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens embed_dim"]:
-        """Return the tokens in their order."""
+        """Return the tokens in their order; or `only` those, counted row by row, in theirs."""
         side = self.patch_size[0]
         patches = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))
         # (batch, chans, rows, side, cols, side) -> (batch, tokens, chans * side * side)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        patches = self.arrange(patches)
+        patches = self.arrange(patches) if only is None else patches.index_select(1, only)
         return self.norm(F.linear(patches, self.proj.weight.flatten(1), self.proj.bias))
 
 
@@ -81,9 +83,17 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.gather = Move(held, merged(grid)[wanted].ravel())
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch merged _"]:
-        """Return the merged tokens, which have ``2 * dim`` channels."""
-        squares = self.gather(x).unflatten(1, (-1, 4)).flatten(2)  # (batch, merged, 4 * dim)
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens dim"],
+        fours: Int64[Tensor, " merged*4"] | None = None,
+    ) -> Float[Tensor, "batch merged _"]:
+        """Return the merged tokens, which have ``2 * dim`` channels.
+
+        `fours` says which tokens are merged, four by four, where only some are there.
+        """
+        taken = self.gather(x) if fours is None else x.index_select(1, fours)
+        squares = taken.unflatten(1, (-1, 4)).flatten(2)  # (batch, merged, 4 * dim)
         if self.norms_after:
             return self.norm(self.reduction(squares))
         return self.reduction(self.norm(squares))

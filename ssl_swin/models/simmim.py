@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from ssl_swin.models import masking
 from ssl_swin.models.encoder import Encoder, PoolsItself, build_encoder
-from ssl_swin.models.heads import Head, make_decoders
+from ssl_swin.models.heads import Head, make_decoders, taps
+from ssl_swin.models.hiding import Token, painted, require_leaving_out, the_one_of
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import Loss, hidden_px, l1, masked_error_per_image, masked_mean
 from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.models.targets.pixels import unchanged
+from ssl_swin.models.targets.target import as_target
 
 
 class SimMIM(nn.Module):
@@ -37,12 +39,15 @@ class SimMIM(nn.Module):
         target: Target | Callable[[Tensor], Tensor] = unchanged,
         loss: Loss = l1,
         heads: Sequence[Head] = (),
+        token: Token = "embedded",
     ) -> None:
         """Put a decoder on an encoder; `TARGETS` makes the target, and `LOSSES` has the loss.
 
         A target that is a plain function is one of pixels. With `heads`, what these say is
-        predicted instead, each by a decoder of its own. What the encoder uses for vectors alone is
-        frozen, for here it would never get a gradient.
+        predicted instead, each by a decoder of its own. `token` says what stands for what is
+        hidden: the encoder's mask token, or a colour that is painted on the pixels, or none: then
+        the encoder leaves it out, and all images of a batch must have one mask. What the encoder
+        never uses here, such as for vectors alone, is frozen: it would get no gradient.
 
         Raises:
             UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes,
@@ -51,16 +56,23 @@ class SimMIM(nn.Module):
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
         self.encoder, self.mask_patch_size = encoder, mask_patch_size
-        if isinstance(encoder, PoolsItself):
-            for name in encoder.pool_parameters():
-                encoder.get_parameter(name).requires_grad_(False)
-        one = Head(target if isinstance(target, Target) else Target(target), loss)
-        self.heads = tuple(heads) or (one,)
-        decoders = make_decoders(encoder, self.heads, mask_patch_size)
-        if heads:
-            self.decoders = nn.ModuleList(decoders)
-        else:
+        self.pixel_token: nn.Parameter | None = None
+        unused = encoder.pool_parameters() if isinstance(encoder, PoolsItself) else set()
+        if token == "pixels":
+            self.pixel_token = nn.Parameter(torch.zeros(encoder.in_chans))
+        if token != "embedded":
+            unused = unused | encoder.mask_parameters()
+        self.leaves_out = token == "none"
+        if self.leaves_out:
+            require_leaving_out(encoder, mask_patch_size)
+        for name in unused:
+            encoder.get_parameter(name).requires_grad_(False)
+        self.heads = tuple(heads) or (Head(as_target(target), loss),)
+        decoders = make_decoders(encoder, self.heads, mask_patch_size, self.leaves_out)
+        if [head.stage for head in self.heads] == [None]:
             self.decoder = decoders[0]  # under the name that it has in every checkpoint
+        else:
+            self.decoders = nn.ModuleList(decoders)
 
     def all_decoders(self) -> Iterable[Any]:
         """Return the decoder of each head."""
@@ -129,6 +141,10 @@ class SimMIM(nn.Module):
         """
         grid = masking.grid(self.encoder.img_size, self.mask_patch_size)
         hidden = masking.count_hidden(grid, mask_ratio)
+        if self.leaves_out:
+            return masking.random_mask(index[:1].cpu(), 0, seed, grid, hidden).expand(
+                len(index), -1, -1
+            )
         return masking.random_mask(index, epoch, seed, grid, hidden)
 
     def forward(
@@ -185,7 +201,7 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, "heads batch"]:
         """Return the same of each head, without its weight."""
         sums = self._error_sums(images, mask, there)
-        return self.means(sums, self.num_hidden(mask, there))
+        return self.means(sums, self.num_hidden(mask.to(images.device), there))
 
     def num_hidden(
         self,
@@ -227,17 +243,36 @@ class SimMIM(nn.Module):
         images: Float[Tensor, "batch chans height width"],
         mask: Bool[Tensor, "batch rows cols"],
     ) -> list[Float[Tensor, "batch _ _ _"]]:
-        """Predict the target of each head everywhere, from what is visible."""
-        token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
+        """Predict the target of each head everywhere, from what is visible.
+
+        Raises:
+            ValueError: If hidden tokens are to be left out, and images have different masks.
+        """
+        if self.leaves_out:
+            return self._predict_from_visible(images, mask)
+        token_mask: Tensor | None = None
+        if self.pixel_token is None:
+            token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
+        else:
+            images = painted(images, mask, self.mask_patch_size, self.pixel_token)
         if not hasattr(self, "decoders"):
             return [self.decoder(self.encoder(images, token_mask))]
-        encoder: Any = self.encoder
-        maps = encoder.stages(images, token_mask)
-        maps[-1] = encoder.finish(maps[-1])
-        stages = [len(maps) if head.stage is None else head.stage for head in self.heads]
-        return [
-            decoder(maps[stage - 1]) for decoder, stage in zip(self.decoders, stages, strict=True)
-        ]
+        maps = taps(self.encoder, self.heads, images, token_mask)
+        return [decoder(one) for decoder, one in zip(self.decoders, maps, strict=True)]
+
+    def _predict_from_visible(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+        """Predict where the encoder leaves out what is hidden; a mask on the CPU is not waited for.
+
+        Source:
+            MAE, section 3 (arXiv:2111.06377); for a Swin GreenMIM (arXiv:2205.13515).
+        """
+        one_mask, size = the_one_of(mask), self.mask_patch_size
+        token_mask = masking.to_tokens(one_mask, size // self.encoder.patch_size)[0]
+        maps, predictions = taps(self.encoder, self.heads, images, token_mask), []
+        for decoder, one in zip(self.all_decoders(), maps, strict=True):
+            hidden = masking.to_cells(one_mask, size, images.shape[2] // one.shape[2])[0]
+            predictions.append(decoder(one, hidden.to(images.device, non_blocking=True)))
+        return predictions
 
     def hidden_cells(
         self, mask: Bool[Tensor, "batch rows cols"], target: Target
@@ -249,6 +284,7 @@ class SimMIM(nn.Module):
         self, images: Tensor, mask: Tensor, there: Tensor | None
     ) -> list[Float[Tensor, " batch"]]:
         predictions, sums = self.predict(images, mask), []
+        mask = mask.to(images.device, non_blocking=True)
         for (target, loss, *_), prediction in zip(self.heads, predictions, strict=True):
             known = None if there is None else target.known(there)
             hidden = self.hidden_cells(mask, target)

@@ -1,6 +1,6 @@
 """Stop "encode" on the route: the Swins of the papers, from images to the maps of its stages."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssl_swin.models.patches import PatchEmbed
 from ssl_swin.models.swin_block import A_SWIN, StageSizes, SwinStage, Switches
+from ssl_swin.models.visible_windows import lay_out
 from ssl_swin.models.windows import Sides, fit_window
 
 
@@ -66,6 +67,7 @@ class Swin(nn.Module):
         super().__init__()
         stages = shape.stages()
         self.embed_dim, self.num_features = shape.embed_dim, stages[-1].dim
+        self.grid = shape.grid
         held, before = stages[0].first_order(switches), None
         self.patch_embed = PatchEmbed(
             shape.patch_size, shape.in_chans, shape.embed_dim, shape.grid, held
@@ -93,10 +95,10 @@ class Swin(nn.Module):
         mask_token: Float[Tensor, "1 1 embed_dim"] | None = None,
     ) -> Float[Tensor, "batch out_rows out_cols num_features"]:
         """Return the norm of the last stage's map; see `maps`."""
-        for stage, x in self._walk(images, token_mask, mask_token):
-            last = stage, x
-        stage, x = last
-        return stage.as_map(self.norm(x))
+        for as_map, x in self._walk(images, token_mask, mask_token):
+            last = as_map, x
+        as_map, x = last
+        return as_map(self.norm(x))
 
     def maps(
         self,
@@ -109,12 +111,54 @@ class Swin(nn.Module):
         The mask token takes the place of tokens where the mask is True.
         """
         walk = self._walk(images, token_mask, mask_token)
-        return [stage.as_map(x) for stage, x in walk]
+        return [as_map(x) for number, (as_map, x) in enumerate(walk) if number % 2]
+
+    def starts_and_maps(
+        self, images: Tensor, token_mask: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return what the blocks of each stage begin with, as maps, and `maps`."""
+        walk = self._walk(images, token_mask, mask_token)
+        found = [as_map(x) for as_map, x in walk]
+        return found[::2], found[1::2]
+
+    def fills_windows(self) -> bool:
+        """Return whether all windows lie within the image."""
+        stages: Any = self.layers
+        return all(block.layout().are_full for stage in stages for block in stage.blocks)
+
+    def visible_maps(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return `starts_and_maps` of visible tokens alone, with 0 where all images have hidden.
+
+        Raises:
+            UserError: If tokens that are merged are hidden in part.
+        """
+        stages: Any = self.layers
+        layouts = [[block.layout() for block in stage.blocks] for stage in stages]
+        window_of = [stage.blocks[0].window_size for stage in stages]
+        shown = ~token_mask.cpu().numpy().ravel()
+        amongs = [one.to(images.device) for one in lay_out(layouts, self.grid, window_of, shown)]
+        x = self.patch_embed(images, amongs[0].tokens)
+        if self.absolute_pos_embed is not None:
+            x = x + self.absolute_pos_embed.index_select(1, amongs[0].tokens)
+        starts, ends = [], []
+        for stage, among in zip(stages, amongs, strict=True):
+            x = x if among.merged is None else stage.downsample(x, among.merged)
+            starts.append(among.as_map(x, stage.grid))
+            x = stage.mix(x, among.blocks)
+            ends.append(among.as_map(x, stage.grid))
+        return starts, ends
 
     def _walk(
         self, images: Tensor, token_mask: Tensor | None, mask_token: Tensor | None
-    ) -> Iterator[tuple[SwinStage, Tensor]]:
-        """Give each stage, and its tokens in the order of its windows."""
+    ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
+        """Give the tokens before the blocks of each stage and after them, and what lays them out.
+
+        They are in the order of the windows.
+        """
         x, arrange = self.patch_embed(images), self.patch_embed.arrange
         if token_mask is not None and mask_token is not None:
             hidden = arrange(token_mask.flatten(1).unsqueeze(-1))
@@ -123,8 +167,10 @@ class Swin(nn.Module):
             x = x + arrange(self.absolute_pos_embed)
         stage: Any
         for stage in self.layers:
-            x = stage(x)
-            yield stage, x
+            x = stage.downsample(x)
+            yield stage.start_as_map, x
+            x = stage.mix(x)
+            yield stage.as_map, x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep the input of each block alone; the backward computes the rest again."""

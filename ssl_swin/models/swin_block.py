@@ -1,6 +1,7 @@
 """Stop "encode" on the route: one Swin block, and the blocks of one stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ssl_swin.models.attention import WindowAttention
 from ssl_swin.models.cosine_attention import CosineAttention
-from ssl_swin.models.moves import Move
+from ssl_swin.models.moves import Move, move
 from ssl_swin.models.patches import PatchMerging
+from ssl_swin.models.visible_windows import Among
 from ssl_swin.models.window_mlp import WindowMLP
 from ssl_swin.models.windows import (
     Padding,
@@ -136,11 +138,26 @@ class SwinBlock(nn.Module):
             nn.init.zeros_(self.norm1.weight)
             nn.init.zeros_(self.norm2.weight)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """Return the tokens in the block's own order."""
-        x = self.arrange(x)
-        x = x + self.drop_path1(self.normed(self.norm1, self._mix, x))
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], among: Among | None = None
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Return the tokens in the block's own order, or, of visible ones alone, as they came."""
+        if among is None:
+            x, mix = self.arrange(x), self._mix
+        else:
+            mix = partial(self._mix_among, among=among)
+        x = x + self.drop_path1(self.normed(self.norm1, mix, x))
         return x + self.drop_path2(self.normed(self.norm2, self.mlp, x))
+
+    def layout(self) -> Windows:
+        """Return its windows, shifted without empty slots."""
+        return split_into_windows(self.input_resolution, self.window_size, self.shift_size)
+
+    def _mix_among(self, x: Tensor, among: Among) -> Tensor:
+        slots = move(x, among.take, among.back, fills=True)  # (batch, groups * places, dim)
+        groups = slots.reshape(-1, among.visible.shape[1], self.dim)
+        mixed = self.attn(groups, among.visible, among.bias_rows).view(slots.shape)
+        return move(mixed, among.back, among.take, drops=True)
 
     def _mix(self, x: Tensor) -> Tensor:
         slots = self.enter(x)  # (batch, windows * places, dim)
@@ -180,6 +197,7 @@ class SwinStage(nn.Module):
             first = sizes.first_order(switches)
             self.downsample = PatchMerging(sizes.dim // 2, before, held, first, switches.is_v2)
             held = first
+        self.unshuffle_start = Move(held, raster(sizes.grid))
         blocks = []
         for number in range(len(sizes.drop_path_rates)):
             blocks.append(SwinBlock(sizes, number, held, switches))
@@ -190,14 +208,29 @@ class SwinStage(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch tokens _"]) -> Float[Tensor, "batch merged dim"]:
         """Return the tokens in the order of the last block."""
-        x = self.downsample(x)
-        for block in self.blocks:
+        return self.mix(self.downsample(x))
+
+    def mix(
+        self, x: Float[Tensor, "batch tokens dim"], among: Sequence[Among] = ()
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Return what the blocks make of merged tokens, in the order of the last block.
+
+        Of visible ones alone, block by block `among` some, in the order in which they come.
+        """
+        for number, block in enumerate(self.blocks):
+            given = among[number : number + 1]
             if self.grad_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
+                x = checkpoint(block, x, *given, use_reentrant=False)
             else:
-                x = block(x)
+                x = block(x, *given)
         return x
 
     def as_map(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch rows cols dim"]:
         """Return the tokens row by row, as they lie in the image."""
         return self.unshuffle(x).unflatten(1, self.grid)
+
+    def start_as_map(
+        self, x: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch rows cols dim"]:
+        """Return the merged tokens likewise, as they are before the first block."""
+        return self.unshuffle_start(x).unflatten(1, self.grid)

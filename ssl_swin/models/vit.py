@@ -103,6 +103,19 @@ class ViTEncoder(nn.Module):
         maps = self.backbone.maps(images, token_mask, self.mask_token)
         return [one.permute(0, 3, 1, 2) for one in maps]
 
+    def visible_stages(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> tuple[list[Float[Tensor, "batch _ _ _"]], list[Float[Tensor, "batch _ _ _"]]]:
+        """Return no starts, and `stages` as if hidden tokens were not there; 0 where they are."""
+        check_images(images, self.in_chans, self.img_size)
+        maps = self.backbone.visible_maps(images, token_mask)
+        return [], [one.permute(0, 3, 1, 2) for one in maps]
+
+    def require_leaving_out(self, mask_patch_size: int) -> None:
+        """Refuse nothing: a ViT has no windows, and merges no tokens."""
+
     def finish(
         self, last_map: Float[Tensor, "batch num_features out_rows out_cols"]
     ) -> Float[Tensor, "batch num_features out_rows out_cols"]:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ssl_swin.models.moves import move
 from ssl_swin.models.patches import PatchEmbed
 from ssl_swin.models.vit_block import (
     EPS,
@@ -19,7 +20,7 @@ from ssl_swin.models.vit_block import (
     bias_rows,
     num_rows,
 )
-from ssl_swin.models.windows import Sides, raster
+from ssl_swin.models.windows import EMPTY, Sides, raster
 
 STD = 0.02  # with which weights start
 STAGES = 4  # as many maps as a Swin has
@@ -118,18 +119,46 @@ class ViT(nn.Module):
         walk = enumerate(self._walk(images, token_mask, mask_token))
         return [self._as_map(x) for block, x in walk if block in self.last_blocks]
 
+    def visible_maps(
+        self,
+        images: Float[Tensor, "batch chans height width"],
+        token_mask: Bool[Tensor, "token_rows token_cols"],
+    ) -> list[Float[Tensor, "batch rows cols embed_dim"]]:
+        """Return the same of visible tokens alone; what is hidden of any image is left out, and 0.
+
+        Source:
+            MAE, section 3 (arXiv:2111.06377): a ViT that sees visible patches alone.
+        """
+        shown = (~token_mask).flatten().cpu()
+        tokens = shown.nonzero().squeeze(1)
+        spread = torch.where(shown, shown.cumsum(0) - 1, EMPTY)
+        tokens, spread = (one.to(images.device, non_blocking=True) for one in (tokens, spread))
+        maps = []
+        for block, x in enumerate(self._walk(images, only=tokens)):
+            if block in self.last_blocks:
+                x = move(x[:, self.num_prefix_tokens :], spread, tokens, fills=True)
+                maps.append(x.unflatten(1, self.grid))
+        return maps
+
     def _walk(
-        self, images: Tensor, token_mask: Tensor | None, mask_token: Tensor | None
+        self,
+        images: Tensor,
+        token_mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+        only: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """Give the tokens after each block."""
-        x = self.patch_embed(images)  # (batch, rows * cols, embed_dim)
+        """Give the tokens after each block: all, or `only` those, counted row by row."""
+        x = self.patch_embed(images, only)  # (batch, rows * cols, embed_dim)
         if token_mask is not None and mask_token is not None:
             x = torch.where(token_mask.flatten(1).unsqueeze(-1), mask_token.to(x.dtype), x)
         if self.cls_token is not None:
             x = torch.cat((self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
+        there = None if only is None else self._with_prefix(only)
         if self.pos_embed is not None:
-            x = x + self.pos_embed
+            x = x + (self.pos_embed if there is None else self.pos_embed[:, there])
         shared = self.relative_position_index
+        if shared is not None and there is not None:
+            shared = shared[there][:, there]
         if self.rel_pos_bias is not None:
             shared = self.rel_pos_bias(shared)
         block: Any
@@ -143,6 +172,11 @@ class ViT(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep the input of each block alone; the backward computes the rest again."""
         self.grad_checkpointing = enable
+
+    def _with_prefix(self, tokens: Tensor) -> Tensor:
+        """Return the places of tokens among all, those before them of no place first."""
+        prefix = torch.arange(self.num_prefix_tokens, device=tokens.device)
+        return torch.cat((prefix, tokens + self.num_prefix_tokens))
 
     def _as_map(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch _ _ dim"]:
         return x[:, self.num_prefix_tokens :].unflatten(1, self.grid)

@@ -219,7 +219,7 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) -
     loaded = take_weights(simmim.encoder, config) if start.state is None else None
     kind = look_up(MASKS, "mask.kind", mask.kind)
     patches = grid(config.model.img_size, size)
-    masking = Masking(size, patches, mask.mask_ratio, config.seed, kind)
+    masking = Masking(size, patches, mask.mask_ratio, config.seed, kind, simmim.leaves_out)
     normalise = Normalisation.of(config.data)
     module = PretrainModule(simmim, normalise, masking, schedule)
     module.loaded, module.layer_decay = loaded, config.optim.layer_decay

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.errors import UserError
@@ -23,9 +24,7 @@ def compute_as_asked(encoder: Encoder, training: TrainingConfig) -> None:
     Raises:
         UserError: If the encoder does not allow what is asked for.
     """
-    fused = training.fused_attention
-    found = fuse_attention(encoder, fused == "on" or (fused == "auto" and is_on_gpu(training)))
-    if fused == "on" and not found:
+    if not fuse_as_asked(encoder, training) and training.fused_attention == "on":
         raise _lacks(encoder, "training.fused_attention=on", "attention with `fused_attn`")
     if training.activation_checkpointing:
         if not isinstance(encoder, Checkpointable):
@@ -35,6 +34,12 @@ def compute_as_asked(encoder: Encoder, training: TrainingConfig) -> None:
         encoder.set_grad_checkpointing()
     if training.compile != "off" and not isinstance(encoder, InBlocks):
         raise _lacks(encoder, f"training.compile={training.compile}", "method `blocks`")
+
+
+def fuse_as_asked(network: Encoder | nn.Module, training: TrainingConfig) -> int:
+    """Fuse attention, or do not; return how many there are."""
+    fused = training.fused_attention
+    return fuse_attention(network, fused == "on" or (fused == "auto" and is_on_gpu(training)))
 
 
 def compile_as_asked(encoder: Encoder, training: TrainingConfig) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ssl_swin.config.run import RunConfig
+from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.models.flops import count_flops
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.runs.build import Run
@@ -21,10 +21,11 @@ def step_flops(config: RunConfig) -> int:
     with torch.device("meta"):
         network = build_network(replace(config, training=plain)).to("meta")  # tables of numpy, too
         images = torch.empty(1, len(config.data.mean), *network.encoder.img_size)
-        if not isinstance(network, SimMIM):
+        if isinstance(config, FinetuneConfig) or not isinstance(network, SimMIM):
             return count_flops(lambda: network(images).sum().backward())
-        rows, cols = (side // network.mask_patch_size for side in network.encoder.img_size)
-        mask = torch.ones(1, rows, cols, dtype=torch.bool)
+        index = torch.zeros(1, dtype=torch.int64, device="cpu")
+        mask = network.random_mask(index, mask_ratio=config.mask.mask_ratio)
+        mask = mask if network.leaves_out else mask.to("meta")
         return count_flops(lambda: network(images, mask).backward())
 
 

@@ -1,12 +1,16 @@
 """Config -> network: what a config says of the model, with torch and without Lightning."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.decoder import Decoder
+from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.freezing import freeze
 from ssl_swin.models.heads import Head, StageShape, stage_shapes
@@ -15,8 +19,9 @@ from ssl_swin.models.losses import find_loss
 from ssl_swin.models.masking import MASKS, count_hidden, grid
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.targets.target import as_target
 from ssl_swin.models.targets.teacher import Teacher
-from ssl_swin.runs.computing import compute_as_asked
+from ssl_swin.runs.computing import compute_as_asked, fuse_as_asked
 from ssl_swin.runs.teacher import open_teacher
 
 
@@ -52,16 +57,21 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
     for where, target, loss in kinds or [("", config.target.kind, config.loss)]:
         look_up(TARGETS, f"{where}target" if where else "target.kind", target)
         find_loss(f"{where}loss", loss)
+    look_up(DECODERS, "decoder.kind", config.decoder.kind)
     encoder = _encoder(config)
     options = asdict(config.target) | {"teacher": teacher or open_teacher(config)}
-    make_target, beta = TARGETS[options.pop("kind")], config.loss_beta
+    make_target = TARGETS[options.pop("kind")]
     if config.heads:
-        network = SimMIM(encoder, size, heads=_heads(config, stage_shapes(encoder), options))
+        heads = _heads(config, stage_shapes(encoder), options)
     else:
-        made = make_target(**options, stride=encoder.stride)
-        network = SimMIM(encoder, size, made, find_loss("loss", config.loss, beta))
+        made = as_target(make_target(**options, stride=encoder.stride))
+        error = find_loss("loss", config.loss, config.loss_beta)
+        heads = [Head(made, error, decoder=_decoder(config))]
+    network = SimMIM(encoder, size, heads=heads, token=mask.token)
     for decoder in network.all_decoders():
-        decoder.convolves = config.model.implementation == "timm"
+        fuse_as_asked(decoder, config.training)
+        if isinstance(decoder, Decoder):
+            decoder.convolves = config.model.implementation == "timm"
     return network
 
 
@@ -72,10 +82,18 @@ def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, 
         own = {"stride": shapes[min(one.stage, len(shapes)) - 1].stride}
         if one.cell_size is not None:
             own["cell_size"] = one.cell_size
-        target = TARGETS[one.target](**options | own)
+        target = as_target(TARGETS[one.target](**options | own))
         loss = find_loss("loss", one.loss, config.loss_beta)
-        heads.append(Head(target, loss, one.stage, one.weight, f"stage{one.stage}_{one.target}"))
+        where = f"stage{one.stage}" if one.at == "end" else f"stage{one.stage}_start"
+        name, decoder = f"{where}_{one.target}", _decoder(config, one.decoder_dim)
+        heads.append(Head(target, loss, one.stage, one.weight, name, one.at, decoder))
     return heads
+
+
+def _decoder(config: PretrainConfig, dim: int | None = None) -> Callable[..., nn.Module]:
+    """Return what makes a decoder, of its own width if that is given."""
+    options = asdict(config.decoder) | ({} if dim is None else {"dim": dim})
+    return partial(DECODERS[options.pop("kind")], **options)
 
 
 def build_classifier(config: FinetuneConfig) -> Classifier:

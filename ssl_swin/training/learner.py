@@ -53,7 +53,7 @@ class Schedule:
     curve: LearningRateCurve
     weight_decay: float
     betas: tuple[float, float]
-    clip_grad: float  # largest norm of the gradient; a longer one is scaled down
+    clip_grad: float | None  # largest norm of the gradient; a longer one is scaled down
 
 
 class Learner(LightningModule, ABC):

@@ -102,16 +102,19 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, fused=fused)
 
 
-def clip(parameters: list[Tensor], max_norm: float, loss_scale: Tensor | None = None) -> Tensor:
+def clip(
+    parameters: list[Tensor], max_norm: float | None, loss_scale: Tensor | None = None
+) -> Tensor:
     """Scale the gradient down to `max_norm` if it is longer; return its norm before.
 
-    A gradient of a scaled loss stays scaled, and is measured as if it were not; of one in parts the
-    norm is that of all ranks' parts.
+    Without a `max_norm` it stays as it is. A gradient of a scaled loss stays scaled, and is
+    measured as if it were not; of one in parts the norm is that of all ranks' parts.
     """
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     norm = norm if loss_scale is None else norm / loss_scale
-    nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    if max_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm
 
 

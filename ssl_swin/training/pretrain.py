@@ -21,20 +21,31 @@ from ssl_swin.training.optim import pretrain_groups
 
 @dataclass(frozen=True)
 class Masking:
-    """How masks are drawn: patch size in pixels, patches to each side, share hidden, seed, kind."""
+    """How masks are drawn: patch size in pixels, patches to each side, share hidden, seed, kind.
+
+    With `one_for_all` a mask is a function of seed and step alone, and that of all its images.
+    """
 
     mask_patch_size: int
     grid: tuple[int, int]
     mask_ratio: float
     seed: int
     kind: Mask = random_mask
+    one_for_all: bool = False
 
     def __post_init__(self) -> None:
         count_hidden(self.grid, self.mask_ratio)  # refuses what no image can be masked with
 
-    def draw(self, index: Tensor, epoch: Tensor | int) -> Tensor:
-        """Return the masks of these images, bool (batch, rows, cols)."""
-        return self.kind(index, epoch, self.seed, self.grid, self.num_hidden)
+    def draw(self, index: Tensor, epoch: Tensor | int, step: int | None = None) -> Tensor:
+        """Return the masks of these images, bool (batch, rows, cols), of a step or of none.
+
+        One for all is on the CPU, where it is looked at without waiting for the device.
+        """
+        how = self.seed, self.grid, self.num_hidden
+        if not self.one_for_all:
+            return self.kind(index, epoch, *how)
+        number = 0 if step is None else step + 1
+        return self.kind(torch.tensor([number]), 0, *how).expand(len(index), -1, -1)
 
     @property
     def num_hidden(self) -> int:
@@ -72,7 +83,7 @@ class PretrainModule(Learner):
     def loss(self, micro: Batch) -> Tensor:
         """Return the masked error of these images over what is hidden of the global batch."""
         images, there = self.normalise(micro["image"]), self.normalise.there(micro["image"])
-        mask = self.masking.draw(micro["index"], micro["epoch"])
+        mask = self.masking.draw(micro["index"], micro["epoch"], self.step)
         sums = self.network.error_sums(images, mask, there)
         num: Iterable[Tensor | int] = self._num_hidden
         if self._num_there is not None:
@@ -99,8 +110,9 @@ class PretrainModule(Learner):
         there = self.normalise.there(share["image"])
         if there is None:
             return
-        mask = self.masking.draw(share["index"], share["epoch"])
-        num = torch.stack([one.sum() for one in self.network.num_hidden(mask, there)])  # (heads,)
+        mask = self.masking.draw(share["index"], share["epoch"], self.step)
+        counts = self.network.num_hidden(mask.to(there.device), there)
+        num = torch.stack([one.sum() for one in counts])  # (heads,)
         self._num_there = self.trainer.strategy.reduce(num, reduce_op="sum")
 
     def measure(self, batch: Batch) -> dict[str, Tensor]:
@@ -145,6 +157,7 @@ class PretrainModule(Learner):
         mask = self.masking.draw(index, epoch=0)
         shows = max(n for n, head in enumerate(network.heads) if head.target.is_picture)
         of, rebuilt = network.heads[shows].target, network.predict(normalised, mask)[shows]
+        mask = mask.to(images.device)
         target, hidden = of(normalised), network.hidden_cells(mask, of)
         known = None if there is None else of.known(there)
         sums = masked_error_per_image(target, rebuilt, hidden, network.heads[shows].loss, known)

@@ -83,14 +83,20 @@ def test_heads_are_numbers_and_a_run_without_them_had_none():
     several = replace(PRETRAIN, heads=(HeadConfig(1), HeadConfig(2, "hog", "l2")))
     (was, now) = differences(flatten(PRETRAIN), several)["heads"]
     assert was == []
-    assert now[1] == {
-        "stage": 2, "target": "hog", "loss": "l2", "weight": 1.0, "cell_size": None
-    }  # fmt: skip
+    given = {"stage": 2, "target": "hog", "loss": "l2", "weight": 1.0}
+    assert now[1] == given | {"cell_size": None, "at": "end", "decoder_dim": None}
     assert differences(flatten(several), several) == {}
     heavier = replace(several, heads=(HeadConfig(1, weight=2.0), *several.heads[1:]))
     assert list(differences(flatten(several), heavier)) == ["heads"]
     stored = {name: value for name, value in flatten(PRETRAIN).items() if name != "heads"}
     assert differences(stored, PRETRAIN) == {}
+    older = flatten(several)
+    older["heads"] = [{n: v for n, v in one.items() if n != "at"} for one in older["heads"]]
+    assert differences(older, several) == {}
+    moved = replace(several, heads=(HeadConfig(1, at="start"), *several.heads[1:]))
+    assert list(differences(older, moved)) == ["heads"]
+    older["heads"][0]["gone"] = 1
+    assert list(differences(older, several)) == ["heads"]
 
 
 def test_a_setting_that_the_run_began_without_had_its_default():

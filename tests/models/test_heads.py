@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.heads import Head, make_decoders, output_shape, stage_shapes
+from ssl_swin.models.encoder import build_encoder
+from ssl_swin.models.heads import Head, make_decoders, output_shape, stage_shapes, taps
 from ssl_swin.models.losses import l1, l2
 from ssl_swin.models.masking import random_mask
 from ssl_swin.models.simmim import SimMIM
@@ -101,7 +102,9 @@ def test_what_is_not_there_counts_for_no_head(images, mask):
     ("heads", "told"),
     [
         ([Head(PIXELS, stage=3)], "a head at stage 3, and the encoder has 2; give 1 to 2"),
-        ([Head(PIXELS, stage=1)], "no head is at stage 2, the last"),
+        ([Head(PIXELS, stage=1)], "no head is at the end of stage 2, the last"),
+        ([Head(PIXELS, stage=2, at="start")], "no head is at the end of stage 2, the last"),
+        ([Head(HOG), Head(HOG, stage=1, name="y", at="start")], "a position of stage 1 has 4"),
         ([Head(PIXELS, stage=2, name="x"), Head(HOG, stage=2, name="x")], "two heads are x"),
         ([Head(HOG, stage=2), Head(HOG, stage=1, name="y")], "a position of stage 1 has 4"),
         ([Head(replace(HOG, cell_size=3), stage=2)], "a position of stage 2 has 8"),
@@ -124,3 +127,41 @@ def test_an_encoder_that_does_not_say_how_it_ends_has_one_head_at_most():
     SimMIM(encoder(), encoder().stride)
     with pytest.raises(UserError, match="the encoder toy has no method `finish`"):
         SimMIM(encoder(), encoder().stride, heads=[Head(PIXELS, stage=2)])
+
+
+def test_a_head_sees_the_start_of_a_stage_or_its_end(images, mask):
+    torch.manual_seed(0)
+    heads = (*HEADS, Head(HOG, l2, 2, 1.0, "d", "start"))
+    model = SimMIM(tiny(), 16, heads=heads)
+    seen = taps(model.encoder, heads, images)
+    starts, ends = model.encoder.starts_and_stages(images)
+    assert seen[3] is not seen[1]
+    assert torch.equal(seen[3], starts[1])
+    assert torch.equal(seen[0], ends[0])
+    assert torch.equal(seen[1], model.encoder(images))
+    assert [decoder.norm is not None for decoder in model.decoders] == [True, False, False, True]
+
+    def learning(weight):
+        """The parameters that get a gradient, with such a weight of every head but the last."""
+        model.zero_grad()
+        model.total(model.errors_per_image(images, mask) * weight).sum().backward()
+        return {name for name, one in model.encoder.named_parameters() if one.grad.any()}
+
+    blocks = {f"backbone.layers.1.blocks.{n}.mlp.fc1.weight" for n in (0, 1)}
+    assert blocks <= learning(torch.ones(4, 1))
+    of_the_start = learning(torch.tensor([[0.0], [0.0], [0.0], [1.0]]))
+    assert {"backbone.layers.1.downsample.reduction.weight", "mask_token"} <= of_the_start
+    assert not blocks & of_the_start
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [
+        (partial(tiny, implementation="timm"), "model.implementation=timm gives no map"),
+        (partial(build_encoder, "vit_tiny_patch16_224", 64, 3), "has no method `starts_and_stages"),
+    ],
+)
+def test_an_encoder_without_starts_has_no_head_there(encoder, told):
+    encoder = encoder()
+    with pytest.raises(UserError, match=told):
+        SimMIM(encoder, 16, heads=[Head(PIXELS), Head(PIXELS, stage=2, name="y", at="start")])

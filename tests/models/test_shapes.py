@@ -8,7 +8,7 @@ from jaxtyping import TypeCheckError, jaxtyped
 from ssl_swin.models import hashing, losses, masking
 from ssl_swin.models.block_mask import block_mask
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.models.decoder import Decoder
+from ssl_swin.models.decoder import Decoder, DecoderShape
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.square_mask import square_mask
 from ssl_swin.models.swin import SwinEncoder
@@ -17,6 +17,7 @@ from ssl_swin.models.targets.hog import SOBEL, directions, gradients, histograms
 from ssl_swin.models.targets.normalised_pixels import normalise_locally
 from ssl_swin.models.targets.target import Target
 from ssl_swin.models.targets.teacher import at_grid, whitened_features
+from ssl_swin.models.transformer_decoder import TransformerDecoder, sin_cos
 from tests.models.targets.kinds import tiny_teacher
 
 
@@ -63,6 +64,11 @@ def test_the_shapes_in_the_signatures_hold():
     checked(SwinEncoder.finish)(encoder, encoder.stages(IMAGES)[-1])
     features = checked(SwinEncoder.forward)(encoder, IMAGES, masking.to_tokens(MASK, 4))
     checked(Decoder.forward)(model.decoder, features)
+    shape = DecoderShape(features.shape[1], 8, 3, True, (8, 12))
+    deeper = TransformerDecoder(shape, 8, 1, 2, "sin-cos")
+    checked(TransformerDecoder.forward)(deeper, features)
+    checked(sin_cos)((2, 3), 8)
+    checked(SwinEncoder.starts_and_stages)(encoder, IMAGES, masking.to_tokens(MASK, 4))
     checked(SimMIM.forward)(model, IMAGES, MASK)
     checked(SimMIM.error_sum)(model, IMAGES, MASK)
     checked(SimMIM.random_mask)(model, torch.arange(2))

@@ -1,12 +1,16 @@
+from functools import partial
+
 import pytest
 import torch
 
 from ssl_swin.errors import UserError
+from ssl_swin.models.heads import Head
 from ssl_swin.models.losses import LOSSES, masked_mean
 from ssl_swin.models.masking import random_mask, to_cells, to_pixels
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.transformer_decoder import TransformerDecoder
 from tests.models.targets.kinds import tiny_teacher
 from tests.toys.toy_target import toy_loss, toy_target
 
@@ -47,6 +51,63 @@ def test_the_pixels_to_predict_are_never_shown(images, mask):
     changed = torch.where(hidden, torch.zeros_like(images), images)
     with torch.no_grad():
         assert torch.equal(model.reconstruct(images, mask), model.reconstruct(changed, mask))
+
+
+def test_a_colour_painted_on_pixels_is_all_that_is_known_of_them(images, mask):
+    torch.manual_seed(0)
+    model = SimMIM(tiny(), 16, token="pixels")
+    torch.manual_seed(0)
+    plain = SimMIM(tiny(), 16)
+    assert {*model.state_dict()} - {*plain.state_dict()} == {"pixel_token"}
+    hidden = to_pixels(mask, 16).unsqueeze(1)
+    model.pixel_token.data.copy_(torch.tensor([0.5, -1.0, 2.0]))
+    painted = torch.where(hidden, model.pixel_token.detach().view(3, 1, 1), images)
+    with torch.no_grad():
+        rebuilt = model.reconstruct(images, mask)
+        assert torch.equal(rebuilt, plain.decoder(plain.encoder(painted)))
+        assert torch.equal(rebuilt, model.reconstruct(images.where(~hidden, 7.0), mask))
+    model(images, mask).backward()
+    assert model.pixel_token.grad.abs().min() > 0
+    still = {name for name, one in model.named_parameters() if one.grad is None}
+    assert still == {"encoder.mask_token"}
+    assert not model.encoder.mask_token.requires_grad
+    assert plain.encoder.mask_token.requires_grad
+
+
+def from_visible(**options):
+    made = {"dim": 8, "depth": 1, "num_heads": 2, "positions": "sin-cos"} | options
+    head = Head(TARGETS["pixels"](), decoder=partial(TransformerDecoder, **made))
+    return SimMIM(tiny(), 16, heads=[head], token="none")
+
+
+def test_what_is_left_out_is_told_by_its_place_and_by_what_is_visible(images, mask):
+    model, one = from_visible(), mask[:1].expand(4, -1, -1)
+    hidden = to_pixels(one, 16).unsqueeze(1)
+    with torch.no_grad():
+        rebuilt = model.reconstruct(images, one)
+        assert torch.equal(rebuilt, model.reconstruct(images.where(~hidden, 7.0), one))
+        _, (*_, last) = model.encoder.visible_stages(images, to_cells(one[:1], 16, 4)[0])
+        at = to_cells(one[:1], 16, 8)[0]
+        wanted = model.decoder(model.encoder.finish(last), at)
+        assert torch.equal(rebuilt, wanted)
+        model.decoder.mask_token.add_(1)
+        assert (model.reconstruct(images, one) != rebuilt).any()
+    model(images, one).backward()
+    still = {name for name, one in model.named_parameters() if one.grad is None}
+    assert still == {"encoder.mask_token"}
+    assert not model.encoder.mask_token.requires_grad
+    assert torch.equal(model.random_mask(torch.arange(4))[3], model.random_mask(torch.arange(1))[0])
+    with pytest.raises(ValueError, match="all images must have one mask"):
+        model(images, mask)
+
+
+def test_what_is_left_out_needs_a_decoder_that_can_tell_hidden_positions_apart():
+    with pytest.raises(UserError, match=r"decoder\.kind=linear sees each position by itself"):
+        SimMIM(tiny(), 16, token="none")
+    with pytest.raises(UserError, match=r"give decoder\.positions=sin-cos"):
+        from_visible(positions="none")
+    with pytest.raises(UserError, match="is no multiple of 8"):
+        SimMIM(tiny(), 4, token="none")
 
 
 def test_micro_batches_learn_what_the_whole_batch_would(images, mask):

@@ -107,6 +107,24 @@ def test_maps_lie_row_by_row_whatever_the_order_within():
     assert (grad[0].abs().sum(0) > 0)[:, :32].any()
 
 
+def test_a_stage_starts_with_what_timm_makes_of_the_map_before():
+    """With windows that differ, so that tokens are moved between the stages."""
+    sizes = {"img_size": (64, 96), "embed_dim": 8, "depths": (2, 2, 1), "num_heads": (1, 2, 2)}
+    name, sizes = "swin_tiny_patch4_window7_224", sizes | {"window_size": (4, 2, 3)}
+    ours, theirs = SwinEncoder(name, **sizes), SwinEncoder(name, **sizes, implementation="timm")
+    theirs.load_state_dict(ours.state_dict())
+    images, hides = torch.randn(2, 3, 64, 96), torch.rand(2, 16, 24) < 0.5
+    starts, ends = ours.starts_and_stages(images, hides)
+    assert [one.shape for one in starts] == [one.shape for one in ends]
+    assert all(map(torch.equal, ends, ours.stages(images, hides)))
+    tokens = starts[0].permute(0, 2, 3, 1)[hides]
+    assert torch.equal(tokens, ours.mask_token[0].expand_as(tokens))
+    for stage in (1, 2):
+        before = ends[stage - 1].permute(0, 2, 3, 1)
+        wanted = theirs.backbone.layers[stage].downsample(before).permute(0, 3, 1, 2)
+        torch.testing.assert_close(starts[stage], wanted, rtol=0, atol=1e-5)
+
+
 def test_absolute_positions_are_added_row_by_row():
     plain, placed = Swin(shape()), Swin(shape(), absolute_positions=True)
     assert placed.absolute_pos_embed.shape == (1, 96, 8)

@@ -12,6 +12,7 @@ from ssl_swin.config.model import HeadConfig
 from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.models.masking import random_mask
 from tests.runs.beside import MEASURED, labels_beside, stats_beside
+from tests.runs.decoders import of_decoders
 from tests.runs.vits import of_vits
 
 BATCH, STEPS = 24, 2  # images of a step, steps of an epoch
@@ -197,6 +198,7 @@ def effects(shards, other):
         "mask.kind": Effect("toy", lambda seen: seen.run.module.masking.kind is random_mask, False),
         "mask.mask_patch_size": Effect(16, at("run.module.masking.mask_patch_size")),
         "mask.mask_ratio": Effect(0.25, at("run.module.masking.mask_ratio")),
+        **of_decoders(Effect, Refused, ARCHITECTURE),
         "target.kind": Effect(
             NORM[0][1], lambda seen: target(IMAGE)(seen) == IMAGE.tolist(), False
         ),

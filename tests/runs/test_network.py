@@ -2,11 +2,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from ssl_swin.config.data import DataConfig
-from ssl_swin.config.model import HeadConfig, MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.model import (
+    DecoderConfig,
+    HeadConfig,
+    MaskConfig,
+    ModelConfig,
+    TargetConfig,
+)
 from ssl_swin.config.run import PretrainConfig
+from ssl_swin.config.training import TrainingConfig
 from ssl_swin.errors import UserError
+from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.targets import TARGETS
 from ssl_swin.runs.gpu_use import step_flops
@@ -14,6 +23,7 @@ from ssl_swin.runs.network import build_network
 from ssl_swin.runs.sizes import count_checkpoint_bytes
 
 TINY = ModelConfig("swin_tiny_patch4_window7_224", 32, 4, 4, 16, (1, 1), (1, 2))
+FUSED = TrainingConfig(fused_attention="on")
 CONFIG = PretrainConfig("run", DataConfig("x"), model=TINY, mask=MaskConfig(mask_patch_size=8))
 
 
@@ -31,6 +41,10 @@ def test_a_new_kind_is_a_line_in_its_table(monkeypatch):
     monkeypatch.setitem(LOSSES, "cubed", lambda target, prediction: (target - prediction) ** 3)
     found = build_network(replace(CONFIG, loss="cubed")).loss(torch.tensor(3.0), torch.tensor(1.0))
     assert found == 8
+    made = []
+    monkeypatch.setitem(DECODERS, "toy", lambda shape, **_: made.append(shape) or nn.Identity())
+    build_network(replace(CONFIG, decoder=DecoderConfig("toy")))
+    assert made == [(32, 8, 3, False, (4, 4), False)]
 
 
 def test_heads_are_what_the_config_lists_each_with_its_own_cells():
@@ -44,6 +58,29 @@ def test_heads_are_what_the_config_lists_each_with_its_own_cells():
     assert [decoder.conv.out_channels for decoder in found.decoders] == [18, 18]
     assert found.decoders[0].norm is not None
     assert found.decoders[1].norm is None
+
+
+def test_decoders_are_what_the_config_says_each_of_its_own_width():
+    decoder = DecoderConfig("transformer", dim=16, depth=2, num_heads=2, positions="sin-cos")
+    alone = build_network(replace(CONFIG, decoder=decoder))
+    assert alone.decoder.embed.out_features == 16
+    assert (len(alone.decoder.blocks), alone.decoder.blocks[0].attn.num_heads) == (2, 2)
+    assert alone.decoder.positions.shape == (16, 16)
+    heads = (HeadConfig(2, at="start", decoder_dim=8), HeadConfig(2))
+    both = build_network(replace(CONFIG, decoder=decoder, heads=heads, training=FUSED))
+    assert [one.embed.out_features for one in both.decoders] == [8, 16]
+    assert [one.name for one in both.heads] == ["stage2_start_pixels", "stage2_pixels"]
+    assert all(block.attn.fused_attn for one in both.decoders for block in one.blocks)
+    assert not any(block.attn.fused_attn for block in alone.decoder.blocks)
+
+
+def test_a_token_on_pixels_leaves_the_encoders_own_as_it_is():
+    config = replace(CONFIG, mask=MaskConfig(mask_patch_size=8, token="pixels"))
+    network = build_network(config)
+    assert network.pixel_token.tolist() == [0.0, 0.0, 0.0]
+    state, untrained = network.state_dict(), network.encoder.mask_token.nbytes
+    size = sum(one.nbytes for one in state.values())
+    assert count_checkpoint_bytes(config) == 3 * size - 2 * untrained
 
 
 def test_heads_are_counted_without_memory_for_weights():
@@ -66,8 +103,10 @@ def test_heads_are_counted_without_memory_for_weights():
         ({"mask": MaskConfig(mask_patch_size=2)}, "does not divide mask_patch_size=2"),
         ({"target": TargetConfig("hog", cell_size=3)}, "target of cells of 3 pixels"),
         ({"target": TargetConfig("hog", hog_bins=1)}, "hog_bins=1"),
+        ({"decoder": DecoderConfig("linar")}, "decoder.kind='linar' is not known; nearest: linear"),
+        ({"decoder": DecoderConfig("transformer", 9)}, "decoder.num_heads=8 does not divide"),
         ({"heads": (HeadConfig(3),)}, "a head at stage 3, and the encoder has 2"),
-        ({"heads": (HeadConfig(1),)}, "no head is at stage 2, the last"),
+        ({"heads": (HeadConfig(1),)}, "no head is at the end of stage 2"),
         ({"heads": (HeadConfig(2, "hogs"),)}, r"heads\[0\].target='hogs' is not known"),
         ({"heads": (HeadConfig(2), HeadConfig(1, loss="x"))}, r"heads\[1\].loss='x'"),
         ({"heads": (HeadConfig(2), HeadConfig(2, loss="l2"))}, "two heads are stage2_pixels"),

@@ -1,18 +1,20 @@
-"""Every kind in the tables of masks, targets and losses through whole runs: killed, on other ranks.
+"""Every kind of mask, target, loss and decoder through whole runs: killed, on other ranks.
 
 A kind is covered by being listed: each run hides by another mask, and predicts all targets at once,
-by all losses in turn.
+by all losses in turn, each by a decoder of the run's kind.
 """
 
 import signal
 from dataclasses import replace
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
-from ssl_swin.config.model import HeadConfig, MaskConfig, TargetConfig
+from ssl_swin.config.model import DecoderConfig, HeadConfig, MaskConfig, TargetConfig
+from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.masking import MASKS
@@ -22,10 +24,12 @@ from tests.training.launch import finish, interrupt, pretrain_config, start, tra
 from tests.training.test_elastic import points
 from tests.training.test_interruption import assert_equal, checkpoint
 
-# each target at the last stage, by a loss of its own, and one at a stage before it
+# each target at the last stage, by a loss of its own, one at its start, and one before it
 LAST = [HeadConfig(2, *pair) for pair in zip(TARGETS, cycle(reversed(LOSSES)), strict=False)]
-HEADS = (HeadConfig(1, "pixels", weight=0.5), *LAST)
+START = HeadConfig(2, "pixels", "l2", at="start")
+HEADS = (HeadConfig(1, "pixels", weight=0.5), START, *LAST)
 OPTIONS = {"norm_size": 5, "cell_size": 4, "hog_bins": 4}
+DECODER = {"dim": 8, "depth": 1, "num_heads": 2, "positions": "sin-cos"}
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +42,29 @@ def teacher(tmp_path_factory) -> Path:
     return path
 
 
-def config(run_dir, shards, mask, teacher, **training):
+def config(run_dir, shards, kinds, teacher, **training):
+    mask, token, decoder = kinds
     config = pretrain_config(run_dir, shards, **training)
     target = TargetConfig(**OPTIONS, teacher=str(teacher))
-    config = replace(config, mask=MaskConfig(mask, 8), heads=HEADS, target=target)
+    config = replace(config, heads=HEADS, target=target, mask=MaskConfig(mask, 8, token=token))
+    decoder = "transformer" if token == "none" else decoder  # no other knows what is hidden
+    config = replace(config, decoder=DecoderConfig(decoder, **DECODER))
     optim = replace(config.optim, epochs=1, warmup_epochs=0)
     return replace(config, optim=optim)
 
 
-NAMES = [f"stage{one.stage}_{one.target}" for one in HEADS]
-# the last mask always, the others where there is time
-EACH = [*(pytest.param(mask, marks=pytest.mark.slow) for mask in [*MASKS][:-1]), [*MASKS][-1]]
+NAMES = [f"stage{one.stage}{'_start' if one.at == 'start' else ''}_{one.target}" for one in HEADS]
+# the last of these always, the others where there is time
+TOKENS = get_args(get_type_hints(MaskConfig)["token"])
+KINDS = zip(cycle(MASKS), cycle(reversed(TOKENS)), cycle(reversed(DECODERS)), strict=False)
+KINDS = list(islice(KINDS, max(len(MASKS), len(DECODERS), len(TOKENS))))
+EACH = [*(pytest.param(kinds, marks=pytest.mark.slow) for kinds in KINDS[:-1]), KINDS[-1]]
 
 
-@pytest.mark.parametrize("mask", EACH)
-def test_killed_it_ends_bit_equal(mask, shards, teacher, tmp_path):
-    straight = train(config(tmp_path / "straight", shards, mask, teacher))
-    killed = config(tmp_path / "killed", shards, mask, teacher)
+@pytest.mark.parametrize("kinds", EACH, ids=str)
+def test_killed_it_ends_bit_equal(kinds, shards, teacher, tmp_path):
+    straight = train(config(tmp_path / "straight", shards, kinds, teacher))
+    killed = config(tmp_path / "killed", shards, kinds, teacher)
     assert interrupt(killed, 4, signal.SIGKILL) == {-signal.SIGKILL}
     assert finish(start(killed)) == {0}
     before, after = checkpoint(straight), checkpoint(tmp_path / "killed")
@@ -71,12 +81,12 @@ def test_killed_it_ends_bit_equal(mask, shards, teacher, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mask", MASKS)
-def test_on_other_ranks_it_learns_the_same(mask, shards, teacher, tmp_path):
+@pytest.mark.parametrize("kinds", KINDS, ids=str)
+def test_on_other_ranks_it_learns_the_same(kinds, shards, teacher, tmp_path):
     curves = []
     for devices, micro in ((1, 24), (2, 5)):
         made = {"devices": devices, "micro_batch_size": micro, "precision": "fp64"}
-        run = train(config(tmp_path / str(devices), shards, mask, teacher, **made))
+        run = train(config(tmp_path / str(devices), shards, kinds, teacher, **made))
         names = ["train/loss", *(f"train/loss_{name}" for name in NAMES), "heldout/heldout_loss"]
         curves.append([points(run, name) for name in names])
     for found, wanted in zip(*curves, strict=True):

@@ -36,6 +36,15 @@ def test_a_long_gradient_is_scaled_down_and_its_norm_told():
     assert float(gradients.norm) > 1e-2
 
 
+def test_without_a_limit_a_gradient_stays_as_long_as_it_is_told_to_be():
+    gradients, module = Gradients(), learner()
+    module.schedule = replace(module.schedule, clip_grad=None)
+    fit(module, 1, gradients)
+    whole = torch.nn.utils.get_total_norm(gradients.found.values())
+    assert float(gradients.norm) == pytest.approx(float(whole))
+    assert float(whole) > 1e-2
+
+
 def test_a_step_uses_the_rate_of_the_run_s_step():
     module = learner()
     module.step = 6

@@ -1,11 +1,15 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
 
 from ssl_swin.models.classifier import Classifier
+from ssl_swin.models.heads import Head
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
+from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.transformer_decoder import TransformerDecoder
 from ssl_swin.training.optim import (
     adamw,
     clip,
@@ -87,6 +91,20 @@ def test_layers_of_a_pretraining_learn_slower_and_what_begins_new_does_not():
     assert new == {name for name, _ in model.named_parameters() if name.startswith(above)}
     flat = {n for g in pretrain_groups(model, 0.05) if g["weight_decay"] for n in g["param_names"]}
     assert flat == {n for g in groups.values() if g["weight_decay"] for n in g["param_names"]}
+
+
+def test_of_decoders_and_a_token_on_pixels_the_matrices_decay():
+    decoder = partial(TransformerDecoder, dim=8, depth=1, num_heads=2, positions="sin-cos")
+    model = SimMIM(tiny(), 16, heads=[Head(TARGETS["pixels"](), decoder=decoder)], token="pixels")
+    groups = {g["name"]: g["param_names"] for g in pretrain_groups(model, 0.05)}
+    decayed = {name for name in groups["decay"] if name.startswith("decoder.")}
+    of_blocks = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    layers = ["embed", "predict", *(f"blocks.0.{one}" for one in of_blocks)]
+    assert decayed == {f"decoder.{layer}.weight" for layer in layers}
+    assert "pixel_token" in groups["no_decay"]
+    assert not any("mask_token" in name for names in groups.values() for name in names)
+    scales = {n: g["lr_scale"] for g in pretrain_groups(model, 0.05, 0.5) for n in g["param_names"]}
+    assert scales["pixel_token"] == scales["decoder.embed.weight"] == 1
 
 
 def test_frozen_parameters_are_left_out_but_their_layers_are_counted():

@@ -53,6 +53,11 @@ class Target:
         return functional.max_pool2d(missing, side, self.cell_size, self.reach) == 0
 
 
+def as_target(target: Target | Callable[[Tensor], Tensor]) -> Target:
+    """Return a target; a plain function is one of pixels."""
+    return target if isinstance(target, Target) else Target(target)
+
+
 def require_cells(cell_size: int, what: str) -> None:
     """Refuse cells without a pixel.
 
