@@ -31,6 +31,7 @@ SIZES = {
         "window": "6",
         "half_window": "3",
         "small_window": "4",
+        "decoder_dim": "48",
         "vit_dim": "192",
         "vit_depth": "5",
         "vit_heads": "3",
@@ -42,16 +43,25 @@ SIZES = {
         "window": "8",
         "half_window": "4",
         "small_window": "6",
+        "decoder_dim": "24",
         "vit_dim": "96",
         "vit_depth": "3",
         "vit_heads": "3",
     },
 }
 """By task: what stands for a name in a change. A cell is a token of the first stage; the ViT has
-tokens as large, and about as many parameters as the Swin."""
+tokens as large, and about as many parameters as the Swin. A decoder is a quarter as wide as the
+encoder's last stage, as FastMIM's is."""
 
 _HOG = ("--target.kind", "hog", "--target.cell-size", "$cell", "--loss", "l2")
 _WINDOW = ("--model.window-size", "$window")
+_SMALL = ("--model.img-size", "$small", "--model.window-size", "$small_window")
+_SMALL_NETWORK = ("--model.img-size", "$img_size", *_WINDOW)
+_BLOCKS = (
+    *("--decoder.kind", "transformer", "--decoder.dim", "$decoder_dim"),
+    *("--decoder.num-heads", "3", "--mask.mask-ratio", "0.75"),
+)
+_VISIBLE = (*_BLOCKS, "--decoder.depth", "1", "--decoder.positions", "sin-cos", "--mask.token")
 METHODS = {
     BASE: Method(),
     NONE: Method(),
@@ -74,10 +84,19 @@ METHODS = {
     "square mask": Method(("--mask.kind", "square")),
     "mask ratio 0.75": Method(("--mask.mask-ratio", "0.75")),
     "half windows": Method(("--model.window-size", "$half_window"), network=_WINDOW),
-    "small images": Method(
-        ("--model.img-size", "$small", "--model.window-size", "$small_window"),
-        network=("--model.img-size", "$img_size", *_WINDOW),
+    "small images": Method(_SMALL, network=_SMALL_NETWORK, img_size=True),
+    "fastmim": Method(
+        (*_SMALL, *_HOG, *_BLOCKS, "--decoder.depth", "4", "--mask.token", "pixels"),
+        network=_SMALL_NETWORK,
         img_size=True,
+    ),
+    "visible tokens alone": Method((*_VISIBLE, "none")),
+    "localmim": Method(
+        (
+            *(*_VISIBLE, "none", "--heads"),
+            "[{stage: 2, at: start, target: hog, loss: l2, cell_size: $cell}, "
+            "{stage: 2, target: hog, loss: l2, cell_size: $cell}]",
+        )
     ),
     "swin v2": Method(("--model.name", "swinv2_tiny_window8_256")),
     "vit": Method(
