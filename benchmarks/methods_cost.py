@@ -22,6 +22,7 @@ from ssl_swin.command_line import read_config
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.models.flops import count_flops
 from ssl_swin.runs.build import build
+from ssl_swin.training.learner import Learner
 
 WARMUP_ROUNDS = 2  # not counted
 START = "START"  # stands for the start's run folder in the words that are kept
@@ -44,12 +45,14 @@ class Measured:
 class _Loss(nn.Module):
     """A pretraining's loss, drawing of masks included, as the network that `TrainStep` takes."""
 
-    def __init__(self, module: ssl_swin.training.pretrain.PretrainModule) -> None:
+    def __init__(self, module: Learner) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.epoch = module, 0
 
     def forward(self, image: Tensor, index: Tensor) -> Tensor:
-        epoch = torch.zeros_like(index)
+        """Return the loss with masks that no earlier call had."""
+        epoch = torch.full_like(index, self.epoch)
+        self.epoch += 1
         return self.module.loss({"image": image, "index": index, "epoch": epoch})
 
 

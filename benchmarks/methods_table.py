@@ -61,7 +61,11 @@ _BLOCKS = (
     *("--decoder.kind", "transformer", "--decoder.dim", "$decoder_dim"),
     *("--decoder.num-heads", "3", "--mask.mask-ratio", "0.75"),
 )
-_VISIBLE = (*_BLOCKS, "--decoder.depth", "1", "--decoder.positions", "sin-cos", "--mask.token")
+_VISIBLE = (
+    *(*_BLOCKS, "--decoder.depth", "1", "--decoder.positions", "sin-cos"),
+    *("--mask.token", "none"),
+)
+_HOG_HEAD = "target: hog, loss: l2, cell_size: $cell}"
 METHODS = {
     BASE: Method(),
     NONE: Method(),
@@ -70,15 +74,9 @@ METHODS = {
     "normalised pixels": Method(("--target.kind", "normalised_pixels")),
     "coarse pixels": Method(("--target.kind", "coarse_pixels", "--target.cell-size", "$cell")),
     "hog": Method(_HOG),
-    "pixels and hog": Method(
-        ("--heads", "[{stage: 2}, {stage: 2, target: hog, loss: l2, cell_size: $cell}]")
-    ),
+    "pixels and hog": Method(("--heads", f"[{{stage: 2}}, {{stage: 2, {_HOG_HEAD}]")),
     "hog at both stages": Method(
-        (
-            "--heads",
-            "[{stage: 1, target: hog, loss: l2, cell_size: $cell}, "
-            "{stage: 2, target: hog, loss: l2, cell_size: $cell}]",
-        )
+        ("--heads", f"[{{stage: 1, {_HOG_HEAD}, {{stage: 2, {_HOG_HEAD}]")
     ),
     "block mask": Method(("--mask.kind", "block")),
     "square mask": Method(("--mask.kind", "square")),
@@ -90,12 +88,11 @@ METHODS = {
         network=_SMALL_NETWORK,
         img_size=True,
     ),
-    "visible tokens alone": Method((*_VISIBLE, "none")),
+    "visible tokens alone": Method(_VISIBLE),
     "localmim": Method(
         (
-            *(*_VISIBLE, "none", "--heads"),
-            "[{stage: 2, at: start, target: hog, loss: l2, cell_size: $cell}, "
-            "{stage: 2, target: hog, loss: l2, cell_size: $cell}]",
+            *(*_VISIBLE, "--heads"),
+            f"[{{stage: 2, at: start, {_HOG_HEAD}, {{stage: 2, {_HOG_HEAD}]",
         )
     ),
     "swin v2": Method(("--model.name", "swinv2_tiny_window8_256")),

@@ -215,6 +215,16 @@ def test_a_ratio_that_cannot_be_told_from_1_is_1(modules):
     assert costs["vit"] == pytest.approx((0.003, 1e9))
 
 
+def test_kinds_of_steps_count_by_their_share_of_the_images(modules):
+    cost = modules.methods_cost
+    base = [cost.Kind(1.0, None, 2.0, [10.0, 20.0])]
+    mixed = [cost.Kind(0.25, None, 4.0, [40.0, 80.0]), cost.Kind(0.75, None, 8.0, [8.0, 16.0])]
+    found = cost._measured([[], []], {"simmim": base, "vit": mixed}, "vit")
+    assert found.gflop == 7.0
+    assert found.ms == [20.0, 24.0, 28.0]
+    assert found.ratio == pytest.approx([1.6, 1.6, 1.6])
+
+
 def test_methods_with_other_settings_than_were_timed_are_named(modules, tmp_path):
     cost = modules.methods_cost
     words = cost.words_of("hog", "clothing")
