@@ -151,8 +151,9 @@ def verdict(gains: Gains) -> Iterator[str]:
     """Say of each column which method is worth it; and which is in any, and worse in none."""
     for column, of in gains.items():
         yield f"- {column}: {_column_verdict(of)}."
-    worth = ", ".join(_worth(gains)) or f"nothing more than {BASE}"
-    yield f"- Worth it, so far, for it gains somewhere and loses nowhere: {worth}."
+    if any(one.seeds and one.images for of in gains.values() for one in of.values()):
+        worth = ", ".join(_worth(gains)) or f"nothing more than {BASE}"
+        yield f"- Worth it, so far, for it gains somewhere and loses nowhere: {worth}."
 
 
 def _column_verdict(of: Mapping[str, Gain]) -> str:

@@ -88,6 +88,10 @@ def test_the_sentence_is_of_the_table(modules, told):
         "- fine-tuned, 100 %: hog gains most, +20.0 (+20.0 to +20.0); worse: vit.",
         "- Worth it, so far, for it gains somewhere and loses nowhere: hog.",
     ]
+    one_seed = {"probe": {"vit": figures.Gain(9.0, None, (8.0, 10.0))}}
+    assert list(figures.verdict(one_seed)) == [
+        "- probe: nothing can be told yet, which takes two seeds and their test images."
+    ]
     nothing = {"probe": {"vit": figures.Gain(1.0, (-1.0, 3.0), (0.5, 1.5))}}
     assert list(figures.verdict(nothing)) == [
         "- probe: no gain that these seeds can tell.",
