@@ -13,22 +13,19 @@ after `--minutes` it stops by itself, with status 75. What is there so far is pr
 
 import argparse
 import shlex
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 from figures import save
+from jobs import Stop, finish
 from machine import commit, num_cores, processor
 from quality_figures import ablations, finetuned, frozen, plot
-from quality_plan import MAIN, TASKS, Job, Plan
+from quality_plan import MAIN, TASKS, Plan
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("pretrain", "finetune", "frozen", "ablations")
-STOPPED = 75
 ABOUT = """\
 Top-1 in per cent on the test images, mean ± standard deviation over seeds of pretraining (n - 1). A seed stands
 for pretraining, order and head; with 1 and 10 % of the labels it is a mean over three draws of them. Both arms share it. "Over seeds" is the 95 % interval of the
@@ -36,43 +33,6 @@ paired difference by Student's t, "over test images" that of the bootstrap, of t
 drawn so that classes are as equal as their images allow. Both arms have the same images, epochs, crops and batch; each
 has its own learning rate, chosen on training images, and the pretrained one a layer decay of 0.75. Test images are
 read at the end of a run alone."""  # noqa: E501 (lines of a page)
-
-
-class Stop:
-    """What asks to stop: a signal, or the time that was given."""
-
-    def __init__(self, minutes: float | None) -> None:
-        self.until = None if minutes is None else time.monotonic() + 60 * minutes
-        self.signal = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._hear)
-
-    def _hear(self, number: int, _frame: object) -> None:
-        self.signal = number
-
-    def asked(self) -> bool:
-        """Whether no further step is to be taken."""
-        return bool(self.signal) or (self.until is not None and time.monotonic() >= self.until)
-
-
-def run(job: Job, log: Path, stop: Stop) -> int:
-    """Run one command; ask it to save and leave when it is time. Return its status."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ssl_swin", *job.words],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C comes to this one alone, which hands it on
-        )
-        told = False
-        while True:
-            try:
-                return process.wait(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                if stop.asked() and not told:
-                    process.send_signal(signal.SIGTERM)
-                    told = True
 
 
 def page(plan: Plan, words: Sequence[str]) -> list[str]:
@@ -107,28 +67,6 @@ def page(plan: Plan, words: Sequence[str]) -> list[str]:
     ]
 
 
-def finish(plan: Plan, parts: Sequence[str], stop: Stop) -> int:
-    """Run what is left of these parts; return the status to leave with."""
-    jobs = [job for job in plan.jobs() if job.part in parts]
-    left = [job for job in jobs if not job.done.is_file()]
-    print(f"{len(jobs)} commands, {len(jobs) - len(left)} of them done before", flush=True)
-    for number, job in enumerate(left, 1):
-        if stop.asked():
-            print(f"stopped: {len(left) - number + 1} commands are left; the same command goes on")
-            return STOPPED
-        began, log = time.monotonic(), plan.out / "log.txt"
-        print(f"[{number}/{len(left)}] ssl-swin {shlex.join(job.words)}", flush=True)
-        status = run(job, log, stop)
-        if status == STOPPED:
-            print(f"stopped: {len(left) - number + 1} commands are left; the same command goes on")
-            return STOPPED
-        if status or not job.done.is_file():
-            print(f"error: it ended with {status}; its words are in {log}", file=sys.stderr)
-            return status or 1
-        print(f"    {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
-    return 0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with train/ and test/")
@@ -148,7 +86,8 @@ def main() -> None:
     task, words = TASKS[given.task], tuple(given.words)
     plan = Plan(task, given.data, given.out, given.seeds, words)
     parts = [given.only] if given.only else PARTS
-    status = finish(plan, parts, Stop(given.minutes))
+    jobs = [job for job in plan.jobs() if job.part in parts]
+    status = finish(jobs, given.out / "log.txt", Stop(given.minutes))
     lines = page(plan, sys.argv[1:])
     print("\n".join(["", *lines]))
     if given.save:

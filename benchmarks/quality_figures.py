@@ -1,53 +1,17 @@
 """What the runs of `quality.py` have found so far: tables of Markdown, and a plot."""
 
-import csv
-import json
 import statistics
 from collections.abc import Iterator, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from figures import mean_and_sd
 from line_plot import curves
+from paired import bootstrap_interval, gained, over_draws, read, right, t_interval
 from quality_plan import ARMS, MAIN, SHARES, Drawn, Plan
-from scipy.stats import t as student
 
-LEVEL = 0.95
-RESAMPLES = 10_000
 MISSING = "-"
-
-
-def t_interval(differences: Sequence[float]) -> tuple[float, float] | None:
-    """Return the interval of the mean of paired differences, by Student's t; None of one alone."""
-    if len(differences) < 2:
-        return None
-    mean, sd = statistics.mean(differences), statistics.stdev(differences)
-    half = student.ppf((1 + LEVEL) / 2, len(differences) - 1) * sd / len(differences) ** 0.5
-    return mean - half, mean + half
-
-
-def bootstrap_interval(gains: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the interval of the mean of (images,) gains, when other test images are drawn."""
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(gains, len(gains)).mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def right(run: Path) -> np.ndarray | None:
-    """Return of each test image, in per cent, whether a classifier is right; None if not known."""
-    path = run / "evaluation" / "test" / "images.csv"
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8", newline="") as file:
-        return np.array([100.0 * (row["is"] == row["label"]) for row in csv.DictReader(file)])
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """Return what stands in a file of JSON; None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def top1(plan: Plan, arm: str, share: int) -> dict[int, dict[int, float]]:
@@ -60,27 +24,19 @@ def top1(plan: Plan, arm: str, share: int) -> dict[int, dict[int, float]]:
     return found
 
 
-def over_draws(found: dict[int, dict[int, float]]) -> list[float]:
-    """Return the mean of each seed over its draws."""
-    return [statistics.mean(draws.values()) for draws in found.values()]
-
-
 def finetuned(plan: Plan) -> Iterator[str]:
     """Say what fine-tuning gives with each share of labels, with and without pretraining."""
     yield "| labels | from scratch | pretrained | difference | over seeds | over test images |"
     yield "|---|---|---|---|---|---|"
     for share in SHARES:
         arms = {arm: top1(plan, arm, share) for arm in ARMS}
-        gains: dict[int, dict[int, float]] = {}  # of what both have, by seed and draw
-        for seed, draws in arms["scratch"].items():
-            for draw in draws.keys() & arms["pretrained"].get(seed, {}).keys():
-                gains.setdefault(seed, {})[draw] = arms["pretrained"][seed][draw] - draws[draw]
+        gains = gained(arms["pretrained"], arms["scratch"])
         differences = over_draws(gains)
         pairs = [(seed, draw) for seed, draws in gains.items() for draw in sorted(draws)]
         known = [gain for pair in pairs if (gain := _gain(plan, Drawn(share, *pair))) is not None]
         images = bootstrap_interval(np.mean(known, axis=0)) if known else None
         cells = [
-            f"{share} %: {plan.num_labels(share)}",
+            f"{share} %: {plan.task.labels_of(share)}",
             *(mean_and_sd(over_draws(arms[arm])) for arm in ARMS),
             f"{statistics.mean(differences):+.1f}" if differences else MISSING,
             _between(t_interval(differences)),
@@ -145,7 +101,7 @@ def plot(plan: Plan) -> str | None:
     for arm, name in zip(ARMS, ("from scratch", "pretrained"), strict=True):
         found = {share: over_draws(top1(plan, arm, share)) for share in SHARES}
         series[name] = [
-            (float(plan.num_labels(share)), statistics.mean(values) / 100)
+            (float(plan.task.labels_of(share)), statistics.mean(values) / 100)
             for share, values in found.items()
             if values
         ]

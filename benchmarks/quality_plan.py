@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from jobs import Job
+
 ARMS = ("scratch", "pretrained")
 SHARES = {1: 3, 10: 3, 100: 1}  # per cent of the labels -> draws of them for each pretraining
 MAIN = "recipe"
@@ -17,6 +19,14 @@ class Length(NamedTuple):
 
     epochs: int
     global_batch_size: int
+
+
+class Drawn(NamedTuple):
+    """Which labels a fine-tuning has."""
+
+    share: int  # per cent
+    seed: int  # of the pretraining
+    draw: int  # counted from 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,40 @@ class Task:
     def train(self, data: Path) -> str:
         """Return the labelled training shards."""
         return str(data / "train" / "train-*.tar")
+
+    def labels_of(self, share: int) -> str:
+        """Return how many labels a share is, rounded."""
+        return str(math.floor(self.num_labels * share / 100 + 0.5))
+
+    def finetuning(
+        self, data: Path, encoder: Path | None, drawn: Drawn, place: Path
+    ) -> tuple[str, ...]:
+        """Return the command that fine-tunes an encoder, or a new one, with a share of labels.
+
+        The test images are read once, at its end.
+        """
+        share, seed, draw = drawn
+        length, test = self.lengths[share], str(data / "test")
+        arm = "scratch" if encoder is None else "pretrained"
+        rate = float(f"{self.rates[arm] * 512 / length.global_batch_size:.3g}")
+        start = (*self.network, "--optim.layer-decay", "1.0")
+        if encoder is not None:
+            start = ("--encoder", str(encoder), "--optim.layer-decay", "0.75")
+        few = () if share == 100 else ("--data.num-labels", self.labels_of(share))
+        return (
+            *("finetune", *start, *self.finetune, "--data.shards", self.train(data)),
+            *("--data.val-shards", test, *few),
+            *("--optim.epochs", str(length.epochs), "--optim.base-lr", str(rate)),
+            *("--optim.warmup-epochs", str(length.epochs // 10)),
+            *("--training.global-batch-size", str(length.global_batch_size)),
+            *("--training.validate-every-epochs", str(length.epochs)),
+            *("--seed", str(seed + 1000 * draw), "--run-dir", str(place)),
+        )
+
+    def classified(self, data: Path, place: Path) -> tuple[tuple[str, ...], Path]:
+        """Return the command that says the class of each test image, and the file it ends with."""
+        words = ("evaluate", str(place), "--data", str(data / "test"))
+        return words, place / "evaluation" / "test" / "summary.json"
 
 
 def _changed(**settings: object) -> tuple[str, ...]:
@@ -118,23 +162,6 @@ FASHION = Task(
 TASKS = {task.name: task for task in (CLOTHING, FASHION)}
 
 
-class Job(NamedTuple):
-    """One command, and the file that is there once it has ended well."""
-
-    part: str
-    """pretrain, finetune, frozen, or ablations, which has all three."""
-    words: tuple[str, ...]
-    done: Path
-
-
-class Drawn(NamedTuple):
-    """Which labels a fine-tuning has."""
-
-    share: int  # per cent
-    seed: int  # of the pretraining
-    draw: int  # counted from 0
-
-
 @dataclass(frozen=True)
 class Plan:
     """All commands of a task, in an order in which each finds what it needs."""
@@ -184,26 +211,12 @@ class Plan:
 
         They are read once more for the class of each, by the same weights.
         """
-        share, seed, draw = drawn
-        place, length = self.tuned(row, arm, drawn), self.task.lengths[share]
-        rate = float(f"{self.task.rates[arm] * 512 / length.global_batch_size:.3g}")
-        start = (*self.task.network, "--optim.layer-decay", "1.0")
-        if arm == "pretrained":
-            encoder = str(self.folder(row) / f"pretrain-seed{seed}")
-            start = ("--encoder", encoder, "--optim.layer-decay", "0.75")
-        test, labels = str(self.data / "test"), self.num_labels(share)
-        words = (
-            *("finetune", *start, *self.task.finetune, "--data.shards", self.task.train(self.data)),
-            *("--data.val-shards", test, *(() if share == 100 else ("--data.num-labels", labels))),
-            *("--optim.epochs", str(length.epochs), "--optim.base-lr", str(rate)),
-            *("--optim.warmup-epochs", str(length.epochs // 10)),
-            *("--training.global-batch-size", str(length.global_batch_size)),
-            *("--training.validate-every-epochs", str(length.epochs)),
-            *("--seed", str(seed + 1000 * draw), "--run-dir", str(place)),
-        )
+        place = self.tuned(row, arm, drawn)
+        pretrained = self.folder(row) / f"pretrain-seed{drawn.seed}"
+        encoder = pretrained if arm == "pretrained" else None
+        words = self.task.finetuning(self.data, encoder, drawn, place)
         yield self._job("finetune", row, words, place / "summary.json")
-        said = ("evaluate", str(place), "--data", test)
-        yield self._job("finetune", row, said, place / "evaluation" / "test" / "summary.json")
+        yield self._job("finetune", row, *self.task.classified(self.data, place))
 
     def frozen(self, row: str, seed: int) -> Job:
         """Measure frozen features, beside those of the same network untrained."""
@@ -214,10 +227,6 @@ class Plan:
             *("-o", str(place)),
         )
         return self._job("frozen", row, words, place / "summary.json")
-
-    def num_labels(self, share: int) -> str:
-        """Return how many labels a share is, rounded."""
-        return str(math.floor(self.task.num_labels * share / 100 + 0.5))
 
     def _job(self, part: str, row: str, words: tuple[str, ...], done: Path) -> Job:
         trains = words[0] in ("pretrain", "finetune")

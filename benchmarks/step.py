@@ -12,36 +12,24 @@ import argparse
 import re
 import shlex
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
 import torch
 from figures import save
-from gpu_limits import count_network_flops, matrix_peak, synchronize
+from gpu_limits import count_network_flops, matrix_peak
 from machine import commit, num_cores
 from plain import Plain
 from sides import SIDES, build, build_ours, draw_given, missing
 from step_memory import Memory, in_own_process, kept_bytes
 from step_report import Found, Timed, describe, hardware
-from train_step import NotComparable, TrainStep
+from train_step import NotComparable, TrainStep, timed_ms, turns
 
 from ssl_swin.training.trainer import allow_tf32
 
 WARMUP_ROUNDS = 2  # run and not counted; their losses must agree
 AGREE = {"fp32": 1e-4, "bf16": 2e-2}  # relative
 RESULTS = Path(__file__).parent / "results"
-
-
-def turns(number: int, count: int) -> list[int]:
-    """Return the order of sides in a round; over `2 * count` rounds each follows all others alike.
-
-    Source:
-        Williams (1949), designs balanced for what is left of the treatment before.
-    """
-    first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(count)]
-    order = [(place + number) % count for place in first]
-    return order[::-1] if number // count % 2 else order
 
 
 def measure(options: argparse.Namespace) -> Found:
@@ -66,7 +54,7 @@ def measure(options: argparse.Namespace) -> Found:
     for number in range(options.rounds):
         for place in turns(number, len(steps)):
             name = options.sides[place]
-            found.sides[name].ms.append(_timed_ms(steps[name]))
+            found.sides[name].ms.append(timed_ms(steps[name]))
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     found.peak = max(before, _peak(options, device))
     found.flops = count_network_flops(Plain(ours), given)
@@ -92,15 +80,6 @@ def _first_step(name: str, step: TrainStep, found: Timed) -> None:
     if on_gpu:
         peak = torch.cuda.max_memory_allocated(device) - before
         found.memory = Memory(None if SIDES[name].compiled else kept_bytes(step), peak)
-
-
-def _timed_ms(step: TrainStep) -> float:
-    device = step.given.images.device
-    synchronize(device)
-    began = time.perf_counter()
-    step()
-    synchronize(device)
-    return 1000 * (time.perf_counter() - began)
 
 
 def _require_agreement(found: Found, number: int, tolerance: float) -> None:

@@ -1,8 +1,10 @@
 """One train step, the same for every network that is timed."""
 
+import time
 from typing import NamedTuple
 
 import torch
+from gpu_limits import synchronize
 from torch import Tensor, nn
 
 LR, WEIGHT_DECAY, CLIP_GRAD = 1e-4, 0.05, 5.0
@@ -41,3 +43,24 @@ class TrainStep:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
+
+
+def timed_ms(step: TrainStep) -> float:
+    """Take a step; return how long it took."""
+    device = step.given.images.device
+    synchronize(device)
+    began = time.perf_counter()
+    step()
+    synchronize(device)
+    return 1000 * (time.perf_counter() - began)
+
+
+def turns(number: int, count: int) -> list[int]:
+    """Return the order of sides in a round; over `2 * count` rounds each follows all others alike.
+
+    Source:
+        Williams (1949), designs balanced for what is left of the treatment before.
+    """
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(count)]
+    order = [(place + number) % count for place in first]
+    return order[::-1] if number // count % 2 else order

@@ -45,6 +45,12 @@ SMALLEST = {
         "no GPU here" if not torch.cuda.is_available() else "| must be moved |",
     ),
     "memory.py": ("--minutes 0.02 --every 0.3 --workers 1", "in the first quarter"),
+    "methods.py": (
+        "DATA --task fashion-mnist --out OUT --calibrate --rounds 1 --only hog --"
+        ' --data.sets [{"shards":"data/fashion-mnist-sample/train-000000.tar","weight":1}]'
+        " --training.num-threads 1",
+        "| hog | ",
+    ),
     "monitor_overhead.py": (
         "configs/pretrain/demo.yaml --stretches 1",
         "of the time from look to look: ",
