@@ -33,7 +33,7 @@ class EncoderCard:
     mean: tuple[float, ...]  # per channel, subtracted from values in [0, 1], or as they are
     std: tuple[float, ...]  # per channel, what the difference is divided by
     mask_patch_size: int | None = None  # side in pixels; None if not pretrained by masking
-    mask_ratio: float | None = None  # share hidden in pretraining, or None
+    mask_ratio: float | None = None  # share hidden in pretraining, 0 for nothing, or None
     samples_seen: int = 0  # images trained on, counted with repetition
     epoch: int = 0  # finished passes over the training images
     commit: str = ""  # of the code that trained it; empty if unknown

@@ -43,9 +43,10 @@ def export_encoder(run: Run, path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write the encoder as it is now, and its card beside it; `weights` are the module's, whole."""
     config, encoder = run.config, run.encoder
     masks: dict[str, Any] = {}
-    if isinstance(config, PretrainConfig) and config.mask.kind != "none":
+    if isinstance(config, PretrainConfig):
         mask = config.mask
-        masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
+        share = 0.0 if mask.kind == "none" else mask.mask_ratio
+        masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": share}
     told = _reading(run) | _training(run) | masks
     card = EncoderCard.of(encoder, config.data.mean, config.data.std, **told)
     write_encoder(path, _inside("network.encoder.", weights), card)

@@ -164,10 +164,13 @@ class OwnPretrainModule(LightningModule):
         The path ends in ``.safetensors``.
         """
         mask = self.masking
-        told: dict[str, Any] = {}
-        if self.network.token != "unused":
-            told = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
-        save_encoder(self.encoder, path, *self.colours, **told)
+        save_encoder(
+            self.encoder,
+            path,
+            *self.colours,
+            mask_patch_size=mask.mask_patch_size,
+            mask_ratio=0.0 if self.network.token == "unused" else mask.mask_ratio,
+        )
 
     def _begin(self, batch: Any, images: Tensor) -> None:
         """Lay out the learning rate of all steps, and look at what the first images are."""

@@ -86,9 +86,10 @@ def test_what_is_no_classifier_is_refused_with_what_to_do(tiny, card, classifier
     write_encoder(path, encoder.state_dict(), EncoderCard.of(encoder, MEAN, STD))
     refused(tmp_path, "an earlier release finished it: the same ssl-swin finetune command")
     refused(path, "is no classifier of ssl-swin finetune")
-    masked = EncoderCard.of(encoder, MEAN, STD, mask_patch_size=16, mask_ratio=0.6)
-    write_encoder(path, encoder.state_dict(), masked)
-    refused(tmp_path, "a pretraining, which knows no classes: fine-tune it first")
+    for share in (0.6, 0.0):
+        masked = EncoderCard.of(encoder, MEAN, STD, mask_patch_size=16, mask_ratio=share)
+        write_encoder(path, encoder.state_dict(), masked)
+        refused(tmp_path, "a pretraining, which knows no classes: fine-tune it first")
     other = tmp_path / "weights.pth"
     torch.save(classifier.state_dict(), other)
     refused(other, "is no classifier of ssl-swin finetune")

@@ -109,7 +109,9 @@ def _images(handed: HandOff) -> str:
 def _training(handed: HandOff) -> Iterator[str]:
     card = handed.network.card
     yield f"Taken from: {handed.told}."
-    if isinstance(card, EncoderCard) and card.mask_ratio is not None:
+    if isinstance(card, EncoderCard) and card.mask_ratio == 0:
+        yield "Pretrained on whole images, of which nothing was hidden."
+    elif isinstance(card, EncoderCard) and card.mask_ratio is not None:
         yield (
             f"Pretrained by masked image modelling (SimMIM): {card.mask_ratio:.0%} of the patches "
             f"of {card.mask_patch_size} pixels were hidden."

@@ -43,6 +43,14 @@ def test_numbers_that_stand_for_none_are_told(run, monkeypatch):
     assert "Where there is no number (NaN or -9999), put the mean first" in told
 
 
+def test_where_nothing_was_hidden_that_is_told(run, monkeypatch):
+    network = open_handoff(str(run[0])).network
+    monkeypatch.setattr(network, "card", replace(network.card, mask_ratio=0.0))
+    assert "Pretrained on whole images, of which nothing was hidden." in card_of(
+        run[0], network=network
+    )
+
+
 def test_a_run_says_how_it_was_trained(two_step_run):
     told = card_of(two_step_run[1])
     assert "masked image modelling (SimMIM): 60% of the patches of 8 pixels were hidden" in told
