@@ -113,6 +113,18 @@ def trained(two_step_run, tmp_path):
     return arguments, tmp_path / "run"
 
 
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory):
+    """A ViT of timm of three classes, and its weights in a file of `torch.save`."""
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit", num_classes=3).eval()
+    file = tmp_path_factory.mktemp("vit") / "vit.pth"
+    torch.save(model.state_dict(), file)
+    return model, file
+
+
 @pytest.fixture
 def in_the_checkout(monkeypatch):
     """Commands run in this process as if started in the checkout, and leave nothing behind."""

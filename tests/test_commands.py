@@ -128,13 +128,12 @@ RULES = {  # how a line begins -> how it runs; the first that fits counts
     f"{DEMO} --training.loggers": has_its_options,  # wandb is not installed
     DEMO: partial(as_written, more=FEW),
     f"{LARGE} --run-dir runs/far": has_its_options,  # s3://bucket
+    "ssl-swin pretrain configs/pretrain/continue_1gpu.yaml": as_written,
     "ssl-swin pretrain my.yaml": partial(as_written, more=SHORT),
     "ssl-swin finetune": partial(as_written, more=SHORT),
     "ssl-swin recipe": partial(as_written, more="--for cpu"),  # not for the stand-ins of SLURM
     "ssl-swin configs": as_written,
-    "ssl-swin predict": as_written,
-    "ssl-swin evaluate": as_written,
-    "ssl-swin export": as_written,
+    **dict.fromkeys(("ssl-swin predict", "ssl-swin evaluate", "ssl-swin export"), as_written),
     "torchrun --nproc-per-node 8": in_two_processes,
     "until torchrun": is_shell,
     "first=$(scontrol": is_shell,

@@ -229,19 +229,34 @@ def living_job(folder: RunFolder) -> tuple[str, JobState | None]:
     return "", None
 
 
-def check_encoder(setting: str, encoder: str | None, before: str | None) -> str | None:
+def check_encoder(
+    setting: str, encoder: str | None, before: str | None, dry_run: bool = False
+) -> str | None:
     """Refuse an encoder that is not there; `before` is the run folder of the stage before.
 
-    The setting is the one that names it.
+    The setting is the one that names it. Weights of timm are fetched if they are not in its cache,
+    for the nodes of a job may have no network; not by a dry run, which says so.
 
     Raises:
         UserError: If it is not there, and the stage before will not make it.
+        MachineError: If timm's weights cannot be fetched.
     """
+    from ssl_swin.pretrained.named import file_of, find_any, read_name  # late, for speed
+
     if encoder is None:
         return None
     if encoder == before:
         return f"{encoder}, which the step before makes"
-    place = Path(encoder)
+    named, place = read_name(encoder), Path(encoder)
+    if named.model is not None and named.file is None:
+        if file_of(encoder) is not None:
+            return f"{encoder}, in timm's cache"
+        if dry_run:
+            return f"{encoder}, not checked: whether timm's weights can be had; submitting does"
+        find_any(encoder)
+        return f"{encoder}, fetched"
+    if named.model is not None and named.file is not None:
+        place = named.file
     if place.is_dir() and not encoder_file(place).is_file():
         raise UserError(
             f"--{setting} {encoder}: the run has written no {ENCODER_FILE} yet; wait for its end, "

@@ -191,7 +191,8 @@ def _split(words: Sequence[str]) -> list[list[str]]:
 
 
 def _take(defaults: Options, words: Sequence[str]) -> tuple[Options, list[str]]:
-    name = "submit pretrain|finetune CONFIG [--key value ...] [--then finetune CONFIG ...]"
+    name = "submit pretrain|finetune CONFIG [--key value ...]"
+    name += " [--then pretrain|finetune CONFIG ...]"
     name += " [--then evaluate [WHAT ...] --data SHARDS --test SHARDS]"
     about = "Check a run, write its batch script into the run folder, and sbatch it. Or check and "
     about += "queue an evaluation: submit evaluate WHAT ... --data SHARDS --test SHARDS."

@@ -41,7 +41,8 @@ def submit(request: Request) -> None:
         if stage.kind == EVALUATE:
             one = prepare_evaluation(stage, trained, request.dry_run)
         else:
-            config, one = _prepare(stage, trained[-1] if trained else None)
+            before = trained[-1] if trained else None
+            config, one = _prepare(stage, before, request.dry_run)
             trained.append(config)
         if one.runs:
             prepared.append(one)
@@ -69,12 +70,18 @@ def submit(request: Request) -> None:
         job = job if one.kind == EVALUATE else queued  # nothing waits for an evaluation
 
 
-def _prepare(stage: Stage, before: RunConfig | None) -> tuple[RunConfig, CheckedStage]:
-    """Check a stage; it has no runs if all of them are finished."""
+def _prepare(
+    stage: Stage, before: RunConfig | None, dry_run: bool
+) -> tuple[RunConfig, CheckedStage]:
+    """Check a stage; it has no runs if all of them are finished.
+
+    It begins with the encoder of the stage before, unless it names another.
+    """
     arguments = [with_hyphens(word) for word in stage.arguments]
     config, _ = read_config(stage.kind, arguments)
-    if before is not None and isinstance(config, FinetuneConfig) and config.encoder is None:
-        arguments += ["--encoder", str(Path(before.run_dir))]
+    setting, source = begins_with(config)
+    if before is not None and source is None:
+        arguments += [f"--{setting}", str(Path(before.run_dir))]
         config, _ = read_config(stage.kind, arguments)
     root = Path(config.run_dir)
     checks.check_name("run_dir", root)
@@ -84,7 +91,7 @@ def _prepare(stage: Stage, before: RunConfig | None) -> tuple[RunConfig, Checked
     for run_dir, settings in sweep or ((str(root), ()),):
         one, life = read_config(stage.kind, [*arguments, *settings, "--run-dir", run_dir])
         try:
-            found, lanes = _check(one, stage, life, before)
+            found, lanes = _check(one, stage, life, before, dry_run)
             left.append((run_dir, (*settings, *lanes)))
         except checks.FinishedRun as finished:
             found = [str(finished)]
@@ -97,7 +104,11 @@ def _prepare(stage: Stage, before: RunConfig | None) -> tuple[RunConfig, Checked
 
 
 def _check(
-    config: RunConfig, stage: Stage, life: Mapping[str, Any], before: RunConfig | None
+    config: RunConfig,
+    stage: Stage,
+    life: Mapping[str, Any],
+    before: RunConfig | None,
+    dry_run: bool,
 ) -> tuple[list[str], list[str]]:
     """Run the checks of one training; return what they found, and words that settle its lanes.
 
@@ -119,7 +130,7 @@ def _check(
     if start.is_new:  # later, the checkpoint has its weights
         maker = None if before is None else str(Path(before.run_dir))
         name, source = begins_with(config)
-        encoder = checks.check_encoder(name, source, maker)
+        encoder = checks.check_encoder(name, source, maker, dry_run)
         if encoder is not None or isinstance(config, FinetuneConfig):
             found += [f"{name}: {encoder or 'none, from scratch'}"]
     sizes = count_steps(start.config, start.order, most * tasks_per_node)

@@ -65,15 +65,25 @@ class MaskConfig:
 
     kind: str = "random"
     """How masks are drawn: random (each mask patch for itself), block (a few blocks, until as many
-    patches are hidden), square (one square, anywhere)."""
+    patches are hidden), square (one square, anywhere), none (nothing is hidden, and the loss is
+    taken everywhere)."""
     mask_patch_size: int = 32
     """Pixels to a side of a mask patch; divides img_size, a multiple of patch_size."""
     mask_ratio: float = 0.6
-    """Share of mask patches hidden, rounded up to whole patches; (0, 1)."""
+    """Share of mask patches hidden, rounded up to whole patches; (0, 1); not with kind=none."""
     token: Literal["embedded", "pixels", "none"] = "embedded"
     """What stands for what is hidden: a learned token after patches are embedded; or a learned
     number of each channel, painted on the pixels before; or none: the encoder computes visible
     tokens alone, which is faster, and all images of a step have one mask."""
+
+    def __post_init__(self) -> None:
+        for name in ("mask_ratio", "token"):
+            value = getattr(self, name)
+            require(
+                self.kind != "none" or value == getattr(type(self), name),
+                f"mask.{name}={value} beside mask.kind=none, which hides nothing; leave out one of "
+                "the two",
+            )
 
 
 @dataclass(frozen=True)
@@ -82,13 +92,14 @@ class TargetConfig:
 
     kind: str = "pixels"
     """pixels; normalised_pixels: each less the mean of its surroundings, over their standard
-    deviation; coarse_pixels: the mean of each cell; hog: the directions of edges in each cell;
-    teacher: the features of a frozen network."""
+    deviation; normalised_patches: all pixels of a cell, likewise by those of the cell;
+    coarse_pixels: the mean of each cell; hog: the directions of edges in each cell; teacher: the
+    features of a frozen network; teacher_pooled: their mean over an image."""
     norm_size: int = 47
     """Side of the square of surroundings, pixels, an odd number; of normalised_pixels only."""
     cell_size: int = 8
     """Side of a cell, pixels; divides mask_patch_size and the pixels of a position of the stage it
-    is predicted from; of coarse_pixels and hog."""
+    is predicted from; of normalised_patches, coarse_pixels and hog."""
     hog_bins: int = 9
     """Directions of edges, of 180 degrees, 2 or more; of hog only."""
     teacher: str | None = layout_setting(None)
@@ -96,6 +107,19 @@ class TargetConfig:
     encoder, of as many channels as the images. Its weights are in no checkpoint: keep them."""
     teacher_img_size: int | None = None
     """Side to which images are resized for the teacher, pixels; null: that of model.img_size."""
+    where: Literal["hidden", "everywhere"] = "hidden"
+    """Where the loss is taken: where the image is hidden, or everywhere."""
+    teacher_stage: int | None = None
+    """Stage whose map the teacher gives, counted from 1; of a ViT a block; null: its output."""
+    teacher_at: Literal["start", "end"] = "end"
+    """Where in that stage: before its blocks, after patches are merged, or after its blocks."""
+
+    def __post_init__(self) -> None:
+        require_all("be greater than 0", "target", self, "teacher_stage")
+        require(
+            self.teacher_at == "end" or self.teacher_stage is not None,
+            "target.teacher_at=start is of a stage; give target.teacher_stage, or leave it out",
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +140,8 @@ class HeadConfig:
     """Where in the stage: before its blocks, after patches are merged, or after its blocks."""
     decoder_dim: int | None = None
     """As decoder.dim; null: that."""
+    where: Literal["hidden", "everywhere"] | None = None
+    """As target.where; null: that."""
 
     def __post_init__(self) -> None:
         counted = ("stage", "weight", "cell_size", "decoder_dim")

@@ -16,8 +16,9 @@ class OptimConfig:
     """Epochs of linear warm-up, part of `epochs`."""
     schedule: Literal["cosine", "multistep"] = "cosine"
     """Shape after the warm-up."""
-    warmup_prefix: bool = False
-    """Start the cosine after the warm-up (Swin repository), not under it (SimMIM repository)."""
+    warmup_prefix: bool | None = None
+    """Start the cosine after the warm-up (Swin repository), not under it (SimMIM repository);
+    null: as the recipe, of which official has it under."""
     milestones: tuple[int, ...] = (700,)
     """Epochs at which multistep multiplies the rate by gamma."""
     gamma: float = 0.1

@@ -13,6 +13,7 @@ from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.shards.names import NUMBERS, SINGLE
 
 ChannelRule = Literal["repeat", "average", "zero"]
+Recipe = Literal["official", "corrected"]
 
 
 def _require_seed(seed: int) -> None:
@@ -28,8 +29,9 @@ class PretrainConfig:
     data: DataConfig
     """Images."""
     init: str | None = None
-    """Weights to begin with: encoder.safetensors, a run's folder, or a file or folder with an
-    encoder of timm, transformers, torchvision or others; null: from scratch."""
+    """Weights to begin with: encoder.safetensors, a run's folder, timm:NAME, timm:NAME:FILE, or a
+    file or folder with an encoder of timm, transformers, torchvision or others; null: from
+    scratch."""
     encoder_channels: ChannelRule | None = None
     """How patches take what weights of other channels learned: "repeat", their channels in turn,
     scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
@@ -44,7 +46,8 @@ class PretrainConfig:
     """Target."""
     loss: str = "l1"
     """How a prediction is held against its target: l1, the mean absolute error; l2, the squared
-    one; smooth_l1, squared below loss_beta and absolute beyond."""
+    one; smooth_l1, squared below loss_beta and absolute beyond; cosine, minus that of all numbers
+    of a position."""
     loss_beta: float = 1.0
     """Where smooth_l1 becomes absolute, greater than 0."""
     heads: tuple[HeadConfig, ...] = ()
@@ -56,6 +59,9 @@ class PretrainConfig:
     """When, where and how often."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """Decoder."""
+    recipe: Recipe = "official"
+    """Whether the official code's quirks are kept, as its published numbers have them: official; or
+    put right: corrected. They are of weight decay and learning rate; a run names its own."""
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
@@ -69,9 +75,9 @@ class PretrainConfig:
             )
         kinds = [head.target for head in self.heads] or [self.target.kind]
         require(
-            self.target.teacher is None or "teacher" in kinds,
-            f"target.teacher={self.target.teacher} goes with target.kind=teacher; give both, or "
-            "leave it out",
+            self.target.teacher is None or not {"teacher", "teacher_pooled"}.isdisjoint(kinds),
+            f"target.teacher={self.target.teacher} goes with target.kind=teacher or teacher_pooled;"
+            " give both, or leave it out",
         )
         require(
             training.ema_decay is None,
@@ -111,8 +117,8 @@ class FinetuneConfig:
     """Classes, numbered from 0; null: as many as the shards' classes.json names, or else as their
     labels say."""
     encoder: str | None = None
-    """encoder.safetensors, a pretraining run's folder, or a file or folder with a Swin of timm,
-    transformers, torchvision or others; null: from scratch."""
+    """encoder.safetensors, a run's folder, timm:NAME, timm:NAME:FILE, or a file or folder with an
+    encoder of timm, transformers, torchvision or others; null: from scratch."""
     encoder_channels: ChannelRule | None = None
     """How patches take what an encoder of other channels learned: "repeat", its channels in turn,
     scaled; "average", all alike; "zero", the first as they are, others from 0; null: refused."""
@@ -131,6 +137,9 @@ class FinetuneConfig:
     """Optimiser, learning rate and mixing."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """When, where and how often."""
+    recipe: Recipe = "official"
+    """Whether the official code's quirks are kept, as its published numbers have them: official; or
+    put right: corrected. They are of weight decay and learning rate; a run names its own."""
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)

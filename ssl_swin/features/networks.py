@@ -4,14 +4,21 @@ A position is a place of a map or a token; class tokens and registers are none.
 """
 
 from math import isqrt
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.encoder import Encoder, pooled
+from ssl_swin.models.encoder import Encoder, HasStarts, pooled
+
+Place = Literal["start", "end"]
+"""Of a stage: before its blocks, after patches are merged, or after them."""
+_NO_START = (
+    "stage {} of this network gives no map from before its blocks, as stages of a Swin do after "
+    "patches are merged; give another stage, or its end"
+)
 
 
 class Network(Protocol):
@@ -41,6 +48,15 @@ class Network(Protocol):
         self, images: Float[Tensor, "batch chans height width"]
     ) -> Float[Tensor, "batch num_features rows cols"]:
         """Return the positions of the last stage, after the last norm."""
+
+    def stage_map(
+        self, images: Float[Tensor, "batch chans height width"], stage: int, at: Place
+    ) -> Float[Tensor, "batch channels rows cols"]:
+        """Return the positions of a stage, counted from 1, without norm.
+
+        Raises:
+            UserError: If there is no such stage, or it gives no such map.
+        """
 
 
 class HouseNetwork(nn.Module):
@@ -76,6 +92,16 @@ class HouseNetwork(nn.Module):
         """See `Network`."""
         return self.body(images)
 
+    def stage_map(
+        self, images: Float[Tensor, "batch chans height width"], stage: int, at: Place
+    ) -> Float[Tensor, "batch channels rows cols"]:
+        """See `Network`."""
+        if at == "end":
+            return _of_stage(self.body.stages(images), stage)
+        if not isinstance(self.body, HasStarts):
+            raise UserError(_NO_START.format(stage))
+        return _of_stage(self.body.starts_and_stages(images)[0], stage)
+
 
 class TimmNetwork(nn.Module):
     """A model of timm, without head. Its stages are what timm lists as `feature_info`.
@@ -107,9 +133,7 @@ class TimmNetwork(nn.Module):
         self, images: Float[Tensor, "batch chans height width"]
     ) -> list[Float[Tensor, "batch _"]]:
         """See `Network`."""
-        names = [one["module"] for one in getattr(self.body, "feature_info", [])]
-        there = dict(self.body.named_modules())
-        outputs = outputs_of(self.body, [name for name in names if name in there], images)
+        outputs = outputs_of(self.body, self._stages(), images)
         return [
             mean_of_positions(one, len(images), self.num_prefix_tokens, f"stage {number}")
             for number, one in enumerate(outputs, 1)
@@ -121,6 +145,31 @@ class TimmNetwork(nn.Module):
         """See `Network`."""
         last = self.body.forward_features(images)
         return as_map(last, len(images), self.num_prefix_tokens, "the last stage")
+
+    def stage_map(
+        self, images: Float[Tensor, "batch chans height width"], stage: int, at: Place
+    ) -> Float[Tensor, "batch channels rows cols"]:
+        """See `Network`; the start of a stage is what its module `downsample` makes."""
+        name = _of_stage(self._stages(), stage)
+        if at == "start":
+            name = f"{name}.downsample"
+            there = dict(self.body.named_modules())
+            if isinstance(there.get(name, nn.Identity()), nn.Identity):
+                raise UserError(_NO_START.format(stage))
+        (output,) = outputs_of(self.body, [name], images)
+        return as_map(output, len(images), self.num_prefix_tokens, f"stage {stage}")
+
+    def _stages(self) -> list[str]:
+        """Return the modules of the stages."""
+        names = [one["module"] for one in getattr(self.body, "feature_info", [])]
+        there = dict(self.body.named_modules())
+        return [name for name in names if name in there]
+
+
+def _of_stage(found: list[Any], stage: int) -> Any:
+    if not 1 <= stage <= len(found):
+        raise UserError(f"stage {stage} of a network that has {len(found)}; give 1 to {len(found)}")
+    return found[stage - 1]
 
 
 def outputs_of(body: nn.Module, names: list[str], images: Tensor) -> list[Any]:

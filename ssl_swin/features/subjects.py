@@ -13,15 +13,16 @@ import torch
 
 from ssl_swin.errors import UserError
 from ssl_swin.features.networks import HouseNetwork, Network, TimmNetwork
-from ssl_swin.features.timm_models import open_timm
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.pretrained.card import BANDS, NAMED, READING
 from ssl_swin.pretrained.image_modules import ImageEncoder
-from ssl_swin.pretrained.load import as_image_encoder, find_any
+from ssl_swin.pretrained.load import as_image_encoder
+from ssl_swin.pretrained.named import TIMM, find_any, read_name
+from ssl_swin.pretrained.timm_models import open_timm
 from ssl_swin.pretrained.unfinished import read_unfinished
 from ssl_swin.record.run_folder import CLASSIFIER_FILE, ENCODER_FILE
 
-RANDOM, TIMM = "random", "timm:"
+RANDOM = "random"
 WHAT = (
     "a run folder, a file of an encoder, timm:NAME, timm:NAME:FILE, random, or random: before one "
     "of these"
@@ -173,12 +174,11 @@ def _of_house(found: ImageEncoder, encoder: Any, name: str, what: str, told: str
 
 def _find_timm(what: str, seed: int | None, img_size: int | None) -> Subject:
     """Find a model of timm; with a seed its weights are drawn."""
-    name, _, file = what.removeprefix(TIMM).partition(":")
-    if not name:
-        raise UserError(f"{what} names no model; give timm:NAME or timm:NAME:FILE")
+    named = read_name(what)
+    name, file = str(named.model), named.file
     if seed is not None:
         torch.manual_seed(seed)
-    found = open_timm(name, Path(file) if file else None, img_size, trained=seed is None)
+    found = open_timm(name, file, img_size, trained=seed is None)
     network = TimmNetwork(found.model, name.partition(".")[0]).eval().requires_grad_(False)
     sizes = found.img_size, found.mean, found.std, found.crop_pct, found.interpolation
     told = f"{found.told}, weights of {file}" if file and seed is None else found.told

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +25,30 @@ class DecoderShape(NamedTuple):
     """Rows and columns of the map."""
     leaves_out: bool = False
     """Whether the encoder makes nothing of hidden positions."""
+
+
+class PooledDecoder(nn.Module):
+    """Predict one vector of an image by one linear layer, from the mean of a map.
+
+    Source:
+        GFM (arXiv:2302.04476) and its code; no norm comes before, as there.
+    """
+
+    def __init__(self, num_features: int, num_chans: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_features, num_chans)
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch num_features rows cols"],
+        hidden: Bool[Tensor, "rows cols"] | None = None,
+    ) -> Float[Tensor, "batch num_chans 1 1"]:
+        """Predict it; positions of which the encoder made nothing are in no mean."""
+        if hidden is None:
+            mean = features.mean((2, 3))
+        else:
+            mean = (features * ~hidden).sum((2, 3)) / (~hidden).sum()
+        return self.linear(mean)[:, :, None, None]
 
 
 class Decoder(nn.Module):

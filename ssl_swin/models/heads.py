@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssl_swin.errors import UserError
-from ssl_swin.models.decoder import DecoderShape, linear
+from ssl_swin.models.decoder import DecoderShape, PooledDecoder, linear
 from ssl_swin.models.encoder import Encoder, EndsInNorm, HasStarts, LeavesOut
-from ssl_swin.models.losses import Loss, l1
+from ssl_swin.models.losses import Loss, cosine, l1
+from ssl_swin.models.masking import to_cells
 from ssl_swin.models.targets import Target
 
 
@@ -30,6 +31,24 @@ class Head(NamedTuple):
     """Where in the stage: before its blocks, or after them."""
     decoder: Callable[[DecoderShape], nn.Module] = linear
     """What makes that which predicts, of `DECODERS`."""
+    everywhere: bool = False
+    """Whether its loss is taken where nothing is hidden, too."""
+
+    def counted(
+        self, mask: Bool[Tensor, "batch rows cols"], mask_patch_size: int
+    ) -> Bool[Tensor, "batch target_rows target_cols"]:
+        """Say which positions of the target are in the loss; of a pooled one it is the only one."""
+        if self.target.pooled:
+            return mask.new_ones(len(mask), 1, 1)
+        mask = torch.ones_like(mask) if self.everywhere else mask
+        return to_cells(mask, mask_patch_size, self.target.cell_size)
+
+    def num_counted(self, num_hidden: Any, num_patches: int, mask_patch_size: int) -> Any:
+        """Count these positions of an image, of so many mask patches."""
+        if self.target.pooled:
+            return 1
+        cells = (mask_patch_size // self.target.cell_size) ** 2
+        return cells * (num_patches if self.everywhere else num_hidden)
 
 
 class StageShape(NamedTuple):
@@ -90,18 +109,22 @@ def make_decoders(
     If the encoder `leaves_out` hidden tokens, what predicts must know of hidden positions.
 
     Raises:
-        UserError: If there is no such stage, none is the last, or grids do not fit each other.
+        UserError: If there is no such stage, none is the last, or grids or numbers do not fit.
     """
     several = any(one.stage is not None or one.at == "start" for one in heads)
     shapes = stage_shapes(encoder) if several else []
     if several:
         _check_stages(encoder, heads, len(shapes))
-    made = []
+    made: list[nn.Module] = []
     for head in heads:
         norms = several and not _is_last(head, len(shapes))
         shape = shapes[(head.stage or 0) - 1] if norms else output_shape(encoder)
-        _check_grids(head, shape, mask_patch_size)
         num_chans = head.target.num_chans(encoder.in_chans)
+        _check_loss(head, num_chans)
+        if head.target.pooled:
+            made.append(PooledDecoder(shape.num_features, num_chans))
+            continue
+        _check_grids(head, shape, mask_patch_size)
         upscale = shape.stride // head.target.cell_size
         rows, cols = (side // shape.stride for side in encoder.img_size)
         sizes = DecoderShape(
@@ -155,6 +178,14 @@ def _on_meta(encoder: Encoder) -> tuple[Any, Tensor]:
     """Return a copy that computes nothing, and an image for it."""
     there: nn.Module = copy.deepcopy(encoder).to("meta").eval()  # type: ignore[attr-defined]
     return there, torch.empty(1, encoder.in_chans, *encoder.img_size, device="meta")
+
+
+def _check_loss(head: Head, num_chans: int) -> None:
+    if head.loss is cosine and num_chans == 1:
+        raise UserError(
+            "the loss cosine of a target that has one number at a position: it has no direction to "
+            "learn; choose another loss, or a target of several numbers"
+        )
 
 
 def _check_grids(head: Head, shape: StageShape, mask_patch_size: int) -> None:

@@ -10,8 +10,9 @@ from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import Encoder, LeavesOut
 from ssl_swin.models.masking import to_pixels
 
-Token = Literal["embedded", "pixels", "none"]
-"""The encoder's learned token; a learned colour, painted on the pixels; or nothing."""
+Token = Literal["embedded", "pixels", "none", "unused"]
+"""The encoder's learned token; a learned colour, painted on the pixels; nothing; or what was there:
+nothing is hidden at all."""
 
 
 def painted(

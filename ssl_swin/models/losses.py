@@ -11,8 +11,13 @@ from torch.nn import functional
 from ssl_swin.models.lookup import look_up
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Target and prediction -> the error of every element, all three of one shape."""
+"""Target and prediction -> the error of every element, all three of one shape.
 
+Numbers of a position, which are in the second dimension, may be held against one another, as
+:func:`cosine` does; others are not.
+"""
+
+_SHORTEST = 1e-6  # shorter vectors are divided by it, not by their length: the gradient is finite
 _EPSILON = 1e-5  # the official code's; keeps the loss finite when nothing is hidden
 
 
@@ -36,7 +41,25 @@ def l2(target: Float[Tensor, "*shape"], prediction: Float[Tensor, "*shape"]) -> 
     return (target - prediction).square()
 
 
-LOSSES: dict[str, Loss] = {"l1": l1, "smooth_l1": smooth_l1, "l2": l2}
+def cosine(
+    target: Float[Tensor, "batch chans *rest"], prediction: Float[Tensor, "batch chans *rest"]
+) -> Tensor:
+    """Return numbers whose mean over the channels of a position is minus the cosine of the two.
+
+    A vector of zeros has a cosine of 0 with any other.
+
+    Source:
+        GFM (arXiv:2302.04476), its equation of the loss of features.
+    """
+    return -target.shape[1] * _of_length_1(target) * _of_length_1(prediction)
+
+
+def _of_length_1(x: Float[Tensor, "batch chans *rest"]) -> Float[Tensor, "batch chans *rest"]:
+    squared = x.square().sum(1, keepdim=True)
+    return x * squared.clamp_min(_SHORTEST**2).rsqrt()
+
+
+LOSSES: dict[str, Loss] = {"l1": l1, "smooth_l1": smooth_l1, "l2": l2, "cosine": cosine}
 """Name of a loss -> its function."""
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 from ssl_swin.errors import UserError
 from ssl_swin.models.block_mask import block_mask
 from ssl_swin.models.hashing import draws, image_keys
+from ssl_swin.models.no_mask import no_mask
 from ssl_swin.models.square_mask import square_mask
 
 Mask = Callable[[Tensor, Tensor | int, int, tuple[int, int], int], Tensor]
 """(index, epoch, seed, grid, num_hidden) -> bool (batch, rows, cols), as :func:`random_mask` says.
 
-Every kind hides exactly `num_hidden` patches in every image, so what a loss is divided by is known
-without asking other ranks.
+Every kind hides exactly `num_hidden` patches in every image, which is 0 of :func:`no_mask`, so what
+a loss is divided by is known without asking other ranks.
 """
 
 _PURPOSE = 0x6D61736B  # "mask" in ASCII: keeps these draws apart from every other use of the seed
@@ -108,8 +109,22 @@ def random_mask(
     return mask.scatter_(1, hidden, True).view(-1, *grid)  # (batch, rows, cols)
 
 
-MASKS: dict[str, Mask] = {"random": random_mask, "block": block_mask, "square": square_mask}
+MASKS: dict[str, Mask] = {
+    "random": random_mask,
+    "block": block_mask,
+    "square": square_mask,
+    "none": no_mask,
+}
 """Name of a kind of mask -> its function."""
+
+
+def hidden_by(kind: Mask, grid: tuple[int, int], mask_ratio: float) -> int:
+    """Count the mask patches that a kind of mask hides in each image; without masks that is 0.
+
+    Raises:
+        UserError: If the ratio of one that hides hides nothing, or everything.
+    """
+    return 0 if kind is no_mask else count_hidden(grid, mask_ratio)
 
 
 def to_tokens(

@@ -46,8 +46,9 @@ class SimMIM(nn.Module):
         A target that is a plain function is one of pixels. With `heads`, what these say is
         predicted instead, each by a decoder of its own. `token` says what stands for what is
         hidden: the encoder's mask token, or a colour that is painted on the pixels, or none: then
-        the encoder leaves it out, and all images of a batch must have one mask. What the encoder
-        never uses here, such as for vectors alone, is frozen: it would get no gradient.
+        the encoder leaves it out, and all images of a batch must have one mask. Where that is
+        unused, the encoder sees all whatever the mask, and losses are taken everywhere. What the
+        encoder never uses here, such as for vectors alone, is frozen: it would get no gradient.
 
         Raises:
             UserError: If mask patches, in pixels, do not fit the encoder's image and patch sizes,
@@ -56,18 +57,20 @@ class SimMIM(nn.Module):
         super().__init__()
         masking.check_mask_patch_size(encoder.img_size, encoder.patch_size, mask_patch_size)
         self.encoder, self.mask_patch_size = encoder, mask_patch_size
+        self.token, self.leaves_out = token, token == "none"
         self.pixel_token: nn.Parameter | None = None
         unused = encoder.pool_parameters() if isinstance(encoder, PoolsItself) else set()
         if token == "pixels":
             self.pixel_token = nn.Parameter(torch.zeros(encoder.in_chans))
         if token != "embedded":
             unused = unused | encoder.mask_parameters()
-        self.leaves_out = token == "none"
         if self.leaves_out:
             require_leaving_out(encoder, mask_patch_size)
         for name in unused:
             encoder.get_parameter(name).requires_grad_(False)
         self.heads = tuple(heads) or (Head(as_target(target), loss),)
+        if token == "unused":
+            self.heads = tuple(head._replace(everywhere=True) for head in self.heads)
         decoders = make_decoders(encoder, self.heads, mask_patch_size, self.leaves_out)
         if [head.stage for head in self.heads] == [None]:
             self.decoder = decoders[0]  # under the name that it has in every checkpoint
@@ -107,7 +110,7 @@ class SimMIM(nn.Module):
             mask_patch_size: Pixels to a side of what is hidden together; a multiple of the
                 encoder's patch.
             target: What is predicted, of `TARGETS`: "pixels", "normalised_pixels",
-                "coarse_pixels" or "hog".
+                "normalised_patches", "coarse_pixels" or "hog".
             **sizes: Other arguments of `build_encoder`, such as `window_size` (6 is usual for 192
                 pixels), `embed_dim`, `depths`, `num_heads`, `drop_path_rate`.
 
@@ -154,9 +157,10 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the loss: the mean error over all hidden pixels and channels of the batch.
 
-        Of several heads it is the sum, by their weights. In float32 also under autocast.
+        Of several heads it is the sum, by their weights. In float32 also under autocast. Of a head
+        everywhere, here and below, positions that are visible count as if they were hidden.
         """
-        num = [mask.sum() * cells for cells in self.cells_of_patch()]
+        num = [one.sum() for one in self.num_counted(mask)]
         return self.total(self.means(self.error_sums(images, mask), num))
 
     def error_sum(
@@ -201,25 +205,32 @@ class SimMIM(nn.Module):
     ) -> Float[Tensor, "heads batch"]:
         """Return the same of each head, without its weight."""
         sums = self._error_sums(images, mask, there)
-        return self.means(sums, self.num_hidden(mask.to(images.device), there))
+        return self.means(sums, self.num_counted(mask.to(images.device), there))
 
-    def num_hidden(
+    def num_counted(
         self,
         mask: Bool[Tensor, "batch rows cols"],
         there: Bool[Tensor, "batch chans height width"] | None = None,
     ) -> list[Shaped[Tensor, " batch"]]:
-        """Count each image's hidden positions that hold a number, for each head."""
+        """Count each image's positions that are in the loss and hold a number, for each head."""
         if there is None:
-            return [mask.sum((1, 2)) * cells for cells in self.cells_of_patch()]
-        targets = [head.target for head in self.heads]
-        return [hidden_px(self.hidden_cells(mask, one), one.known(there)) for one in targets]
+            hidden = mask.sum((1, 2))
+            each = self.positions(hidden, mask.shape[1] * mask.shape[2])
+            return [torch.zeros_like(hidden) + one for one in each]
+        counted = [head.counted(mask, self.mask_patch_size) for head in self.heads]
+        known = [head.target.known(there) for head in self.heads]
+        return [hidden_px(*one) for one in zip(counted, known, strict=True)]
 
-    def cells_of_patch(self) -> list[int]:
-        """Count the positions of each head's target in a mask patch."""
-        return [(self.mask_patch_size // head.target.cell_size) ** 2 for head in self.heads]
+    def positions(self, num_hidden: Any, num_patches: int) -> list[Any]:
+        """Return how many positions of an image are in the loss of each head.
+
+        Hidden mask patches, a number or one for each image, are of so many.
+        """
+        size = self.mask_patch_size
+        return [head.num_counted(num_hidden, num_patches, size) for head in self.heads]
 
     def means(self, sums: Iterable[Tensor], num_hidden: Iterable[Tensor | int]) -> Tensor:
-        """Divide each head's sums by its hidden positions and channels."""
+        """Divide each head's sums by its positions and channels."""
         chans = [head.target.num_chans(self.encoder.in_chans) for head in self.heads]
         return torch.stack([masked_mean(*one) for one in zip(sums, num_hidden, chans, strict=True)])
 
@@ -251,9 +262,9 @@ class SimMIM(nn.Module):
         if self.leaves_out:
             return self._predict_from_visible(images, mask)
         token_mask: Tensor | None = None
-        if self.pixel_token is None:
+        if self.token == "embedded":
             token_mask = masking.to_tokens(mask, self.mask_patch_size // self.encoder.patch_size)
-        else:
+        elif self.pixel_token is not None:
             images = painted(images, mask, self.mask_patch_size, self.pixel_token)
         if not hasattr(self, "decoders"):
             return [self.decoder(self.encoder(images, token_mask))]
@@ -274,19 +285,16 @@ class SimMIM(nn.Module):
             predictions.append(decoder(one, hidden.to(images.device, non_blocking=True)))
         return predictions
 
-    def hidden_cells(
-        self, mask: Bool[Tensor, "batch rows cols"], target: Target
-    ) -> Bool[Tensor, "batch target_rows target_cols"]:
-        """Say which positions of a target are hidden."""
-        return masking.to_cells(mask, self.mask_patch_size, target.cell_size)
-
     def _error_sums(
         self, images: Tensor, mask: Tensor, there: Tensor | None
     ) -> list[Float[Tensor, " batch"]]:
         predictions, sums = self.predict(images, mask), []
         mask = mask.to(images.device, non_blocking=True)
-        for (target, loss, *_), prediction in zip(self.heads, predictions, strict=True):
-            known = None if there is None else target.known(there)
-            hidden = self.hidden_cells(mask, target)
-            sums.append(masked_error_per_image(target(images), prediction, hidden, loss, known))
+        targets: dict[Target, Tensor] = {}  # heads may share one
+        for head, prediction in zip(self.heads, predictions, strict=True):
+            if head.target not in targets:
+                targets[head.target] = head.target(images)
+            known = None if there is None else head.target.known(there)
+            counted, target = head.counted(mask, self.mask_patch_size), targets[head.target]
+            sums.append(masked_error_per_image(target, prediction, counted, head.loss, known))
         return sums

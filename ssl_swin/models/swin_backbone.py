@@ -80,7 +80,7 @@ class Swin(nn.Module):
         for sizes in stages:
             layers.append(SwinStage(sizes, held, before, switches))
             held, before = layers[-1].order, sizes.grid
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(self.num_features)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -148,7 +148,7 @@ class Swin(nn.Module):
         for stage, among in zip(stages, amongs, strict=True):
             x = x if among.merged is None else stage.downsample(x, among.merged)
             starts.append(among.as_map(x, stage.grid))
-            x = stage.mix(x, among.blocks)
+            x = stage(x, among.blocks)
             ends.append(among.as_map(x, stage.grid))
         return starts, ends
 
@@ -169,7 +169,7 @@ class Swin(nn.Module):
         for stage in self.layers:
             x = stage.downsample(x)
             yield stage.start_as_map, x
-            x = stage.mix(x)
+            x = stage(x)
             yield stage.as_map, x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -177,7 +177,7 @@ def _mixer(sizes: StageSizes, switches: Switches) -> nn.Module:
 
 
 class SwinStage(nn.Module):
-    """The blocks of one resolution, after the merging that leads to it."""
+    """The blocks of one resolution; `downsample` is the merging that leads to it."""
 
     def __init__(
         self, sizes: StageSizes, held: np.ndarray, before: Sides | None, switches: Switches
@@ -206,11 +206,7 @@ class SwinStage(nn.Module):
         self.order = held
         self.unshuffle = Move(held, raster(sizes.grid))
 
-    def forward(self, x: Float[Tensor, "batch tokens _"]) -> Float[Tensor, "batch merged dim"]:
-        """Return the tokens in the order of the last block."""
-        return self.mix(self.downsample(x))
-
-    def mix(
+    def forward(
         self, x: Float[Tensor, "batch tokens dim"], among: Sequence[Among] = ()
     ) -> Float[Tensor, "batch tokens dim"]:
         """Return what the blocks make of merged tokens, in the order of the last block.

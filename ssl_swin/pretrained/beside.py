@@ -30,20 +30,10 @@ def with_beside(path: Path, weights: Weights) -> Weights:
     """
     if path.name not in _WEIGHTS:
         return weights
-    config, images = _read(path.with_name(_CONFIG)), _read(path.with_name(_PREPROCESSOR))
-    known = config.get("pretrained_cfg")  # timm's
+    config = _read(path.with_name(_CONFIG))
     if config.get("model_type") in _COMPUTED:
         _require_same(path, config, _COMPUTED[config["model_type"]])
-        size, mean, std = (
-            config.get("image_size"),
-            images.get("image_mean"),
-            images.get("image_std"),
-        )
-    elif isinstance(known, dict):
-        size, mean, std = known.get("input_size"), known.get("mean"), known.get("std")
-        size = size[-2:] if isinstance(size, list) else size
-    else:
-        return weights
+    size, mean, std = _of_images(path, config)
     if (sides := _numbers([size, size] if isinstance(size, int) else size, 2)) is not None:
         most = LARGEST * weights.architecture["patch_size"]
         if not all(1 <= side <= most for side in sides):  # nothing is built of what is made up
@@ -57,6 +47,27 @@ def with_beside(path: Path, weights: Weights) -> Weights:
     if means is None or stds is None:
         return weights
     return weights._replace(mean=means, std=stds)
+
+
+def colours_beside(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and deviation that stand beside weights; None if none do."""
+    if path.name not in _WEIGHTS:
+        return None
+    _, mean, std = _of_images(path, _read(path.with_name(_CONFIG)))
+    num = len(mean) if isinstance(mean, list) else 0
+    means, stds = _numbers(mean, num), _numbers(std, num)
+    return None if not means or not stds else (means, stds)
+
+
+def _of_images(path: Path, config: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return what is said of images: size, mean and deviation, None each where nothing is."""
+    if config.get("model_type") in _COMPUTED:
+        images = _read(path.with_name(_PREPROCESSOR))
+        return config.get("image_size"), images.get("image_mean"), images.get("image_std")
+    if not isinstance(known := config.get("pretrained_cfg"), dict):  # timm's
+        return None, None, None
+    size = known.get("input_size")
+    return size[-2:] if isinstance(size, list) else size, known.get("mean"), known.get("std")
 
 
 def sizes_beside(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The hand-off in Python: a source -> a module with its card and its preprocessing, in one line."""
 
-import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,14 +10,14 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.errors import UserError
-from ssl_swin.models.encoder import ENCODERS, Encoder
+from ssl_swin.models.encoder import Encoder
 from ssl_swin.phases import tell
 from ssl_swin.pretrained.card import READING, EncoderCard, Weights, write_encoder
 from ssl_swin.pretrained.classifier import ClassifierCard, open_classifier
 from ssl_swin.pretrained.image_modules import ImageClassifier, ImageEncoder, require_safetensors
-from ssl_swin.pretrained.open import find_weights, open_weights
+from ssl_swin.pretrained.named import find_any
+from ssl_swin.pretrained.open import open_weights
 from ssl_swin.pretrained.preprocess import Preprocess
-from ssl_swin.pretrained.timm import read_named
 
 
 def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
@@ -33,8 +32,9 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
         source: A run folder; an ``encoder.safetensors`` or ``classifier.safetensors``; a file with
             a Swin, Swin V2 or ViT under the names of timm, of the official SimMIM or Swin code, of
             transformers, torchvision, mmpretrain, MONAI, or ours, alone or in somebody's
-            checkpoint; a folder of transformers; or the name of weights that timm has, such as
-            "swin_tiny_patch4_window7_224.ms_in1k", from its cache or fetched by it.
+            checkpoint; a folder of transformers; weights that timm has in its cache or fetches, as
+            "timm:swin_tiny_patch4_window7_224.ms_in1k", with or without "timm:"; or
+            "timm:NAME:FILE", a file of weights of timm's NAME.
         **changes: `img_size` in pixels, side or (rows, columns), a multiple of the encoder's
             stride; `window_size` in tokens (position tables are resized; of a Swin V2, which has
             none, `pretrained_window_sizes` stay); `drop_path_rate`;
@@ -127,20 +127,6 @@ def save_encoder(
     """
     card = EncoderCard.of(encoder, tuple(mean), tuple(std), **training)
     write_encoder(require_safetensors(path), encoder.state_dict(), card)
-
-
-def find_any(source: str | Path) -> Weights:
-    """Find weights by path or, where there is none, by a name of timm's."""
-    if Path(source).exists():
-        return find_weights(Path(source))
-    if (named := read_named(str(source))) is not None:
-        return named
-    nearest = difflib.get_close_matches(str(source), ENCODERS, n=2)
-    hint = f"; or a name of timm's weights: nearest {', '.join(nearest)}" if nearest else ""
-    try:
-        return find_weights(Path(source))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}{hint}") from error
 
 
 def _with_colours(weights: Weights, source: str, num: int, mean: Any, std: Any) -> Weights:

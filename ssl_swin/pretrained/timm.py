@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,8 +12,8 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from ssl_swin.errors import MachineError, UserError
-from ssl_swin.models.encoder import ENCODERS, Encoder, build_encoder
+from ssl_swin.errors import UserError
+from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.pretrained.card import Weights
 from ssl_swin.pretrained.found import MASK_TOKEN, Naming
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, shape_of
@@ -57,34 +58,27 @@ TIMM_V2 = replace(
 )
 
 
-def read_named(name: str) -> Weights | None:
-    """Read the weights that timm has under a name, such as "swin_tiny_patch4_window7_224.ms_in1k".
+def sizes_of_model(name: str) -> Weights:
+    """Return what timm says of one of its models that is in `ENCODERS`, and no weights.
 
-    Those that timm fetched before are in its cache; others it fetches. None if we know no encoder
-    of that name.
-
-    Raises:
-        UserError: If timm has no such weights.
-        MachineError: If they are not in the cache, and cannot be had.
+    The name may have a tag of weights, which have their mean and deviation, and their image size.
     """
-    if name.partition(".")[0] not in ENCODERS or not timm.is_model(name):
-        return None
-    try:
-        model = timm.create_model(name, pretrained=True, num_classes=0)
-    except RuntimeError as error:
-        raise UserError(f"timm has no weights of {name}, give another: {error}") from error
-    except OSError as error:
-        raise MachineError(
-            f"the weights of timm's {name} are not in its cache and cannot be fetched: get them "
-            f"where there is a network, or give a file ({type(error).__name__})"
-        ) from error
+    known: Any = timm.get_pretrained_cfg(name)
+    in_chans, rows, cols = known.input_size
     with torch.device("meta"):  # only what the name says of sizes is wanted
-        sizes = build_encoder(name, tuple(model.patch_embed.img_size), model.in_chans)
-    renamed = from_timm_vit if is_vit(sizes.architecture()) else from_timm
+        sizes = build_encoder(name, (rows, cols), in_chans).architecture()
+    mean, std = (tuple(map(float, one)) for one in (known.mean, known.std))
+    report = Report(f"timm's {known.architecture}.{known.tag}".removesuffix("."))
+    return Weights({}, sizes, mean, std, report=report)
+
+
+def weights_of_model(model: nn.Module, name: str, file: Path | None = None) -> Weights:
+    """Do the same with the weights that are in a model of that name, be they timm's or a file's."""
+    found = sizes_of_model(name)
+    renamed = from_timm_vit if is_vit(found.architecture) else from_timm
     state = renamed(model.state_dict())
-    mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
-    report = Report(f"timm's {name}", loaded=tuple(state))
-    return Weights(state, sizes.architecture(), mean, std, report=report)
+    kind = found.report.kind if file is None else f"timm's {name}, weights of {file}"
+    return found._replace(state=state, report=Report(kind, loaded=tuple(state)))
 
 
 def timm_model(encoder: Encoder) -> nn.Module:

@@ -210,7 +210,14 @@ NOT_SHOWN = ("heldout/best_heldout_loss",)
 
 HPARAMS = (
     *("seed", "encoder", "num_classes", "model.name", "model.img_size", "model.drop_path_rate"),
-    *("mask.mask_patch_size", "mask.mask_ratio", "target.kind", "loss", "data.num_labels"),
+    *(
+        "mask.kind",
+        "mask.mask_patch_size",
+        "mask.mask_ratio",
+        "target.kind",
+        "loss",
+        "data.num_labels",
+    ),
     *("optim.epochs", "optim.base_lr", "optim.warmup_epochs", "optim.weight_decay"),
     *("optim.layer_decay", "optim.mixup", "training.global_batch_size", "training.precision"),
 )

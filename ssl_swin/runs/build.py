@@ -41,6 +41,7 @@ from ssl_swin.runs.labelled import LabelledImages, sampling_told
 from ssl_swin.runs.left_open import LeftOpen
 from ssl_swin.runs.monitored import monitored_of
 from ssl_swin.runs.network import build_simmim
+from ssl_swin.runs.recipe import quirks_of, recipe_told
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, count_steps, labelled_places, labels_of, order_of
@@ -208,6 +209,7 @@ def _module(
         module.cuda_graphs = has_cuda_graphs(config.training)
     if line := describe_computing(encoder, config.training):
         say(line)
+    say(recipe_told(config, module))
     num = sum(one.numel() for one in module.network.parameters())
     say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
     return module
@@ -230,6 +232,7 @@ def _pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) -
 
 def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:
     optim, batch, per_epoch = config.optim, sizes.global_batch_size, sizes.steps_per_epoch
+    quirks = quirks_of(config)
     milestones = optim.milestones if optim.schedule == "multistep" else ()
     curve = LearningRateCurve(
         total_steps=sizes.stop_step,
@@ -240,7 +243,9 @@ def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:
         min_lr=scaled_lr(optim.min_lr, batch),
         milestones=tuple(epoch * per_epoch for epoch in milestones),
         gamma=optim.gamma,
-        warmup_prefix=optim.warmup_prefix,
+        warmup_prefix=not quirks.cosine_under_warmup,
+        lags=quirks.lags,
+        same_ends=quirks.same_ends,
     )
     return Schedule(
         seed=config.seed,
@@ -251,6 +256,7 @@ def _schedule(config: RunConfig, sizes: Sizes) -> Schedule:
         weight_decay=optim.weight_decay,
         betas=optim.betas,
         clip_grad=optim.clip_grad,
+        quirks=quirks,
     )
 
 

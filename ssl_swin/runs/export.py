@@ -43,7 +43,7 @@ def export_encoder(run: Run, path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write the encoder as it is now, and its card beside it; `weights` are the module's, whole."""
     config, encoder = run.config, run.encoder
     masks: dict[str, Any] = {}
-    if isinstance(config, PretrainConfig):
+    if isinstance(config, PretrainConfig) and config.mask.kind != "none":
         mask = config.mask
         masks = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
     told = _reading(run) | _training(run) | masks

@@ -14,11 +14,13 @@ from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.encoder import Encoder, build_encoder
 from ssl_swin.models.freezing import freeze
 from ssl_swin.models.heads import Head, StageShape, stage_shapes
+from ssl_swin.models.hiding import Token
 from ssl_swin.models.lookup import look_up
 from ssl_swin.models.losses import find_loss
-from ssl_swin.models.masking import MASKS, count_hidden, grid
+from ssl_swin.models.masking import MASKS, grid, hidden_by
+from ssl_swin.models.no_mask import no_mask
 from ssl_swin.models.simmim import SimMIM
-from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.models.targets.target import as_target
 from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.runs.computing import compute_as_asked, fuse_as_asked
@@ -51,8 +53,8 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
         MachineError: If the weights of the teacher cannot be fetched.
     """
     mask, size = config.mask, config.mask.mask_patch_size
-    look_up(MASKS, "mask.kind", mask.kind)
-    count_hidden(grid(config.model.img_size, size), mask.mask_ratio)  # may refuse
+    how = look_up(MASKS, "mask.kind", mask.kind)
+    hidden_by(how, grid(config.model.img_size, size), mask.mask_ratio)  # may refuse
     kinds = [(f"heads[{n}].", one.target, one.loss) for n, one in enumerate(config.heads)]
     for where, target, loss in kinds or [("", config.target.kind, config.loss)]:
         look_up(TARGETS, f"{where}target" if where else "target.kind", target)
@@ -66,8 +68,10 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
     else:
         made = as_target(make_target(**options, stride=encoder.stride))
         error = find_loss("loss", config.loss, config.loss_beta)
-        heads = [Head(made, error, decoder=_decoder(config))]
-    network = SimMIM(encoder, size, heads=heads, token=mask.token)
+        everywhere = config.target.where == "everywhere"
+        heads = [Head(made, error, decoder=_decoder(config), everywhere=everywhere)]
+    token: Token = "unused" if how is no_mask else mask.token
+    network = SimMIM(encoder, size, heads=heads, token=token)
     for decoder in network.all_decoders():
         fuse_as_asked(decoder, config.training)
         if isinstance(decoder, Decoder):
@@ -76,17 +80,24 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
 
 
 def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, Any]) -> list[Head]:
-    """Return what is predicted from each stage; one that is not there has the last one's shape."""
-    heads = []
+    """Return what is predicted from each stage; one that is not there has the last one's shape.
+
+    Heads that predict the same have one target.
+    """
+    heads, made = [], dict[tuple[Any, ...], Target]()
     for one in config.heads:
         own = {"stride": shapes[min(one.stage, len(shapes)) - 1].stride}
         if one.cell_size is not None:
             own["cell_size"] = one.cell_size
-        target = as_target(TARGETS[one.target](**options | own))
+        key = (one.target, *own.items())
+        if key not in made:
+            made[key] = as_target(TARGETS[one.target](**options | own))
         loss = find_loss("loss", one.loss, config.loss_beta)
         where = f"stage{one.stage}" if one.at == "end" else f"stage{one.stage}_start"
         name, decoder = f"{where}_{one.target}", _decoder(config, one.decoder_dim)
-        heads.append(Head(target, loss, one.stage, one.weight, name, one.at, decoder))
+        everywhere = (one.where or config.target.where) == "everywhere"
+        how = one.stage, one.weight, name, one.at, decoder, everywhere
+        heads.append(Head(made[key], loss, *how))
     return heads
 
 

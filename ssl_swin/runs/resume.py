@@ -19,7 +19,8 @@ from ssl_swin.record.lines import append_line, read_lines, write_text
 from ssl_swin.record.lives import count_lives, require_same_shards
 from ssl_swin.record.loaded import write_loaded
 from ssl_swin.record.run_folder import RunFolder
-from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder, with_its_numbers
+from ssl_swin.runs.encoder_numbers import with_its_numbers
+from ssl_swin.runs.from_encoder import fingerprint, require_same_encoder
 from ssl_swin.runs.left_open import LeftOpen, as_chosen
 from ssl_swin.training.checkpoint_file import DamagedCheckpoint, State, read_checkpoint
 

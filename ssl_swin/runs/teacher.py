@@ -1,22 +1,28 @@
 """The frozen teacher that a pretraining predicts the features of, if it has one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ssl_swin.config.run import PretrainConfig, RunConfig
 from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError
+from ssl_swin.features.networks import Network
 from ssl_swin.features.subjects import Subject, find_subject
 from ssl_swin.models.targets.teacher import Teacher
+
+_TARGETS = {"teacher", "teacher_pooled"}  # those that need one
 
 
 def has_teacher(config: RunConfig) -> bool:
     """Whether a run is a pretraining that needs a teacher."""
     if not isinstance(config, PretrainConfig):
         return False
-    return "teacher" in ([head.target for head in config.heads] or [config.target.kind])
+    kinds = [head.target for head in config.heads] or [config.target.kind]
+    return not _TARGETS.isdisjoint(kinds)
 
 
 def open_teacher(config: PretrainConfig) -> Teacher | None:
@@ -42,17 +48,28 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
         network: Any = found.network
         _require_same_images(config, found, what)
         img_size = sides(found.img_size)
-        num_features = _num_features(network, (len(found.mean), *img_size), what)
+        maps = _maps(config, network)
+        num_features = _num_features(maps, (len(found.mean), *img_size), what)
     scale = [ours / theirs for ours, theirs in zip(config.data.std, found.std, strict=True)]
     colours = zip(config.data.mean, found.mean, found.std, strict=True)
     shift = [(ours - theirs) / std for ours, theirs, std in colours]
     number = sum(one.numel() for one in network.parameters())
     told = f"{found.told}, {number / 1e6:.2f} M parameters, {img_size[0]} x {img_size[1]} px"
+    if config.target.teacher_stage is not None:
+        told += f", the {config.target.teacher_at} of stage {config.target.teacher_stage}"
     how = tuple(scale), tuple(shift), found.fingerprint, f"teacher: {told}"
-    return Teacher(network, network.maps, num_features, img_size, *how)
+    return Teacher(network, maps, num_features, img_size, *how)
 
 
-def _num_features(network: Any, shape: tuple[int, int, int], what: str) -> int:
+def _maps(config: PretrainConfig, network: Network) -> Callable[[Tensor], Tensor]:
+    """Return what makes the map of a teacher that is asked for."""
+    stage = config.target.teacher_stage
+    if stage is None:
+        return network.maps
+    return partial(network.stage_map, stage=stage, at=config.target.teacher_at)
+
+
+def _num_features(maps: Callable[[Tensor], Tensor], shape: tuple[int, int, int], what: str) -> int:
     """Count the channels of a teacher's map, of an image of that shape.
 
     Raises:
@@ -60,7 +77,11 @@ def _num_features(network: Any, shape: tuple[int, int, int], what: str) -> int:
     """
     try:
         with torch.no_grad():
-            return network.maps(torch.zeros(1, *shape)).shape[1]
+            return maps(torch.zeros(1, *shape)).shape[1]
+    except UserError as error:
+        raise UserError(
+            f"target.teacher={what}: give another target.teacher_stage, {error}"
+        ) from error
     except (AssertionError, RuntimeError) as error:
         said = " ".join(str(error).split())[:300]
         raise UserError(

@@ -1,12 +1,12 @@
 """The weights that a new run begins with: out of a file, into its encoder."""
 
-from pathlib import Path
 from typing import Any
 
 from ssl_swin.config.run import RunConfig, begins_with
 from ssl_swin.errors import usable
 from ssl_swin.models.encoder import Encoder
-from ssl_swin.pretrained.open import find_weights, load_weights
+from ssl_swin.pretrained.named import find_any
+from ssl_swin.pretrained.open import load_weights
 from ssl_swin.training.trainer import say
 
 
@@ -25,7 +25,7 @@ def take_weights(encoder: Encoder, config: RunConfig) -> dict[str, Any] | None:
     if source is None:
         return None
     with usable(f"{name}={source}"):
-        weights = find_weights(Path(source))
+        weights = find_any(source)
     report = load_weights(encoder, weights, config.encoder_channels)
     for line in report.lines(source):
         say(line)

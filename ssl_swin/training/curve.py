@@ -26,7 +26,8 @@ class LearningRateCurve:
 
     The rate rises linearly from warmup_lr and then follows half a cosine or drops at milestones.
     The rate of step ``s`` is the curve at ``s - 1``, and the first two steps run at warmup_lr,
-    because the official code advances its schedule after each step.
+    because the official code advances its schedule after each step; without `lags` it is the curve
+    at ``s``.
 
     By default the cosine is counted from step 0, as in the code behind the published numbers, so
     the rate drops where the warmup ends; with warmup_prefix, it starts at the end of the warmup.
@@ -47,6 +48,8 @@ class LearningRateCurve:
     milestones: tuple[int, ...] = ()  # steps from the start; multistep multiplies by gamma there
     gamma: float = 0.1
     warmup_prefix: bool = False
+    lags: bool = True
+    same_ends: bool = True  # whether a layer's factor leaves warmup_lr and min_lr as they are
 
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "multistep"):
@@ -67,18 +70,19 @@ class LearningRateCurve:
     def at(self, step: int, lr_scale: float = 1.0) -> float:
         """Return the rate used at an optimiser step, counted from 0.
 
-        A group's layer-decay factor `lr_scale` scales base_lr only: every group starts at the same
-        warmup_lr and ends a cosine at the same min_lr.
+        A group's layer-decay factor `lr_scale` scales base_lr, and warmup_lr and min_lr unless
+        every group is to start and end at the same.
         """
-        passed = max(step - 1, 0)
-        base_lr = self.base_lr * lr_scale
+        passed = max(step - 1, 0) if self.lags else step
+        base_lr, of_ends = self.base_lr * lr_scale, 1.0 if self.same_ends else lr_scale
+        warmup_lr, min_lr = self.warmup_lr * of_ends, self.min_lr * of_ends
         if passed < self.warmup_steps:
-            return self.warmup_lr + passed * (base_lr - self.warmup_lr) / self.warmup_steps
+            return warmup_lr + passed * (base_lr - warmup_lr) / self.warmup_steps
         if self.schedule == "multistep":
             return base_lr * self.gamma ** bisect.bisect_right(self.milestones, passed)
         start = self.warmup_steps if self.warmup_prefix else 0
         turned = min((passed - start) / (self.total_steps - start), 1.0)
-        return self.min_lr + 0.5 * (base_lr - self.min_lr) * (1 + math.cos(math.pi * turned))
+        return min_lr + 0.5 * (base_lr - min_lr) * (1 + math.cos(math.pi * turned))
 
 
 def set_lr(optimizer: torch.optim.Optimizer, curve: LearningRateCurve, step: int) -> float:

@@ -45,8 +45,9 @@ class FinetuneModule(Learner):
             self.task, self.best_metric = task, f"best_{task.best_of}"
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the official groups of fine-tuning."""
-        return finetune_groups(self.network, self.schedule.weight_decay, self.layer_decay)
+        """Return the groups of fine-tuning."""
+        how = self.schedule.weight_decay, self.layer_decay, self.schedule.quirks.decays_places
+        return finetune_groups(self.network, *how)
 
     def before_step(self, share: Batch) -> None:
         """Have the encoder rest while the head learns alone."""

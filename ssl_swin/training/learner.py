@@ -20,6 +20,7 @@ from ssl_swin.training.curve import LearningRateCurve, set_lr
 from ssl_swin.training.fsdp import is_sharded
 from ssl_swin.training.loss_scale import LossScale
 from ssl_swin.training.optim import adamw, clip, load_moments, step_if
+from ssl_swin.training.quirks import OFFICIAL, Quirks
 
 
 class StepResult(NamedTuple):
@@ -54,6 +55,7 @@ class Schedule:
     weight_decay: float
     betas: tuple[float, float]
     clip_grad: float | None  # largest norm of the gradient; a longer one is scaled down
+    quirks: Quirks = OFFICIAL  # of the official code, that are kept
 
 
 class Learner(LightningModule, ABC):

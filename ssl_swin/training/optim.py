@@ -9,19 +9,21 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
-from ssl_swin.models.encoder import HasScoreParameters
+from ssl_swin.models.encoder import Encoder, HasPlaceEmbeddings, HasScoreParameters
 from ssl_swin.models.simmim import SimMIM
 
 Group = dict[str, Any]  # a group of a torch optimiser
 _ENCODER = "encoder."  # how the names of an encoder's parameters begin in the models trained here
 
 
-def pretrain_groups(model: SimMIM, weight_decay: float, layer_decay: float = 1.0) -> list[Group]:
+def pretrain_groups(
+    model: SimMIM, weight_decay: float, layer_decay: float = 1.0, decays_places: bool = True
+) -> list[Group]:
     """Split the trained parameters into those that decay and those that do not.
 
     Vectors, biases and what the encoder exempts do not decay. Position tables do, and so does what
     makes scores in their place: the official code means to exempt them, but looks for them under a
-    name they do not have.
+    name they do not have; see `Quirks`, of which `decays_places` is one.
 
     With a `layer_decay` below 1 each layer of the encoder learns slower than the one above it. What
     stands for hidden patches learns as fast as the decoder: weights to begin with mostly lack it.
@@ -37,9 +39,11 @@ def pretrain_groups(model: SimMIM, weight_decay: float, layer_decay: float = 1.0
         SimMIM code, optimizer.py, ``get_pretrain_param_groups``.
     """
     encoder = model.encoder
-    exempt = encoder.no_decay() - encoder.position_tables().keys()
-    if isinstance(encoder, HasScoreParameters):
-        exempt -= encoder.score_parameters()
+    exempt = of_places(encoder)
+    if decays_places:
+        exempt = encoder.no_decay() - encoder.position_tables().keys()
+        if isinstance(encoder, HasScoreParameters):
+            exempt -= encoder.score_parameters()
     if layer_decay != 1:
         return _groups_of_layers(model, weight_decay, layer_decay, exempt)
     decays = {"decay": weight_decay, "no_decay": 0.0}
@@ -49,10 +53,20 @@ def pretrain_groups(model: SimMIM, weight_decay: float, layer_decay: float = 1.0
     return [group for group in groups.values() if group["params"]]
 
 
-def finetune_groups(model: Classifier, weight_decay: float, layer_decay: float) -> list[Group]:
+def of_places(encoder: Encoder) -> set[str]:
+    """Return all that is learned of places, for scores or of hidden tokens: it should not decay."""
+    tokens = encoder.no_decay() | encoder.mask_parameters()
+    places = encoder.place_embeddings() if isinstance(encoder, HasPlaceEmbeddings) else {}
+    return tokens | encoder.position_tables().keys() | places.keys()
+
+
+def finetune_groups(
+    model: Classifier, weight_decay: float, layer_decay: float, decays_places: bool = True
+) -> list[Group]:
     """Group the trained parameters by layer, each layer learning slower than the one above it.
 
-    Vectors, biases and what the encoder exempts, such as position tables, do not decay. The head is
+    Vectors, biases and what the encoder exempts, such as position tables, do not decay; a ViT's do
+    in the official code, unless `decays_places` is off. The head is
     the last layer; a layer's rate is `layer_decay`, in (0, 1], times that of the layer above.
 
     Returns:
@@ -66,7 +80,8 @@ def finetune_groups(model: Classifier, weight_decay: float, layer_decay: float) 
     Source:
         SimMIM code, optimizer.py, ``get_finetune_param_groups``.
     """
-    return _groups_of_layers(model, weight_decay, layer_decay, model.encoder.no_decay())
+    exempt = model.encoder.no_decay() if decays_places else of_places(model.encoder)
+    return _groups_of_layers(model, weight_decay, layer_decay, exempt)
 
 
 def _groups_of_layers(

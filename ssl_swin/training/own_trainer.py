@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import pooled
-from ssl_swin.models.masking import grid
+from ssl_swin.models.masking import MASKS, grid
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.pretrained.load import save_encoder
@@ -84,8 +84,7 @@ def pretrain_module(
             step: of all processes, and of all batches that the Trainer accumulates.
 
     Raises:
-        UserError: If there is no such model or option, or mean and deviation are not one number for
-            each channel.
+        UserError: If there is no such model or option, or mean and std are not of its channels.
     """
     simmim = SimMIM.of(model) if isinstance(model, str) else model
     encoder, size = simmim.encoder, simmim.mask_patch_size
@@ -94,7 +93,8 @@ def pretrain_module(
             f"mean={mean} and std={std} must each have {encoder.in_chans} numbers, one for each "
             "channel of the model"
         )
-    masking = Masking(size, grid(encoder.img_size, size), mask_ratio, seed)
+    kind = MASKS["none" if simmim.token == "unused" else "random"]
+    masking = Masking(size, grid(encoder.img_size, size), mask_ratio, seed, kind)
     return OwnPretrainModule(simmim, (mean, std), masking, OwnOptim.of(optim))
 
 
@@ -164,13 +164,10 @@ class OwnPretrainModule(LightningModule):
         The path ends in ``.safetensors``.
         """
         mask = self.masking
-        save_encoder(
-            self.encoder,
-            path,
-            *self.colours,
-            mask_patch_size=mask.mask_patch_size,
-            mask_ratio=mask.mask_ratio,
-        )
+        told: dict[str, Any] = {}
+        if self.network.token != "unused":
+            told = {"mask_patch_size": mask.mask_patch_size, "mask_ratio": mask.mask_ratio}
+        save_encoder(self.encoder, path, *self.colours, **told)
 
     def _begin(self, batch: Any, images: Tensor) -> None:
         """Lay out the learning rate of all steps, and look at what the first images are."""

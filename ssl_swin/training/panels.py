@@ -28,6 +28,8 @@ ABOUT = (
     "The loss is taken over hidden patches alone. What the network makes of visible ones is never "
     "trained, so it means nothing: it is dimmed."
 )
+EVERYWHERE = "The loss is taken everywhere, where the network sees the image, too."
+NOTHING_HIDDEN = "Nothing is hidden, and the loss is taken everywhere."
 ANOTHER = " The target is not the image: it is shown as if its numbers were those of pixels."
 
 
@@ -64,7 +66,7 @@ class Panels(Callback):
         path.write_bytes(file.getvalue())
         for logger in trainer.loggers:
             if isinstance(logger, Board):
-                logger.show("reconstruction", file.getvalue(), panel.size, step, ABOUT)
+                logger.show("reconstruction", file.getvalue(), panel.size, step, _about(found))
 
 
 def make_panel(found: Reconstruction, mask_patch_size: int, title: str) -> Image.Image:
@@ -80,7 +82,7 @@ def make_panel(found: Reconstruction, mask_patch_size: int, title: str) -> Image
     row = height + SMALL_PX + 2 * GAP_PX
     top = MARGIN_PX + TITLE_PX + MARGIN_PX + HEADING_PX + GAP_PX
     wide = abreast * block + MARGIN_PX - GAP_PX
-    said = ABOUT if found.target is images else ABOUT + ANOTHER
+    said = _about(found) + ("" if found.target is images else ANOTHER)
     about = textwrap.wrap(said, int(wide / (0.52 * SMALL_PX)))
     below = top + -(-len(images) // abreast) * row + GAP_PX
     tall = below + len(about) * (SMALL_PX + GAP_PX) + MARGIN_PX - GAP_PX
@@ -101,17 +103,28 @@ def make_panel(found: Reconstruction, mask_patch_size: int, title: str) -> Image
     return panel
 
 
+def _about(found: Reconstruction) -> str:
+    """Say where the loss is taken."""
+    if not found.everywhere:
+        return ABOUT
+    return EVERYWHERE if found.mask.any() else NOTHING_HIDDEN
+
+
 def _columns(found: Reconstruction, mask_patch_size: int) -> dict[str, np.ndarray]:
     """Return the pictures under each heading, uint8 (batch, height, width, 3)."""
     images = found.images
     hidden = to_pixels(found.mask, mask_patch_size)[..., None].cpu().numpy()
     image, target, rebuilt = map(_as_rgb, (images, found.target, found.pixels))
     faint = (rebuilt * (1 - DIMMED) + np.array(HIDDEN) * DIMMED).astype(np.uint8)
-    columns = {"image": image, "masked": np.where(hidden, np.array(HIDDEN, np.uint8), image)}
+    columns = {"image": image}
+    if hidden.any():
+        columns["masked"] = np.where(hidden, np.array(HIDDEN, np.uint8), image)
     if found.target is not images:
         columns["target"] = target
-    columns["reconstruction"] = np.where(hidden, rebuilt, faint)
-    return columns | {"filled in": np.where(hidden, rebuilt, target)}
+    columns["reconstruction"] = np.where(hidden | found.everywhere, rebuilt, faint)
+    if hidden.any():
+        columns["filled in"] = np.where(hidden, rebuilt, target)
+    return columns
 
 
 def _as_rgb(images: Tensor) -> np.ndarray:

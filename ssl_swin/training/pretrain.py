@@ -12,7 +12,7 @@ from ssl_swin.data.batches.batch import Batch
 from ssl_swin.data.pixels.picture import Stretch
 from ssl_swin.models.encoder import pooled, pooled_stages
 from ssl_swin.models.losses import masked_error_per_image, masked_mean
-from ssl_swin.models.masking import Mask, count_hidden, random_mask
+from ssl_swin.models.masking import Mask, hidden_by, random_mask
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.training.learner import Learner, Schedule
@@ -34,7 +34,7 @@ class Masking:
     one_for_all: bool = False
 
     def __post_init__(self) -> None:
-        count_hidden(self.grid, self.mask_ratio)  # refuses what no image can be masked with
+        assert self.num_hidden >= 0  # or it refuses what no image can be masked with
 
     def draw(self, index: Tensor, epoch: Tensor | int, step: int | None = None) -> Tensor:
         """Return the masks of these images, bool (batch, rows, cols), of a step or of none.
@@ -50,7 +50,7 @@ class Masking:
     @property
     def num_hidden(self) -> int:
         """Mask patches hidden in each image."""
-        return count_hidden(self.grid, self.mask_ratio)
+        return hidden_by(self.kind, self.grid, self.mask_ratio)
 
 
 class Reconstruction(NamedTuple):
@@ -60,7 +60,8 @@ class Reconstruction(NamedTuple):
     pixels: Tensor  # uint8, as the images; where another target is predicted, that, scaled likewise
     target: Tensor  # uint8; the images themselves, unless the target is another
     mask: Tensor  # bool (batch, rows, cols), True where hidden
-    loss: Tensor  # (batch,) of each image, over its hidden pixels
+    loss: Tensor  # (batch,) of each image, over its hidden pixels, or everywhere
+    everywhere: bool = False  # whether the loss is taken where nothing is hidden, too
 
 
 class PretrainModule(Learner):
@@ -74,18 +75,19 @@ class PretrainModule(Learner):
         super().__init__(simmim, normalise, schedule)
         self.masking = masking
         self.layer_decay = 1.0  # of the rates of layers; 1 for none
-        self._num_there: Tensor | None = None  # (heads,), as `_num_hidden`, if images lack some
+        self._num_there: Tensor | None = None  # (heads,), as `_num_counted`, if images lack some
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the official groups of pretraining, or those of layers."""
-        return pretrain_groups(self.network, self.schedule.weight_decay, self.layer_decay)
+        """Return the groups of pretraining, or those of layers."""
+        how = self.schedule.weight_decay, self.layer_decay, self.schedule.quirks.decays_places
+        return pretrain_groups(self.network, *how)
 
     def loss(self, micro: Batch) -> Tensor:
         """Return the masked error of these images over what is hidden of the global batch."""
         images, there = self.normalise(micro["image"]), self.normalise.there(micro["image"])
         mask = self.masking.draw(micro["index"], micro["epoch"], self.step)
         sums = self.network.error_sums(images, mask, there)
-        num: Iterable[Tensor | int] = self._num_hidden
+        num: Iterable[Tensor | int] = self._num_counted
         if self._num_there is not None:
             num = self._num_there
         losses = self.network.means(sums, num)
@@ -94,10 +96,11 @@ class PretrainModule(Learner):
         return self.network.total(losses)
 
     @property
-    def _num_hidden(self) -> list[int]:
-        """Hidden positions of a step's global batch, for each head."""
-        num = self.schedule.global_batch_size * self.masking.num_hidden
-        return [num * cells for cells in self.network.cells_of_patch()]
+    def _num_counted(self) -> list[int]:
+        """Positions of a step's global batch that are in the loss of each head."""
+        rows, cols = self.masking.grid
+        each = self.network.positions(self.masking.num_hidden, rows * cols)
+        return [self.schedule.global_batch_size * one for one in each]
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -111,7 +114,7 @@ class PretrainModule(Learner):
         if there is None:
             return
         mask = self.masking.draw(share["index"], share["epoch"], self.step)
-        counts = self.network.num_hidden(mask.to(there.device), there)
+        counts = self.network.num_counted(mask.to(there.device), there)
         num = torch.stack([one.sum() for one in counts])  # (heads,)
         self._num_there = self.trainer.strategy.reduce(num, reduce_op="sum")
 
@@ -156,12 +159,12 @@ class PretrainModule(Learner):
         there = self.normalise.there(images)
         mask = self.masking.draw(index, epoch=0)
         shows = max(n for n, head in enumerate(network.heads) if head.target.is_picture)
-        of, rebuilt = network.heads[shows].target, network.predict(normalised, mask)[shows]
+        head, rebuilt = network.heads[shows], network.predict(normalised, mask)[shows]
         mask = mask.to(images.device)
-        target, hidden = of(normalised), network.hidden_cells(mask, of)
-        known = None if there is None else of.known(there)
-        sums = masked_error_per_image(target, rebuilt, hidden, network.heads[shows].loss, known)
-        num_hidden = network.num_hidden(mask, there)[shows]
+        of, counted = head.target, head.counted(mask, network.mask_patch_size)
+        target, known = of(normalised), None if there is None else of.known(there)
+        sums = masked_error_per_image(target, rebuilt, counted, head.loss, known)
+        num = network.num_counted(mask, there)[shows]
 
         pixels, cell = self._as_pictures(normalised, there, shown), of.cell_size
         pictures = images if self.normalise.of_colours else pixels(normalised)
@@ -170,7 +173,8 @@ class PretrainModule(Learner):
             pixels(_enlarged(rebuilt, cell)),
             pictures if target is normalised else pixels(_enlarged(target, cell)),
             mask,
-            masked_mean(sums, num_hidden, target.shape[1]),
+            masked_mean(sums, num, target.shape[1]),
+            head.everywhere,
         )
 
     def _as_pictures(

@@ -19,3 +19,19 @@ def test_masks_and_targets_are_by_default_those_of_the_paper():
 def test_an_image_without_pixels_is_refused(size):
     with pytest.raises(UserError, match=r"model\.img_size=.* must be greater than 0"):
         ModelConfig(img_size=size)
+
+
+def test_how_much_is_hidden_and_by_what_goes_with_masks_that_hide():
+    assert MaskConfig("none").mask_ratio == 0.6
+    with pytest.raises(UserError, match=r"mask\.mask_ratio=0\.5 beside mask\.kind=none"):
+        MaskConfig("none", mask_ratio=0.5)
+    with pytest.raises(UserError, match=r"mask\.token=pixels beside mask\.kind=none, which hides"):
+        MaskConfig("none", token="pixels")
+
+
+def test_the_start_of_no_stage_is_refused():
+    assert TargetConfig(teacher_stage=4, teacher_at="start").teacher_stage == 4
+    with pytest.raises(UserError, match=r"give target\.teacher_stage, or leave it out"):
+        TargetConfig(teacher_at="start")
+    with pytest.raises(UserError, match=r"target\.teacher_stage=0 must be greater than 0"):
+        TargetConfig(teacher_stage=0)

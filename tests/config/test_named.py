@@ -87,7 +87,7 @@ def test_a_shipped_config_is_read_by_its_name_from_any_folder(given, monkeypatch
         find_config("finetune", for_pretraining)
     assert str(error.value).startswith(
         f"no config {for_pretraining}: {tmp_path / for_pretraining} is not there, and no config of "
-        "that name is shipped for finetune; give a file, or one of demo, swin_base_simmim, "
+        "that name is shipped for finetune; give a file, or one of demo, "
     )
 
 

@@ -83,18 +83,22 @@ def test_heads_are_numbers_and_a_run_without_them_had_none():
     several = replace(PRETRAIN, heads=(HeadConfig(1), HeadConfig(2, "hog", "l2")))
     (was, now) = differences(flatten(PRETRAIN), several)["heads"]
     assert was == []
-    given = {"stage": 2, "target": "hog", "loss": "l2", "weight": 1.0}
-    assert now[1] == given | {"cell_size": None, "at": "end", "decoder_dim": None}
+    given = {"stage": 2, "target": "hog", "loss": "l2", "weight": 1.0, "at": "end"}
+    assert now[1] == given | dict.fromkeys(("cell_size", "decoder_dim", "where"))
     assert differences(flatten(several), several) == {}
     heavier = replace(several, heads=(HeadConfig(1, weight=2.0), *several.heads[1:]))
     assert list(differences(flatten(several), heavier)) == ["heads"]
     stored = {name: value for name, value in flatten(PRETRAIN).items() if name != "heads"}
     assert differences(stored, PRETRAIN) == {}
     older = flatten(several)
-    older["heads"] = [{n: v for n, v in one.items() if n != "at"} for one in older["heads"]]
+    older["heads"] = [
+        {n: v for n, v in one.items() if n not in ("at", "where")} for one in older["heads"]
+    ]
     assert differences(older, several) == {}
     moved = replace(several, heads=(HeadConfig(1, at="start"), *several.heads[1:]))
     assert list(differences(older, moved)) == ["heads"]
+    wider = replace(several, heads=(HeadConfig(1, where="everywhere"), *several.heads[1:]))
+    assert list(differences(older, wider)) == ["heads"]
     older["heads"][0]["gone"] = 1
     assert list(differences(older, several)) == ["heads"]
 

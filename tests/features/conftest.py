@@ -1,7 +1,6 @@
 """A tiny encoder in a run folder, a tiny ViT of timm in a file, and shards of colour noise."""
 
 import pytest
-import timm
 import torch
 
 from ssl_swin.models.swin import SwinEncoder
@@ -25,16 +24,6 @@ def encoder_run(tmp_path_factory):
         return folder.root
 
     return make
-
-
-@pytest.fixture(scope="session")
-def vit(tmp_path_factory):
-    """A ViT of timm of three classes, and its weights in a file of `torch.save`."""
-    torch.manual_seed(0)
-    model = timm.create_model("test_vit", num_classes=3).eval()
-    file = tmp_path_factory.mktemp("vit") / "vit.pth"
-    torch.save(model.state_dict(), file)
-    return model, file
 
 
 @pytest.fixture(scope="session")

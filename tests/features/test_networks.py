@@ -98,3 +98,72 @@ def test_a_module_that_is_not_used_is_named():
     with pytest.raises(UserError, match=r"layer=0.unused is not used"):
         outputs_of(body, ["0", "0.unused"], torch.zeros(1, 2))
     assert not body[0]._forward_hooks
+
+
+def test_a_stage_of_timms_swin_starts_with_what_its_merging_makes():
+    torch.manual_seed(0)
+    sizes = {"img_size": 64, "window_size": 2, "embed_dim": 8}
+    model = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, **sizes).eval()
+    network, images, seen = TimmNetwork(model), torch.randn(3, 3, 64, 64), {}
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, _given, output, key=key: seen.update({key: output})
+        )
+        for key, module in (("start", model.layers[3].downsample), ("end", model.layers[3]))
+    ]
+    with torch.no_grad():
+        model(images)
+        for hook in hooks:
+            hook.remove()
+        for at, found in seen.items():
+            assert torch.equal(network.stage_map(images, 4, at), found.permute(0, 3, 1, 2))
+        assert network.stage_map(images, 3, "end").shape == (3, 32, 4, 4)
+        normed = model.norm(network.stage_map(images, 4, "end").permute(0, 2, 3, 1))
+        assert torch.equal(network.maps(images), normed.permute(0, 3, 1, 2))
+
+
+def test_a_stage_of_a_swin_of_the_house_is_that_of_timm():
+    torch.manual_seed(0)
+    encoder = SwinEncoder("swin_tiny_patch4_window7_224", in_chans=3, **SIZES).eval()
+    model = timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        num_classes=0,
+        **SIZES,
+    ).eval()
+    model.load_state_dict(encoder.backbone.state_dict())
+    with torch.no_grad():
+        for at in ("start", "end"):
+            ours = HouseNetwork(encoder).stage_map(IMAGES, 2, at)
+            theirs = TimmNetwork(model).stage_map(IMAGES, 2, at)
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "at", "told"),
+    [
+        ("test_vit", 99, "end", "stage 99 of a network that has .*; give 1 to"),
+        ("test_vit", 2, "start", "stage 2 of this network gives no map from before its blocks"),
+        ("resnet10t", 2, "start", "stage 2 of this network gives no map"),
+        ("swin_tiny_patch4_window7_224", 1, "start", "stage 1 of this network gives no map"),
+    ],
+)
+def test_a_stage_that_is_not_there_is_refused(name, stage, at, told):
+    size = {} if name == "resnet10t" else {"img_size": 64}
+    network = TimmNetwork(timm.create_model(name, num_classes=0, **size).eval())
+    with pytest.raises(UserError, match=told):
+        network.stage_map(torch.zeros(1, 3, 64, 64), stage, at)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_normed"), [("vit_tiny_patch16_224", True), ("beit_base_patch16_224", False)]
+)
+def test_a_map_comes_after_the_last_norm_of_each_position_if_there_is_one(name, is_normed):
+    """A BEiT norms the mean over its positions instead, and its map is that of its last block."""
+    sizes = {"img_size": 32, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    network = TimmNetwork(timm.create_model(name, num_classes=0, **sizes).eval())
+    with torch.no_grad():
+        last = network.stage_map(IMAGES, 1, "end").flatten(2).transpose(1, 2)
+        maps = network.maps(IMAGES).flatten(2).transpose(1, 2)
+        wanted = network.body.norm(last) if is_normed else last
+    assert torch.allclose(maps, wanted, atol=1e-5)
+    assert isinstance(network.body.norm, nn.Identity) != is_normed

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_swin.models.decoder import Decoder
+from ssl_swin.models.decoder import Decoder, PooledDecoder
 
 
 def test_each_position_is_rebuilt_as_the_square_of_pixels_below_it():
@@ -33,3 +33,14 @@ def test_with_a_norm_it_does_not_see_how_large_the_features_are():
     torch.testing.assert_close(normed(features), normed(100 * features), rtol=1e-3, atol=1e-3)
     assert not torch.allclose(plain(features), plain(100 * features), rtol=1e-3, atol=1e-3)
     assert {*normed.state_dict()} - {*plain.state_dict()} == {"norm.weight", "norm.bias"}
+
+
+def test_a_vector_is_predicted_from_the_mean_of_a_map():
+    decoder, features = PooledDecoder(5, 7), torch.randn(2, 5, 3, 2)
+    found = decoder(features)
+    assert found.shape == (2, 7, 1, 1)
+    torch.testing.assert_close(found[:, :, 0, 0], decoder.linear(features.mean((2, 3))))
+    hidden = torch.zeros(3, 2, dtype=torch.bool)
+    hidden[0], hidden[2, 1] = True, True
+    of_visible = decoder.linear(features[:, :, ~hidden].mean(2))
+    torch.testing.assert_close(decoder(features, hidden)[:, :, 0, 0], of_visible)

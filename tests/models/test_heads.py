@@ -7,7 +7,7 @@ import torch
 from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.heads import Head, make_decoders, output_shape, stage_shapes, taps
-from ssl_swin.models.losses import l1, l2
+from ssl_swin.models.losses import cosine, l1, l2
 from ssl_swin.models.masking import random_mask
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.targets import TARGETS
@@ -15,6 +15,7 @@ from tests.models.test_simmim import tiny
 from tests.toys.toy_encoder import ToyEncoder
 
 PIXELS, HOG, COARSE = (TARGETS[name](cell_size=8) for name in ("pixels", "hog", "coarse_pixels"))
+GREY = replace(PIXELS, num_chans=lambda _: 1)
 HEADS = (Head(PIXELS, l1, 1, 0.5, "a"), Head(HOG, l2, 2, 2.0, "b"), Head(COARSE, l1, 2, 1.0, "c"))
 
 
@@ -69,7 +70,7 @@ def test_a_head_at_the_last_stage_alone_is_the_usual_one(images, mask):
 
 def test_micro_batches_of_several_heads_add_up(images, mask):
     model, images = SimMIM(tiny(), 16, heads=HEADS).double(), images.double()
-    num = [int(mask.sum()) * cells for cells in model.cells_of_patch()]
+    num = [3 * one for one in model.positions(10, 16)]
     assert num == [30 * 256, 30 * 4, 30 * 4]
     sums = sum(model.error_sums(images[part], mask[part]) for part in (slice(1), slice(1, 3)))
     torch.testing.assert_close(model.total(model.means(sums, num)), model(images, mask))
@@ -80,14 +81,14 @@ def test_what_is_not_there_counts_for_no_head(images, mask):
     there = torch.ones_like(images, dtype=torch.bool)
     there[0, :, :20, :20] = False
     assert torch.equal(
-        torch.stack(model.num_hidden(mask)).double(),
-        torch.stack(model.num_hidden(mask, there | True)),
+        torch.stack(model.num_counted(mask)).double(),
+        torch.stack(model.num_counted(mask, there | True)),
     )
     nowhere = torch.zeros_like(there)
     assert (model.errors_per_image(images, mask, nowhere) == 0).all()
     wrong = torch.where(there, images, 1e6)
     # a target that is no number where there is none: only what comes of it alone may change
-    few = [one.tolist() for one in model.num_hidden(mask, there)]
+    few = [one.tolist() for one in model.num_counted(mask, there)]
     assert few[1][0] < 40
     assert few[1][1:] == [40, 40]
     with torch.no_grad():
@@ -108,6 +109,7 @@ def test_what_is_not_there_counts_for_no_head(images, mask):
         ([Head(PIXELS, stage=2, name="x"), Head(HOG, stage=2, name="x")], "two heads are x"),
         ([Head(HOG, stage=2), Head(HOG, stage=1, name="y")], "a position of stage 1 has 4"),
         ([Head(replace(HOG, cell_size=3), stage=2)], "a position of stage 2 has 8"),
+        ([Head(GREY, cosine, 2)], "cosine of a target that has one number .* choose another loss"),
     ],
 )
 def test_heads_that_do_not_fit_are_refused(heads, told):

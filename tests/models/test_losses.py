@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch.nn import functional
 
 from ssl_swin.errors import UserError
 from ssl_swin.models.losses import (
     LOSSES,
+    cosine,
     find_loss,
     hidden_px,
     masked_error_per_image,
@@ -64,13 +66,36 @@ def test_the_loss_is_finite_when_nothing_is_hidden(batch):
     assert mean(target, prediction, torch.zeros_like(mask)).item() == 0.0
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_is_elementwise_and_nothing_for_a_perfect_prediction(name, batch):
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "cosine"])
+def test_every_other_loss_is_elementwise_and_nothing_for_a_perfect_prediction(name, batch):
     target, prediction, _ = batch
     error = LOSSES[name](target, prediction)
     assert error.shape == target.shape
     assert torch.equal(error[0, 1, 2], LOSSES[name](target[0, 1, 2], prediction[0, 1, 2]))
     assert (LOSSES[name](target, target) == 0).all()
+
+
+def test_the_mean_over_channels_of_a_cosine_loss_is_minus_the_cosine(batch):
+    target, prediction, mask = batch
+    wanted = -functional.cosine_similarity(target, prediction, dim=1)
+    torch.testing.assert_close(cosine(target, prediction).mean(1), wanted)
+    sums = masked_error_per_image(target, prediction, mask, cosine)
+    torch.testing.assert_close(masked_mean(sums.sum(), mask.sum(), 4), wanted[mask].mean())
+    torch.testing.assert_close(cosine(target, 9 * target).mean(), torch.tensor(-1.0))
+    vectors = target[:, :, 0, 0], prediction[:, :, 0, 0]
+    assert torch.equal(cosine(*vectors), cosine(target, prediction)[:, :, 0, 0])
+
+
+def test_a_vector_of_zeros_has_a_cosine_of_0_and_a_finite_gradient(batch):
+    target, prediction, _ = batch
+    for length in (0.0, 1e-20):
+        short = (length * prediction).requires_grad_()
+        error = cosine(target, short)
+        error.sum().backward()
+        assert error.abs().max() < 1e-10
+        assert short.grad.isfinite().all()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert cosine(target, prediction).dtype == torch.float32
 
 
 def test_what_is_not_there_has_no_error_and_is_not_counted():

@@ -8,13 +8,16 @@ from ssl_swin.models.masking import (
     check_mask_patch_size,
     count_hidden,
     grid,
+    hidden_by,
     random_mask,
     to_pixels,
     to_tokens,
 )
+from ssl_swin.models.no_mask import no_mask
 from tests.toys.toy_mask import toy_mask
 
-ALL_MASKS = {**MASKS, "toy": toy_mask}
+HIDING = {name: one for name, one in MASKS.items() if one is not no_mask}
+ALL_MASKS = {**HIDING, "toy": toy_mask}
 INDEX = torch.tensor([0, 1, 7, 1_281_166, 2**40])
 FROZEN_BASE = [
     ["..#.##", ".##.##", "#..##.", "####..", "##...#", "###.##"],
@@ -54,11 +57,11 @@ def test_a_mask_does_not_depend_on_the_rest_of_the_batch(split, kind):
     assert torch.equal(whole, torch.cat(parts))
 
 
-@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("kind", HIDING)
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"seed": 1}, {"epoch": 2**40}, {"seed": -1}])
 def test_another_epoch_or_seed_hides_other_patches(kind, change):
     base = {"epoch": 0, "seed": 0, "grid": (12, 12), "num_hidden": 58}
-    masks, others = MASKS[kind](INDEX, **base), MASKS[kind](INDEX, **(base | change))
+    masks, others = HIDING[kind](INDEX, **base), HIDING[kind](INDEX, **(base | change))
     assert (masks != others).any(dim=(1, 2)).all()
 
 
@@ -90,7 +93,7 @@ def test_every_place_is_hidden_equally_often_and_independently():
     assert abs(neighbours - share**2) < 0.002
 
 
-@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("kind", HIDING)
 def test_an_empty_batch_has_no_masks(kind):
     assert MASKS[kind](INDEX[:0], 0, 0, (6, 6), 22).shape == (0, 6, 6)
 
@@ -124,3 +127,10 @@ def test_each_patch_becomes_a_square_of_its_value(expand):
     for row in range(8):
         for col in range(12):
             assert torch.equal(large[:, row, col], mask[:, row // 4, col // 4])
+
+
+def test_masks_that_hide_hide_their_share_and_no_mask_nothing():
+    assert hidden_by(no_mask, (6, 6), 0.6) == 0
+    assert {hidden_by(one, (6, 6), 0.6) for one in HIDING.values()} == {22}
+    with pytest.raises(ValueError, match="hide at least one"):
+        hidden_by(random_mask, (6, 6), 1.0)

@@ -9,6 +9,7 @@ from ssl_swin.models import hashing, losses, masking
 from ssl_swin.models.block_mask import block_mask
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.decoder import Decoder, DecoderShape
+from ssl_swin.models.heads import Head
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.square_mask import square_mask
 from ssl_swin.models.swin import SwinEncoder
@@ -76,10 +77,10 @@ def test_the_shapes_in_the_signatures_hold():
     checked(SimMIM.error_per_image)(model, IMAGES, MASK)
     checked(SimMIM.errors_per_image)(model, IMAGES, MASK, IMAGES > 0)
     checked(SimMIM.error_sums)(model, IMAGES, MASK, IMAGES > 0)
-    checked(SimMIM.num_hidden)(model, MASK, IMAGES > 0)
+    checked(SimMIM.num_counted)(model, MASK, IMAGES > 0)
     checked(SimMIM.predict)(model, IMAGES, MASK)
     checked(SimMIM.total)(model, torch.ones(1, 2))
-    checked(SimMIM.hidden_cells)(model, MASK, model.target)
+    checked(Head.counted)(model.heads[0], MASK, model.mask_patch_size)
     classifier = Classifier(encoder, 5)
     checked(Classifier.features)(classifier, IMAGES)
     checked(Classifier.forward)(classifier, IMAGES)

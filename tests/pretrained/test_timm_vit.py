@@ -4,7 +4,7 @@ import torch
 
 import ssl_swin
 from ssl_swin.errors import UserError
-from ssl_swin.pretrained import timm as module
+from ssl_swin.pretrained.timm import weights_of_model
 from ssl_swin.pretrained.timm_vit import timm_arguments, timm_name, timm_vit, to_timm_vit
 from tests.pretrained.vits import IMAGES, PRETRAINED, TUNED, vit, written
 
@@ -44,22 +44,11 @@ def test_what_timm_has_not_is_told(changes, told):
         timm_vit(vit(**changes))
 
 
-def test_weights_by_timms_name_come_in(monkeypatch):
-    class Timm:
-        is_model = staticmethod(timm.is_model)
-
-        @staticmethod
-        def create_model(name, pretrained, num_classes):
-            assert (name, pretrained, num_classes) == ("vit_tiny_patch16_224.augreg_in21k", True, 0)
-            model = timm.models.vision_transformer.VisionTransformer(
-                img_size=64, embed_dim=128, depth=2, num_heads=2, num_classes=0
-            )
-            model.pretrained_cfg = {"mean": (0.1,) * 3, "std": (0.2,) * 3}
-            return model
-
-    monkeypatch.setattr(module, "timm", Timm)
-    found = module.read_named("vit_tiny_patch16_224.augreg_in21k")
-    assert found.mean == (0.1,) * 3
-    assert found.architecture["img_size"] == [64, 64]
+def test_weights_of_a_model_of_timms_come_in():
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=1)
+    found = weights_of_model(model, "vit_tiny_patch16_224.augreg_in21k")
+    assert (found.mean, found.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert found.architecture["img_size"] == [224, 224]
     assert found.architecture["num_heads"] == [3]
-    assert torch.equal(found.state["backbone.norm.weight"], torch.ones(128))
+    assert torch.equal(found.state["backbone.norm.weight"], torch.ones(192))
+    assert found.report.kind == "timm's vit_tiny_patch16_224.augreg_in21k"

@@ -1,5 +1,8 @@
+import numpy as np
 import pytest
 import torch
+from scipy.interpolate import CubicSpline
+from scipy.optimize import brentq
 
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.window import resize_embedding, resize_table, resize_tables
@@ -108,3 +111,72 @@ def test_each_side_is_resized_as_that_of_a_square_window(window):
     square = resize_table(along_rows, rows).view(2 * rows - 1, 2 * rows - 1)
     torch.testing.assert_close(found[:, cols - 1], square[:, rows - 1])
     torch.testing.assert_close(found, found[:, :1].expand_as(found), atol=1e-5, rtol=1e-5)
+
+
+def beyond(ratio, num, reach):
+    """How far the last of the old positions would stand beyond the edge of the new window."""
+    return sum(ratio**power for power in range(num)) - reach
+
+
+def halved(num, reach):
+    """The ratio between steps, to 1e-6, as the official code looks for it."""
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if beyond(middle, num, reach) > 0 else (middle, high)
+    return middle
+
+
+def official_axis(old, new):
+    """Where the old positions stand, 1, 1 + q, 1 + q + q^2, ... to both sides of 0, and new ones.
+
+    These are whole numbers; what lies beyond the last old one has its value.
+    """
+    ratio = halved(old - 1, new - 1)
+    right = [sum(ratio**power for power in range(count)) for count in range(old)]
+    known = np.array([-one for one in right[:0:-1]] + right)
+    return known, np.arange(1 - new, new).clip(known[0], known[-1])
+
+
+def by_two_splines(table, old, new):
+    """Resize by cubic splines along columns, then along rows, without FITPACK."""
+    values = table.double().numpy().reshape(2 * old - 1, 2 * old - 1, -1)
+    for axis, side in ((1, new[1]), (0, new[0])):
+        if side != old:
+            known, wanted = official_axis(old, side)
+            values = CubicSpline(known, values, axis=axis, bc_type="not-a-knot")(wanted)
+    return torch.from_numpy(values.reshape(-1, table.shape[1])).float()
+
+
+@pytest.mark.parametrize(("old", "new", "ratio"), [(6, 7, 1.0913), (12, 14, 1.0329)])
+def test_the_official_grid_has_the_ratio_that_is_written_of_it(old, new, ratio):
+    exact = brentq(beyond, 1.01, 1.5, (old - 1, new - 1))
+    assert exact == pytest.approx(ratio, abs=5e-5)
+    assert halved(old - 1, new - 1) == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (6, (7, 7)),
+        (12, (14, 14)),
+        (6, (12, 12)),
+        (12, (6, 6)),
+        (7, (12, 12)),
+        (6, (7, 9)),
+        (7, (5, 9)),
+        (6, (6, 10)),
+    ],
+)
+def test_a_table_is_a_spline_on_the_official_grid(old, new):
+    """Tables of random numbers are as rough as can be, so that another grid would be seen."""
+    table = torch.randn((2 * old - 1) ** 2, 3, generator=torch.Generator().manual_seed(old))
+    found, wanted = resize_table(table, new), by_two_splines(table, old, new)
+    assert (found - wanted).abs().max() < 1e-5
+    stretched = torch.nn.functional.interpolate(
+        table.T.reshape(1, 3, 2 * old - 1, -1),
+        size=[2 * side - 1 for side in new],
+        mode="bicubic",
+        align_corners=True,
+    )
+    assert (stretched.flatten(2)[0].T - wanted).abs().max() > 0.1

@@ -13,6 +13,7 @@ from ssl_swin.data.order.balanced import BalancedOrder
 from ssl_swin.models.masking import random_mask
 from tests.runs.beside import MEASURED, labels_beside, stats_beside
 from tests.runs.decoders import of_decoders
+from tests.runs.teachers import of_teachers
 from tests.runs.vits import of_vits
 
 BATCH, STEPS = 24, 2  # images of a step, steps of an epoch
@@ -205,14 +206,14 @@ def effects(shards, other):
         "target.norm_size": Effect(3, lambda seen: norm_of(seen), 3, NORM),
         "target.cell_size": Effect(4, at("run.config.target.cell_size")),
         "target.hog_bins": Effect(4, at("run.config.target.hog_bins")),
-        "target.teacher": Refused("random:timm:test_vit", "goes with target.kind=teacher"),
-        "target.teacher_img_size": Effect(64, at("run.config.target.teacher_img_size")),
+        **of_teachers(Effect, Refused),
         "loss_beta": Effect(2.0, error, 0.25, (("loss", "smooth_l1"),)),
         "heads": Refused((HeadConfig(2),), ARCHITECTURE),
         "optim.epochs": Effect(9, lambda seen: seen.run.sizes.stop_step / STEPS),
         "optim.warmup_epochs": curve("warmup_steps", 2, 2 * STEPS),
         "optim.schedule": curve("schedule", "multistep"),
         "optim.warmup_prefix": curve("warmup_prefix", True),
+        "recipe": curve("lags", "corrected", False),
         "optim.milestones": curve("milestones", (1, 2), (STEPS, 2 * STEPS), schedule="multistep"),
         "optim.gamma": curve("gamma", 0.5, schedule="multistep"),
         "optim.base_lr": curve("base_lr", 0.512, 0.512 * BATCH / 512),

@@ -10,23 +10,26 @@ import torch
 import yaml
 
 from ssl_swin.__main__ import run
-from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD, LabelledDataConfig
+from ssl_swin.config.data import LabelledDataConfig
 from ssl_swin.config.model import ModelConfig
-from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.errors import UserError
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.run_folder import RunFolder
+from ssl_swin.runs.encoder_numbers import with_its_numbers
 from ssl_swin.runs.from_encoder import (
     fingerprint,
     require_same_encoder,
     with_its_model,
-    with_its_numbers,
 )
 from ssl_swin.training.checkpoint_file import read_checkpoint, write_checkpoint
 from tests.cluster.bin import write_programs
 from tests.conftest import TINY_MODEL
+from tests.pretrained.timm_cache import fill, without_network
+
+NAME = "vit_tiny_patch16_224"
 
 
 @pytest.fixture
@@ -61,6 +64,25 @@ def test_the_same_file_elsewhere_is_the_same_encoder(encoder, tmp_path):
     require_same_encoder(state, config(RunFolder(moved).encoder.rename(tmp_path / "b.safetensors")))
 
 
+def test_a_name_of_timms_is_the_same_encoder_whatever_its_cache_holds(tmp_path, monkeypatch):
+    without_network(monkeypatch, tmp_path)
+    _, file = fill(tmp_path, NAME)
+    state = stored(config(f"timm:{NAME}"))
+    assert state["encoder"] == fingerprint(config(file))
+    for same in (f"timm:{NAME}", NAME, file, f"timm:{NAME}:{file}"):
+        require_same_encoder(state, config(same))
+    with pytest.raises(UserError, match="the run began with encoder='timm:vit_tiny_patch16_224'"):
+        require_same_encoder(state, config("timm:vit_tiny_patch16_384"))
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    require_same_encoder(state, config(f"timm:{NAME}"))
+    with pytest.raises(UserError, match="whose file was another one"):
+        require_same_encoder(state, config(file))
+    file.unlink()
+    require_same_encoder(state, config(f"timm:{NAME}"))
+    with pytest.raises(UserError, match="the run began with encoder="):
+        require_same_encoder(state, config(f"timm:{NAME}.augreg_in21k"))
+
+
 def test_another_file_is_another_encoder_in_the_old_place_too(encoder, tmp_path):
     state = stored(config(encoder))
     shutil.copytree(encoder, tmp_path / "other")
@@ -82,42 +104,6 @@ def test_where_the_sum_is_not_known_paths_are_compared(encoder, tmp_path):
     shutil.copytree(encoder, tmp_path / "other")
     with pytest.raises(UserError, match="the run began with encoder="):
         require_same_encoder(state, config(tmp_path / "other"))
-
-
-def test_colours_that_the_user_does_not_name_are_the_encoders(encoder):
-    asked = config(encoder)
-    found, (line,) = with_its_numbers(asked, {"data.shards"}, None)
-    assert (found.data.mean, found.data.std) == ((0.286,), (0.353,))
-    assert line.startswith("data.mean=(0.286,) and data.std=(0.353,), as the encoder")
-    # The run that goes on keeps its own, whatever became of the file.
-    shutil.rmtree(encoder)
-    assert with_its_numbers(asked, (), stored(found)) == (found, ())
-    assert with_its_numbers(asked, (), stored(asked)) == (asked, ())
-
-
-def test_other_colours_than_the_encoders_are_refused(encoder):
-    said = r"data.std=\(0.5,\), but the encoder was trained with \(0.286,\) and \(0.353,\): leave"
-    with pytest.raises(UserError, match=said):
-        with_its_numbers(config(encoder, mean=(0.286,), std=(0.5,)), (), None)
-    for given in ("data.mean", "data"):  # ImageNet's, by name
-        with pytest.raises(UserError, match="leave both out"):
-            with_its_numbers(config(encoder), {given}, None)
-    same = config(encoder, mean=(0.286,), std=(0.353,))
-    assert with_its_numbers(same, {"data"}, None) == (same, ())
-
-
-def test_what_needs_rgb_says_so_of_a_grey_encoder(encoder):
-    with pytest.raises(UserError, match="rand_augment='rand-m1' needs RGB images"):
-        with_its_numbers(config(encoder, rand_augment="rand-m1"), (), None)
-
-
-def test_weights_without_a_card_and_none_at_all_leave_colours_alone(tmp_path):
-    torch.save({"model": {}}, tmp_path / "official.pth")
-    for place in (tmp_path / "official.pth", tmp_path / "nowhere", None):
-        for colours in ({}, {"mean": (0.5,), "std": (0.25,)}):
-            asked = config(place, **colours)
-            assert with_its_numbers(asked, (), None) == (asked, ())
-    assert (config(None).data.mean, config(None).data.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def stop(folder, **facts):
@@ -206,6 +192,9 @@ def test_other_channels_are_allowed_where_it_is_said_how(encoder):
     rgb = replace(config(encoder), model=ModelConfig(), encoder_channels="zero")
     found, _ = with_its_model(rgb, ())
     assert with_its_numbers(found, ("data.mean", "data.std"), None) == (found, ())
+    for none_there in (replace(rgb, encoder=None), PretrainConfig("run", rgb.data, None, "zero")):
+        with pytest.raises(UserError, match=r"encoder_channels=zero goes with (encoder|init), who"):
+            with_its_model(none_there, ())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ssl_swin.config.training import TrainingConfig
 from ssl_swin.errors import UserError
 from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.losses import LOSSES
-from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.runs.gpu_use import step_flops
 from ssl_swin.runs.network import build_network
 from ssl_swin.runs.sizes import count_checkpoint_bytes
@@ -58,6 +58,19 @@ def test_heads_are_what_the_config_lists_each_with_its_own_cells():
     assert [decoder.conv.out_channels for decoder in found.decoders] == [18, 18]
     assert found.decoders[0].norm is not None
     assert found.decoders[1].norm is None
+
+
+def test_heads_that_predict_the_same_compute_it_once(monkeypatch):
+    heads = (HeadConfig(2, at="start"), HeadConfig(2), HeadConfig(1, cell_size=4))
+    asked = []
+    only = Target(lambda images: asked.append(1) or images)
+    monkeypatch.setitem(TARGETS, "pixels", lambda cell_size, **_: replace(only, reach=cell_size))
+    network = build_network(replace(CONFIG, heads=heads))
+    one, same, other = (head.target for head in network.heads)
+    assert one is same
+    assert one is not other
+    network(torch.rand(1, 3, 32, 32), torch.ones(1, 4, 4, dtype=torch.bool))
+    assert len(asked) == 2
 
 
 def test_decoders_are_what_the_config_says_each_of_its_own_width():

@@ -66,6 +66,32 @@ def test_a_model_of_timm_teaches_on_the_students_grid(taught, name, size, channe
     assert simmim.target.num_chans(3) == channels
 
 
+def test_a_stage_of_a_model_teaches_by_its_mean(taught):
+    """GFM's teacher: what the last merging of timm's Swin makes of images of its own size."""
+    wanted = {"teacher_stage": 4, "teacher_at": "start", "teacher_img_size": 64}
+    config = of_colours(taught(f"random:timm:{SWIN}", **wanted))
+    config = replace(config, target=replace(config.target, kind="teacher_pooled"), loss="cosine")
+    simmim, images = build_simmim(config), torch.randn(2, 3, 32, 32)
+    seen = []
+    teacher = open_teacher(config)
+    assert teacher.told.endswith("64 x 64 px, the start of stage 4")
+    hook = teacher.network.body.layers[3].downsample.register_forward_hook(
+        lambda _module, _given, output: seen.append(output)
+    )
+    with torch.no_grad():
+        mean, std = (torch.tensor(RGB[one]).view(3, 1, 1) for one in ("mean", "std"))
+        pixels = functional.interpolate(
+            images * std + mean, (64, 64), mode="bicubic", antialias=True
+        )
+        theirs = timm.data.resolve_model_data_config(teacher.network.body)
+        mean, std = (torch.tensor(theirs[one]).view(3, 1, 1) for one in ("mean", "std"))
+        teacher.network((pixels - mean) / std)
+    hook.remove()
+    found = simmim.target(images)
+    assert found.shape == (2, 768, 1, 1)
+    torch.testing.assert_close(found[:, :, 0, 0], seen[0].mean((1, 2)), rtol=1e-3, atol=1e-4)
+
+
 def test_weights_of_a_file_are_those_that_teach(taught, tmp_path):
     torch.manual_seed(1)
     model = timm.create_model("test_vit", num_classes=0, img_size=32).eval()
@@ -109,6 +135,16 @@ def test_it_is_counted_and_in_no_checkpoint(taught, tmp_path):
         ),
         (lambda taught, _: of_colours(taught("timm:test_vot")), "the nearest are test_vit"),
         (lambda taught, path: taught(str(path)), "no encoder weights at"),
+        (
+            lambda taught, path: taught(ours(path), teacher_stage=3),
+            "give another target.teacher_stage, stage 3 of a network that has 2; give 1 to 2",
+        ),
+        (
+            lambda taught, _: of_colours(
+                taught("random:timm:test_vit", teacher_stage=2, teacher_at="start")
+            ),
+            "stage 2 of this network gives no map from before its blocks",
+        ),
         (lambda taught, _: taught(None), "give target.teacher, such as timm:NAME"),
         (lambda taught, _: taught("random"), "give random:WHAT"),
         (

@@ -203,3 +203,11 @@ def test_a_training_without_an_end_is_refused():
     stream = [torch.zeros(2, 1, 16, 16, dtype=torch.uint8)]
     with pytest.raises(UserError, match="the Trainer has no last step"):
         plain(max_epochs=-1).fit(tiny(), DataLoader(stream, batch_size=None))
+
+
+def test_where_nothing_is_hidden_the_card_tells_of_no_mask(tmp_path):
+    encoder = learner().network.encoder.float()
+    module = pretrain_module(SimMIM(encoder, 8, token="unused"), **GREY)
+    assert not module.masking.draw(torch.arange(3), 0).any()
+    module.save_encoder(tmp_path / "encoder.safetensors")
+    assert load_encoder(tmp_path / "encoder.safetensors").card.mask_ratio is None

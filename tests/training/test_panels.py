@@ -72,6 +72,20 @@ def test_another_target_has_a_column_of_its_own_and_is_filled_in():
     assert sorted(np.unique(filled_in)) == [90, 200]
 
 
+def test_where_the_loss_is_taken_everywhere_nothing_is_dimmed():
+    images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    everywhere = found(images, 200)._replace(everywhere=True)
+    _, _masked, rebuilt, filled_in = tiles(make_panel(everywhere, 8, "title"), MIN_SIDE_PX, 0)
+    assert (rebuilt == 200).all()
+    assert sorted(np.unique(filled_in)) == [0, 200]
+    nothing = everywhere._replace(mask=torch.zeros_like(everywhere.mask))
+    panel = make_panel(nothing, 8, "title")
+    assert panel.width == 2 * (MIN_SIDE_PX + GAP_PX) + 2 * MARGIN_PX - GAP_PX
+    image, rebuilt = tiles(panel, MIN_SIDE_PX, 0, num=2)
+    assert (image == 0).all()
+    assert (rebuilt == 200).all()
+
+
 def test_large_images_are_not_enlarged_and_one_alone_has_a_row_alone():
     images = torch.zeros(1, 3, 160, 160, dtype=torch.uint8)
     panel = make_panel(found(images, 0), 80, "title")

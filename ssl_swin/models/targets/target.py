@@ -31,6 +31,8 @@ class Target:
     """Whether the numbers at a position are those of a pixel, so that they can be shown."""
     reach: int = 0
     """Pixels around a position's own that its numbers come from, too."""
+    pooled: bool = False
+    """Whether all of an image is one position, whatever the size of a cell."""
 
     def __call__(
         self, images: Float[Tensor, "batch chans height width"]
@@ -44,8 +46,11 @@ class Target:
         """Say which numbers of the target come of numbers that are there alone.
 
         Of pixels each channel is for itself. Otherwise a position has one answer for all channels:
-        nothing is missing below it, nor within its reach.
+        nothing is missing below it, nor within its reach. That of all of an image is known where
+        it holds any number.
         """
+        if self.pooled:
+            return there.flatten(1).any(1)[:, None, None, None]
         if self.cell_size == 1 and not self.reach:
             return there
         missing = (~there).any(1, keepdim=True).float()  # (batch, 1, height, width)

@@ -24,7 +24,7 @@ class Teacher:
 
     network: nn.Module
     maps: Callable[[Tensor], Tensor]
-    """The network's images -> its last map, (batch, num_features, rows, cols)."""
+    """The network's images -> a map of it, (batch, num_features, rows, cols)."""
     num_features: int
     img_size: tuple[int, int]
     """Rows and columns in pixels; images of another size are resized."""
@@ -53,13 +53,23 @@ def teacher(teacher: Teacher | None = None, stride: int = 32, **_others: Any) ->
         grid becomes it here: by the mean, where a position has a whole number of the teacher's, or
         else by bilinear interpolation; that is ours.
     """
+    network = require_teacher(teacher, "teacher")
+    compute = partial(whitened_features, teacher=network, stride=stride)
+    return Target(compute, stride, lambda _: network.num_features, False)
+
+
+def require_teacher(teacher: Teacher | None, target: str) -> Teacher:
+    """Return the teacher that a target needs.
+
+    Raises:
+        UserError: If there is none.
+    """
     if teacher is None:
         raise UserError(
-            "the target teacher needs a network; give target.teacher, such as timm:NAME, "
+            f"the target {target} needs a network; give target.teacher, such as timm:NAME, "
             "timm:NAME:FILE, a run folder or a file of an encoder"
         )
-    compute = partial(whitened_features, teacher=teacher, stride=stride)
-    return Target(compute, stride, lambda _: teacher.num_features, False)
+    return teacher
 
 
 @torch.no_grad()
@@ -68,7 +78,21 @@ def whitened_features(
 ) -> Float[Tensor, "batch num_features rows cols"]:
     """Return the features of each position: of mean 0 and deviation 1 over their channels.
 
-    In float32, or float64 if the images are; the network is computed as autocast says.
+    In float32, or float64 if the images are.
+    """
+    maps = teacher_maps(images, teacher)
+    grid = images.shape[2] // stride, images.shape[3] // stride
+    features = at_grid(maps, grid).permute(0, 2, 3, 1)  # (batch, rows, cols, num_features)
+    return functional.layer_norm(features, features.shape[-1:]).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def teacher_maps(
+    images: Float[Tensor, "batch chans height width"], teacher: Teacher
+) -> Float[Tensor, "batch num_features rows cols"]:
+    """Return the map that the teacher makes of images, resized to its size.
+
+    It is computed as autocast says, and returned in float32, or float64 if the images are.
     """
     weights = next(teacher.network.parameters())
     if weights.device != images.device or weights.dtype != images.dtype:
@@ -78,10 +102,7 @@ def whitened_features(
     if tuple(images.shape[2:]) != teacher.img_size:
         taken = functional.interpolate(taken, teacher.img_size, mode="bicubic", antialias=True)
     maps = teacher.maps(taken)
-    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    grid = images.shape[2] // stride, images.shape[3] // stride
-    features = at_grid(maps, grid).permute(0, 2, 3, 1)  # (batch, rows, cols, num_features)
-    return functional.layer_norm(features, features.shape[-1:]).permute(0, 3, 1, 2)
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def at_grid(

@@ -9,6 +9,7 @@ from ssl_swin.phases import Phase
 from ssl_swin.pretrained.export.card import model_card, write_cards
 from ssl_swin.pretrained.export.formats import Format, fitting
 from ssl_swin.pretrained.export.handoff import UNKNOWN, HandOff, Part, open_handoff
+from ssl_swin.pretrained.named import place_of
 from ssl_swin.record.run_folder import RunFolder
 
 Name = Literal["timm", "hf", "torchvision", "official", "onnx", "torchscript", "safetensors"]
@@ -55,7 +56,7 @@ def export(
 
 def usual_folder(source: str, name: str) -> Path:
     """Return where files of a format go if nobody says."""
-    path = Path(source)
+    path = place_of(source)
     if path.is_dir():
         return RunFolder(path).exported(name)
     stem = path.stem if path.is_file() else path.name

@@ -12,7 +12,8 @@ from ssl_swin.errors import UserError
 from ssl_swin.models.encoder import pooled
 from ssl_swin.pretrained.classifier import read_classifier_card
 from ssl_swin.pretrained.image_modules import ImageClassifier, ImageEncoder
-from ssl_swin.pretrained.load import as_image_encoder, find_any, load_classifier
+from ssl_swin.pretrained.load import as_image_encoder, load_classifier
+from ssl_swin.pretrained.named import find_any, place_of
 from ssl_swin.pretrained.unfinished import read_unfinished
 from ssl_swin.record.run_folder import classifier_file
 
@@ -109,7 +110,8 @@ def open_handoff(source: str, part: Part | None = None, licence: str = UNKNOWN) 
             f"license={licence!r} must be one word of letters, digits and .+-, as SPDX's list has "
             "them: mit, apache-2.0, cc-by-nc-4.0; or other"
         )
-    path, name = Path(source), _name_of(Path(source))
+    path = place_of(source)
+    name = _name_of(path)
     if part == "classifier" or (part is None and _is_classifier(classifier_file(path))):
         network = load_classifier(source)
         told = f"a classifier of {len(network.classes)} classes"

@@ -16,5 +16,5 @@ def tiny_teacher(in_chans, img_size=(16, 24), stride=8, num_features=5):
 
 def options_of(name, in_chans):
     """Options of all targets; the teacher is there where it is asked for."""
-    teacher = tiny_teacher(in_chans) if name == "teacher" else None
+    teacher = tiny_teacher(in_chans) if name.startswith("teacher") else None
     return {"norm_size": 3, "cell_size": 4, "hog_bins": 9, "stride": 8, "teacher": teacher}

@@ -15,6 +15,8 @@ def test_every_target_takes_the_options_of_all_and_has_the_shape_it_says(name):
     images = torch.randn(2, 3, 16, 24)
     target = TARGETS[name](**options_of(name, 3), option_of_another=None)
     rows, cols = 16 // target.cell_size, 24 // target.cell_size
+    if target.pooled:
+        rows = cols = 1
     assert target(images).shape == (2, target.num_chans(3), rows, cols)
     assert target.known(torch.ones(2, 3, 16, 24) > 0).shape[2:] == (rows, cols)
 

@@ -30,3 +30,10 @@ def test_nor_within_its_reach():
 def test_cells_have_a_pixel():
     with pytest.raises(UserError, match="cells of 0 pixels"):
         require_cells(0, "target hog")
+
+
+def test_all_of_an_image_is_known_where_it_holds_any_number():
+    there = torch.zeros(2, 3, 8, 12, dtype=torch.bool)
+    there[1, 2, 5, 3] = True
+    known = Target(lambda images: images, pooled=True).known(there)
+    assert known.tolist() == [[[[False]]], [[[True]]]]

@@ -44,7 +44,7 @@ def test_files_go_into_the_run_folder_or_beside_the_file_if_nobody_says(run, mon
     monkeypatch.chdir(source)
     assert command(["export", "encoder.safetensors", "--format", "timm"]) == 0
     assert (source / "encoder-timm/model.safetensors").is_file()
-    named = usual_folder("swin_tiny_patch4_window7_224.ms_in1k", "timm")
+    named = usual_folder("timm:swin_tiny_patch4_window7_224.ms_in1k", "timm")
     assert named == Path("swin_tiny_patch4_window7_224.ms_in1k-timm")
 
 

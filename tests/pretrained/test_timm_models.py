@@ -4,8 +4,8 @@ import timm
 import torch
 
 from ssl_swin.errors import MachineError, UserError
-from ssl_swin.features.timm_models import open_timm
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
+from ssl_swin.pretrained.timm_models import open_timm
 
 
 def same(model, other):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from huggingface_hub import try_to_load_from_cache
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from ssl_swin.pretrained.tensors import read_tensors
 
 # What trainers name the weights in a checkpoint, the first that is there: as timm looks for them.
 _KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_OF_HUB = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them
 _WRAPPERS = ("module.", "_orig_mod.")
 _CENTRE, _BICUBIC = "center", "bicubic"  # timm's words
 
@@ -52,20 +54,7 @@ def open_timm(
         UserError: If timm has no such model, or no weights of it; or the file does not fit it.
         MachineError: If timm's weights are not in its cache and cannot be fetched.
     """
-    if not timm.is_model(name):
-        known = timm.list_models()
-        nearest = difflib.get_close_matches(name.partition(".")[0], known, n=3)
-        meant = f": the nearest are {', '.join(nearest)}" if nearest else ""
-        raise UserError(f"timm:{name} is none of timm's {len(known)} models, give another{meant}")
-    try:
-        theirs = timm.get_pretrained_cfg(name)
-    except RuntimeError as error:  # the tag
-        tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-        raise UserError(f"timm has no weights of {name}; it has {', '.join(tags)}") from error
-    if trained and file is None and not (theirs and theirs.has_weights):
-        raise UserError(
-            f"timm has no weights of {name}: give them as a file, timm:{name}:FILE, or another name"
-        )
+    theirs = config_of(name, trained and file is None)
     how: dict[str, Any] = {"num_classes": 0}
     if img_size is not None and theirs is not None and theirs.fixed_input_size:
         how["img_size"] = img_size
@@ -76,6 +65,50 @@ def open_timm(
     else:
         model = _from_file(name, file, theirs and theirs.classifier, how)
     return _described(model.float(), name, img_size)
+
+
+def config_of(name: str, with_weights: bool) -> Any:
+    """Return what timm knows of the weights of a model, its `PretrainedCfg`, and fetch nothing.
+
+    Raises:
+        UserError: If timm has no such model, or no weights of it and it is to have some.
+    """
+    if not timm.is_model(name):
+        known = timm.list_models()
+        nearest = difflib.get_close_matches(name.partition(".")[0], known, n=3)
+        meant = f": the nearest are {', '.join(nearest)}" if nearest else ""
+        raise UserError(f"timm:{name} is none of timm's {len(known)} models, give another{meant}")
+    try:
+        theirs = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the tag
+        tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise UserError(f"timm has no weights of {name}; it has {', '.join(tags)}") from error
+    if with_weights and not (theirs and theirs.has_weights):
+        raise UserError(
+            f"timm has no weights of {name}: give them as a file, timm:{name}:FILE, or another name"
+        )
+    return theirs
+
+
+def cached_file(name: str) -> Path | None:
+    """Return the file of the weights that timm has under a name, if it is in the cache."""
+    theirs = config_of(name, True)
+    names = (theirs.hf_hub_filename,) if theirs.hf_hub_filename else _OF_HUB
+    for one in names if theirs.hf_hub_id else ():
+        place = try_to_load_from_cache(theirs.hf_hub_id, one)
+        if isinstance(place, str):
+            return Path(place)
+    return None
+
+
+def require_file(name: str, file: Path) -> None:
+    """Refuse a file of weights of a model that is not there.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: there is no such file; give weights of timm's {name}")
 
 
 def _created(name: str, **how: Any) -> nn.Module:
@@ -115,8 +148,7 @@ def _fetched(name: str, how: Mapping[str, Any]) -> nn.Module:
 
 def _from_file(name: str, file: Path, heads: Any, how: Mapping[str, Any]) -> nn.Module:
     """Return a model with the weights of a file, all of which it takes, but for its heads."""
-    if not file.is_file():
-        raise UserError(f"{file}: there is no such file; give weights of timm's {name}")
+    require_file(name, file)
     with usable(str(file), PretrainedMismatch):
         state = _bare(read_tensors(file))
     heads = (heads,) if isinstance(heads, str) else heads or ()
