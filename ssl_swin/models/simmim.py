@@ -86,11 +86,6 @@ class SimMIM(nn.Module):
         """The target, of several heads the first one's."""
         return self.heads[0].target
 
-    @property
-    def loss(self) -> Loss:
-        """The loss, of several heads the first one's."""
-        return self.heads[0].loss
-
     @classmethod
     def of(
         cls,

@@ -39,7 +39,11 @@ def test_what_a_config_names_is_what_is_trained():
 
 def test_a_new_kind_is_a_line_in_its_table(monkeypatch):
     monkeypatch.setitem(LOSSES, "cubed", lambda target, prediction: (target - prediction) ** 3)
-    found = build_network(replace(CONFIG, loss="cubed")).loss(torch.tensor(3.0), torch.tensor(1.0))
+    found = (
+        build_network(replace(CONFIG, loss="cubed"))
+        .heads[0]
+        .loss(torch.tensor(3.0), torch.tensor(1.0))
+    )
     assert found == 8
     made = []
     monkeypatch.setitem(DECODERS, "toy", lambda shape, **_: made.append(shape) or nn.Identity())
