@@ -106,6 +106,21 @@ METHODS = {
     "features of simmim": Method(
         ("--target.kind", "teacher", "--target.teacher", "$start", "--loss", "l2"), 0.5
     ),
+    "feature distillation": Method(
+        (
+            *("--mask.kind", "none", "--target.kind", "teacher", "--target.teacher", "$start"),
+            *("--loss", "smooth_l1", "--loss-beta", "2"),
+        ),
+        0.5,
+    ),
+    "gfm": Method(
+        (
+            *("--target.teacher", "$start", "--target.teacher-stage", "2"),
+            *("--target.teacher-at", "start", "--heads"),
+            "[{stage: 2}, {stage: 2, at: start, target: teacher_pooled, loss: cosine}]",
+        ),
+        0.5,
+    ),
     "simmim, then hog": Method(("--init", "$start", *_HOG), 0.5),
 }
 
