@@ -94,7 +94,8 @@ def pretrain_module(
             "channel of the model"
         )
     kind = MASKS["none" if simmim.token == "unused" else "random"]
-    masking = Masking(size, grid(encoder.img_size, size), mask_ratio, seed, kind)
+    patches, alike = grid(encoder.img_size, size), simmim.leaves_out
+    masking = Masking(size, patches, mask_ratio, seed, kind, alike)
     return OwnPretrainModule(simmim, (mean, std), masking, OwnOptim.of(optim))
 
 
@@ -212,9 +213,10 @@ class OwnPretrainModule(LightningModule):
         place = batch_idx * self.trainer.world_size + self.global_rank
         counted = torch.arange(num, device=self.device) + place * _MOST_IN_BATCH
         index = known.get("index", counted)
-        return self.masking.draw(
-            index, known.get("epoch", self.current_epoch) if epoch is None else epoch
-        )
+        if epoch is not None:
+            return self.masking.draw(index, epoch)
+        of = known.get("epoch", self.current_epoch)
+        return self.masking.draw(index, of, self.trainer.global_step)
 
 
 def _pick(batch: Any) -> Tensor:

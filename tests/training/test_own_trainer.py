@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import pytorch_lightning
 import torch
@@ -7,7 +9,10 @@ from ssl_swin.data.batches.own_loop import make_loader
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.errors import UserError
+from ssl_swin.models.heads import Head
 from ssl_swin.models.simmim import SimMIM
+from ssl_swin.models.targets import TARGETS
+from ssl_swin.models.transformer_decoder import TransformerDecoder
 from ssl_swin.pretrained.load import load_encoder
 from ssl_swin.training.own_trainer import pretrain_module
 from tests.training.tiny import BATCH, SIZES, batches, fit, learner
@@ -211,3 +216,18 @@ def test_where_nothing_is_hidden_the_card_tells_of_a_share_of_0(tmp_path):
     assert not module.masking.draw(torch.arange(3), 0).any()
     module.save_encoder(tmp_path / "encoder.safetensors")
     assert load_encoder(tmp_path / "encoder.safetensors").card.mask_ratio == 0
+
+
+def test_where_hidden_tokens_are_left_out_each_step_has_one_mask():
+    decoder = partial(TransformerDecoder, dim=8, depth=1, num_heads=2, positions="sin-cos")
+    encoder = SimMIM.of("swin_tiny_patch4_window7_224", in_chans=1, mask_patch_size=8, **SIZES)
+    head = Head(TARGETS["pixels"](), decoder=decoder)
+    model = SimMIM(encoder.encoder, 8, heads=[head], token="none")
+    module, seen = pretrain_module(model, mask_ratio=0.5, **GREY), []
+    predict = model.predict
+    model.predict = lambda images, mask: seen.append(mask) or predict(images, mask)
+    plain(max_epochs=3).fit(module, ones_own())
+    masks = {mask[0].numpy().tobytes() for mask in seen}
+    assert all((mask == mask[:1]).all() for mask in seen)
+    assert len(seen) == 12
+    assert len(masks) > 3  # of the six that 4 patches have
