@@ -79,9 +79,8 @@ def pretrain_module(
         seed: Of the masks. For the start weights, torch.manual_seed before the model is built.
         mean: Of each channel, of pixels in [0, 1]; also for the encoder's card.
         std: Of each channel.
-        **optim: Fields of `OwnOptim`: `base_lr` (2e-4), `warmup_lr`, `min_lr`, `warmup_ratio`
-            (0.1), `weight_decay` (0.05), `betas`, `clip_grad` (5.0). Rates are per 512 images of a
-            step: of all processes, and of all batches that the Trainer accumulates.
+        **optim: Fields of `OwnOptim`, such as `base_lr` (2e-4). Rates are per 512 images of a step:
+            of all processes, and of all batches that the Trainer accumulates.
 
     Raises:
         UserError: If there is no such model or option, or mean and std are not of its channels.
@@ -94,8 +93,8 @@ def pretrain_module(
             "channel of the model"
         )
     kind = MASKS["none" if simmim.token == "unused" else "random"]
-    patches, alike = grid(encoder.img_size, size), simmim.leaves_out
-    masking = Masking(size, patches, mask_ratio, seed, kind, alike)
+    how = mask_ratio, seed, kind, simmim.leaves_out
+    masking = Masking(size, grid(encoder.img_size, size), *how)
     return OwnPretrainModule(simmim, (mean, std), masking, OwnOptim.of(optim))
 
 

@@ -78,8 +78,11 @@ def test_a_signal_at_any_moment_loses_no_step(
     config = build(tmp_path / "run", shards, async_checkpoint=background)
     run = Path(config.run_dir)
     assert finish(start(config, prepare=prepare)) == {75}
-    assert saved(run)["step"] == leaves_after
-    assert ends(run) == [(f"signal {name}", 75, leaves_after)]
+    left_after = saved(run)["step"]
+    # beside a save in the background steps go on: the signal may come during the next one
+    is_beside = background and prepare is stops.signal_in_a_save
+    assert left_after in (leaves_after, leaves_after + is_beside)
+    assert ends(run) == [(f"signal {name}", 75, left_after)]
     assert not list(run.rglob("*.partial"))
     assert finish(start(config)) == {0}
     steps = [line["step"] for line in read_lines(run / "ledger" / "rank-0000.jsonl")]
