@@ -31,8 +31,9 @@ from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.erasing import Erasing
 from ssl_swin.training.finetune import FinetuneModule
 from ssl_swin.training.learner import Learner, Schedule
+from ssl_swin.training.masks import Masking
 from ssl_swin.training.optim import adamw
-from ssl_swin.training.pretrain import Masking, PretrainModule
+from ssl_swin.training.pretrain import PretrainModule
 from ssl_swin.training.regularise import Regularisation
 from ssl_swin.training.trainer import Hardware, make_trainer
 

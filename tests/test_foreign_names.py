@@ -83,7 +83,7 @@ OURS = {
         for name in ("step", "metrics", "best_metric", "optimizer_state", "loss_scale_state")
     ),
     *("module.average_state", "module.ema_decay", "module.class_loss", "module.head_steps"),
-    *("module.loaded", "module.layer_decay"),
+    *("module.loaded", "module.layer_decay", "module.sizes"),
     *("module.cuda_graphs", "block.forward", "parameter.grad", "counter.value"),
     *(
         f"one.{name}"

@@ -149,6 +149,22 @@ class HeadConfig:
 
 
 @dataclass(frozen=True)
+class ProgressiveConfig:
+    """Smaller images in the first epochs."""
+
+    until_epoch: int
+    """Epoch from which on images are larger."""
+    img_size: int | tuple[int, int]
+    """Until then: both sides, or rows and columns, pixels; with the windows of model.img_size."""
+
+    def __post_init__(self) -> None:
+        require_all("be greater than 0", "progressive", self, "until_epoch")
+        size = self.img_size
+        least = size if isinstance(size, int) else min(size)
+        require(least > 0, f"progressive.img_size={size} must be greater than 0")
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
     """What predicts from a map of the encoder; of several heads each has its own."""
 

@@ -6,7 +6,14 @@ from typing import Literal
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
 from ssl_swin.config.finetuning import FinetuningConfig
-from ssl_swin.config.model import DecoderConfig, HeadConfig, MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.model import (
+    DecoderConfig,
+    HeadConfig,
+    MaskConfig,
+    ModelConfig,
+    ProgressiveConfig,
+    TargetConfig,
+)
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
 from ssl_swin.config.settings import LAYOUT, require
 from ssl_swin.config.training import TrainingConfig
@@ -62,9 +69,13 @@ class PretrainConfig:
     recipe: Recipe = "official"
     """Whether the official code's quirks are kept, as its published numbers have them: official; or
     put right: corrected. They are of weight decay and learning rate; a run names its own."""
+    progressive: tuple[ProgressiveConfig, ...] = ()
+    """Smaller images in the first epochs, which take less time, as `{until_epoch: 100, img_size:
+    128}`, one after another; then model.img_size. What is measured has that size always."""
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
+        self._require_progressive()
         training, data = self.training, self.data
         require(self.loss_beta > 0, f"loss_beta={self.loss_beta} must be greater than 0")
         single = {"target.kind": (self.target.kind, "pixels"), "loss": (self.loss, "l1")}
@@ -103,6 +114,26 @@ class PretrainConfig:
             f"training.best={training.best} goes with fine-tuning; pretraining has none, knn and "
             "heldout_loss: choose one of them",
         )
+
+    def _require_progressive(self) -> None:
+        ends, training = [one.until_epoch for one in self.progressive], self.training
+        require(
+            ends == sorted({*ends}) and max(ends, default=0) < self.optim.epochs,
+            f"progressive until epochs {ends}: each must be later than the one before, and the "
+            f"last earlier than optim.epochs={self.optim.epochs}",
+        )
+        given = {
+            "training.strategy": (training.strategy, "ddp"),
+            "training.compile": (training.compile, "off"),
+            "data.dtype": (self.data.dtype, None),
+        }
+        for name, (value, usual) in given.items() if self.progressive else ():
+            said = "null" if usual is None else usual
+            require(
+                value == usual,
+                f"{name}={value} beside progressive, which goes with {name}={said}; leave out one "
+                "of the two",
+            )
 
 
 @dataclass(frozen=True)

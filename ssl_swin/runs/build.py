@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
 from ssl_swin.config.data import LabelledDataConfig
-from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, kind_of
+from ssl_swin.config.run import FinetuneConfig, RunConfig, kind_of
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.batches.stream import ImageStream
 from ssl_swin.data.need import cache_line, least_cache_bytes
@@ -21,9 +21,6 @@ from ssl_swin.data.order.lanes import Order
 from ssl_swin.data.pixels.transforms import EvaluationTransform, TrainTransform
 from ssl_swin.data.shards.given import GivenLabels
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.models.lookup import look_up
-from ssl_swin.models.masking import MASKS, grid
-from ssl_swin.models.normalise import Normalisation
 from ssl_swin.phases import Phase, duration
 from ssl_swin.runs.bands import require_bands
 from ssl_swin.runs.best import best_is_elsewhere, best_of
@@ -40,20 +37,18 @@ from ssl_swin.runs.from_encoder import require_encoder
 from ssl_swin.runs.labelled import LabelledImages, sampling_told
 from ssl_swin.runs.left_open import LeftOpen
 from ssl_swin.runs.monitored import monitored_of
-from ssl_swin.runs.network import build_simmim
+from ssl_swin.runs.pretraining import pretrain_module
 from ssl_swin.runs.recipe import quirks_of, recipe_told
 from ssl_swin.runs.resume import Start, find_start
 from ssl_swin.runs.sets import RunSets, check_labels, open_run_sets
 from ssl_swin.runs.sizes import Sizes, count_steps, labelled_places, labels_of, order_of
 from ssl_swin.runs.tasks import task_of
 from ssl_swin.runs.teacher import same_teacher
-from ssl_swin.runs.weights import take_weights
 from ssl_swin.training.checkpoint import restore
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr
 from ssl_swin.training.datamodule import Heldout, StreamModule
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.monitors import Monitored
-from ssl_swin.training.pretrain import Masking, PretrainModule
 from ssl_swin.training.trainer import Hardware, make_trainer, say
 
 # One rank waits for the others so long. The watchdog comes first, and knows what libraries do not:
@@ -199,7 +194,7 @@ def _module(
             task = task_of(config, labels)
             module: Learner = finetune_module(config, schedule, images, start, task)
         else:
-            module = _pretrain_module(config, schedule, start)
+            module = pretrain_module(config, schedule, start)
         if config.training.precision == "fp64":
             module.double()  # now, so that a checkpoint is not rounded to float32 on its way in
         if start.state is not None:
@@ -212,21 +207,6 @@ def _module(
     say(recipe_told(config, module))
     num = sum(one.numel() for one in module.network.parameters())
     say(f"built {config.model.name}: {num / 1e6:.2f} M parameters, {duration(building.seconds)}")
-    return module
-
-
-def _pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) -> Learner:
-    mask, size = config.mask, config.mask.mask_patch_size
-    simmim = build_simmim(config, start.teacher)
-    loaded = take_weights(simmim.encoder, config) if start.state is None else None
-    kind = look_up(MASKS, "mask.kind", mask.kind)
-    patches = grid(config.model.img_size, size)
-    masking = Masking(size, patches, mask.mask_ratio, config.seed, kind, simmim.leaves_out)
-    normalise = Normalisation.of(config.data)
-    module = PretrainModule(simmim, normalise, masking, schedule)
-    module.loaded, module.layer_decay = loaded, config.optim.layer_decay
-    if config.training.best != "none":
-        module.best_metric = f"best_{config.training.best}"
     return module
 
 

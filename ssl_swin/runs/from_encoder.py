@@ -185,14 +185,14 @@ def _window(known: Mapping[str, Any], img_size: int | tuple[int, int]) -> tuple[
         return window, ""
     uneven = any(window * new % old for new, old in zip(now, before, strict=True))
     if known.get("mixer") == "mlp" or uneven:  # an MLP is tied to its windows
-        return window, f"; window_size={window} as for its {_px(before)}"
+        return window, f"; window_size={window} as for its {px(before)}"
     scaled = tuple(window * new // old for new, old in zip(now, before, strict=True))
     if scaled[0] == scaled[1]:
-        told = f"; window_size={scaled[0]} for {_px(now)}, as it has {window} for {_px(before)}"
+        told = f"; window_size={scaled[0]} for {px(now)}, as it has {window} for {px(before)}"
         return scaled[0], told
     num_stages = len(known.get("depths") or ()) or 4
-    told = f"; windows of {scaled[0]} x {scaled[1]} for {_px(now)}, as it has {window} for "
-    return (scaled,) * num_stages, told + _px(before)
+    told = f"; windows of {scaled[0]} x {scaled[1]} for {px(now)}, as it has {window} for "
+    return (scaled,) * num_stages, told + px(before)
 
 
 def _as_given(img_size: Any) -> int | tuple[int, int]:
@@ -201,7 +201,8 @@ def _as_given(img_size: Any) -> int | tuple[int, int]:
     return rows if rows == cols else (rows, cols)
 
 
-def _px(size: tuple[int, int]) -> str:
+def px(size: tuple[int, int]) -> str:
+    """Write a size of images."""
     return f"{size[0]} px" if size[0] == size[1] else f"{size[0]} x {size[1]} px"
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ssl_swin.config.run import FinetuneConfig, RunConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.flops import count_flops
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.runs.build import Run
@@ -32,8 +32,10 @@ def step_flops(config: RunConfig) -> int:
 def most_images_per_s(config: RunConfig, card: str) -> float | None:
     """Return how many images all GPUs of a run could train on in a second, by their maker.
 
-    None if the card, as torch names it, is not known.
+    None if the card, as torch names it, is not known, or images grow.
     """
+    if isinstance(config, PretrainConfig) and config.progressive:
+        return None
     training = config.training
     rounded = training.precision == "fp32" and training.tf32
     peak = peak_flops(card, "tf32" if rounded else training.precision)

@@ -17,8 +17,8 @@ from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.pretrained.load import save_encoder
 from ssl_swin.training.curve import LearningRateCurve, scaled_lr, set_lr
+from ssl_swin.training.masks import Masking
 from ssl_swin.training.optim import adamw, pretrain_groups
-from ssl_swin.training.pretrain import Masking
 from ssl_swin.training.trainer import say
 
 Colours = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation

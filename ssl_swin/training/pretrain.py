@@ -1,7 +1,6 @@
 """Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,45 +11,12 @@ from ssl_swin.data.batches.batch import Batch
 from ssl_swin.data.pixels.picture import Stretch
 from ssl_swin.models.encoder import pooled, pooled_stages
 from ssl_swin.models.losses import masked_error_per_image, masked_mean
-from ssl_swin.models.masking import Mask, hidden_by, random_mask
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.training.learner import Learner, Schedule
+from ssl_swin.training.masks import Masking
 from ssl_swin.training.optim import pretrain_groups
-
-
-@dataclass(frozen=True)
-class Masking:
-    """How masks are drawn: patch size in pixels, patches to each side, share hidden, seed, kind.
-
-    With `one_for_all` a mask is a function of seed and step alone, and that of all its images.
-    """
-
-    mask_patch_size: int
-    grid: tuple[int, int]
-    mask_ratio: float
-    seed: int
-    kind: Mask = random_mask
-    one_for_all: bool = False
-
-    def __post_init__(self) -> None:
-        assert self.num_hidden >= 0  # or it refuses what no image can be masked with
-
-    def draw(self, index: Tensor, epoch: Tensor | int, step: int | None = None) -> Tensor:
-        """Return the masks of these images, bool (batch, rows, cols), of a step or of none.
-
-        One for all is on the CPU, where it is looked at without waiting for the device.
-        """
-        how = self.seed, self.grid, self.num_hidden
-        if not self.one_for_all:
-            return self.kind(index, epoch, *how)
-        number = 0 if step is None else step + 1
-        return self.kind(torch.tensor([number]), 0, *how).expand(len(index), -1, -1)
-
-    @property
-    def num_hidden(self) -> int:
-        """Mask patches hidden in each image."""
-        return hidden_by(self.kind, self.grid, self.mask_ratio)
+from ssl_swin.training.progressive import Size, resized, share_weights
 
 
 class Reconstruction(NamedTuple):
@@ -75,6 +41,8 @@ class PretrainModule(Learner):
         super().__init__(simmim, normalise, schedule)
         self.masking = masking
         self.layer_decay = 1.0  # of the rates of layers; 1 for none
+        self.sizes: tuple[Size, ...] = ()  # of the first steps, in order; they share the weights
+        self._is_shared = False  # whether that is so yet, where the weights are now
         self._num_there: Tensor | None = None  # (heads,), as `_num_counted`, if images lack some
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -85,21 +53,37 @@ class PretrainModule(Learner):
     def loss(self, micro: Batch) -> Tensor:
         """Return the masked error of these images over what is hidden of the global batch."""
         images, there = self.normalise(micro["image"]), self.normalise.there(micro["image"])
-        mask = self.masking.draw(micro["index"], micro["epoch"], self.step)
-        sums = self.network.error_sums(images, mask, there)
-        num: Iterable[Tensor | int] = self._num_counted
+        network, masking = self._of_step()
+        images = resized(images, network.encoder.img_size)
+        mask = masking.draw(micro["index"], micro["epoch"], self.step)
+        sums = network.error_sums(images, mask, there)
+        num: Iterable[Tensor | int] = self._num_counted(network, masking)
         if self._num_there is not None:
             num = self._num_there
-        losses = self.network.means(sums, num)
+        losses = network.means(sums, num)
         if len(losses) > 1:
             self.parts = losses.detach()
-        return self.network.total(losses)
+        return network.total(losses)
 
-    @property
-    def _num_counted(self) -> list[int]:
+    def _of_step(self) -> tuple[SimMIM, Masking]:
+        """Return the network for the images of this step, and their masks."""
+        if self.sizes and not self._is_shared:
+            for one in self.sizes:
+                share_weights(one.network, self.network)
+            self._is_shared = True
+        for one in self.sizes:
+            if self.step < one.until_step:
+                return one.network, one.masking
+        return self.network, self.masking
+
+    def train_all(self) -> None:
+        """Take no step of smaller images any more."""
+        self.sizes = ()
+
+    def _num_counted(self, network: SimMIM, masking: Masking) -> list[int]:
         """Positions of a step's global batch that are in the loss of each head."""
-        rows, cols = self.masking.grid
-        each = self.network.positions(self.masking.num_hidden, rows * cols)
+        rows, cols = masking.grid
+        each = network.positions(masking.num_hidden, rows * cols)
         return [self.schedule.global_batch_size * one for one in each]
 
     @property

@@ -15,7 +15,8 @@ from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.runs.build import Run, build
 from ssl_swin.training.curve import LearningRateCurve
 from ssl_swin.training.learner import Learner, Schedule
-from ssl_swin.training.pretrain import Masking, PretrainModule
+from ssl_swin.training.masks import Masking
+from ssl_swin.training.pretrain import PretrainModule
 from ssl_swin.training.trainer import Hardware, make_trainer
 
 BATCH = 8

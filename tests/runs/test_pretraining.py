@@ -1,0 +1,35 @@
+from dataclasses import replace
+
+import pytest
+
+from ssl_swin.config.model import ProgressiveConfig
+from ssl_swin.errors import UserError
+from ssl_swin.runs.build import build
+from tests.training.conftest import write_shards
+from tests.training.test_progressive import config
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return write_shards(tmp_path_factory.mktemp("shards"), [120, 83])
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (16, r"progressive\[0\]: encoder\.backbone\.layers\.1\..* same windows"),
+        (36, r"progressive\[0\]: mask_patch_size=8 does not divide"),
+        ((32, 36), r"progressive\[0\]: .*; choose another size than 32 x 36 px"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_one_clear_line(size, said, tmp_path, shards):
+    given = replace(config(tmp_path, shards), progressive=(ProgressiveConfig(1, size),))
+    with pytest.raises(UserError, match=said) as found:
+        build(given)
+    assert "\n" not in str(found.value)
+
+
+def test_what_grows_is_said(tmp_path, shards, capsys):
+    build(config(tmp_path, shards))
+    told = "images: 32 px until step 8, 32 x 48 px until step 16, then 64 px"
+    assert told in capsys.readouterr().out.splitlines()
