@@ -7,9 +7,13 @@ import pytest
 import timm
 import torch
 
+from ssl_swin.command_line import read_config
 from ssl_swin.config.model import TargetConfig
+from ssl_swin.runs.from_encoder import with_its_model
 from ssl_swin.runs.network import build_network
-from tests.training.groups import CONFIGS, OFFICIAL, finetuning, read
+from tests.training.groups import model_before
+
+pytestmark = pytest.mark.usefixtures("in_the_checkout")
 
 # Parameters while pretraining, and of the encoder. Published: 89.87 M of SimMIM's Swin-B, and
 # 86,256,720 of its ViT-B; the others are counted here. With a teacher the decoder fits what it
@@ -62,13 +66,14 @@ def built(config):
 
 
 def test_every_shipped_pretraining_is_counted():
-    shipped = {Path(one).stem for one in (CONFIGS / "pretrain").glob("*.yaml")}
+    shipped = {Path(one).stem for one in Path("configs/pretrain").glob("*.yaml")}
     assert shipped == PRETRAIN.keys() | OF_ITS_INIT
 
 
 @pytest.mark.parametrize("name", PRETRAIN)
 def test_a_pretraining_has_as_many_parameters_as_published_and_as_timm_counts(name):
-    config, (whole, of_encoder) = read("pretrain", name)[0], PRETRAIN[name]
+    config, _ = read_config("pretrain", [f"configs/pretrain/{name}.yaml"])
+    whole, of_encoder = PRETRAIN[name]
     if whole is None:  # the teacher is not shipped
         config = replace(config, target=TargetConfig(), heads=(), loss="l1")
     network = built(config)
@@ -91,6 +96,8 @@ def test_of_simmims_swin_b_are_the_published_89_87_million():
 
 @pytest.mark.parametrize("name", FINETUNE)
 def test_a_fine_tuning_has_its_encoder_and_a_head_for_a_thousand_classes(name):
-    network = built(finetuning(name, OFFICIAL[name]))
+    asked, life = read_config("finetune", [f"configs/finetune/{name}.yaml"])
+    config, _ = with_its_model(asked, life["given"], model_before(name))
+    network = built(replace(config, num_classes=1000))
     assert counted(network) == FINETUNE[name]
     assert counted(network.head) == 1000 * (network.encoder.num_features + 1)
