@@ -31,6 +31,7 @@ SIZES = {
         "window": "6",
         "half_window": "3",
         "small_window": "4",
+        "both_window": "4",
         "decoder_dim": "48",
         "vit_dim": "192",
         "vit_depth": "5",
@@ -43,6 +44,7 @@ SIZES = {
         "window": "8",
         "half_window": "4",
         "small_window": "6",
+        "both_window": "3",
         "decoder_dim": "24",
         "vit_dim": "96",
         "vit_depth": "3",
@@ -50,12 +52,14 @@ SIZES = {
     },
 }
 """By task: what stands for a name in a change. A cell is a token of the first stage; the ViT has
-tokens as large, and about as many parameters as the Swin. A decoder is a quarter as wide as the
-encoder's last stage, as FastMIM's is."""
+tokens as large, and about as many parameters as the Swin. Images that grow have windows of
+`both_window` at each size. A decoder is a quarter as wide as the encoder's last stage, as FastMIM's
+is."""
 
 _HOG = ("--target.kind", "hog", "--target.cell-size", "$cell", "--loss", "l2")
 _WINDOW = ("--model.window-size", "$window")
 _SMALL = ("--model.img-size", "$small", "--model.window-size", "$small_window")
+_GROWING = ("--model.window-size", "$both_window")
 _SMALL_NETWORK = ("--model.img-size", "$img_size", *_WINDOW)
 _BLOCKS = (
     *("--decoder.kind", "transformer", "--decoder.dim", "$decoder_dim"),
@@ -83,6 +87,14 @@ METHODS = {
     "mask ratio 0.75": Method(("--mask.mask-ratio", "0.75")),
     "half windows": Method(("--model.window-size", "$half_window"), network=_WINDOW),
     "small images": Method(_SMALL, network=_SMALL_NETWORK, img_size=True),
+    "growing images": Method(
+        (*_GROWING, "--progressive", "[{until_epoch: 5, img_size: $small}]"),  # of ten epochs
+        network=_WINDOW,
+        timed=(
+            (0.5, ("--progressive", "[]", "--model.img-size", "$small")),
+            (0.5, ("--progressive", "[]")),
+        ),
+    ),
     "fastmim": Method(
         (*_SMALL, *_HOG, *_BLOCKS, "--decoder.depth", "4", "--mask.token", "pixels"),
         network=_SMALL_NETWORK,

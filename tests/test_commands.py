@@ -28,6 +28,7 @@ PAGES = (
     "docs/when-it-does-not-learn.md",
     "docs/your-weights.md",
     "docs/targets.md",
+    "docs/recipes.md",
 )
 NUM_IMAGES = 2400  # of IMAGES: nine tenths are a global batch of the large configs, and a lane's
 SAMPLE = "data/fashion-mnist-sample"

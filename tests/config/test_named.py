@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def test_the_header_of_every_config_says_what_the_list_shows(path):
     assert {"purpose", "command", "hardware", "expected"} <= set(said)
     assert {"minutes", "hours", "time"} & set(said)
     assert 20 < len(said["purpose"]) < 200
+    kind, name = path.parent.name, path.stem
+    assert re.fullmatch(rf"(srun )?ssl-swin {kind} configs/{kind}/{name}\.yaml.*", said["command"])
+    times = [said[one] for one in ("minutes", "hours", "time") if one in said]
+    for told in (said["expected"], *times):
+        assert re.search(r"\d|not measured", told), "a number, or that none is measured"
 
 
 def test_a_header_is_read_by_its_fields():

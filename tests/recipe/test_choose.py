@@ -93,6 +93,7 @@ def test_black_and_white_are_set_where_the_usual_ones_do_not_fit():
     [
         ("photographs_cpu", 3_000, LAPTOP),
         ("swin_tiny_1gpu", 50_000, SMALL_GPU),
+        ("swin_small_1gpu", 150_000, Machine("gpu", 8, 64 * GB, (gpu_of("rtx_16gb"),))),
         ("swin_base_1gpu", 300_000, Machine("gpu", 16, 128 * GB, (gpu_of("a100_40gb"),))),
     ],
 )

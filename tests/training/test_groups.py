@@ -72,6 +72,34 @@ BY_HAND = {
     "swinv2_base_simmim_800ep": (0.75, 25, OF_V2),
     "vit_base_simmim": (0.65, 13, OF_VIT),
 }
+# layer -> its rate at the peak, as numbers: 5e-3 times the product at its side
+RATES = {
+    "swin_base_simmim": {
+        0: 3.5895e-4,  # 0.9^25 = 0.071790
+        5: 6.0788e-4,  # 0.9^20 = 0.121577
+        22: 3.6450e-3,  # 0.9^3 = 0.729
+    },
+    "swin_base_simmim_800ep": {
+        0: 1.8889e-5,  # 0.8^25 = 0.0037779
+        5: 5.7646e-5,  # 0.8^20 = 0.0115292
+        22: 2.5600e-3,  # 0.8^3 = 0.512
+    },
+    "swin_large_simmim": {
+        0: 6.7053e-7,  # 0.7^25 = 0.00013411: less than where the warm-up starts, 1e-6
+        5: 3.9896e-6,  # 0.7^20 = 0.00079792
+        22: 1.7150e-3,  # 0.7^3 = 0.343
+    },
+    "swinv2_base_simmim_800ep": {
+        0: 3.7627e-6,  # 0.75^25 = 0.00075254
+        5: 1.5856e-5,  # 0.75^20 = 0.00317121
+        22: 2.1094e-3,  # 0.75^3 = 0.421875
+    },
+    "vit_base_simmim": {
+        0: 1.8486e-5,  # 0.65^13 = 0.0036972
+        5: 1.5932e-4,  # 0.65^8 = 0.0318645
+        12: 3.2500e-3,  # 0.65
+    },
+}
 every = pytest.mark.parametrize("name", PUBLISHED)
 
 
@@ -91,6 +119,8 @@ def test_fine_tuning_is_as_worked_out_by_hand(name):
     groups, peak = groups_of("finetune", name)
     assert peak == pytest.approx(5e-3)
     found = by_name(groups)
+    rates = {int(one["name"].split("_")[1]): peak * one["lr_scale"] for one in groups}
+    assert {layer: rates[layer] for layer in RATES[name]} == pytest.approx(RATES[name], rel=1e-4)
     for parameter, (layer, decays, _) in known.items():
         group = found[parameter]
         assert group["name"].startswith(f"layer_{layer}_"), parameter
