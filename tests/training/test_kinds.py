@@ -89,11 +89,13 @@ def test_killed_it_ends_bit_equal(kinds, shards, teacher, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("kinds", KINDS, ids=str)
-def test_on_other_ranks_it_learns_the_same(kinds, shards, teacher, tmp_path):
+def test_on_other_ranks_it_learns_the_same(kinds, strategy, shards, teacher, tmp_path):
     curves = []
     for devices, micro in ((1, 24), (2, 5)):
         made = {"devices": devices, "micro_batch_size": micro, "precision": "fp64"}
+        made |= {"strategy": strategy} if devices > 1 else {}
         run = train(config(tmp_path / str(devices), shards, kinds, teacher, **made))
         names = ["train/loss", *(f"train/loss_{name}" for name in NAMES), "heldout/heldout_loss"]
         curves.append([points(run, name) for name in names])
