@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import try_to_load_from_cache  # timm needs it, and fetches by it
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 

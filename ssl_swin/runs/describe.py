@@ -7,6 +7,7 @@ from copy import copy
 import torch
 from pytorch_lightning import Trainer
 
+from ssl_swin.config.run import PretrainConfig
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.reader import some_images
 from ssl_swin.phases import Phase, duration
@@ -49,13 +50,19 @@ def describe(run: Run) -> int:
     say(
         f"{_memory(run, steps)}\n"
         f"time: {step_s:.3g} s a step here, {_tried(steps)}; "
-        f"about {duration(left_s)} for those that are left\n"
+        f"about {duration(left_s)} for those that are left{_smaller(run)}\n"
         f"data: {feeding(takes, gives, workers, trainer.world_size)}"
     )
     if trainer.is_global_zero:
         _tell_depths(run)
     say("nothing was written; to train, type the same command without --dry-run")
     return 0
+
+
+def _smaller(run: Run) -> str:
+    """Say that steps of smaller images, if there are any, are counted as the largest ones."""
+    is_growing = isinstance(run.config, PretrainConfig) and run.config.progressive
+    return ", at most: smaller images take less" if is_growing else ""
 
 
 def _tried(steps: FewImages) -> str:

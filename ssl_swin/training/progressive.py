@@ -25,23 +25,30 @@ def share_weights(network: nn.Module, of: nn.Module) -> None:
     Its buffers go to where the parameters are, in their precision.
 
     Raises:
-        UserError: If one is of another shape there: it depends on the size of images.
+        UserError: If a window or a parameter is another there: it depends on the size of images.
     """
-    there = {name: dict(one.named_parameters(recurse=False)) for name, one in of.named_modules()}
-    like = next(of.parameters())
+    there, like = dict(of.named_modules()), next(of.parameters())
     for name, module in network.named_modules():
+        windows = [getattr(one, "window_size", None) for one in (module, there[name])]
+        if windows[0] != windows[1]:  # of which no weight of a Swin V2 tells
+            raise _differs(f"{name}.window_size", *windows)
         for key, own in list(module.named_parameters(recurse=False)):
-            if own.shape != there[name][key].shape:
-                raise UserError(
-                    f"{name}.{key} is {list(own.shape)} there, and {list(there[name][key].shape)} "
-                    "of images of model.img_size; choose sizes of which every stage has the same "
-                    "windows, and a network that learns nothing of the places of an image"
-                )
-            setattr(module, key, there[name][key])
+            shared = there[name].get_parameter(key)
+            if own.shape != shared.shape:
+                raise _differs(f"{name}.{key}", list(own.shape), list(shared.shape))
+            setattr(module, key, shared)
         for key, buffer in list(module.named_buffers(recurse=False)):
             dtype = like.dtype if buffer.is_floating_point() else buffer.dtype
             setattr(module, key, buffer.to(like.device, dtype))
     network.train(of.training)
+
+
+def _differs(name: str, there: object, here: object) -> UserError:
+    return UserError(
+        f"{name} is {there} there, and {here} of images of model.img_size; choose sizes of which "
+        "every stage has the same windows, and a network that learns nothing of the places of an "
+        "image"
+    )
 
 
 def resized(

@@ -6,11 +6,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD, LabelledDataConfig
-from ssl_swin.config.run import FinetuneConfig
+from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
 from ssl_swin.config.settings import flatten
 from ssl_swin.errors import UserError
 from ssl_swin.runs.encoder_numbers import with_its_numbers
+from tests.runs.test_from_encoder import config
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -19,11 +19,6 @@ HALF = (0.5, 0.5, 0.5)
 def encoder(trained):
     """A run folder that holds an encoder of grey images."""
     return trained[1]
-
-
-def config(encoder, **data):
-    data = LabelledDataConfig("shards", **{"rand_augment": "", **data})
-    return FinetuneConfig("run", data, 10, encoder and str(encoder))
 
 
 def stored(begun):

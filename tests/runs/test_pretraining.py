@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -5,8 +6,10 @@ import pytest
 from ssl_swin.config.model import ProgressiveConfig
 from ssl_swin.errors import UserError
 from ssl_swin.runs.build import build
+from ssl_swin.runs.describe import describe
 from tests.training.conftest import write_shards
 from tests.training.test_progressive import config
+from tests.training.tiny import built
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,12 @@ def test_sizes_that_do_not_fit_are_one_clear_line(size, said, tmp_path, shards):
     with pytest.raises(UserError, match=said) as found:
         build(given)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.usefixtures("short_timing")
+def test_a_dry_run_says_that_its_time_is_that_of_the_largest_images(tmp_path, shards, capsys):
+    assert describe(built(config(tmp_path, shards))) == 0
+    assert re.search(r"for those that are left, at most: smaller", capsys.readouterr().out)
 
 
 def test_what_grows_is_said(tmp_path, shards, capsys):

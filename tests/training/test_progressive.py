@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ssl_swin.config.model import ProgressiveConfig
+from ssl_swin.config.model import DecoderConfig, HeadConfig, MaskConfig, ProgressiveConfig
 from ssl_swin.errors import UserError
+from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.simmim import SimMIM
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.runs.build import build
@@ -41,6 +42,15 @@ def test_networks_of_two_sizes_have_one_set_of_weights():
         assert parameter.grad is not None
     with pytest.raises(UserError, match=r"of which every stage has the same windows"):
         share_weights(simmim(16), large)  # whose second stage is smaller than a window
+
+
+def test_windows_are_the_same_also_where_no_weight_tells_of_them():
+    name, sizes = "swinv2_tiny_window8_256", {"window_size": 4, "embed_dim": 8}
+    sizes |= {"depths": (1, 1), "num_heads": (1, 1)}
+    large, taken, small = (SimMIM(build_encoder(name, px, 1, **sizes), 8) for px in (64, 32, 16))
+    share_weights(taken, large)
+    with pytest.raises(UserError, match=r"window_size is \(2, 2\) there, and \(4, 4\)"):
+        share_weights(small, large)
 
 
 def test_images_are_resized_each_by_itself():
@@ -90,6 +100,36 @@ def test_killed_it_ends_bit_equal(step, straight, shards, tmp_path):
     after = checkpoint(tmp_path / "run")
     for part in ("model", "optimizer", "step", "samples_seen", "metrics"):
         assert_equal(straight[part], after[part], part)
+
+
+def visible_alone(run_dir, shards, **training):
+    """Heads at both stages, by decoders that know the places of each size."""
+    heads = (
+        HeadConfig(1, "hog", "l2", cell_size=4),
+        HeadConfig(2, "pixels", at="start"),
+        HeadConfig(2),
+    )
+    decoder = DecoderConfig("transformer", 8, 1, 2, "sin-cos")
+    given = replace(config(run_dir, shards, **training), heads=heads, decoder=decoder)
+    return replace(given, mask=MaskConfig("random", 8, token="none"), progressive=SMALLER[:1])
+
+
+@pytest.mark.slow
+def test_with_heads_and_visible_tokens_alone_it_ends_bit_equal_too(shards, tmp_path):
+    before = checkpoint(train(visible_alone(tmp_path / "straight", shards)))
+    killed = visible_alone(tmp_path / "killed", shards)
+    assert interrupt(killed, CHANGES[0], signal.SIGKILL) == {-signal.SIGKILL}
+    assert finish(start(killed)) == {0}
+    after = checkpoint(tmp_path / "killed")
+    for part in ("model", "optimizer", "step", "samples_seen", "metrics"):
+        assert_equal(before[part], after[part], part)
+
+
+def test_a_run_goes_on_with_no_other_sizes(shards, tmp_path):
+    given = config(tmp_path, shards)
+    assert interrupt(given, 4, signal.SIGTERM) == {75}
+    with pytest.raises(UserError, match="holds a run with progressive="):
+        build(replace(given, progressive=SMALLER[:1]))
 
 
 @pytest.mark.slow
