@@ -143,11 +143,18 @@ def test_after_a_failure_nothing_begins(modules, tmp_path, capsys):
     assert "error: " in log.read_text()
 
 
-def test_all_methods_have_seed_0_before_seed_1(modules, plan):
-    first = plan(all_of(modules), seeds=1)
-    num_of_first_draws = sum(not str(job.done).count("draw1") for job in first.jobs())
-    jobs = list(plan(all_of(modules), seeds=2).jobs())
-    assert {job.words for job in jobs[:num_of_first_draws]} <= {job.words for job in first.jobs()}
+def test_all_methods_have_seed_0_before_seed_1_and_all_labels_come_later(modules, plan):
+    first = [job.words for job in plan(all_of(modules), seeds=1).jobs()]
+    jobs = [job.words for job in plan(all_of(modules), seeds=2).jobs()]
+    stages = [
+        (" ".join(words).count("finetune-100-draw"), " ".join(words).count("10-draw1"))
+        for words in jobs
+    ]
+    assert stages == sorted(stages, key=lambda stage: (stage[1], stage[0]))
+    num_cheap = sum("finetune-100" not in " ".join(words) for words in first)
+    num_cheap -= sum("10-draw1" in " ".join(words) for words in first)
+    assert jobs[:num_cheap] == first[:num_cheap]
+    assert all("seed1/" in " ".join(words) for words in jobs[num_cheap : 2 * num_cheap])
 
 
 def test_a_dearer_method_has_fewer_images(plan):
