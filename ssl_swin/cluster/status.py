@@ -1,5 +1,6 @@
 """`ssl-swin status`: where every run stands, from its folder and from SLURM where that answers."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ssl_swin.record.owner import lives_here
 from ssl_swin.record.report import find_runs
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.settings import read_config
+from ssl_swin.record.work import Smaller, share_at, work_of
 
 _CLEAR = "\033[H\033[2J"
 
@@ -142,6 +144,22 @@ def _is_of(verdict: Line, lives: list[Line]) -> bool:
     return start[0] not in [line.get("job") for line in lives]
 
 
+def _smaller(config: dict[str, Any], steps_per_epoch: float) -> list[Smaller]:
+    """Return the steps whose images are smaller, if they grow."""
+
+    def pixels(size: Any) -> int:
+        return math.prod(size) if isinstance(size, list) else int(size) ** 2
+
+    def read(one: Any) -> Smaller:
+        share = pixels(one["img_size"]) / pixels(config["model.img_size"])
+        return Smaller(round(one["until_epoch"] * steps_per_epoch), share)
+
+    try:
+        return [read(one) for one in config.get("progressive") or ()]
+    except (KeyError, TypeError, ValueError):  # of a config that is cut off
+        return []
+
+
 def _progress(folder: RunFolder) -> list[str]:
     """Return step, epoch, loss, speed and the time that is left, by the last point of each."""
     last: dict[str, Any] = {}
@@ -158,7 +176,10 @@ def _progress(folder: RunFolder) -> list[str]:
         stop_step = round(step / epoch * epochs)
         of, total = f" of {stop_step:,d}", f" of {epochs}"
         if speed and batch and not folder.summary.is_file():
-            left = f"about {duration((stop_step - step) * batch / speed)} of training left"
+            smaller = _smaller(config, step / epoch)
+            steps = work_of(stop_step, smaller) - work_of(step, smaller)
+            seconds = steps / share_at(step - 1, smaller) * batch / speed
+            left = f"about {duration(seconds)} of training left"
     words = [
         f"step {step:,d}{of}",
         f"epoch {epoch:.2f}{total}" if epoch is not None else "",

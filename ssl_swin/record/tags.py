@@ -84,6 +84,11 @@ TAGS = {
     "train/samples_seen": Tag(
         TRAIN, "progress/samples_seen", "Images trained on, over all epochs."
     ),
+    "train/img_size": Tag(
+        TRAIN,
+        "progress/img_size",
+        "Images that grow: the side of a square with as many pixels.",
+    ),
     "speed/images_per_s": Tag(
         TRAIN, "speed/images_per_s", "Images trained on in a second, by all processes."
     ),

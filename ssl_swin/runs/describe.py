@@ -7,7 +7,6 @@ from copy import copy
 import torch
 from pytorch_lightning import Trainer
 
-from ssl_swin.config.run import PretrainConfig
 from ssl_swin.data.pixels.depths import depth_warning
 from ssl_swin.data.shards.reader import some_images
 from ssl_swin.phases import Phase, duration
@@ -32,6 +31,7 @@ def describe(run: Run) -> int:
     """
     training, module, first = run.config.training, run.module, run.module.step
     limit_threads(training.num_threads, training.devices)
+    work_left = module.work(run.sizes.stop_step) - module.work(first)
     steps = FewImages(run, STEPS_S)
     with memory_told(run), Phase("a few small steps"):
         trainer = build_trainer(training, [steps])
@@ -44,25 +44,20 @@ def describe(run: Run) -> int:
     say(_sizes(run, first, trainer.world_size))
     step_s, workers = steps.step_s(), run.config.data.num_workers
     takes = training.global_batch_size / step_s
+    computing, loading = work_left / takes, (run.sizes.stop_step - first) / gives
     # Without loader processes one thing is done after the other.
-    rate = min(takes, gives) if workers else 1 / (1 / takes + 1 / gives)
-    left_s = (run.sizes.stop_step - first) * training.global_batch_size / rate
+    left_s = max(computing, loading) if workers else computing + loading
+    left_s *= training.global_batch_size
     say(
         f"{_memory(run, steps)}\n"
         f"time: {step_s:.3g} s a step here, {_tried(steps)}; "
-        f"about {duration(left_s)} for those that are left{_smaller(run)}\n"
+        f"about {duration(left_s)} for those that are left\n"
         f"data: {feeding(takes, gives, workers, trainer.world_size)}"
     )
     if trainer.is_global_zero:
         _tell_depths(run)
     say("nothing was written; to train, type the same command without --dry-run")
     return 0
-
-
-def _smaller(run: Run) -> str:
-    """Say that steps of smaller images, if there are any, are counted as the largest ones."""
-    is_growing = isinstance(run.config, PretrainConfig) and run.config.progressive
-    return ", at most: smaller images take less" if is_growing else ""
 
 
 def _tried(steps: FewImages) -> str:

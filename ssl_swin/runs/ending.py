@@ -98,7 +98,9 @@ def _time(run: Run, left: bool = False) -> Iterator[Line]:
     if run.on_gpu:
         told += f", {lives.process_s / 3600:.3g} GPU-hours"
     if left and steps_per_s:
-        told += f"; {duration((run.sizes.stop_step - run.module.step) / steps_per_s)} left"
+        work, step = run.module.work, run.module.step
+        share_left = (work(run.sizes.stop_step) - work(step)) / work(step)
+        told += f"; {duration(share_left * step / steps_per_s)} left"
     yield "time", told
 
 

@@ -97,6 +97,14 @@ class Learner(LightningModule, ABC):
         """Begin with no best: the next that is found will be."""
         self.metrics.pop(self.best_metric or "", None)
 
+    def work(self, step: int) -> float:
+        """Return what the first steps of a run take, in steps of its last kind."""
+        return float(step)
+
+    def points(self) -> dict[str, float]:
+        """Return what else is to be logged of the last step, the same on all ranks."""
+        return {}
+
     def before_step(self, share: Batch) -> None:
         """Make ready for a step; a learner may train a part of the network alone.
 

@@ -153,7 +153,7 @@ class Scalars(Callback):
         optimizer = pl_module.optimizers(use_pl_optimizer=False)
         points |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
         peak = largest_peak(trainer)
-        log(trainer, points | points_of(peak))
+        log(trainer, points | pl_module.points() | points_of(peak))
         if not self._said:
             say(f"memory of a process: {described(peak, pl_module.device)}")
             self._said = True

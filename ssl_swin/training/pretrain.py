@@ -1,5 +1,6 @@
 """Pretraining as Lightning sees it: mask, reconstruct, and the loss over the global batch."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from ssl_swin.models.encoder import pooled, pooled_stages
 from ssl_swin.models.losses import masked_error_per_image, masked_mean
 from ssl_swin.models.normalise import Normalisation
 from ssl_swin.models.simmim import SimMIM
+from ssl_swin.record.work import Smaller, work_of
 from ssl_swin.training.learner import Learner, Schedule
 from ssl_swin.training.masks import Masking
 from ssl_swin.training.optim import pretrain_groups
@@ -71,10 +73,28 @@ class PretrainModule(Learner):
             for one in self.sizes:
                 share_weights(one.network, self.network)
             self._is_shared = True
+        return self._at(self.step)
+
+    def _at(self, step: int) -> tuple[SimMIM, Masking]:
         for one in self.sizes:
-            if self.step < one.until_step:
+            if step < one.until_step:
                 return one.network, one.masking
         return self.network, self.masking
+
+    def work(self, step: int) -> float:
+        """Return what the first steps take, in steps of the largest images, by their pixels."""
+        return work_of(step, [Smaller(one.until_step, self._share(one)) for one in self.sizes])
+
+    def points(self) -> dict[str, float]:
+        """Return how large the images of the last step were, if they grow."""
+        if not self.sizes:
+            return {}
+        network, _ = self._at(self.step - 1)
+        return {"train/img_size": math.sqrt(math.prod(network.encoder.img_size))}
+
+    def _share(self, size: Size) -> float:
+        """Return how many pixels smaller images have, of the largest ones'."""
+        return math.prod(size.network.encoder.img_size) / math.prod(self.network.encoder.img_size)
 
     def train_all(self) -> None:
         """Take no step of smaller images any more."""

@@ -34,11 +34,11 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[float, int]] = deque()  # seconds and steps done
+        self._marks: deque[tuple[float, float]] = deque()  # seconds and steps done
         self._began = 0.0
-        self._last = 0.0, 0
+        self._last = 0.0, 0.0
 
-    def mark(self, seconds: float, step: int) -> None:
+    def mark(self, seconds: float, step: float) -> None:
         """Note that so many steps are done; the first call is after the first step."""
         self._last = seconds, step
         if not self._marks:
@@ -61,7 +61,7 @@ class Pace:
         since, newest_first = self._last[0] - RECENT_S, reversed(self._marks)
         return self._since(next((one for one in newest_first if one[0] <= since), self._marks[0]))
 
-    def _since(self, mark: tuple[float, int]) -> float | None:
+    def _since(self, mark: tuple[float, float]) -> float | None:
         (began, first), (seconds, step) = mark, self._last
         return (step - first) / (seconds - began) if seconds > began else None
 
@@ -87,7 +87,8 @@ class ProgressBar(Callback):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.start_step, self.stop_step = start_step, stop_step
-        self.starting, self.clock, self.pace = starting, clock, Pace()
+        self.starting, self.clock = starting, clock
+        self.pace, self.work = Pace(), Pace()  # of steps, and of what they take
         self._bar: progress.Progress | None = None
         self._shown_at = self._began = 0.0
 
@@ -120,6 +121,7 @@ class ProgressBar(Callback):
         """Move on, and show what is due."""
         step, now = pl_module.step, self.clock()
         self.pace.mark(now, step)
+        self.work.mark(now, pl_module.work(step))
         if self.starting is not None:
             self.starting.end()
         if not trainer.is_global_zero:
@@ -145,11 +147,11 @@ class ProgressBar(Callback):
         loss = float(module.result.loss) * schedule.global_batch_size / max(1, share_size)
         bad = module.metrics.get("bad_steps")
         text = f"loss {loss:.4f}  " + (f"{bad} bad steps  " if bad else "")
-        rate, recent = self.pace.steps_per_s, self.pace.recent
+        rate, recent = self.work.steps_per_s, self.pace.recent
         if rate is None or recent is None:
             text += f"the first step took {duration(now - self._began)}"
         else:
-            left = duration((self.stop_step - step) / rate)
+            left = duration((module.work(self.stop_step) - module.work(step)) / rate)
             text += f"{images_per_s(recent * schedule.global_batch_size)}  {left} left"
         if self._bar is not None:
             self._bar.update(self._task, epoch=epoch, text=text)

@@ -54,6 +54,24 @@ def test_a_running_run_is_told_whole(folder):
 
 
 @pytest.mark.parametrize(
+    ("config", "minutes"),
+    [
+        ("model: {img_size: 64}\nprogressive:\n- {until_epoch: 5, img_size: 32}\n", "15.0"),
+        ("progressive:\n- {until_epoch: 5, img_size: 32}\n", "5.0"),
+        ("model: {img_size: 64}\nprogressive:\n- {until_epoch: 5}", "5.0"),
+    ],
+)
+def test_of_growing_images_the_later_ones_take_longer(config, minutes, folder):
+    began(folder, 1, 0)
+    folder.config.write_text(
+        f"optim: {{epochs: 10}}\ntraining: {{global_batch_size: 100}}\n{config}"
+    )
+    points = {"train/loss": 0.5, "train/epoch": 2.5, "speed/images_per_s": 50.0}
+    append_line(folder.metrics, {"step": 50, **points})
+    assert f", about {minutes} min of training left" in describe(folder)
+
+
+@pytest.mark.parametrize(
     ("verdict", "said"),
     [
         ({"life": 2, "job": "13", "restart": 1}, True),

@@ -1,4 +1,3 @@
-import re
 from dataclasses import replace
 
 import pytest
@@ -7,6 +6,7 @@ from ssl_swin.config.model import ProgressiveConfig
 from ssl_swin.errors import UserError
 from ssl_swin.runs.build import build
 from ssl_swin.runs.describe import describe
+from ssl_swin.runs.few_images import FewImages
 from tests.training.conftest import write_shards
 from tests.training.test_progressive import config
 from tests.training.tiny import built
@@ -33,9 +33,11 @@ def test_sizes_that_do_not_fit_are_one_clear_line(size, said, tmp_path, shards):
 
 
 @pytest.mark.usefixtures("short_timing")
-def test_a_dry_run_says_that_its_time_is_that_of_the_largest_images(tmp_path, shards, capsys):
+def test_a_dry_run_counts_small_images_by_their_pixels(tmp_path, shards, capsys, monkeypatch):
+    monkeypatch.setattr(FewImages, "step_s", lambda _: 600.0)
     assert describe(built(config(tmp_path, shards))) == 0
-    assert re.search(r"for those that are left, at most: smaller", capsys.readouterr().out)
+    whole = 8 * (32 * 32 + 32 * 48 + 64 * 64) / 64**2
+    assert f"about {whole / 6:.1f} h for those that are left\n" in capsys.readouterr().out
 
 
 def test_what_grows_is_said(tmp_path, shards, capsys):

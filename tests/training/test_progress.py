@@ -91,3 +91,11 @@ def test_a_measurement_now_and_then_moves_the_pace_little():
         pace.mark(seconds, step)
         rates.append(pace.steps_per_s)
     assert 0.8 < min(rates[8000:]) < max(rates[8000:]) < 1.0
+
+
+def test_the_time_left_is_that_of_steps_that_take_longer(capsys, monkeypatch):
+    """After three small steps of 100 s, the last foretells four of 400 s."""
+    module, now = learner(), iter(100.0 * number for number in range(9))
+    monkeypatch.setattr(module, "work", lambda step: step / 4 if step <= 3 else step - 2.25)
+    fit(module, 3, ProgressBar(0, 7, clock=lambda: next(now)))
+    assert capsys.readouterr().err.splitlines()[-1].endswith("26.7 min left")

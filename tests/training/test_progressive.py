@@ -89,7 +89,7 @@ STOPS = [pytest.param(5, marks=pytest.mark.slow), 8, pytest.param(18, marks=pyte
 
 @pytest.fixture(scope="module")
 def straight(shards, tmp_path_factory):
-    return checkpoint(train(config(tmp_path_factory.mktemp("straight") / "run", shards)))
+    return train(config(tmp_path_factory.mktemp("straight") / "run", shards))
 
 
 @pytest.mark.parametrize("step", STOPS)
@@ -97,9 +97,22 @@ def test_killed_it_ends_bit_equal(step, straight, shards, tmp_path):
     killed = config(tmp_path / "run", shards)
     assert interrupt(killed, step, signal.SIGKILL) == {-signal.SIGKILL}
     assert finish(start(killed)) == {0}
-    after = checkpoint(tmp_path / "run")
+    before, after = checkpoint(straight), checkpoint(tmp_path / "run")
     for part in ("model", "optimizer", "step", "samples_seen", "metrics"):
-        assert_equal(straight[part], after[part], part)
+        assert_equal(before[part], after[part], part)
+
+
+def test_the_size_is_a_curve(straight):
+    sizes = points(straight, "train/img_size")
+    assert [sizes[step] ** 2 for step in (8, 9, 16, 17, 24)] == pytest.approx(
+        [32 * 32, 32 * 48, 32 * 48, 64 * 64, 64 * 64]
+    )
+
+
+def test_small_images_take_as_much_as_they_have_pixels(tmp_path, shards):
+    module = build(config(tmp_path, shards)).module
+    assert module.work(CHANGES[0]) == 8 * 0.25
+    assert module.work(24) == 8 * (0.25 + 0.375 + 1)
 
 
 def visible_alone(run_dir, shards, **training):
