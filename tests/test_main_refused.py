@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_refused(refused, option, message):
     [
         (
             f"shards: {SAMPLE}/pretrain-000001.tar, weight: 0",
-            "data.sets.weight=0.0 must be greater than 0",
+            "data.sets[1].weight=0 must be greater than 0",
         ),
         (
             f"shards: {SAMPLE}/pretrain-000001.tar, weight: 0.0001",

@@ -31,8 +31,8 @@ def test_heads_are_a_list_whose_keys_are_known(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("heads: [{stage: 0}]", r"heads\.stage=0 must be greater than 0"),
-        ("heads: [{stage: 1, weight: -1}]", r"heads\.weight=-1\.0 must be greater than 0"),
+        ("heads: [{stage: 0}]", r"heads\[0\]\.stage=0 must be greater than 0"),
+        ("heads: [{stage: 1, weight: -1}]", r"heads\[0\]\.weight=-1 must be greater than 0"),
         ("heads: [{stage: 2}]\nloss: l2", "loss=l2 beside heads, each of which has its own"),
         ("loss_beta: 0", "loss_beta=0.0 must be greater than 0"),
         ("target: {teacher: x}", r"target\.teacher=x goes with target\.kind=teacher"),
