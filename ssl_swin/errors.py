@@ -50,6 +50,18 @@ def usable(what: str, kind: type[UserError] = UserError) -> Iterator[None]:
         raise kind(f"{what}: {error.strerror or error}{place}") from error
 
 
+@contextmanager
+def naming(given: str) -> Iterator[None]:
+    """As `usable`; and let what else the user can mend say the setting `given`, as `init=x.pth`."""
+    try:
+        with usable(given):
+            yield
+    except UserError as error:
+        if f"{given.partition('=')[0]}=" in str(error):
+            raise
+        raise type(error)(f"{given}: {error}") from error
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error says, as one line: a loader worker's words without torch's wrapping."""
     lines = str(error).strip().splitlines() or [""]

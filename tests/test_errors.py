@@ -6,6 +6,7 @@ from ssl_swin.errors import (
     ShardError,
     UserError,
     exit_status,
+    naming,
     nearest,
     one_line,
     usable,
@@ -49,6 +50,17 @@ def test_a_path_that_was_given_and_cannot_be_used_is_one_line(tmp_path, name):
     with refused as caught, usable("shards=x", ShardError):
         (tmp_path / name).read_text()
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_refused_says_the_setting_once_and_stays_what_it_was():
+    with pytest.raises(ShardError, match=r"^init=x: no weights$"), naming("init=x"):
+        raise ShardError("no weights")
+    with pytest.raises(UserError, match=r"^init=x: is old$"), naming("init=x"), naming("init=x"):
+        raise UserError("is old")
+    with pytest.raises(UserError, match=r"^init=x: gone$"), naming("init=x"):
+        raise FileNotFoundError("gone")
+    with pytest.raises(MachineError, match=r"^no network$"), naming("init=x"):
+        raise MachineError("no network")
 
 
 def test_what_the_storage_does_is_not_turned_into_a_mistake():

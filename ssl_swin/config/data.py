@@ -5,7 +5,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssl_swin.config.settings import LAYOUT, layout_setting, newer_setting, require, require_all
+from ssl_swin.config.settings import (
+    LAYOUT,
+    layout_setting,
+    newer_setting,
+    require,
+    require_all,
+    require_filled,
+)
 from ssl_swin.config.stats import read_stats
 from ssl_swin.data.pixels.channels import Channels, as_names
 
@@ -114,6 +121,8 @@ class DataConfig:
         return (self.shards,) if self.shards is not None else tuple(one.shards for one in self.sets)
 
     def __post_init__(self) -> None:
+        places = "shards", "val_shards", "labelled_shards", "labels", "stats", "cache_dir"
+        require_filled("data.", self, *places)
         if self.stats is not None:
             self._take_stats(self.stats)
         require(

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ssl_swin.config.settings import layout_setting, newer_setting, require, require_all
+from ssl_swin.config.settings import (
+    layout_setting,
+    newer_setting,
+    require,
+    require_all,
+    require_filled,
+)
+from ssl_swin.data.pixels.img_size import require_img_size
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         size, rate = self.img_size, self.drop_path_rate
-        least = size if isinstance(size, int) else min(size)
-        require(least > 0, f"model.img_size={size} must be greater than 0")
+        require_img_size("model.img_size", size)
         require(0 <= rate < 1, f"model.drop_path_rate={rate} must lie in [0, 1)")
 
 
@@ -116,6 +122,9 @@ class TargetConfig:
 
     def __post_init__(self) -> None:
         require_all("be greater than 0", "target", self, "teacher_stage")
+        require_filled("target.", self, "teacher")
+        if self.teacher_img_size is not None:
+            require_img_size("target.teacher_img_size", self.teacher_img_size)
         require(
             self.teacher_at == "end" or self.teacher_stage is not None,
             "target.teacher_at=start is of a stage; give target.teacher_stage, or leave it out",
@@ -159,9 +168,7 @@ class ProgressiveConfig:
 
     def __post_init__(self) -> None:
         require_all("be greater than 0", "progressive", self, "until_epoch")
-        size = self.img_size
-        least = size if isinstance(size, int) else min(size)
-        require(least > 0, f"progressive.img_size={size} must be greater than 0")
+        require_img_size("progressive.img_size", self.img_size)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,15 @@ def require_all(rule: str, section: str, config: Any, *names: str) -> None:
         require(value is None or _RULES[rule](value), f"{section}.{name}={value} must {rule}")
 
 
+def require_filled(prefix: str, config: Any, *names: str) -> None:
+    """Refuse a name or path that is empty, as one of a variable that is not set."""
+    for name in names:
+        require(
+            getattr(config, name) != "",
+            f"{prefix}{name}='' is empty; give what it is to be, or leave it out",
+        )
+
+
 def flatten(config: Any) -> dict[str, Any]:
     """Return a config as one flat dict with dotted names and values as in YAML."""
     return {one.name: _plain(one.value) for one in _walk(config)}

@@ -87,9 +87,7 @@ def evaluate(
             answers = counted(classify(opened, stream, computing), count)
             findings = _find(answers, label, card)
         if not len(findings.place):
-            raise UserError(
-                f"data={where}: none of the {len(label)} images can be decoded; give others"
-            )
+            stream.refuse(f"data={where}: ")
         _write(folder, subject, findings, stream, card)
     _show(findings, card)
     for line in _ending(findings, folder, run, count.rate):

@@ -1,7 +1,7 @@
 """Images in their order -> batches of pixels: decoded, resized and cut as an evaluation does."""
 
 from dataclasses import replace
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 from torch.utils.data import Dataset
@@ -121,3 +121,16 @@ class PixelStream(Dataset):
         except UnreadableImage as error:
             return str(error)
         return "it can be decoded now"
+
+    def refuse(self, where: str = "") -> NoReturn:
+        """Refuse images of which none can be decoded: as what, and why the first cannot.
+
+        Raises:
+            UserError: Always.
+        """
+        chans = f"{self.in_chans} channel{'' if self.in_chans == 1 else 's'}"
+        raise UserError(
+            f"{where}none of the {len(self):,} images can be decoded as {chans} of "
+            f"{self.renderer.dtype}, which the network takes; of the first: "
+            f"{self.why_broken(0)}; give others"
+        )

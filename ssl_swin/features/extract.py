@@ -19,7 +19,6 @@ from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import sides
 from ssl_swin.data.shards.reader import content_of
 from ssl_swin.data.shards.shard_set import ShardSet
-from ssl_swin.errors import UserError
 from ssl_swin.evaluation.classify import Computing, find_device, naming_short_memory
 from ssl_swin.evaluation.images import Samples
 from ssl_swin.evaluation.pixels import PixelStream, reading_by
@@ -79,7 +78,7 @@ def extract(
             network.cpu()  # another one needs the memory of a GPU
         found, how = store.open(), f"at {rate:,.0f} images/s"
     if not found.good.any():
-        raise UserError(f"none of the {len(images):,} images can be decoded; give others")
+        PixelStream(images, subject).refuse()
     if not ranks.rank:
         num = found.num_broken
         say(f"{told} {how}" + (f"; {num:,} are broken and have none" if num else ""))

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ssl_swin.data.pixels.img_size import require_img_size
 from ssl_swin.errors import UserError
 from ssl_swin.features.networks import HouseNetwork, Network, TimmNetwork
 from ssl_swin.models.encoder import build_encoder
@@ -66,12 +67,12 @@ def check_asked(seed: int, img_size: int | None) -> None:
     """Refuse what no network can be drawn from or given.
 
     Raises:
-        UserError: If the seed is negative, or images have no pixel.
+        UserError: If the seed is negative, or images have no pixel, or too many.
     """
     if seed < 0:
         raise UserError(f"seed={seed} draws nothing; give 0 or more")
-    if img_size is not None and img_size < 1:
-        raise UserError(f"img_size={img_size} has no pixel; give 1 or more, or leave it out")
+    if img_size is not None:
+        require_img_size("img_size", img_size)
 
 
 def find_subject(
@@ -94,6 +95,8 @@ def find_subject(
         MachineError: If timm's weights are not here and cannot be fetched.
     """
     check_asked(seed, img_size)
+    if not what:
+        raise UserError(f"what='' names no network; give {WHAT}")
     if what == RANDOM and like is None:
         raise UserError(
             "random has the architecture of another network, and there is none: name one before "

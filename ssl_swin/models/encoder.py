@@ -199,6 +199,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     **dict.fromkeys(timm.list_models(["beit_*", "beitv2_*"]), ViTEncoder),
 }
 """Name of an encoder -> its class."""
+_LISTING = 'python -c "from ssl_swin.models.encoder import ENCODERS; print(*ENCODERS)"'
 
 
 def build_encoder(
@@ -211,7 +212,7 @@ def build_encoder(
     Raises:
         UserError: If there is no such encoder, it has no such size, or its sizes do not fit.
     """
-    kind = look_up(ENCODERS, "model.name", name.partition(".")[0])
+    kind = look_up(ENCODERS, "model.name", name.partition(".")[0], _LISTING)
     given = {key: value for key, value in sizes.items() if value is not None}
     given |= {"name": name, "img_size": img_size, "in_chans": in_chans}
     if kind not in (SwinEncoder, SwinV2Encoder) and given.get("implementation") == "timm":
@@ -245,6 +246,12 @@ def pooled(
     An encoder that `PoolsItself` may do more.
     """
     return encoder.pool(output) if isinstance(encoder, PoolsItself) else output.mean((2, 3))
+
+
+def family(name: str) -> str | None:
+    """Return what an encoder of a name is, as "SwinV2"; None if there is none."""
+    kind = ENCODERS.get(name.partition(".")[0])
+    return None if kind is None else str(getattr(kind, "__name__", kind)).removesuffix("Encoder")
 
 
 def free_sizes(name: str) -> tuple[str, ...]:

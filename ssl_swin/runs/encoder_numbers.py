@@ -5,8 +5,8 @@ from typing import Any
 
 from ssl_swin.config.run import RunConfig, begins_with
 from ssl_swin.config.settings import unsaid, with_values
-from ssl_swin.errors import UserError
-from ssl_swin.pretrained.card import BANDS
+from ssl_swin.errors import UserError, naming
+from ssl_swin.pretrained.card import BANDS, EncoderCard
 from ssl_swin.pretrained.named import card_of, colours_of
 from ssl_swin.runs.channels import by_name, channels_on
 from ssl_swin.runs.from_encoder import as_tuples, takes_other_channels
@@ -32,14 +32,14 @@ def with_its_numbers(
     Raises:
         UserError: If the user gave others than are on the card.
     """
-    source = begins_with(config)[1]
+    setting, source = begins_with(config)
     if source is None:
         return config, ()
     free = unsaid(config, given) & {*_NUMBERS, _SHOWN}
     if state is not None:
         values = {name: as_tuples(state["config"].get(name)) for name in free}
         return with_values(config, values | _without_colours(config, given, values)), ()
-    card = card_of(source)
+    card = _card(setting, source)
     if card is None:
         return _as_theirs(config, free, source)
     if takes_other_channels(config, len(card.mean)):
@@ -67,6 +67,11 @@ def with_its_numbers(
     plain = _without_colours(config, given, values)
     line += ", as the encoder was trained with" + "; no RandAugment, which is for RGB" * bool(plain)
     return with_values(config, values | plain), (line,)
+
+
+def _card(setting: str, source: str) -> EncoderCard | None:
+    with naming(f"{setting}={source}"):
+        return card_of(source)
 
 
 def _as_theirs(

@@ -13,9 +13,9 @@ from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import RunConfig, begins_with
 from ssl_swin.config.settings import unsaid, with_values
 from ssl_swin.data.pixels.decode import sides
-from ssl_swin.errors import UserError, usable
+from ssl_swin.errors import UserError, naming
 from ssl_swin.files import sha256_of
-from ssl_swin.models.encoder import build_encoder, free_sizes
+from ssl_swin.models.encoder import build_encoder, family, free_sizes
 from ssl_swin.models.swin_choices import all_switches
 from ssl_swin.pretrained.named import file_of, find_sizes, is_there, read_name
 from ssl_swin.pretrained.swin_v2 import require_windows
@@ -75,7 +75,7 @@ def require_encoder(config: RunConfig) -> None:
     """
     name, source = begins_with(config)
     if source is not None:
-        with usable(f"{name}={source}"):
+        with naming(f"{name}={source}"):
             find_sizes(source)
 
 
@@ -104,7 +104,7 @@ def with_its_model(
             return config, ()
         known, all_is_known = asdict(before) | _scale_of(before), True
     else:
-        with usable(f"{setting}={source}"):
+        with naming(f"{setting}={source}"):
             found = find_sizes(source)
             if config.model.window_size is None:
                 require_windows(found.architecture, source)
@@ -154,6 +154,8 @@ def _its_sizes(config: RunConfig, known: Mapping[str, Any], free: set[str]) -> d
 
 
 def _require_its_sizes(config: RunConfig, known: Mapping[str, Any], free: set[str]) -> None:
+    if "name" not in free:
+        _require_its_family(config, str(known["name"]))
     for name in (*_SIZES, *_SWITCHES):
         own, its = getattr(config.model, name), as_tuples(known.get(name))
         if name not in free and its not in (own, None):
@@ -161,6 +163,16 @@ def _require_its_sizes(config: RunConfig, known: Mapping[str, Any], free: set[st
                 f"model.{name}={own}, but the encoder has {its}: leave it out; only "
                 "img_size, window_size and drop_path_rate may differ from the encoder's"
             )
+
+
+def _require_its_family(config: RunConfig, its_name: str) -> None:
+    own, its = family(config.model.name), family(its_name)
+    if None not in (own, its) and own != its:
+        setting, source = begins_with(config)
+        raise UserError(
+            f"model.name={config.model.name} is a {own}, and {setting}={source} has weights of a "
+            f"{its}: leave model.name out, or give one of its family, such as {its_name}"
+        )
 
 
 def _require_channels(config: RunConfig, in_chans: int) -> None:

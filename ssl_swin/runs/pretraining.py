@@ -14,6 +14,7 @@ from ssl_swin.runs.from_encoder import px
 from ssl_swin.runs.network import build_simmim
 from ssl_swin.runs.resume import Start
 from ssl_swin.runs.weights import take_weights
+from ssl_swin.runs.without_effect import without_effect
 from ssl_swin.training.learner import Schedule
 from ssl_swin.training.masks import Masking
 from ssl_swin.training.pretrain import PretrainModule
@@ -28,6 +29,8 @@ def pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) ->
         UserError: If there is no such network, or sizes do not fit each other.
     """
     simmim = build_simmim(config, start.teacher)
+    if start.state is None and (told := without_effect(config)) is not None:
+        say(told)
     loaded = take_weights(simmim.encoder, config) if start.state is None else None
     masking = _masking(config, simmim)
     module = PretrainModule(simmim, Normalisation.of(config.data), masking, schedule)
@@ -37,8 +40,8 @@ def pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) ->
     if config.progressive:
         module.sizes = tuple(_smaller(config, module, start))
         each = [(px(one.network.encoder.img_size), one.until_step) for one in module.sizes]
-        told = ", ".join(f"{size} until step {step:,}" for size, step in each)
-        say(f"images: {told}, then {px(simmim.encoder.img_size)}")
+        smaller = ", ".join(f"{size} until step {step:,}" for size, step in each)
+        say(f"images: {smaller}, then {px(simmim.encoder.img_size)}")
     return module
 
 

@@ -1,6 +1,7 @@
 """The frozen teacher that a pretraining predicts the features of, if it has one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ssl_swin.config.run import PretrainConfig, RunConfig
 from ssl_swin.data.pixels.decode import sides
-from ssl_swin.errors import UserError
+from ssl_swin.errors import UserError, naming
 from ssl_swin.features.networks import Network
 from ssl_swin.features.subjects import Subject, find_subject
 from ssl_swin.models.targets.teacher import Teacher
@@ -43,7 +44,7 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
             f"target.teacher={what} takes square images, and model.img_size is {rows} x {cols}; "
             "give target.teacher_img_size, to which they are squeezed"
         )
-    with torch.device("cpu"):
+    with torch.device("cpu"), _naming(what, side, rows):
         found = find_subject(what, img_size=rows if side is None else side)
         network: Any = found.network
         _require_same_images(config, found, what)
@@ -59,6 +60,24 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
         told += f", the {config.target.teacher_at} of stage {config.target.teacher_stage}"
     how = tuple(scale), tuple(shift), found.fingerprint, f"teacher: {told}"
     return Teacher(network, maps, num_features, img_size, *how)
+
+
+@contextmanager
+def _naming(what: str, side: int | None, student: int) -> Iterator[None]:
+    """Say of what is refused of a teacher which settings it is; `student` is the run's image side.
+
+    Whoever builds it calls its image size `img_size`.
+    """
+    setting, size = ("target.teacher_img_size", side) if side else ("model.img_size", student)
+    other, hint = f"img_size=({size}, {size})", "" if side else ", or give target.teacher_img_size"
+    with naming(f"target.teacher={what}"):
+        try:
+            yield
+        except UserError as error:
+            if other not in str(error):
+                raise
+            said = str(error).replace(other, f"{setting}={size}")
+            raise UserError(f"{said}{hint}") from error
 
 
 def _maps(config: PretrainConfig, network: Network) -> Callable[[Tensor], Tensor]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ssl_swin.config.run import RunConfig, begins_with
-from ssl_swin.errors import usable
+from ssl_swin.errors import naming
 from ssl_swin.models.encoder import Encoder
 from ssl_swin.pretrained.named import find_any
 from ssl_swin.pretrained.open import load_weights
@@ -24,9 +24,9 @@ def take_weights(encoder: Encoder, config: RunConfig) -> dict[str, Any] | None:
     name, source = begins_with(config)
     if source is None:
         return None
-    with usable(f"{name}={source}"):
+    with naming(f"{name}={source}"):
         weights = find_any(source)
-    report = load_weights(encoder, weights, config.encoder_channels)
+        report = load_weights(encoder, weights, config.encoder_channels)
     for line in report.lines(source):
         say(line)
     return report.plain(source)

@@ -21,6 +21,7 @@ from ssl_swin.data.order.one_set import SetOrder
 from ssl_swin.data.order.open import open_order
 from ssl_swin.data.order.shares import Shares
 from ssl_swin.data.pixels.decode import MAX_PIXELS, Reading, sides
+from ssl_swin.data.pixels.img_size import require_img_size
 from ssl_swin.data.pixels.transforms import TrainTransform
 from ssl_swin.data.shards.left_out import describe
 from ssl_swin.data.shards.shard_set import ShardSet
@@ -84,8 +85,7 @@ class DoctorSettings:
 
     def __post_init__(self) -> None:
         rates, counts = ("step_s", "images_per_s", "seconds"), ("processes", "num_workers")
-        if min(sides(self.img_size)) <= 0:
-            raise UserError(f"img_size={self.img_size} must be greater than 0")
+        require_img_size("img_size", self.img_size)
         for name in (*rates, *counts, "batch", "num_lanes"):
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -1,6 +1,6 @@
 import pytest
 
-from ssl_swin.config.model import MaskConfig, ModelConfig, TargetConfig
+from ssl_swin.config.model import MaskConfig, ModelConfig, ProgressiveConfig, TargetConfig
 from ssl_swin.errors import UserError
 
 
@@ -17,8 +17,27 @@ def test_masks_and_targets_are_by_default_those_of_the_paper():
 
 @pytest.mark.parametrize("size", [0, (-32, 32), (32, 0)])
 def test_an_image_without_pixels_is_refused(size):
-    with pytest.raises(UserError, match=r"model\.img_size=.* must be greater than 0"):
+    with pytest.raises(UserError, match=r"model\.img_size=.* must be from 1 to 16384 pixels"):
         ModelConfig(img_size=size)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda size: ModelConfig(img_size=size), "model.img_size"),
+        (lambda size: ProgressiveConfig(1, size), "progressive.img_size"),
+        (lambda size: TargetConfig("teacher", teacher_img_size=size), "target.teacher_img_size"),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_every_size_of_images_has_bounds(make, name, size):
+    with pytest.raises(UserError, match=f"^{name}={size} must be from 1 to 16384 pixels"):
+        make(size)
+
+
+def test_an_empty_teacher_is_refused():
+    with pytest.raises(UserError, match=r"target\.teacher='' is empty"):
+        TargetConfig("teacher", teacher="")
 
 
 def test_how_much_is_hidden_and_by_what_goes_with_masks_that_hide():

@@ -16,6 +16,21 @@ def test_seeds_that_cannot_be_are_refused(config, seed):
         replace(config, seed=seed)
 
 
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(PRETRAIN, "init"), (FINETUNE, "encoder"), (PRETRAIN, "run_dir"), (FINETUNE, "run_dir")],
+)
+def test_a_name_or_path_that_is_empty_is_refused(config, name):
+    with pytest.raises(ValueError, match=f"^{name}='' is empty"):
+        replace(config, **{name: ""})
+
+
+@pytest.mark.parametrize("name", ["shards", "val_shards", "labelled_shards", "labels", "stats"])
+def test_shards_and_files_that_are_empty_are_refused(name):
+    with pytest.raises(ValueError, match=rf"^data\.{name}='' is empty"):
+        replace(PRETRAIN.data, **{name: ""})
+
+
 def test_one_class_alone_is_refused():
     with pytest.raises(ValueError, match="num_classes=1 must be 2 or more"):
         replace(FINETUNE, num_classes=1)

@@ -11,6 +11,7 @@ from ssl_swin.data.open import open_shards
 from ssl_swin.data.order.lanes import Share
 from ssl_swin.data.pixels.decode import Reading
 from ssl_swin.data.pixels.transforms import EvaluationTransform
+from ssl_swin.errors import UserError
 from ssl_swin.evaluation.images import open_images
 from ssl_swin.evaluation.pixels import PixelStream
 from ssl_swin.pretrained.classifier import ClassifierCard
@@ -67,3 +68,14 @@ def test_what_is_broken_is_explained(both_ways):
     assert "4500" in stream.why_broken(0) or "max_pixels=4499" in stream.why_broken(0)
     assert "UnidentifiedImageError" in stream.why_broken(7)
     assert stream.why_broken(6) == "it can be decoded now"
+
+
+def test_where_no_image_can_be_decoded_the_network_s_channels_and_the_cause_are_told(both_ways):
+    stream = PixelStream(open_images([str(both_ways[0])])[0], card(5, dtype="uint8"))
+    with pytest.raises(UserError) as caught:
+        stream.refuse("data=x: ")
+    assert str(caught.value) == (
+        "data=x: none of the 8 images can be decoded as 5 channels of uint8, which the network "
+        "takes; of the first: it has 3 channels, and data.mean 5; data.channels chooses some; give "
+        "others"
+    )

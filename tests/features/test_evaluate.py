@@ -210,7 +210,7 @@ def test_what_cannot_be_measured_is_one_line(encoder_run, evaluate, sets, tmp_pa
         ([where], {"test": tmp_path}, "matches no tar"),
         ([where, "--layer=nothing"], {}, "layer=nothing"),
         ([where, "--seed=-1"], {}, "seed=-1 draws nothing"),
-        ([where, "--img-size=0"], {}, "img_size=0 has no pixel"),
+        ([where, "--img-size=0"], {}, "img_size=0 must be from 1 to"),
         ([tmp_path / "nothing"], {}, "nothing"),
         ([bare], {}, "bare"),
         ([], {}, "nothing is named"),

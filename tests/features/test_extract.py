@@ -182,7 +182,9 @@ def test_a_stopped_extraction_goes_on(subject, shards, tmp_path, monkeypatch):
 
 def test_images_of_which_none_can_be_decoded_are_refused(subject, tiny_shards, tmp_path):
     shards = open_shards(tiny_shards([2], broken={0, 1}))
-    with pytest.raises(UserError, match="none of the 2 images can be decoded"):
+    with pytest.raises(
+        UserError, match="none of the 2 images can be decoded as 3 channels of uint8, "
+    ):
         extract(subject, shards, CPU, cache_dir=tmp_path)
 
 

@@ -113,8 +113,9 @@ def test_what_is_nothing_is_refused(what, told):
     ("change", "told"),
     [
         ({"seed": -1}, "seed=-1 draws nothing"),
-        ({"img_size": 0}, "img_size=0 has no pixel"),
-        ({"img_size": -32}, "img_size=-32 has no pixel"),
+        ({"img_size": 0}, "img_size=0 must be from 1 to"),
+        ({"img_size": 20_000}, "img_size=20000 must be from 1 to"),
+        ({"img_size": -32}, "img_size=-32 must be from 1 to"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(change, told):
@@ -126,5 +127,7 @@ def test_folders_that_hold_nothing_are_refused(tmp_path):
     for place in (tmp_path / "away", tmp_path):
         with pytest.raises(UserError, match="no encoder weights at"):
             find_subject(str(place))
+    with pytest.raises(UserError, match="what='' names no network; give a run folder"):
+        find_subject("")
     with pytest.raises(UserError, match="nothing is named"):
         find_subjects([])

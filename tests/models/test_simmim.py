@@ -185,7 +185,7 @@ def test_a_name_is_enough():
     assert model(images, mask) > 0
     assert model.target(images).mean().abs() < 0.1
     assert not torch.equal(model.random_mask(index), model.random_mask(index, epoch=1))
-    with pytest.raises(UserError, match="target='pixel' is not known; nearest: pixels"):
+    with pytest.raises(UserError, match="target='pixel' is not known; give one of pixels"):
         SimMIM.of("swin_tiny_patch4_window7_224", target="pixel")
     with pytest.raises(UserError, match=r"mask_ratio=1\.5 hides"):
         model.random_mask(index, mask_ratio=1.5)

@@ -15,6 +15,7 @@ from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.errors import UserError
+from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.swin import SwinEncoder
 from ssl_swin.pretrained.card import EncoderCard, write_encoder
 from ssl_swin.record.run_folder import RunFolder
@@ -256,6 +257,24 @@ def test_files_without_a_card_say_their_sizes_themselves(tmp_path):
     asked = replace(asked, data=LabelledDataConfig("shards"))
     found, _ = with_its_model(asked, ())
     assert (found.model.embed_dim, found.model.depths, found.model.img_size) == (16, (1, 1), 32)
+
+
+def test_a_name_of_another_family_than_the_encoder_s_is_the_cause_that_is_told(tmp_path):
+    sizes = {"window_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2)}
+    encoder = build_encoder("swinv2_tiny_window8_256", 32, 1, **sizes)
+    path = tmp_path / "v2.safetensors"
+    write_encoder(path, encoder.state_dict(), EncoderCard.of(encoder, (0.5,), (0.25,)))
+    grey = {"mean": (0.5,), "std": (0.25,)}
+    model = ModelConfig("swin_tiny_patch4_window7_224", 32)
+    asked = replace(config(path, **grey), model=model)
+    told = (
+        f"model.name=swin_tiny_patch4_window7_224 is a Swin, and encoder={path} has weights of a "
+        "SwinV2: leave model.name out, or give one of its family, such as swinv2_tiny_window8_256"
+    )
+    with pytest.raises(UserError, match=re.escape(told)):
+        with_its_model(asked, {"model.name"})
+    same = replace(asked, model=replace(model, name="swinv2_small_window8_256"))
+    with_its_model(same, {"model.name"})
 
 
 def test_another_name_stands_for_its_own_sizes(encoder):

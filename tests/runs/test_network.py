@@ -111,16 +111,25 @@ def test_heads_are_counted_without_memory_for_weights():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"loss": "l3"}, "loss='l3' is not known; nearest: l2"),
-        ({"mask": MaskConfig("blocks", 8)}, "mask.kind='blocks' is not known; nearest: block"),
-        ({"target": TargetConfig("pixel")}, "target.kind='pixel' is not known; nearest: pixels"),
+        ({"loss": "l3"}, "loss='l3' is not known; give one of l1, smooth_l1, l2, cosine"),
+        (
+            {"mask": MaskConfig("blocks", 8)},
+            "mask.kind='blocks' is not known; give one of random, block",
+        ),
+        (
+            {"target": TargetConfig("pixel")},
+            "target.kind='pixel' is not known; give one of pixels, ",
+        ),
         ({"target": TargetConfig("normalised_pixels", 4)}, "norm_size=4"),
         ({"mask": MaskConfig(mask_patch_size=8, mask_ratio=1.0)}, "leave at least one"),
         ({"mask": MaskConfig(mask_patch_size=6)}, "does not divide img_size=32"),
         ({"mask": MaskConfig(mask_patch_size=2)}, "does not divide mask_patch_size=2"),
         ({"target": TargetConfig("hog", cell_size=3)}, "target of cells of 3 pixels"),
         ({"target": TargetConfig("hog", hog_bins=1)}, "hog_bins=1"),
-        ({"decoder": DecoderConfig("linar")}, "decoder.kind='linar' is not known; nearest: linear"),
+        (
+            {"decoder": DecoderConfig("linar")},
+            "decoder.kind='linar' is not known; give one of linear, tr",
+        ),
         ({"decoder": DecoderConfig("transformer", 9)}, "decoder.num_heads=8 does not divide"),
         ({"heads": (HeadConfig(3),)}, "a head at stage 3, and the encoder has 2"),
         ({"heads": (HeadConfig(1),)}, "no head is at the end of stage 2"),

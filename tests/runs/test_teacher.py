@@ -42,6 +42,11 @@ def of_colours(config):
     return replace(config, data=replace(config.data, **RGB))
 
 
+def of_side(config, img_size):
+    model = replace(config.model, img_size=img_size, depths=(1,), num_heads=(1,))
+    return replace(config, model=model, mask=replace(config.mask, mask_patch_size=4))
+
+
 def test_an_encoder_of_ours_teaches_what_it_finds_in_pixels(taught, tmp_path):
     config = taught(ours(tmp_path / "encoder.safetensors"))
     teacher, known = open_teacher(config), load_encoder(tmp_path / "encoder.safetensors")
@@ -134,7 +139,23 @@ def test_it_is_counted_and_in_no_checkpoint(taught, tmp_path):
             "takes images of 1 channels, and those of this run have 3",
         ),
         (lambda taught, _: of_colours(taught("timm:test_vot")), "the nearest are test_vit"),
-        (lambda taught, path: taught(str(path)), "no encoder weights at"),
+        (
+            lambda taught, path: taught(str(path)),
+            r"^target\.teacher=\S+encoder\.safetensors: no encoder weights at",
+        ),
+        (
+            lambda taught, path: taught(str(path.with_name("nowhere"))),
+            r"^target\.teacher=\S+nowhere: no encoder weights at",
+        ),
+        (lambda taught, _: taught(__file__), r"^target\.teacher=\S+: .* is of an unknown kind"),
+        (
+            lambda taught, path: taught(ours(path), teacher_img_size=33),
+            r"^target\.teacher=\S+: target\.teacher_img_size=33 is not a multiple of 8 pixels",
+        ),
+        (
+            lambda taught, path: of_side(taught(ours(path)), 36),
+            r": model\.img_size=36 is not .* a multiple, or give target\.teacher_img_size$",
+        ),
         (
             lambda taught, path: taught(ours(path), teacher_stage=3),
             "give another target.teacher_stage, stage 3 of a network that has 2; give 1 to 2",

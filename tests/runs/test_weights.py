@@ -130,23 +130,26 @@ def test_channels_image_and_window_change_by_the_same_rules(theirs, tiny_shards,
 
 
 def test_bad_paths_are_refused_in_one_line_before_anything_is_written(
-    words, tmp_path, capsys, monkeypatch
+    words, trained, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("PATH", f"{write_programs(tmp_path / 'bin')}:{os.environ['PATH']}")
     (tmp_path / "text").write_text("no weights")
     (tmp_path / "empty").mkdir()
+    whole = RunFolder(trained[1]).encoder.read_bytes()
+    (tmp_path / "torn.safetensors").write_bytes(whole[: len(whole) // 2])
     folder = tmp_path / "begun"
     for place, said in (
         ("nowhere", "no encoder weights at"),
         ("empty", "no encoder weights at"),
         ("text", "is of an unknown kind"),
+        ("torn.safetensors", "is not a complete safetensors file"),
     ):
         for command in ([], ["--dry-run"]):
             asked = [*words, f"--init={tmp_path / place}", f"--run-dir={folder}", *command]
             assert run(asked) == 2
             (line,) = capsys.readouterr().err.splitlines()[-1:]
             assert line.startswith("error: ")
-            assert f"{tmp_path / place}" in line
+            assert f"error: init={tmp_path / place}: " in line
             assert said in line
     for place in ("nowhere", "empty"):
         asked = ["submit", *words, f"--init={tmp_path / place}", f"--run-dir={folder}", "--dry-run"]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from ssl_swin.errors import UserError
 from ssl_swin.models.targets.target import Target, require_cells
 
 _EPSILON = 1e-6  # that is added to a variance
@@ -20,7 +21,7 @@ def normalised_patches(cell_size: int = 8, **_others: Any) -> Target:
     on.
 
     Raises:
-        UserError: If patches have no pixel.
+        UserError: If patches have no pixel; or, asked for its numbers, if that is only one.
 
     Source:
         MAE, section 3, "Reconstruction target" (arXiv:2111.06377): mean and standard deviation are
@@ -29,7 +30,16 @@ def normalised_patches(cell_size: int = 8, **_others: Any) -> Target:
     """
     require_cells(cell_size, "target normalised_patches")
     compute = partial(patches_in_standard_form, size=cell_size)
-    return Target(compute, cell_size, lambda in_chans: in_chans * cell_size**2, False)
+    return Target(compute, cell_size, partial(_num_chans, cell_size=cell_size), False)
+
+
+def _num_chans(in_chans: int, cell_size: int) -> int:
+    if in_chans * cell_size**2 == 1:
+        raise UserError(
+            "target normalised_patches with cell_size=1: a patch of one number less its mean is 0 "
+            "always, and nothing would be learned; give cells of 2 or more pixels to a side"
+        )
+    return in_chans * cell_size**2
 
 
 def patches_in_standard_form(

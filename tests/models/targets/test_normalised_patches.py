@@ -23,6 +23,12 @@ def test_half_precision_is_not_kept():
     assert normalised_patches(4)(torch.randn(1, 1, 8, 8).bfloat16()).dtype == torch.float32
 
 
+def test_patches_of_one_number_have_nothing_to_predict_and_are_refused():
+    assert normalised_patches(1).num_chans(3) == 3
+    with pytest.raises(UserError, match="target normalised_patches with cell_size=1: a patch of"):
+        normalised_patches(1).num_chans(1)
+
+
 def test_patches_without_a_pixel_are_refused():
     with pytest.raises(UserError, match="target normalised_patches of cells of 0 pixels"):
         normalised_patches(0)
