@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from ssl_swin.config.earlier import renew_content
@@ -44,8 +45,21 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     for name in keys:
         if name not in known:
             raise UserError(f"{path}: unknown key {name}{nearest(name, known) or '; see --help'}")
+    for name in _empty(content, kind):
+        raise UserError(f"{path}: {name} is null, and must have a value; give one, or leave it out")
     changed = _name_switches(content, kind) or told
     return yaml.safe_dump(content) if changed else path, {*keys}, told
+
+
+def _empty(content: dict[str, Any], kind: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the settings that are null and may not be, which the parser lets pass."""
+    hints = get_type_hints(kind)
+    for name, value in content.items():
+        hint = hints.get(name)
+        if is_dataclass(hint):
+            yield from _empty(value, hint, f"{prefix}{name}.")
+        elif value is None and NoneType not in get_args(hint):
+            yield f"{prefix}{name}"
 
 
 def _name_switches(content: dict[str, Any], kind: Any) -> bool:

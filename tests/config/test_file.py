@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ssl_swin.command_line import read_config
 from ssl_swin.config.file import read_file, setting_names
@@ -79,3 +80,13 @@ def test_a_folder_is_told_what_to_type_instead(tmp_path):
 def test_settings_are_named_with_the_sections_they_are_in():
     names = {*setting_names(FinetuneConfig)}
     assert {"encoder", "data", "data.label_field", "data.sets.weight"} <= names
+
+
+@pytest.mark.parametrize("name", ["seed", "optim.epochs", "data.mean", "data.hflip", "heads"])
+def test_null_where_a_value_must_be_is_refused(name, tmp_path):
+    *sections, last = name.split(".")
+    inner = {last: None}
+    content = {"run_dir": "x", **({sections[0]: inner} if sections else inner)}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=f"{name} is null, and must have a value; give one"):
+        read_config("pretrain", [str(tmp_path / "config.yaml")])
