@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -139,6 +139,7 @@ class Weights(NamedTuple):
     card: EncoderCard | None = None  # if the file has one
     report: Report = Report("an encoder with its card")  # what was recognised, and left out
     is_guessed: bool = False  # whether nobody says of what images and windows: squares, it is taken
+    unlike: Callable[[dict[str, Any]], Iterator[str]] | None = None  # as a `Naming` has it
 
     @property
     def told(self) -> str:

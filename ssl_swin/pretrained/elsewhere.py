@@ -83,6 +83,7 @@ def read_elsewhere(path: Path) -> Weights | None:
         weights = Weights(state, sizes, report=report)
     else:
         weights = with_beside(path, swin_weights(state, report, sizes))
+        weights = weights._replace(unlike=found.naming.unlike)
     weights = weights._replace(is_guessed=weights.architecture["img_size"] != said.get("img_size"))
     if not found.naming.is_v2:
         return weights

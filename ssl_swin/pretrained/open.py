@@ -4,7 +4,7 @@ A new format of files is a file of its own that reads it, and a line in `WEIGHT_
 library names its tensors is a line in `NAMINGS` of `elsewhere.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def load_weights(encoder: Encoder, weights: Weights, channels: str | None = None
         loaded=before.loaded or told.loaded,
         remapped=before.remapped,
         dropped=before.dropped,
-        remarks=(*told.remarks, *before.remarks),
+        remarks=(*told.remarks, *before.remarks, *_unlike(encoder, weights)),
     )
 
 
@@ -170,6 +170,12 @@ def load_into(
     encoder.load_state_dict(fitting | {key: own[key] for key in missing})
     remarks += guessed
     return Report("weights", loaded=tuple(state), resized=resized, missing=missing, remarks=remarks)
+
+
+def _unlike(encoder: Encoder, weights: Weights) -> Iterator[str]:
+    """Say where features are not those of the library that weights are from."""
+    for what in () if weights.unlike is None else weights.unlike(encoder.architecture()):
+        yield f"{weights.report.kind} has other features, or none, of {what}"
 
 
 def _so_far(source: Path) -> str:

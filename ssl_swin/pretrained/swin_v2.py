@@ -74,26 +74,39 @@ def coordinates(window: Sides, pretrained: Sides) -> Tensor:
 def read_coordinates(table: Tensor) -> tuple[Sides, Sides]:
     """Return a window, and that of pretraining, from the coordinates of a block.
 
+    They may be rounded, as bfloat16 rounds: of windows of pretraining the one is taken that is
+    nearest then.
+
     Raises:
-        PretrainedMismatch: If they are not spaced as in Swin V2.
+        PretrainedMismatch: If they are not spaced as in Swin V2, or too coarse to tell.
     """
     shape = tuple(table.shape)
     sides = shape[1:3]
-    if len(shape) != 4 or shape[::3] != (1, 2) or any(s % 2 == 0 for s in sides):
+    is_table = len(shape) == 4 and shape[::3] == (1, 2) and all(s % 2 for s in sides)
+    if not is_table or not table.is_floating_point():
         raise PretrainedMismatch(
-            f"{COORDINATES} has shape {shape}, which no window of a Swin V2 has; give other weights"
+            f"{COORDINATES} has shape {shape} of {table.dtype}, which no window of a Swin V2 has; "
+            "give other weights"
         )
     window = (sides[0] // 2 + 1, sides[1] // 2 + 1)
+    dtype, eps = table.dtype, torch.finfo(table.dtype).eps
     table = table.double().nan_to_num()  # a window of one token has 0 / 0 there
-    farthest = table[0, -1, -1].tolist()
-    pretrained = tuple(_scale(side, far) for side, far in zip(window, farthest, strict=True))
-    expected = coordinates(window, (pretrained[0], pretrained[1])).double()
-    if not torch.allclose(table, expected, rtol=0, atol=1e-3):
+    rows = _scales(window[0], table[0, :, 0, 0], dtype)
+    cols = _scales(window[1], table[0, 0, :, 1], dtype)
+    pretrained = (rows[0], cols[0])
+    if not torch.allclose(table, coordinates(window, pretrained).double(), rtol=eps, atol=1e-3):
         raise PretrainedMismatch(
             f"its {COORDINATES} are spaced otherwise than in Swin V2 (arXiv:2111.09883), and "
             "encoders here have those; give other weights"
         )
-    return window, (pretrained[0], pretrained[1])
+    for scales in (rows, cols):
+        if len(scales) > 1:
+            raise PretrainedMismatch(
+                f"its {COORDINATES} are of {str(dtype).removeprefix('torch.')}, in which those of "
+                f"windows of pretraining of {' and '.join(map(str, scales))} tokens are the same; "
+                "save the weights in float32"
+            )
+    return window, pretrained
 
 
 def told_of_windows(sizes: Mapping[str, Any], by_coordinates: bool) -> str:
@@ -126,10 +139,21 @@ def to_check(sizes: dict[str, Any]) -> dict[str, Any]:
     return {**sizes, WINDOWS: 1} if sizes.get(WINDOWS, 1) is None else sizes
 
 
-def _scale(side: int, farthest: float) -> int:
-    """Return the side by which coordinates are scaled, from the one at a window's edge.
+def _scales(side: int, places: Tensor, dtype: torch.dtype) -> list[int]:
+    """Return the side by which coordinates are scaled, from those along one side of a window.
 
-    It is ``log2(1 + 8 * (side - 1) / (scale - 1)) / 3``.
+    It is several, if they are the same in the type that they are stored in. The last of them is
+    ``log2(1 + 8 * (side - 1) / (scale - 1)) / 3``.
     """
+    farthest = float(places[-1])
     reach = 8.0**farthest - 1 if math.isfinite(farthest) and 0 < farthest < 16 else 0.0
-    return 1 + round(8 * (side - 1) / reach) if reach else side
+    if not reach:
+        return [side]
+    near = 1 + round(8 * (side - 1) / reach)
+    off = 2 + near // 50  # more than rounding makes of it
+    apart = {}
+    for scale in range(max(2, near - off), near + off + 1):
+        there = coordinates((side, 1), (scale, 1))[0, :, 0, 0].to(dtype).double()
+        apart[scale] = float((places - there).abs().max())
+    least = min(apart.values())
+    return [scale for scale, one in apart.items() if one == least]
