@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from ssl_swin.cluster.sbatch import queue, would_start
 from ssl_swin.cluster.script import Script
 from ssl_swin.command_line import read_config
 from ssl_swin.config.flags import with_hyphens
-from ssl_swin.config.run import FinetuneConfig, RunConfig, begins_with
+from ssl_swin.config.model import TargetConfig
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, begins_with
 from ssl_swin.config.settings import with_values
 from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError, usable
@@ -127,15 +129,17 @@ def _check(
     checks.check_folder(folder, "run_dir")
     start = checks.find_start(config, life["resume_from"], life["given"], gpus > 0, before)
     found = [*start.told, *life["told"]]
+    maker = None if before is None else str(Path(before.run_dir))
     if start.is_new:  # later, the checkpoint has its weights
-        maker = None if before is None else str(Path(before.run_dir))
         name, source = begins_with(config)
         encoder = checks.check_encoder(name, source, maker, dry_run)
-        if encoder is not None or isinstance(config, FinetuneConfig):
-            found += [f"{name}: {encoder or 'none, from scratch'}"]
+        is_told = encoder is not None or isinstance(config, FinetuneConfig)
+        found += [f"{name}: {encoder or 'none, from scratch'}"] * is_told
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
-    checkpoint_bytes = count_checkpoint_bytes(start.config)
+    countable, taught = _countable(start.config, maker)
+    checkpoint_bytes = count_checkpoint_bytes(countable)
     found += [
+        *taught,
         f"data: {sizes.num_images:,d} images",
         checks.describe_world(sizes, fewest * tasks_per_node),
         checks.estimate_hours(sizes, folder, options.images_per_s, life_s),
@@ -150,6 +154,20 @@ def _check(
     ]
     settled = start.config.data.num_lanes
     return found, [] if settled == config.data.num_lanes else ["--data.num-lanes", str(settled)]
+
+
+def _countable(config: RunConfig, maker: str | None) -> tuple[RunConfig, list[str]]:
+    """Return a config whose network can be built by now, and what is to be said of its teacher.
+
+    A teacher may be the run of the step before. Without it a decoder has a few other weights.
+    """
+    teacher = config.target.teacher if isinstance(config, PretrainConfig) else None
+    if maker is None or teacher is None or str(Path(teacher)) != maker:
+        return config, []
+    plain = {f"target.{name}": value for name, value in asdict(TargetConfig()).items()}
+    return with_values(config, plain | {"heads": ()}), [
+        f"target.teacher: {maker}, which the step before makes"
+    ]
 
 
 def _sweep(root: Path, array: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -15,7 +15,7 @@ from ssl_swin.config.model import (
     TargetConfig,
 )
 from ssl_swin.config.optim import FinetuneOptimConfig, OptimConfig
-from ssl_swin.config.settings import LAYOUT, require
+from ssl_swin.config.settings import LAYOUT, require, require_finite
 from ssl_swin.config.training import TrainingConfig
 from ssl_swin.data.shards.names import NUMBERS, SINGLE
 
@@ -75,6 +75,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
+        require_finite(self)
         self._require_progressive()
         training, data = self.training, self.data
         require(self.loss_beta > 0, f"loss_beta={self.loss_beta} must be greater than 0")
@@ -174,6 +175,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         _require_seed(self.seed)
+        require_finite(self)
         require(
             self.num_classes is None or self.num_classes >= (1 if self.task == NUMBERS else 2),
             f"num_classes={self.num_classes} must be 2 or more",

@@ -3,6 +3,7 @@
 A setting that is newer than some runs says with its field what these did; see `newer_setting`.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar
@@ -52,6 +53,25 @@ def require_all(rule: str, section: str, config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(value is None or _RULES[rule](value), f"{section}.{name}={value} must {rule}")
+
+
+def require_finite(config: Any) -> None:
+    """Refuse a number that is infinite or none, anywhere in a config but where none may stand.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for name, value in flatten(config).items():
+        if name != "data.nodata" and not all(map(math.isfinite, _floats(value))):
+            raise UserError(f"{name}={value} must be finite; give another number")
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _floats(one)
 
 
 def flatten(config: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ssl_swin.pretrained.timm_models import open_timm
 from ssl_swin.pretrained.unfinished import read_unfinished
 from ssl_swin.record.run_folder import CLASSIFIER_FILE, ENCODER_FILE
 
+Colours = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of each channel
 RANDOM = "random"
 WHAT = (
     "a run folder, a file of an encoder, timm:NAME, timm:NAME:FILE, random, or random: before one "
@@ -75,7 +77,12 @@ def check_asked(seed: int, img_size: int | None) -> None:
 
 
 def find_subject(
-    what: str, *, like: str | None = None, seed: int = 0, img_size: int | None = None
+    what: str,
+    *,
+    like: str | None = None,
+    seed: int = 0,
+    img_size: int | None = None,
+    colours: Colours | None = None,
 ) -> Subject:
     """Find what a word names, and freeze it.
 
@@ -88,6 +95,7 @@ def find_subject(
         like: What "random" has the architecture of.
         seed: Of random weights.
         img_size: In pixels, if not that of the weights.
+        colours: Mean and deviation of the images of weights that do not know theirs.
 
     Raises:
         UserError: If it is not there, cannot be read, or cannot be what it is asked to be.
@@ -103,7 +111,7 @@ def find_subject(
     drawn = meant != what
     if meant == RANDOM or meant.startswith(f"{RANDOM}:"):
         raise UserError(f"{what} is random twice; give {WHAT}")
-    find = _find_timm if meant.startswith(TIMM) else _find_house
+    find = _find_timm if meant.startswith(TIMM) else partial(_find_house, colours=colours)
     with torch.random.fork_rng(devices=[]):  # others are drawn, too, before they get weights
         found = find(meant, seed if drawn else None, img_size)
     name = RANDOM if what == RANDOM else f"{RANDOM}-{found.name}" if drawn else found.name
@@ -145,13 +153,17 @@ def find_subjects(
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
-def _find_house(what: str, seed: int | None, img_size: int | None) -> Subject:
+def _find_house(
+    what: str, seed: int | None, img_size: int | None, colours: Colours | None
+) -> Subject:
     """Find an encoder of the house, or weights that fit one; with a seed they are drawn."""
     changes: dict[str, Any] = {} if img_size is None else {"img_size": img_size}
     try:
         weights = read_unfinished(Path(what)) or find_any(what)
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
+    if colours is not None and weights.mean is None:
+        changes |= zip(("mean", "std"), colours, strict=True)
     found = as_image_encoder(weights, what, **changes)
     told = found.report.told if weights.card is None else weights.told
     encoder = found.encoder

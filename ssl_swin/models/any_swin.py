@@ -184,7 +184,9 @@ class AnySwin(nn.Module):
 
         Source:
             SimMIM code, optimizer.py, ``get_swin_layer``. There down-sampling is named after the
-            stage it leaves, in timm after the stage it enters; the layer is the same.
+            stage it leaves, in timm after the stage it enters; the layer is the same. An embedding
+            of absolute positions, which no official recipe has, is the stem's, as in a ViT; there
+            it has the layer of the head, for its name is not among those that are looked for.
         """
         if match := _BLOCK.match(parameter_name):
             return sum(self.depths[: int(match[1])]) + int(match[2]) + 1

@@ -124,9 +124,27 @@ def write_with_card(path: Path, weights: Mapping[str, Tensor], key: str, card: s
     path = Path(path)
     state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with replacing(path) as file:
-        file.write(safetensors.torch.save(state, {"format": "pt", key: card}))
+        file.writelines(safetensors_parts(state, {"format": "pt", key: card}))
     with replacing(path.with_suffix(".json")) as file:
         file.write(f"{card}\n".encode())
+
+
+def safetensors_parts(
+    state: Mapping[str, Tensor], about: Mapping[str, str]
+) -> Iterator[bytes | memoryview]:
+    """Yield a safetensors file, the same bytes for the same weights and words.
+
+    The library writes the words in an order that is drawn anew in each process; a run is held to
+    the file that it began with, byte by byte.
+    """
+    content = safetensors.torch.save(dict(state), dict(about))
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    words = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))}
+    text = json.dumps(words | header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # as the format wants tensors aligned
+    yield len(text).to_bytes(8, "little") + text
+    yield memoryview(content)[end:]
 
 
 class Weights(NamedTuple):

@@ -19,7 +19,8 @@ def check_state(
     """Compare weights with a model's own ``state_dict()``; return the names they lack and may lack.
 
     Raises:
-        PretrainedMismatch: If other names are missing, or names are unknown or of another shape.
+        PretrainedMismatch: If other names are missing, names are unknown or of another shape, or
+            a weight is not finite.
     """
     missing = [key for key in expected if key not in given]
     problems = {
@@ -38,7 +39,16 @@ def check_state(
             f"{', '.join(may_be_missing) or 'nothing'}; build the model with the architecture of "
             "the weights"
         )
+    if broken := [name for name, tensor in given.items() if not _is_finite(tensor)]:
+        raise PretrainedMismatch(
+            f"{len(broken)} of the weights hold infinite numbers or none: {some(broken)}; give "
+            "weights of an earlier checkpoint, or copy the file again"
+        )
     return tuple(missing)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_meta or bool(tensor.isfinite().all())
 
 
 def shape_of(

@@ -1,5 +1,7 @@
 """Read the tensors of a file, without running what it pickles."""
 
+import hashlib
+import json
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ssl_swin.errors import MachineError
+from ssl_swin.files import sha256_of
 from ssl_swin.pretrained.beginnings import LEGACY_PICKLE, begins_like, first_bytes, is_safetensors
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.pickled import SMALL, UNREADABLE, Recipe, described
@@ -52,6 +55,22 @@ def is_whole(path: Path) -> bool:
             return True
     except (OSError, safetensors.SafetensorError):
         return False
+
+
+def sha256_of_weights(path: Path) -> str:
+    """Return the SHA-256 of a file; of a safetensors file that of its weights and their names.
+
+    So it is the same one whatever else is said in such a file, as by which commit it was written.
+    """
+    if not is_whole(path):
+        return sha256_of(path)
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager

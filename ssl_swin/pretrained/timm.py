@@ -138,10 +138,11 @@ def swin_weights(
     Raises:
         PretrainedMismatch: If it is not known, and they are not those of a Swin.
     """
-    architecture = architecture or sizes_of(state)
-    if architecture["in_chans"] != 3:
-        return Weights(state, architecture, report=report)
-    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, report=report)
+    sizes = architecture or sizes_of(state)
+    found = Weights(state, sizes, report=report, is_guessed=architecture is None)
+    if sizes["in_chans"] != 3:
+        return found
+    return found._replace(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
 
 
 def sizes_of(state: Mapping[str, Tensor], said: Mapping[str, Any] = NOTHING) -> dict[str, Any]:

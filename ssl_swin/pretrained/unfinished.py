@@ -19,6 +19,12 @@ from ssl_swin.record.run_folder import RunFolder, encoder_file
 _INSIDE = ("model_ema.network.encoder.", "model.network.encoder.")
 
 
+def is_unfinished(source: Path) -> bool:
+    """Say whether this is a run folder that has weights only in a checkpoint."""
+    folder = RunFolder(source)
+    return not encoder_file(folder.root).is_file() and folder.last.is_file()
+
+
 def read_unfinished(source: Path) -> Weights | None:
     """Read the newest weights of a run folder without an encoder of its own; None of all else.
 
@@ -26,7 +32,7 @@ def read_unfinished(source: Path) -> Weights | None:
         PretrainedMismatch: If config or checkpoint cannot be read.
     """
     folder = RunFolder(Path(source))
-    if encoder_file(folder.root).is_file() or not folder.last.is_file():
+    if not is_unfinished(folder.root):
         return None
     try:
         with usable(str(folder.last), PretrainedMismatch), opened(folder.last) as file:

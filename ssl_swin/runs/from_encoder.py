@@ -5,6 +5,7 @@ Once there is a checkpoint, the weights are in there, and the file is only compa
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from ssl_swin.models.encoder import build_encoder, free_sizes
 from ssl_swin.models.swin_choices import all_switches
 from ssl_swin.pretrained.named import file_of, find_sizes, is_there, read_name
 from ssl_swin.pretrained.swin_v2 import require_windows
+from ssl_swin.pretrained.tensors import sha256_of_weights
 from ssl_swin.training.checkpoint_file import State
 
 _SCALE = "pretrained_window_sizes"  # of a Swin V2's weights, whatever their name and windows
@@ -31,20 +33,26 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def fingerprint(config: RunConfig) -> str | None:
-    """Return the SHA-256 of the file of a run's encoder; None without encoder, or without file.
+    """Return the SHA-256 of the weights of a run's encoder; None without encoder, or without file.
 
     Weights of timm have one in its cache.
     """
+    file = _file(config)
+    return None if file is None else sha256_of_weights(file)
+
+
+def _file(config: RunConfig) -> Path | None:
     _, source = begins_with(config)
     file = None if source is None else file_of(source)
-    return sha256_of(file) if file is not None and file.is_file() else None
+    return file if file is not None and file.is_file() else None
 
 
 def require_same_encoder(state: State, config: RunConfig) -> None:
     """Refuse an encoder other than the one that the run of a checkpoint began with.
 
-    Files are compared, where there is one and the checkpoint knows its own; else their paths are.
-    Of timm's weights the same name is the same encoder, whatever is in a cache by now.
+    Weights are compared, where there is a file and the checkpoint knows its own (up to 0.3 the
+    whole file); else their paths are. Of timm's weights the same name is the same encoder, whatever
+    is in a cache by now.
 
     Raises:
         UserError: If it is another one.
@@ -54,11 +62,12 @@ def require_same_encoder(state: State, config: RunConfig) -> None:
     if now is not None and now == before and read_name(now).file is None:
         return
     known: str | None = state.get("encoder")
-    found = None if known is None else fingerprint(config)
-    if known is None or found is None:
+    file = _file(config)
+    if known is None or file is None:
         what, same = "", before == now
     else:
-        what, same = f", whose file was another one (SHA-256 {known[:12]})", found == known
+        what = f", whose file was another one (SHA-256 {known[:12]})"
+        same = known in (sha256_of_weights(file), sha256_of(file))
     if same:
         return
     raise UserError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import gt
 
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.data.pixels.decode import sides
@@ -27,6 +28,7 @@ def pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) ->
     Raises:
         UserError: If there is no such network, or sizes do not fit each other.
     """
+    _require_their_order(start)
     simmim = build_simmim(config, start.teacher)
     loaded = take_weights(simmim.encoder, config) if start.state is None else None
     masking = _masking(config, simmim)
@@ -42,6 +44,21 @@ def pretrain_module(config: PretrainConfig, schedule: Schedule, start: Start) ->
     return module
 
 
+def _require_their_order(start: Start) -> None:
+    """Refuse heads in another order than a checkpoint's, whose decoders would be one another's."""
+    before, now = (
+        [tuple(one.get(name) for name in ("stage", "at", "target", "cell_size")) for one in heads]
+        for heads in start.changes.get("heads", ((), ()))
+    )
+    for number, head in enumerate(now):
+        was = before.index(head) if head in before else number
+        if now[was : was + 1] != [head]:
+            raise UserError(
+                f"heads[{number}] was heads[{was}] in the checkpoint, which has a decoder for each "
+                "in their order; leave it there"
+            )
+
+
 def _masking(config: PretrainConfig, simmim: SimMIM) -> Masking:
     mask, size = config.mask, config.mask.mask_patch_size
     kind, patches = look_up(MASKS, "mask.kind", mask.kind), grid(config.model.img_size, size)
@@ -52,7 +69,10 @@ def _smaller(config: PretrainConfig, module: PretrainModule, start: Start) -> It
     """Yield the networks for smaller images, which share the weights of the module's."""
     for number, one in enumerate(config.progressive):
         own = replace(config, model=replace(config.model, img_size=one.img_size), progressive=())
+        largest = module.network.encoder.img_size
         try:
+            if any(map(gt, sides(one.img_size), largest)):
+                raise UserError(f"sizes must not be above model.img_size, {px(largest)}")
             network = build_simmim(own, start.teacher)
             share_weights(network, module.network)
             masking = _masking(own, network)

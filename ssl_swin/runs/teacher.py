@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ssl_swin.errors import UserError
 from ssl_swin.features.networks import Network
 from ssl_swin.features.subjects import Subject, find_subject
 from ssl_swin.models.targets.teacher import Teacher
+from ssl_swin.pretrained.unfinished import is_unfinished
 
 _TARGETS = {"teacher", "teacher_pooled"}  # those that need one
 
@@ -31,12 +33,18 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
     Nothing is drawn of torch's numbers: what learns begins with the weights that it would have.
 
     Raises:
-        UserError: If there is no such network, or the images of the run are not for it.
+        UserError: If there is no such network, if it is of a run that has not ended, or the images
+            of this one are not for it.
         MachineError: If its weights cannot be fetched.
     """
     what, side = config.target.teacher, config.target.teacher_img_size
     if not has_teacher(config) or what is None:
         return None
+    if is_unfinished(Path(what)):
+        raise UserError(
+            f"target.teacher={what} is a run that has not ended, whose weights will be others; let "
+            "it end, or give a file of weights"
+        )
     rows, cols = sides(config.model.img_size)
     if side is None and rows != cols:
         raise UserError(
@@ -44,7 +52,8 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
             "give target.teacher_img_size, to which they are squeezed"
         )
     with torch.device("cpu"):
-        found = find_subject(what, img_size=rows if side is None else side)
+        ours = config.data.mean, config.data.std
+        found = find_subject(what, img_size=rows if side is None else side, colours=ours)
         network: Any = found.network
         _require_same_images(config, found, what)
         img_size = sides(found.img_size)

@@ -28,6 +28,18 @@ def test_a_pretraining_after_another_goes_on_with_its_weights(tmp_path, trained,
         assert f"{setting}: {tmp_path / before}, which the step before makes" in said
 
 
+def test_a_run_may_be_taught_by_the_one_before(tmp_path, capsys):
+    words = {name: ("--run-dir", tmp_path / name) for name in "ab"}
+    chain = ["pretrain", PRETRAIN, *words["a"], *TINY_MODEL, "--then", "pretrain", PRETRAIN]
+    chain += [*words["b"], *TINY_MODEL, "--target.kind", "teacher", "--target.teacher"]
+    assert submit(*chain, tmp_path / "a") == 0
+    assert (
+        f"target.teacher: {tmp_path / 'a'}, which the step before makes" in capsys.readouterr().out
+    )
+    assert submit(*chain, tmp_path / "c") == 2
+    assert f"{tmp_path / 'c'} is not there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("encoder", "told"),
     [

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.model import HeadConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, kind_of
 
 PRETRAIN = PretrainConfig("runs/a", DataConfig("shards"))
@@ -69,3 +70,21 @@ def test_the_head_alone_is_not_all_of_a_training():
 def test_only_a_fine_tuning_has_a_moving_average():
     with pytest.raises(ValueError, match=r"training.ema_decay=0.5 goes with fine-tuning"):
         replace(PRETRAIN, training=replace(PRETRAIN.training, ema_decay=0.5))
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(number):
+    said = "must be (finite|greater than 0)"
+    with pytest.raises(ValueError, match=f"loss_beta={number} {said}"):
+        replace(PRETRAIN, loss_beta=number)
+    with pytest.raises(ValueError, match=said):
+        replace(PRETRAIN, heads=(HeadConfig(2, weight=number),))
+    for config in (PRETRAIN, FINETUNE):
+        with pytest.raises(ValueError, match=r"optim\.weight_decay=(inf|nan) must be"):
+            replace(config, optim=replace(config.optim, weight_decay=number))
+
+
+def test_what_stands_for_no_pixel_may_be_none():
+    bands = {"dtype": "float32", "mean": (0.0,), "std": (1.0,)}
+    data = DataConfig("shards", nodata=float("nan"), **bands)
+    assert PretrainConfig("runs/a", data).data.nodata != 0

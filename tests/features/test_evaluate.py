@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -193,7 +192,7 @@ def test_features_that_are_not_finite_are_one_line(encoder_run, evaluate, tmp_pa
         size = int.from_bytes(file.read(8), "little")
         metadata = json.loads(file.read(size))["__metadata__"]
     state = load_file(where / "encoder.safetensors")
-    next(iter(state.values())).fill_(torch.nan)
+    state["backbone.norm.weight"].fill_(3e38)  # a number, but features overflow
     save_file(state, path, metadata)
     assert evaluate(path) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]

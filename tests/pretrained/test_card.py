@@ -43,6 +43,27 @@ def test_the_card_rebuilds_the_encoder(tiny, tmp_path, change):
     assert rebuilt.architecture() == encoder.architecture()
 
 
+def test_the_same_encoder_is_the_same_file(tiny, card, tmp_path, monkeypatch):
+    """Whatever order the library writes what is said in."""
+    path, encoder, save = tmp_path / "encoder.safetensors", tiny(), safetensors.torch.save
+    files = []
+    for order in (1, -1):
+
+        def ordered(state, about, order=order):
+            content = save(state, about)
+            end = 8 + int.from_bytes(content[:8], "little")
+            header = json.loads(content[8:end])
+            header["__metadata__"] = dict(sorted(about.items())[::order])
+            text = json.dumps(header, separators=(",", ":")).encode()
+            return content[:8] + text.ljust(end - 8) + content[end:]
+
+        monkeypatch.setattr(safetensors.torch, "save", ordered)
+        write_encoder(path, encoder.state_dict(), card)
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+    assert read_encoder(path).card == card
+
+
 def test_the_card_beside_the_weights_says_the_same(tiny, card, tmp_path):
     write_encoder(tmp_path / "encoder.safetensors", tiny().state_dict(), card)
     beside = json.loads((tmp_path / "encoder.json").read_text())

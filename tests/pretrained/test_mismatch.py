@@ -28,3 +28,11 @@ def test_all_that_does_not_fit_is_told_at_once():
 def test_of_many_names_the_first_are_told():
     with pytest.raises(PretrainedMismatch, match=r"7 missing: (layer\.\d, ){5}\.\.\.; allowed"):
         check_state({}, EXPECTED, ())
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_weights_that_are_not_finite_are_named(number):
+    broken = torch.zeros(2, 3)
+    broken[1, 2] = number
+    with pytest.raises(PretrainedMismatch, match=r"1 of the weights hold .* none: layer\.4; give"):
+        check_state(EXPECTED | {"layer.4": broken}, EXPECTED, ())

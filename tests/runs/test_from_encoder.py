@@ -15,8 +15,9 @@ from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.errors import UserError
+from ssl_swin.files import sha256_of
 from ssl_swin.models.swin import SwinEncoder
-from ssl_swin.pretrained.card import EncoderCard, write_encoder
+from ssl_swin.pretrained.card import EncoderCard, read_encoder, write_encoder
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.encoder_numbers import with_its_numbers
 from ssl_swin.runs.from_encoder import (
@@ -62,6 +63,19 @@ def test_the_same_file_elsewhere_is_the_same_encoder(encoder, tmp_path):
     require_same_encoder(state, config(encoder))  # gone
     require_same_encoder(state, config(moved))
     require_same_encoder(state, config(RunFolder(moved).encoder.rename(tmp_path / "b.safetensors")))
+
+
+def test_the_same_weights_in_another_file_are_the_same_encoder(encoder):
+    """As where the file was lost, and a newer release wrote it again; 0.3 knew the whole file."""
+    state, path = stored(config(encoder)), RunFolder(encoder).encoder
+    as_in_0_3 = state | {"encoder": sha256_of(path)}
+    require_same_encoder(as_in_0_3, config(encoder))
+    weights, before = read_encoder(path), path.read_bytes()
+    write_encoder(path, weights.state, replace(weights.card, commit="another"))
+    assert path.read_bytes() != before
+    require_same_encoder(state, config(encoder))
+    with pytest.raises(UserError, match="whose file was another one"):
+        require_same_encoder(as_in_0_3, config(encoder))
 
 
 def test_a_name_of_timms_is_the_same_encoder_whatever_its_cache_holds(tmp_path, monkeypatch):

@@ -174,6 +174,25 @@ def test_numbers_that_are_no_colours_are_refused(taught, tmp_path):
         build_simmim(replace(config, data=data))
 
 
+def test_a_run_that_has_not_ended_teaches_nothing(taught, trained):
+    """Its weights will be others, and those that have learned of it could not go on."""
+    _, folder = trained
+    (folder / "encoder.safetensors").unlink()
+    with pytest.raises(UserError, match=r"target\.teacher=.* has not ended.*; let it end, or give"):
+        open_teacher(taught(str(folder)))
+
+
+def test_weights_that_know_no_colours_see_them_as_the_student_does(taught, tmp_path):
+    known, bare = tmp_path / "known.safetensors", tmp_path / "bare.pt"
+    config = taught(ours(known))
+    (mean,), (std,) = config.data.mean, config.data.std
+    ours(known, mean=mean)
+    torch.save(load_encoder(known).encoder.state_dict(), bare)
+    teacher = open_teacher(taught(str(bare)))
+    assert (teacher.scale, teacher.shift) == ((1.0,), (0.0,))
+    assert std != 1.0
+
+
 def test_a_run_goes_on_with_the_teacher_it_began_with(taught, tmp_path, tiny_shards, capsys):
     config = taught(ours(tmp_path / "encoder.safetensors"), tiny_shards([24]))
     optim = replace(config.optim, epochs=1, warmup_epochs=0)

@@ -4,11 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from ssl_swin.pretrained.card import EncoderCard
+from ssl_swin.pretrained.card import EncoderCard, safetensors_parts
 from ssl_swin.pretrained.export.handoff import UNKNOWN, HandOff
 from ssl_swin.pretrained.vit_sizes import is_vit
 
@@ -23,7 +22,8 @@ def write_json(path: Path, content: object) -> None:
 def write_weights(handed: HandOff, folder: Path, state: Mapping[str, Tensor]) -> None:
     """Write weights as safetensors, with card and licence inside."""
     inside = {"format": "pt", "license": handed.licence, "card": json.dumps(handed.card)}
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(on_cpu(state), inside))
+    with (folder / WEIGHTS).open("wb") as file:
+        file.writelines(safetensors_parts(on_cpu(state), inside))
 
 
 def on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
