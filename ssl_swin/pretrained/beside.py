@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_swin.pretrained.card import Weights
+from ssl_swin.pretrained.config_windows import with_windows
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.swin_v2 import with_windows
 from ssl_swin.pretrained.timm import LARGEST
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -41,7 +41,7 @@ def with_beside(path: Path, weights: Weights) -> Weights:
                 f"{path}: {_CONFIG} beside it says images of {sides} pixels; give 1 to {most}"
             )
         sizes = weights.architecture | {"img_size": tuple(map(int, sides))}
-        weights = weights._replace(architecture=with_windows(sizes, config))
+        weights = weights._replace(architecture=with_windows(sizes, weights.state, config))
     num = weights.architecture["in_chans"]
     means, stds = _numbers(mean, num), _numbers(std, num)
     if means is None or stds is None:

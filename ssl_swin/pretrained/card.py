@@ -156,6 +156,8 @@ class Weights(NamedTuple):
     std: tuple[float, ...] | None = None
     card: EncoderCard | None = None  # if the file has one
     report: Report = Report("an encoder with its card")  # what was recognised, and left out
+    is_guessed: bool = False  # whether nobody says of what images and windows: squares, it is taken
+    unlike: Callable[[dict[str, Any]], Iterator[str]] | None = None  # as a `Naming` has it
 
     @property
     def told(self) -> str:

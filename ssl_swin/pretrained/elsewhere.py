@@ -67,12 +67,14 @@ def read_elsewhere(path: Path) -> Weights | None:
             )
         parts = {name: file.read(name) for theirs in found.names.values() for name in theirs}
         coordinates = {ours: file.read(name) for ours, name in found.coordinates.items()}
+    said = sizes_beside(path)
     try:
         state = {in_ours(name): tensor for name, tensor in found.state(parts).items()}
         if found.naming.sizes is not None:
-            sizes = found.naming.sizes(state, sizes_beside(path))
+            sizes = found.naming.sizes(state, said)
         else:
-            sizes = sizes_of_v2(state, coordinates) if found.naming.is_v2 else sizes_of(state)
+            is_v2 = found.naming.is_v2
+            sizes = sizes_of_v2(state, coordinates, said) if is_v2 else sizes_of(state, said)
         _check(state, sizes)
     except PretrainedMismatch as error:
         raise PretrainedMismatch(f"{path}, {found.naming.kind}: {error}") from error
@@ -81,6 +83,8 @@ def read_elsewhere(path: Path) -> Weights | None:
         weights = Weights(state, sizes, report=report)
     else:
         weights = with_beside(path, swin_weights(state, report, sizes))
+        weights = weights._replace(unlike=found.naming.unlike)
+    weights = weights._replace(is_guessed=weights.architecture["img_size"] != said.get("img_size"))
     if not found.naming.is_v2:
         return weights
     told = told_of_windows(weights.architecture, bool(coordinates))

@@ -5,7 +5,7 @@ the encoder, and a checkpoint the key of its state dict. A `Naming` says how a l
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,10 @@ def _as_it_is(_name: str, tensor: Tensor) -> Tensor:
 
 def _nothing(_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {}
+
+
+def _none(_sizes: dict[str, Any]) -> Iterator[str]:
+    return iter(())
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Naming:
     sizes: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]] | None = None
     """Weights under our names, sizes that stand beside their file -> what `build_encoder` takes;
     None: those of a Swin, from the weights alone."""
+    unlike: Callable[[dict[str, Any]], Iterator[str]] = _none
+    """Sizes -> those of which the library has other features than encoders here, or none."""
 
 
 @dataclass(frozen=True)

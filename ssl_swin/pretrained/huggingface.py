@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 from ssl_swin.pretrained.found import MASK_TOKEN, Naming
+from ssl_swin.pretrained.geometry import never_smaller, shrunk, unlike_windows
 from ssl_swin.pretrained.official import counted_as_entered
 
 _EMBEDDED = {
@@ -51,6 +53,7 @@ HUGGINGFACE = Naming(
     r"encoder\.layers\.0\.blocks\.0\.attention\..*relative_position_bias_table$",
     ours=_ours,
     in_order=(".query.", ".key.", ".value.", ".q_proj.", ".k_proj.", ".v_proj."),
+    unlike=partial(unlike_windows, fits=never_smaller),
 )
 
 
@@ -75,4 +78,5 @@ HUGGINGFACE_V2 = replace(
     mark=r"encoder\.layers\.0\.blocks\.0\.attention\..*continuous_position_bias_mlp\.",
     ours=_ours_v2,
     is_v2=True,
+    unlike=partial(unlike_windows, fits=shrunk),
 )

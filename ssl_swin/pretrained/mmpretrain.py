@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
 from ssl_swin.pretrained.found import MASK_TOKEN, Naming
+from ssl_swin.pretrained.geometry import never_smaller, unlike_windows
 from ssl_swin.pretrained.official import counted_as_entered
 
 _PARTS = {
@@ -63,6 +65,7 @@ MMPRETRAIN = Naming(
     r"stages\.0\.blocks\.0\.attn\.w_msa\.relative_position_bias_table$",
     ours=_ours,
     turned=_turned,
+    unlike=partial(unlike_windows, fits=never_smaller),
 )
 
 MMPRETRAIN_V2 = replace(

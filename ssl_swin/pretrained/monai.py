@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ssl_swin.pretrained.found import Naming
+from ssl_swin.pretrained.geometry import any_window, unlike_windows
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.official import counted_as_entered
 
@@ -54,4 +56,5 @@ MONAI = Naming(
     _ours,
     added=_added,
     remark="norm.weight is 1 and norm.bias 0, as MONAI norms without weights",
+    unlike=partial(unlike_windows, fits=any_window),
 )

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
+from ssl_swin.pretrained.geometry import shrunk, unlike_windows
 from ssl_swin.pretrained.timm import TIMM, TIMM_V2, body, from_timm, in_version_2
 
 _DOWNSAMPLE = re.compile(r"^layers\.(\d+)\.downsample\.")
@@ -16,7 +18,13 @@ def _ours(name: str) -> str | None:
 
 
 # timm has no down-sampling in its first stage.
-OFFICIAL = replace(TIMM, kind="official Swin", mark=r"layers\.0\.downsample\.", ours=_ours)
+OFFICIAL = replace(
+    TIMM,
+    kind="official Swin",
+    mark=r"layers\.0\.downsample\.",
+    ours=_ours,
+    unlike=partial(unlike_windows, fits=shrunk),
+)
 
 
 OFFICIAL_V2 = replace(
@@ -24,6 +32,7 @@ OFFICIAL_V2 = replace(
     kind="official Swin V2",
     also=OFFICIAL.mark,
     ours=lambda name: in_version_2(_ours(name)),
+    unlike=OFFICIAL.unlike,
 )
 
 

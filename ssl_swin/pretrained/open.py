@@ -4,7 +4,7 @@ A new format of files is a file of its own that reads it, and a line in `WEIGHT_
 library names its tensors is a line in `NAMINGS` of `elsewhere.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,8 @@ def load_weights(encoder: Encoder, weights: Weights, channels: str | None = None
         What became of all that was in their file.
     """
     before = weights.report
-    told = load_into(encoder, weights.state, weights.card, channels)
+    sizes = None if weights.is_guessed else weights.architecture
+    told = load_into(encoder, weights.state, weights.card, channels, sizes)
     return replace(
         told,
         kind=before.kind,
@@ -131,7 +132,7 @@ def load_weights(encoder: Encoder, weights: Weights, channels: str | None = None
         loaded=before.loaded or told.loaded,
         remapped=before.remapped,
         dropped=before.dropped,
-        remarks=(*told.remarks, *before.remarks),
+        remarks=(*told.remarks, *before.remarks, *_unlike(encoder, weights)),
     )
 
 
@@ -140,11 +141,13 @@ def load_into(
     state: Mapping[str, Tensor],
     card: EncoderCard | None = None,
     channels: str | None = None,
+    sizes: Mapping[str, Any] | None = None,
 ) -> Report:
     """Put weights into an encoder, resizing its position tables where the window differs.
 
     The image size may differ too; and the number of channels, if a rule in `CHANNEL_RULES` is
-    named. The card of the weights makes a refusal clearer.
+    named. The card of the weights makes a refusal clearer. It says of what windows and images they
+    are, or `sizes` do; see `resize_tables` for what nobody says it of.
 
     Returns:
         What was loaded and resized; what is missing: the mask token, or nothing.
@@ -160,12 +163,19 @@ def load_into(
     if channels is not None:
         state, said = fit_channels(state, encoder.in_chans, channels)
         remarks += said
-    fitting = resize_tables(state, encoder)
+    known = sizes if card is None else card.architecture
+    fitting, resized, guessed = resize_tables(state, encoder, known)
     own = encoder.state_dict()
     missing = check_state(fitting, own, encoder.mask_parameters())
     encoder.load_state_dict(fitting | {key: own[key] for key in missing})
-    resized = tuple(name for name in state if fitting[name].shape != state[name].shape)
+    remarks += guessed
     return Report("weights", loaded=tuple(state), resized=resized, missing=missing, remarks=remarks)
+
+
+def _unlike(encoder: Encoder, weights: Weights) -> Iterator[str]:
+    """Say where features are not those of the library that weights are from."""
+    for what in () if weights.unlike is None else weights.unlike(encoder.architecture()):
+        yield f"{weights.report.kind} has other features, or none, of {what}"
 
 
 def _so_far(source: Path) -> str:

@@ -12,27 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_swin.errors import UserError
 from ssl_swin.models.cosine_attention import log_spaced
-from ssl_swin.models.encoder import ENCODERS, build_encoder
 from ssl_swin.models.windows import Sides
 from ssl_swin.pretrained.found import COORDINATES
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, shape_of
-from ssl_swin.pretrained.timm import LARGEST_WINDOW, plain_sizes, sizes_by_windows
+from ssl_swin.pretrained.timm import NOTHING, plain_sizes, sizes_by_places, sizes_by_windows
 
-WINDOWS = "window_size"
-_WINDOWS = (WINDOWS, "pretrained_window_sizes")
+WINDOWS, SCALES = "window_size", "pretrained_window_sizes"
 _NAMES = {128: "swinv2_base_window8_256", 192: "swinv2_large_window12_192"}  # by width
 _SCALE = "backbone.layers.{}.blocks.0.attn.logit_scale"
 _STAGE = re.compile(r"layers\.(\d+)\.blocks\.0\.")
 
 
-def sizes_of_v2(state: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> dict[str, Any]:
+def sizes_of_v2(
+    state: Mapping[str, Tensor],
+    buffers: Mapping[str, Tensor],
+    said: Mapping[str, Any] = NOTHING,
+) -> dict[str, Any]:
     """Read the arguments of `build_encoder` from a Swin V2's weights, under our names.
 
     The buffers are of coordinates, under timm's names. Without them `window_size` is None, since
     nobody says (see `require_windows`), and the image is of any size that fits; with them its last
-    stage is taken to be one window.
+    stage is taken to be one window. An embedding of places tells it; see `sizes_by_places`.
 
     Raises:
         PretrainedMismatch: If the weights are not those of a Swin V2 of images.
@@ -41,11 +42,12 @@ def sizes_of_v2(state: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> d
     num = len(sizes["depths"])
     heads = tuple(shape_of(state, _SCALE.format(stage), 3)[0] for stage in range(num))
     sizes |= {"name": _NAMES.get(sizes["embed_dim"], "swinv2_tiny_window8_256"), "num_heads": heads}
+    places = sizes_by_places(state, sizes["patch_size"], said)
     matches = ((_STAGE.match(name), one) for name, one in buffers.items())
     found = {int(match[1]): one for match, one in matches if match is not None}
     if found.keys() != {*range(num)}:
         img_size = sizes["patch_size"] * 2 ** (num + 2)
-        return sizes | {"img_size": img_size, WINDOWS: None, "pretrained_window_sizes": None}
+        return sizes | {"img_size": img_size, WINDOWS: None, SCALES: None} | places
     windows, pretrained = zip(
         *(read_coordinates(found[stage]) for stage in range(num)), strict=True
     )
@@ -58,7 +60,8 @@ def sizes_of_v2(state: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> d
     return (
         sizes
         | sizes_by_windows(sides, sizes["patch_size"])
-        | {"pretrained_window_sizes": tuple(a if a == b else (a, b) for a, b in pretrained)}
+        | {SCALES: tuple(a if a == b else (a, b) for a, b in pretrained)}
+        | places
     )
 
 
@@ -71,26 +74,39 @@ def coordinates(window: Sides, pretrained: Sides) -> Tensor:
 def read_coordinates(table: Tensor) -> tuple[Sides, Sides]:
     """Return a window, and that of pretraining, from the coordinates of a block.
 
+    They may be rounded, as bfloat16 rounds: of windows of pretraining the one is taken that is
+    nearest then.
+
     Raises:
-        PretrainedMismatch: If they are not spaced as in Swin V2.
+        PretrainedMismatch: If they are not spaced as in Swin V2, or too coarse to tell.
     """
     shape = tuple(table.shape)
     sides = shape[1:3]
-    if len(shape) != 4 or shape[::3] != (1, 2) or any(s % 2 == 0 for s in sides):
+    is_table = len(shape) == 4 and shape[::3] == (1, 2) and all(s % 2 for s in sides)
+    if not is_table or not table.is_floating_point():
         raise PretrainedMismatch(
-            f"{COORDINATES} has shape {shape}, which no window of a Swin V2 has; give other weights"
+            f"{COORDINATES} has shape {shape} of {table.dtype}, which no window of a Swin V2 has; "
+            "give other weights"
         )
     window = (sides[0] // 2 + 1, sides[1] // 2 + 1)
+    dtype, eps = table.dtype, torch.finfo(table.dtype).eps
     table = table.double().nan_to_num()  # a window of one token has 0 / 0 there
-    farthest = table[0, -1, -1].tolist()
-    pretrained = tuple(_scale(side, far) for side, far in zip(window, farthest, strict=True))
-    expected = coordinates(window, (pretrained[0], pretrained[1])).double()
-    if not torch.allclose(table, expected, rtol=0, atol=1e-3):
+    rows = _scales(window[0], table[0, :, 0, 0], dtype)
+    cols = _scales(window[1], table[0, 0, :, 1], dtype)
+    pretrained = (rows[0], cols[0])
+    if not torch.allclose(table, coordinates(window, pretrained).double(), rtol=eps, atol=1e-3):
         raise PretrainedMismatch(
             f"its {COORDINATES} are spaced otherwise than in Swin V2 (arXiv:2111.09883), and "
             "encoders here have those; give other weights"
         )
-    return window, (pretrained[0], pretrained[1])
+    for scales in (rows, cols):
+        if len(scales) > 1:
+            raise PretrainedMismatch(
+                f"its {COORDINATES} are of {str(dtype).removeprefix('torch.')}, in which those of "
+                f"windows of pretraining of {' and '.join(map(str, scales))} tokens are the same; "
+                "save the weights in float32"
+            )
+    return window, pretrained
 
 
 def told_of_windows(sizes: Mapping[str, Any], by_coordinates: bool) -> str:
@@ -100,33 +116,8 @@ def told_of_windows(sizes: Mapping[str, Any], by_coordinates: bool) -> str:
     by = f"{COORDINATES}, which is made anew" if by_coordinates else "config.json"
     return (
         f"windows of {sizes[WINDOWS]} tokens a side, scaled by "
-        f"{', '.join(map(str, sizes[_WINDOWS[1]]))} in pretraining, by {by}"
+        f"{', '.join(map(str, sizes[SCALES]))} in pretraining, by {by}"
     )
-
-
-def with_windows(sizes: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give sizes without windows those that timm's or transformers' ``config.json`` tells."""
-    if WINDOWS not in sizes or sizes[WINDOWS] is not None:
-        return sizes
-    given = config if config.get("model_type") == "swinv2" else config.get("model_args")
-    told = {name: _whole(given.get(name)) for name in _WINDOWS} if isinstance(given, dict) else {}
-    name, found = config.get("architecture"), {key: one for key, one in told.items() if one}
-    if isinstance(scales := found.get(_WINDOWS[1]), tuple):  # both libraries take the first of them
-        found[_WINDOWS[1]] = scales[: len(sizes["depths"])]
-    if not isinstance(name, str) or ENCODERS.get(name) is not ENCODERS[sizes["name"]]:
-        name = sizes["name"] if WINDOWS in found else None
-    if name is None:
-        return sizes
-    if any(one > LARGEST_WINDOW for one in _sides(found.get(WINDOWS, 0))):
-        raise PretrainedMismatch(
-            f"config.json beside it says {found}: give at most {LARGEST_WINDOW}"
-        )
-    try:
-        with torch.device("meta"):  # only sizes are wanted
-            windows = build_encoder(**(sizes | {"name": name} | found)).architecture()
-    except (UserError, TypeError) as error:
-        raise PretrainedMismatch(f"config.json beside it says {found}: {error}") from error
-    return sizes | {key: windows[key] for key in ("name", *_WINDOWS)}
 
 
 def require_windows(architecture: Mapping[str, Any], source: str) -> None:
@@ -148,23 +139,21 @@ def to_check(sizes: dict[str, Any]) -> dict[str, Any]:
     return {**sizes, WINDOWS: 1} if sizes.get(WINDOWS, 1) is None else sizes
 
 
-def _whole(value: Any) -> Any:
-    """Return what JSON says of windows, whole numbers alone; None if it is something else."""
-    if isinstance(value, list):
-        many = tuple(map(_whole, value))
-        return None if None in many else many
-    return value if type(value) is int else None
+def _scales(side: int, places: Tensor, dtype: torch.dtype) -> list[int]:
+    """Return the side by which coordinates are scaled, from those along one side of a window.
 
-
-def _sides(windows: Any) -> list[int]:
-    """Return all numbers of one window, or of those of stages."""
-    return [windows] if isinstance(windows, int) else [n for one in windows for n in _sides(one)]
-
-
-def _scale(side: int, farthest: float) -> int:
-    """Return the side by which coordinates are scaled, from the one at a window's edge.
-
-    It is ``log2(1 + 8 * (side - 1) / (scale - 1)) / 3``.
+    It is several, if they are the same in the type that they are stored in. The last of them is
+    ``log2(1 + 8 * (side - 1) / (scale - 1)) / 3``.
     """
+    farthest = float(places[-1])
     reach = 8.0**farthest - 1 if math.isfinite(farthest) and 0 < farthest < 16 else 0.0
-    return 1 + round(8 * (side - 1) / reach) if reach else side
+    if not reach:
+        return [side]
+    near = 1 + round(8 * (side - 1) / reach)
+    off = 2 + near // 50  # more than rounding makes of it
+    apart = {}
+    for scale in range(max(2, near - off), near + off + 1):
+        there = coordinates((side, 1), (scale, 1))[0, :, 0, 0].to(dtype).double()
+        apart[scale] = float((places - there).abs().max())
+    least = min(apart.values())
+    return [scale for scale, one in apart.items() if one == least]

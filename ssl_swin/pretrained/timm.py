@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import timm
@@ -26,6 +27,8 @@ _PATCHES = "backbone.patch_embed.proj.weight"
 _BLOCK = re.compile(r"backbone\.layers\.(\d+)\.blocks\.(\d+)\.")
 _TABLE = "backbone.layers.{}.blocks.0.attn.relative_position_bias_table"
 _NAMES = {128: "swin_base_patch4_window7_224", 192: "swin_large_patch4_window7_224"}  # by width
+PLACES = "backbone.absolute_pos_embed"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 LARGEST = 1024  # tokens a side of an image: more than anybody's, and still cheap to build
 LARGEST_WINDOW = 64  # tokens a side; what is built of a window grows with the fourth power
 _BODY = ("patch_embed", "absolute_pos_embed", "layers", "norm")
@@ -135,17 +138,19 @@ def swin_weights(
     Raises:
         PretrainedMismatch: If it is not known, and they are not those of a Swin.
     """
-    architecture = architecture or sizes_of(state)
-    if architecture["in_chans"] != 3:
-        return Weights(state, architecture, report=report)
-    return Weights(state, architecture, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, report=report)
+    sizes = architecture or sizes_of(state)
+    found = Weights(state, sizes, report=report, is_guessed=architecture is None)
+    if sizes["in_chans"] != 3:
+        return found
+    return found._replace(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
 
 
-def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def sizes_of(state: Mapping[str, Tensor], said: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Read the arguments of `build_encoder` from a Swin's weights, under our names.
 
-    Windows are square. No weight depends on the image size: the last stage is taken to be one
-    window, as in all published Swins. The name is one of timm's; all that it stands for is given.
+    Windows are square. No weight depends on the image size but an embedding of places: without one
+    the last stage is taken to be one window, as in all published Swins. The name is one of timm's;
+    all that it stands for is given.
 
     Raises:
         PretrainedMismatch: If the weights are not those of a Swin of images.
@@ -159,7 +164,30 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         **sizes,
         **sizes_by_windows(windows, sizes["patch_size"]),
         "num_heads": tuple(heads for _, heads in tables),
+        **sizes_by_places(state, sizes["patch_size"], said),
     }
+
+
+def sizes_by_places(
+    state: Mapping[str, Tensor], patch_size: int, said: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of `build_encoder` that follow from an embedding of absolute places.
+
+    It is taken to be of a square image, unless `said` has its `img_size`; nothing if there is none.
+
+    Raises:
+        PretrainedMismatch: If no image has so many places, or not that one.
+    """
+    if PLACES not in state:
+        return {}
+    num = shape_of(state, PLACES, 3)[1]
+    rows, cols = said.get("img_size") or (math.isqrt(num) * patch_size,) * 2
+    if (rows // patch_size) * (cols // patch_size) != num or num > LARGEST**2:
+        raise PretrainedMismatch(
+            f"an embedding of {num} tokens is of no image of {rows} x {cols} pixels; keep the "
+            "config.json of its library beside model.safetensors, or give another file"
+        )
+    return {"img_size": (rows, cols), "position": "both"}
 
 
 def plain_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:

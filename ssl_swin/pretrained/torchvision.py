@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
 from ssl_swin.pretrained.found import Naming
+from ssl_swin.pretrained.geometry import of_one_size, unlike_windows
 
 _FEATURE = re.compile(r"features\.(\d+)\.(.+)")
 _PARTS = {"mlp.0.": "mlp.fc1.", "mlp.3.": "mlp.fc2."}
@@ -33,6 +35,7 @@ TORCHVISION = Naming(
     "features.0.0.weight",
     r"features\.1\.0\.attn\.relative_position_bias_table$",
     ours=_ours,
+    unlike=partial(unlike_windows, fits=of_one_size),
 )
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 from ssl_swin.pretrained.found import MASK_TOKEN, Naming
+from ssl_swin.pretrained.geometry import unlike_squares
 from ssl_swin.pretrained.vit_sizes import hf_sizes_of, vit_sizes_of
 
 _PATCHES, _THEIRS = "patch_embed.proj.weight", "patch_embed.projection.weight"
@@ -174,6 +175,7 @@ VIT_NAMINGS: dict[str, Naming] = {
         mark=r"(?:encoder\.layer|layers)\.0\.(?:lambda_1$|.*relative_position_bias\.)"
         r"|(?:shared_position_bias|encoder\.relative_position_bias)\.",
         ours=_huggingface_beit,
+        unlike=unlike_squares,
     ),
     "huggingface vit": _HF,
     "torchvision vit": replace(

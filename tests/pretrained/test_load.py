@@ -70,7 +70,11 @@ def test_what_became_of_weights_from_elsewhere_is_printed_and_kept(run, tmp_path
     where, num = "net.backbone.", len(bare)
     assert printed[0] == f"{tmp_path / 'c.pth'}: timm's Swin under {where!r}: {num} tensors loaded"
     assert printed[1].startswith("  resized 4: backbone.layers.0.blocks.0.attn.relative_position_")
-    assert printed[2:] == ["  dropped 1: net.head.bias", "  missing 1: mask_token, as it starts"]
+    assert printed[2:] == [
+        "  dropped 1: net.head.bias",
+        "  missing 1: mask_token, as it starts",
+        "  tables of positions are taken to be of windows of 4 x 4 tokens: nobody says",
+    ]
     assert sorted(load_encoder(folder).report.loaded) == sorted(state)
     assert capsys.readouterr().err == ""
 

@@ -46,13 +46,13 @@ def test_mirrored_tables_stay_mirrored():
 def test_only_tables_change_and_only_where_the_window_does(tiny):
     state = tiny(img_size=64, window_size=4).state_dict()
     target = tiny(img_size=96, window_size=6)
-    resized = resize_tables(state, target)
+    resized = resize_tables(state, target).state
     for key, tensor in state.items():
         if key.endswith("relative_position_bias_table"):
             assert resized[key].shape == target.state_dict()[key].shape
         else:
             assert resized[key] is tensor
-    again = resize_tables(state, tiny())
+    again = resize_tables(state, tiny()).state
     assert all(again[key] is tensor for key, tensor in state.items())
 
 
@@ -85,10 +85,10 @@ def test_an_embedding_of_places_is_resized_with_the_image():
 
 def test_an_encoder_with_absolute_positions_goes_over_to_another_image_size(tiny):
     small, large = (tiny(img_size=side, position="both") for side in (64, 96))
-    moved = resize_tables(small.state_dict(), large)
+    moved = resize_tables(small.state_dict(), large).state
     assert moved["backbone.absolute_pos_embed"].shape == (1, 24 * 24, small.embed_dim)
     large.load_state_dict(moved)
-    again = resize_tables(large.state_dict(), large)
+    again = resize_tables(large.state_dict(), large).state
     assert again["backbone.absolute_pos_embed"] is not None
     assert torch.equal(again["backbone.absolute_pos_embed"], large.backbone.absolute_pos_embed)
 
@@ -96,7 +96,7 @@ def test_an_encoder_with_absolute_positions_goes_over_to_another_image_size(tiny
 def test_tables_go_over_to_windows_of_two_sides(tiny):
     state = tiny(img_size=64, window_size=4).state_dict()
     encoder = tiny(img_size=(48, 80), window_size=((3, 5), (3, 5)))
-    resized = resize_tables(state, encoder)
+    resized = resize_tables(state, encoder).state
     for key, (rows, cols) in encoder.position_tables().items():
         assert resized[key].shape == ((2 * rows - 1) * (2 * cols - 1), state[key].shape[1])
     encoder.load_state_dict(resized)

@@ -7,19 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_swin.models.windows import Sides
 from ssl_swin.pretrained.export.card import write_json, write_weights
 from ssl_swin.pretrained.export.handoff import HandOff
-from ssl_swin.pretrained.export.misfits import (
-    Stage,
-    is_v2,
-    largest_window,
-    scales_of,
-    unlike_a_swin,
-    unlike_scales,
-    unlike_shrunk,
-    unlike_windows,
-)
+from ssl_swin.pretrained.export.misfits import is_v2, scales_of, unlike_a_swin, unlike_scales
+from ssl_swin.pretrained.geometry import largest_window
+from ssl_swin.pretrained.huggingface import HUGGINGFACE, HUGGINGFACE_V2
 from ssl_swin.pretrained.official import counted_as_left
 
 LEFT_OUT = "the mask token, which transformers keeps only beside a decoder of its own"
@@ -46,8 +38,10 @@ _WHOLE = {"absolute_pos_embed": "embeddings.position_embeddings"}
 def misfit(handed: HandOff) -> str:
     """Return what transformers cannot express, or nothing."""
     sizes = handed.sizes
-    wrong = unlike_shrunk if is_v2(sizes) else _wrong
-    found = chain(unlike_a_swin(sizes, has_embedding=True), unlike_windows(sizes, wrong))
+    naming = HUGGINGFACE_V2 if is_v2(sizes) else HUGGINGFACE
+    # Its embedding of version 2 has a place too many, and cannot be added.
+    embeds = not is_v2(sizes)
+    found = chain(unlike_a_swin(sizes, has_embedding=embeds), naming.unlike(sizes))
     return next(chain(found, unlike_scales(sizes)), "")
 
 
@@ -187,21 +181,3 @@ def preprocessor(handed: HandOff) -> dict[str, Any]:
         "image_std": list(network.card.std),
         "do_convert_rgb": network.in_chans == 3,
     }
-
-
-def _wrong(stage: Stage, largest: Sides) -> str | None:
-    """Say what is wrong with a stage.
-
-    transformers has square windows of one size, never smaller, and shifts both sides of them, or,
-    in a stage that is one window, none.
-
-    Source:
-        transformers, models/swin/modeling_swin.py, ``SwinLayer``.
-    """
-    side = largest[0]
-    if stage.window != (side, side):
-        rows, cols = stage.window
-        return f"whose windows are {rows} x {cols} in stage {stage.number}, not {side} x {side}"
-    if min(stage.grid) == side and stage.grid != (side, side):
-        return f"which is as large as one side of {stage.told} and not the other"
-    return None

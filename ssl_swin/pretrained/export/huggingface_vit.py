@@ -9,6 +9,7 @@ from torch import Tensor
 from ssl_swin.pretrained.export.card import write_json, write_weights
 from ssl_swin.pretrained.export.handoff import HandOff
 from ssl_swin.pretrained.export.huggingface import labels, named_as_theirs, preprocessor, processed
+from ssl_swin.pretrained.geometry import unlike_squares
 
 # Ours -> theirs, in names without "backbone."; `qkv` is three of theirs.
 _NAMES = {
@@ -105,9 +106,7 @@ def _misfits(handed: HandOff) -> Iterator[str]:
         yield "model.class_token=False"
     if sizes["qkv_bias"] == "none":
         yield "model.qkv_bias=none"
-    rows, cols = handed.network.img_size
-    if rows != cols and sizes["position"] not in ("absolute", "none"):
-        yield f"model.img_size={rows} x {cols} with model.position={sizes['position']}"
+    yield from unlike_squares(sizes)
     if handed.classes and not sizes["fc_norm"]:
         yield "model.fc_norm=False of a classifier: its heads are on the class token, or a fc_norm"
     if not _is_beit(sizes):

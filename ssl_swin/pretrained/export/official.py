@@ -11,18 +11,10 @@ from torch import Tensor
 from ssl_swin.models.swin_choices import sides
 from ssl_swin.pretrained.export.card import on_cpu
 from ssl_swin.pretrained.export.handoff import HandOff
-from ssl_swin.pretrained.export.misfits import (
-    is_v2,
-    largest_window,
-    scales_of,
-    stages_of,
-    unlike_a_swin,
-    unlike_scales,
-    unlike_shrunk,
-    unlike_windows,
-)
+from ssl_swin.pretrained.export.misfits import is_v2, scales_of, unlike_a_swin, unlike_scales
 from ssl_swin.pretrained.found import COORDINATES
-from ssl_swin.pretrained.official import to_official
+from ssl_swin.pretrained.geometry import largest_window, stages_of
+from ssl_swin.pretrained.official import OFFICIAL, to_official
 from ssl_swin.pretrained.swin_v2 import coordinates
 
 LEFT_OUT = "mean and deviation of pixels, which its code has of ImageNet: see card.json"
@@ -33,7 +25,7 @@ def misfit(handed: HandOff) -> str:
     """Return what the official code cannot express, or nothing."""
     sizes = handed.sizes
     rows, cols = handed.network.img_size
-    found = chain(unlike_a_swin(sizes, has_embedding=True), unlike_windows(sizes, unlike_shrunk))
+    found = chain(unlike_a_swin(sizes, has_embedding=True), OFFICIAL.unlike(sizes))
     no_square = [] if rows == cols else [f"model.img_size={rows} x {cols}, no square"]
     return next(chain(found, no_square, unlike_scales(sizes)), "")
 

@@ -12,17 +12,11 @@ from torch import Tensor
 from ssl_swin.models.windows import Sides, relative_positions
 from ssl_swin.pretrained.export.card import on_cpu, write_json
 from ssl_swin.pretrained.export.handoff import HandOff
-from ssl_swin.pretrained.export.misfits import (
-    Stage,
-    is_swin,
-    is_v2,
-    largest_window,
-    unlike_a_swin,
-    unlike_scales,
-    unlike_windows,
-)
+from ssl_swin.pretrained.export.misfits import is_v2, unlike_a_swin, unlike_scales
 from ssl_swin.pretrained.found import COORDINATES
+from ssl_swin.pretrained.geometry import is_swin, largest_window
 from ssl_swin.pretrained.swin_v2 import coordinates
+from ssl_swin.pretrained.torchvision import TORCHVISION
 
 LEFT_OUT = "the mask token, which torchvision's networks do not have"
 STATE, SETTINGS = "model.pth", "model.json"
@@ -34,7 +28,7 @@ _MLP = {".mlp.fc1.": ".mlp.0.", ".mlp.fc2.": ".mlp.3."}
 def misfit(handed: HandOff) -> str:
     """Return what torchvision cannot express, or nothing."""
     sizes = handed.sizes
-    found = chain(unlike_a_swin(sizes), _unlike_torchvision(sizes), unlike_windows(sizes, _wrong))
+    found = chain(unlike_a_swin(sizes), _unlike_torchvision(sizes), TORCHVISION.unlike(sizes))
     return next(chain(found, unlike_scales(sizes, has_scales=False)), "")
 
 
@@ -176,12 +170,3 @@ def _unlike_torchvision(sizes: dict[str, Any]) -> Iterator[str]:
         yield f"images of {sizes['in_chans']} channels, as data.mean has them"
     if sum(sizes["depths"]) == 1:
         yield f"model.depths={list(sizes['depths'])}, a single block"
-
-
-def _wrong(stage: Stage, largest: Sides) -> str | None:
-    """Say what is wrong with a stage: torchvision has windows of one size, never smaller."""
-    if stage.window == (largest[0], largest[0]):
-        return None
-    rows, cols = stage.window
-    side = largest[0]
-    return f"whose windows are {rows} x {cols} in stage {stage.number}, not {side} x {side}"
