@@ -134,8 +134,8 @@ def safetensors_parts(
 ) -> Iterator[bytes | memoryview]:
     """Yield a safetensors file, the same bytes for the same weights and words.
 
-    The library writes the words in an order that is drawn anew in each process; a run is held to
-    the file that it began with, byte by byte.
+    The library writes the words in an order that is drawn anew each time, so that files of one
+    encoder could not be compared.
     """
     content = safetensors.torch.save(dict(state), dict(about))
     end = 8 + int.from_bytes(content[:8], "little")
