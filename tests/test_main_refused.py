@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_refused(refused, option, message):
             "data.sets[1].weight=0.0001 is less than 1/1000",
         ),
         (f"shards: {SAMPLE}/pretrain-000000.tar, weight: 1", "is in two of the sets"),
-        (f"shard: {SAMPLE}, weight: 1", "unknown key data.sets.shard; did you mean"),
+        (f"shard: {SAMPLE}, weight: 1", "unknown key data.sets[1].shard; did you mean"),
     ],
 )
 def test_sets_that_cannot_be_mixed_are_refused(refused, tmp_path, one, message):

@@ -42,13 +42,14 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
         if not isinstance(content.get(section, {}), dict):
             raise UserError(f"{path}: {section} must hold `key: value` lines, or go")
     keys = [*_keys(content, known)]
-    for name in keys:
+    for name, place in keys:
         if name not in known:
-            raise UserError(f"{path}: unknown key {name}{nearest(name, known) or '; see --help'}")
+            hint = nearest(name, known) or "; see --help"
+            raise UserError(f"{path}: unknown key {place}{hint}")
     for name in _empty(content, kind):
         raise UserError(f"{path}: {name} is null, and must have a value; give one, or leave it out")
     changed = _name_switches(content, kind) or told
-    return yaml.safe_dump(content) if changed else path, {*keys}, told
+    return yaml.safe_dump(content) if changed else path, {name for name, _ in keys}, told
 
 
 def _empty(content: dict[str, Any], kind: Any, prefix: str = "") -> Iterator[str]:
@@ -74,16 +75,22 @@ def _name_switches(content: dict[str, Any], kind: Any) -> bool:
     return changed
 
 
-def _keys(content: dict[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of a file's settings; what a setting holds by name is its value."""
+def _keys(
+    content: dict[str, Any], known: Sequence[str], prefix: str = "", place: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yield the dotted names of a file's settings, and where they stand, as `heads[1].target`.
+
+    What a setting holds by name is its value.
+    """
     for key, value in content.items():
         name, inner = f"{prefix}{key}", value if isinstance(value, list) else [value]
         is_setting = name in known and not any(one.startswith(f"{name}.") for one in known)
         if not is_setting and inner and all(isinstance(one, dict) and one for one in inner):
-            for one in inner:
-                yield from _keys(one, known, f"{name}.")
+            for number, one in enumerate(inner):
+                item = f"[{number}]" if isinstance(value, list) else ""
+                yield from _keys(one, known, f"{name}.", f"{place}{key}{item}.")
         elif value != {}:
-            yield name
+            yield name, f"{place}{key}"
 
 
 def setting_names(kind: Any, prefix: str = "") -> Iterator[str]:

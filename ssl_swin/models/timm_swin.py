@@ -44,10 +44,13 @@ def nominal_window(backbone: Any, given: Window | None) -> Window:
     if given is not None:
         return given
     # timm keeps what each stage uses, which is less than the window where the stage is smaller.
-    stages = [stage.blocks[0] for stage in backbone.layers]
-    used = tuple(int(block.window_size[0]) for block in stages)
-    shrunk = tuple(min(max(used), int(block.input_resolution[0])) for block in stages)
-    return max(used) if used == shrunk else used
+    blocks = [stage.blocks[0] for stage in backbone.layers]
+    used = [sides(tuple(block.window_size)) for block in blocks]
+    largest = max(map(max, used))
+    grids = [sides(tuple(block.input_resolution)) for block in blocks]
+    if used == [(min(largest, rows), min(largest, cols)) for rows, cols in grids]:
+        return largest
+    return tuple(used) if any(a != b for a, b in used) else tuple(a for a, _ in used)
 
 
 def pretrained_windows(backbone: Any) -> tuple[Sides, ...]:

@@ -11,6 +11,8 @@ from ssl_swin.models.losses import LOSSES
 from ssl_swin.models.targets import TARGETS
 
 _OF_TARGETS = ("norm_size", "cell_size", "hog_bins")
+_OF_TEACHERS = ("teacher_img_size", "teacher_stage", "teacher_at")
+_POOLED = "teacher_pooled"  # the target of all of an image, which is predicted from a mean
 _OF_DECODERS = ("dim", "depth", "num_heads", "positions")
 
 
@@ -28,40 +30,52 @@ def without_effect(config: PretrainConfig) -> str | None:
 def _of_all(config: PretrainConfig) -> Iterator[str]:
     kinds = {one.target for one in config.heads} or {config.target.kind}
     used = {name for kind in kinds for name in _options(TARGETS[kind])}
-    usual = _defaults(config.target)
-    for name in _OF_TARGETS:
-        value = getattr(config.target, name)
-        if value != usual[name] and name not in used:
-            yield f"target.{name}={value} beside target {_listed(kinds)}"
-    usual, used = _defaults(config.decoder), _options(DECODERS[config.decoder.kind])
-    for name in _OF_DECODERS:
-        value = getattr(config.decoder, name)
-        if value != usual[name] and name not in used:
-            yield f"decoder.{name}={value} beside decoder.kind={config.decoder.kind}"
+    used |= {*_OF_TEACHERS} if "teacher" in used else set()
+    used |= {"where"} if kinds != {_POOLED} else set()
+    targets = f"target {_listed(kinds)}"
+    yield from _changed(
+        config.target, "target.", (*_OF_TARGETS, *_OF_TEACHERS, "where"), used, targets
+    )
+    if kinds == {_POOLED}:
+        yield from _changed(config.decoder, "decoder.", ("kind", *_OF_DECODERS), set(), targets)
+    else:
+        used = _options(DECODERS[config.decoder.kind])
+        beside = f"decoder.kind={config.decoder.kind}"
+        yield from _changed(config.decoder, "decoder.", _OF_DECODERS, used, beside)
     losses = {one.loss for one in config.heads} or {config.loss}
-    has_beta = any("beta" in _options(LOSSES[loss]) for loss in losses)
-    if config.loss_beta != _defaults(config)["loss_beta"] and not has_beta:
-        yield f"loss_beta={config.loss_beta} beside loss {_listed(losses)}"
+    used = {name.replace("beta", "loss_beta") for loss in losses for name in _options(LOSSES[loss])}
+    yield from _changed(config, "", ("loss_beta",), used, f"loss {_listed(losses)}")
+
+
+def _changed(
+    section: Any, prefix: str, names: tuple[str, ...], used: set[str], beside: str
+) -> Iterator[str]:
+    """Yield which of these settings are not used, and have another value than usual."""
+    usual = {one.name: one.default for one in fields(section)}
+    for name in names:
+        value = getattr(section, name)
+        if name not in used and value != usual[name]:
+            yield f"{prefix}{name}={value} beside {beside}"
 
 
 def _of_heads(config: PretrainConfig) -> Iterator[str]:
-    decoder = config.decoder.kind
+    decoder, dim = config.decoder.kind, "dim" in _options(DECODERS[config.decoder.kind])
     for number, one in enumerate(config.heads):
+        head, pools = f"heads[{number}].", one.target == _POOLED
         if one.cell_size is not None and "cell_size" not in _options(TARGETS[one.target]):
-            yield f"heads[{number}].cell_size={one.cell_size} beside target {one.target}"
-        if one.decoder_dim is not None and "dim" not in _options(DECODERS[decoder]):
-            yield f"heads[{number}].decoder_dim={one.decoder_dim} beside decoder.kind={decoder}"
-        if one.where == "hidden" and config.mask.kind == "none":
-            yield f"heads[{number}].where=hidden beside mask.kind=none"
+            yield f"{head}cell_size={one.cell_size} beside target {one.target}"
+        if one.decoder_dim is not None and (pools or not dim):
+            beside = f"target {one.target}" if pools else f"decoder.kind={decoder}"
+            yield f"{head}decoder_dim={one.decoder_dim} beside {beside}"
+        if one.where is not None and pools:
+            yield f"{head}where={one.where} beside target {one.target}"
+        elif one.where == "hidden" and config.mask.kind == "none":
+            yield f"{head}where=hidden beside mask.kind=none"
 
 
 def _options(makes: Callable[..., Any]) -> set[str]:
     """Return the options that a function of a table uses, of those of all."""
     return {*inspect.signature(makes).parameters}
-
-
-def _defaults(section: Any) -> dict[str, Any]:
-    return {one.name: one.default for one in fields(section)}
 
 
 def _listed(words: set[str]) -> str:

@@ -25,7 +25,7 @@ def test_heads_are_a_list_whose_keys_are_known(tmp_path):
     config = read_config("pretrain", [str(path)])[0]
     assert config.heads == (HeadConfig(1, "hog", cell_size=4), HeadConfig(2))
     path.write_text(f"{plain}heads:\n- {{stag: 1}}\n")
-    with pytest.raises(UserError, match=r"unknown key heads\.stag; did you mean heads\.stage"):
+    with pytest.raises(UserError, match=r"unknown key heads\[0\]\.stag; did you mean heads\.stage"):
         read_config("pretrain", [str(path)])
 
 

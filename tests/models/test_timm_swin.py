@@ -22,3 +22,10 @@ def test_runs_of_earlier_releases_compute_what_timm_does_bit_for_bit(change):
         assert torch.equal(encoder(images, nothing), features)
         for one, other in zip(encoder.stages(images), maps, strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("img_size", [64, (16, 256), (32, 224)])
+def test_the_window_of_a_name_is_known_from_stages_that_are_smaller(img_size):
+    sizes = {"img_size": img_size, "embed_dim": 8, "depths": (1, 1, 1), "num_heads": (1, 1, 1)}
+    built = SwinEncoder("swin_tiny_patch4_window7_224", implementation="timm", **sizes)
+    assert built.window_size == 7

@@ -38,6 +38,31 @@ CONFIG = PretrainConfig("run", DataConfig("shards"))
         ),
         ({"target": TargetConfig(cell_size=4)}, "target.cell_size=4 beside target pixels"),
         ({"target": TargetConfig("hog", norm_size=9)}, "target.norm_size=9 beside target hog"),
+        (
+            {"target": TargetConfig("hog", teacher_img_size=96, teacher_stage=2)},
+            "target.teacher_img_size=96 beside target hog, "
+            "target.teacher_stage=2 beside target hog",
+        ),
+        (
+            {
+                "target": TargetConfig("teacher_pooled", where="everywhere"),
+                "decoder": DecoderConfig("transformer", dim=64),
+            },
+            "target.where=everywhere beside target teacher_pooled, "
+            "decoder.kind=transformer beside target teacher_pooled, "
+            "decoder.dim=64 beside target teacher_pooled",
+        ),
+        (
+            {
+                "decoder": DecoderConfig("transformer"),
+                "heads": (
+                    HeadConfig(2, "teacher_pooled", decoder_dim=32, where="hidden"),
+                    HeadConfig(1),
+                ),
+            },
+            "heads[0].decoder_dim=32 beside target teacher_pooled, "
+            "heads[0].where=hidden beside target teacher_pooled",
+        ),
     ],
 )
 def test_what_changes_nothing_is_named_with_what_it_stands_beside(change, said):
@@ -55,6 +80,12 @@ def test_what_changes_nothing_is_named_with_what_it_stands_beside(change, said):
         {"heads": (HeadConfig(2, "hog", cell_size=4),), "target": TargetConfig(hog_bins=6)},
         {"heads": (HeadConfig(2, where="hidden"),)},
         {"target": TargetConfig("normalised_patches", cell_size=4)},
+        {"target": TargetConfig("teacher_pooled", teacher_img_size=96, teacher_stage=2)},
+        {
+            "target": TargetConfig(where="everywhere"),
+            "decoder": DecoderConfig("transformer", dim=64),
+            "heads": (HeadConfig(2, "teacher_pooled"), HeadConfig(1)),
+        },
     ],
 )
 def test_what_changes_something_is_not_named(change):
