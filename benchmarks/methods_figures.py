@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from figures import mean_and_sd
-from interval_plot import intervals
+from interval_plot import Bar, intervals
 from methods_plan import NUM_IMAGES, TUNED, Plan
 from methods_table import BASE
 from paired import Found, bootstrap_interval, gained, over_draws, read, right, t_interval
@@ -28,12 +28,18 @@ class Gain(NamedTuple):
     """95 % interval over test images."""
 
     @property
+    def between(self) -> Ends | None:
+        """What both intervals span, or the one that is known."""
+        ends = [end for interval in (self.seeds, self.images) for end in interval or ()]
+        return (min(ends), max(ends)) if ends else None
+
+    @property
     def sign(self) -> int:
         """1 if both intervals are above 0, -1 if both are below, else 0."""
-        if self.seeds is None or self.images is None:
+        if self.seeds is None or self.images is None or self.between is None:
             return 0
-        ends = (*self.seeds, *self.images)
-        return 1 if min(ends) > 0 else -1 if max(ends) < 0 else 0
+        low, high = self.between
+        return 1 if low > 0 else -1 if high < 0 else 0
 
 
 def found(plan: Plan, name: str, column: str) -> Found:
@@ -183,9 +189,10 @@ def _worth(gains: Gains) -> list[str]:
 def plot(plan: Plan, gains: Gains) -> str | None:
     """Draw what is gained in the columns of which anything is known; None if there is none."""
     series = {
-        column: {name: (one.mean, one.seeds or one.images) for name, one in of.items()}
+        column: {name: Bar(one.mean, one.between, one.sign != 0) for name, one in of.items()}
         for column, of in gains.items()
         if of
     }
     title = f"{plan.task.name}: gained over {BASE}, points, at equal {plan.equal}"
-    return intervals(title, series) if series else None
+    below = "bars: 95 % over seeds and over test images; blue where both leave 0 out"
+    return intervals(title, below, series) if series else None
