@@ -8,7 +8,7 @@ import numpy as np
 from figures import mean_and_sd
 from interval_plot import Bar, intervals
 from methods_plan import NUM_IMAGES, TUNED, Plan
-from methods_table import BASE
+from methods_table import BASE, NONE
 from paired import Found, bootstrap_interval, gained, over_draws, read, right, t_interval
 
 MISSING = "-"
@@ -96,12 +96,12 @@ def _over_tuned(plan: Plan, name: str, column: str, gains: Found) -> Ends | None
 
 
 def _frozen(plan: Plan, name: str, seed: int) -> dict[str, Any] | None:
-    return read(plan.place(plan.run(name, seed)) / "frozen" / "summary.json")
+    return read(plan.features(plan.run(name, seed)) / "summary.json")
 
 
 def top1s(plan: Plan) -> Iterator[str]:
     """Say what each method was given, and what it reaches."""
-    heads = "method", "images", "epochs", "seconds", "TFLOP", "seeds", *COLUMNS
+    heads = "method", "rate", "images", "epochs", "seconds", "TFLOP", "seeds", *COLUMNS
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for name in plan.methods:
@@ -110,6 +110,7 @@ def top1s(plan: Plan) -> Iterator[str]:
             continue
         spent, images = plan.spent(name), plan.spent_images(name)
         cells = [
+            MISSING if name == NONE else f"{plan.factors.get(name, 1.0):g}",
             *(f"{images:,}", f"{images / NUM_IMAGES[plan.task.name]:.1f}"),
             *(f"{spent.seconds:,.0f}", f"{spent.flops / 1e12:,.1f}", str(max(map(len, each)))),
             *(mean_and_sd(over_draws(one)) for one in each),

@@ -1,8 +1,8 @@
 """Which runs `methods.py` is made of: as many images for each method as its compute allows."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,11 @@ ARMS = ("seconds", "flops")
 PASSES = 10  # of each pretraining: an epoch has a tenth of its images, the first of them warms up
 BATCH = 32  # images of a step, of all methods
 TUNED = (10, 100)  # per cent of the labels
+FACTORS = (1.0, 0.5, 0.25)  # of the task's learning rate, which are tried for each method
 NUM_IMAGES = {"clothing": 4305, "fashion-mnist": 60_000}  # to pretrain on: an epoch
 EPOCHS = {"clothing": 9, "fashion-mnist": 1}  # of the base's pretraining: the budget, as of the
 # ablations of `quality.py`
+BASE_LR = {"clothing": 0.024, "fashion-mnist": 0.064}  # of the configs, chosen for the base
 
 
 class Cost(NamedTuple):
@@ -33,6 +35,8 @@ class Run(NamedTuple):
     method: str
     images: int
     seed: int
+    factor: float = 1.0
+    """Of the task's learning rate."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,18 @@ class Plan:
     more: tuple[str, ...] = ()
     """What both trainings are told beside, such as `--training.num-threads 1`."""
     num_draws: int = SHARES[10]
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """Of the task's learning rate, by method; 1 of others."""
+
+    def tried(self, name: str) -> list[Run]:
+        """Return the pretrainings of a method, of the first seed, of which one chooses its rate."""
+        if name == NONE:
+            return []
+        return [self.run(name, 0)._replace(factor=factor) for factor in FACTORS]
+
+    def tries(self, names: Iterable[str]) -> Iterator[Job]:
+        """Yield what has to be run to choose a rate for each."""
+        return self._pretrainings(run for name in names for run in self.tried(name))
 
     def jobs(self) -> Iterator[Job]:
         """Yield seed by seed: all pretrainings, frozen features, 10 % of the labels.
@@ -61,8 +77,9 @@ class Plan:
         Then all labels, which take longest, and other draws.
         """
         for seed in range(self.num_seeds):
-            yield from self._pretrainings(seed)
-            yield from (self.frozen(self.run(name, seed)) for name in self.methods)
+            runs = [self.run(name, seed) for name in self.methods]
+            yield from self._pretrainings(run for run in runs if run.method != NONE)
+            yield from map(self.frozen, runs)
             yield from self._finetunings(seed, 10, 0)
         for seed in range(self.num_seeds):
             yield from self._finetunings(seed, 100, 0)
@@ -118,12 +135,17 @@ class Plan:
 
     def run(self, name: str, seed: int) -> Run:
         """Return the pretraining of a method; of none it is not made, and as long as the base's."""
-        return Run(name, self.images[name], seed)
+        return Run(name, self.images[name], seed, self.factors.get(name, 1.0))
+
+    def start(self, method: Method, seed: int) -> Run:
+        """Return the run of the base that a method begins with."""
+        return self.run(BASE, seed)._replace(images=self.start_images(method))
 
     def place(self, run: Run) -> Path:
         """Return the folder that all runs of a pretraining are in."""
         folder = self.out / run.method.replace(",", "").replace(" ", "-")
-        return folder / f"{run.images}-seed{run.seed}"
+        rate = "" if run.factor == 1 else f"-rate{run.factor:g}"
+        return folder / f"{run.images}-seed{run.seed}{rate}"
 
     def encoder(self, run: Run) -> Path:
         """Return the run folder of a pretraining."""
@@ -133,28 +155,33 @@ class Plan:
         """Return the run folder of a fine-tuning."""
         return self.place(run) / f"finetune-{share}-draw{draw}"
 
-    def _pretrainings(self, seed: int) -> Iterator[Job]:
-        """Yield starts before all that need them."""
+    def _pretrainings(self, runs: Iterable[Run]) -> Iterator[Job]:
+        """Yield each once, and starts before all that need them."""
         given: dict[Path, Job] = {}
-        for name in self.methods:
-            if name != NONE:
-                if before := self._before(name):
-                    job = self.pretraining(Run(BASE, before, seed))
-                    given.setdefault(job.done, job)
-                job = self.pretraining(self.run(name, seed))
+        for run in runs:
+            method = METHODS[run.method]
+            needed = [self.start(method, run.seed)] if method.start_share else []
+            for job in map(self.pretraining, [*needed, run]):
                 given.setdefault(job.done, job)
         yield from given.values()
 
     def pretraining(self, run: Run) -> Job:
         """Pretrain on images of `train`, labelled or not."""
         method, place = METHODS[run.method], self.encoder(run)
-        start = self.encoder(Run(BASE, self.start_images(method), run.seed))
+        start = self.encoder(self.start(method, run.seed))
         changes = changes_of(method, self.task.name, str(start))
+        if run.factor != 1:
+            changes += ("--optim.base-lr", f"{BASE_LR[self.task.name] * run.factor:g}")
         words = (
             *pretrain_words(self.task, self.data, run.images // PASSES),
             *(*changes, "--seed", str(run.seed), "--run-dir", str(place), *self.more),
         )
         return Job("pretrain", words, place / "summary.json")
+
+    def features(self, run: Run) -> Path:
+        """Return the folder of what was measured of frozen features, beside the base's."""
+        factor = self.factors.get(BASE, 1.0)
+        return self.place(run) / ("frozen" if factor == 1 else f"frozen-beside-rate{factor:g}")
 
     def frozen(self, run: Run) -> Job:
         """Measure frozen features beside those of the base with the same seed."""
@@ -163,7 +190,7 @@ class Plan:
         if run.method == NONE:
             names = ["random", str(base)]
         size = ("--img-size", SIZES[self.task.name]["img_size"]) if method.img_size else ()
-        place = self.place(run) / "frozen"
+        place = self.features(run)
         words = (
             *("evaluate", *names, "--seed", str(run.seed), "--measures", "knn,probe"),
             *(*size, "--data", self.task.train(self.data), "--test", str(self.data / "test")),

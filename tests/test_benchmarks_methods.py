@@ -252,3 +252,13 @@ def test_what_is_not_calibrated_is_refused_in_one_line(modules, tmp_path, monkey
     said = capsys.readouterr().err.splitlines()[-1]
     assert "does not say what a step costs of simmim, hog, as they are now" in said
     assert not (tmp_path / "out").exists()
+    about = {"processor": "a", "cores": 1, "date": "today", "commit": "c"}
+    timed = {
+        name: measured(modules, words=modules.methods_cost.words_of(name, "clothing"))
+        for name in ("simmim", "hog")
+    }
+    modules.methods_cost.write(tmp_path / "out" / "seconds.json", about, timed)
+    with pytest.raises(SystemExit, match="2"):
+        modules.methods.main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "does not say which learning rate is for simmim, hog; give the same command with" in said

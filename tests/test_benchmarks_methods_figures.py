@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def modules():
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    names = ("methods", "methods_cost", "methods_figures", "methods_plan", "quality_plan")
+    names = ("methods", "methods_cost", "methods_figures", "methods_plan", "methods_rates")
+    names += ("quality_plan",)
     yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
     sys.path.remove(str(ROOT / "benchmarks"))
 
@@ -41,8 +42,11 @@ def tune(plan, name, seed, right, share=100, draw=0):
 def freeze(plan, name, seed, probe, low, high):
     differences = [{"measure": "probe", "low": low, "high": high}]
     subjects = [{"measures": {"knn20": 50.0, "probe": probe}}]
-    place = plan.place(plan.run(name, seed)) / "frozen" / "summary.json"
-    write(place, subjects=subjects, differences=differences)
+    write(
+        plan.features(plan.run(name, seed)) / "summary.json",
+        subjects=subjects,
+        differences=differences,
+    )
 
 
 @pytest.fixture
@@ -52,7 +56,8 @@ def told(modules, tmp_path):
     costs = dict.fromkeys(names, modules.methods_plan.Cost(1.0, 10.0))
     task = modules.quality_plan.TASKS["fashion-mnist"]
     made = modules.methods_plan.Plan(
-        *(task, tmp_path / "data", tmp_path / "out", 2, "seconds", costs, 2, names)
+        *(task, tmp_path / "data", tmp_path / "out", 2, "seconds", costs, 2, names),
+        factors={"hog": 0.5, "vit": 0.25},
     )
     for seed in range(2):
         for name, right in (("simmim", 50), ("hog", 70), ("vit", 20)):
@@ -104,11 +109,18 @@ def test_the_page_has_all_that_was_found_and_what_it_took(modules, told):
     ones = [1.0, 1.0, 1.0]
     timed = modules.methods_cost.Measured([[]], [30.0, 32.0, 40.0], ones, 1.0)
     about["methods"] = {"simmim": timed}
-    page = modules.methods.page([told], about, ["DATA"])
+    losses = {"hog": {1.0: 0.5, 0.5: 0.25, 0.25: 0.75}, "vit": {1.0: 3.0, 0.5: 2.0, 0.25: 1.0}}
+    rates = modules.methods_rates.Rates("clothing", losses)
+    page = modules.methods.page([told], about, rates, ["DATA"])
     images = told.images["hog"]
-    assert f"| hog | {images:,} | 2.0 | {images:,} | 0.0 | 2 | 50.0 ± 0.0 |" in "\n".join(page)
+    assert f"| hog | 0.5 | {images:,} | 2.0 | {images:,} | 0.0 | 2 | 50.0 ± 0.0 |" in "\n".join(
+        page
+    )
     assert any(line.startswith("| vit | - | - | - | **-30.0**; -30.0 to -30.0;") for line in page)
     assert "| simmim | 32 (30 to 40) | 1.00 (1.00 to 1.00) | 1.000 |" in page
+    assert "Chosen on clothing: " in "\n".join(page)
+    assert "a less one may be better still: vit." in "\n".join(page)
+    assert "| hog | 0.5000 | **0.2500** | 0.7500 |" in page
     drawn = modules.methods_figures.plot(told, modules.methods_figures.all_gains(told))
     circles = ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}circle")
     assert len([*circles]) == 5  # one of 20 neighbours, one of probe, three of fine-tuning
