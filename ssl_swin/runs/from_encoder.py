@@ -3,7 +3,7 @@
 Once there is a checkpoint, the weights are in there, and the file is only compared.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,12 +131,12 @@ def with_its_model(
     window, note = _window(known, img_size)
     if "window_size" in free:
         values["model.window_size"] = window
-    new = with_values(config, values)
+    new, notes = with_values(config, values), (*_no_other_channels(config, known.get("in_chans")),)
     if new == config:
-        return config, ()
+        return config, notes
     sizes = {name: value for name, value in asdict(new.model).items() if name != "drop_path_rate"}
     told = ", ".join(f"{name}={value}" for name, value in sizes.items() if value is not None)
-    return new, (f"model: {told}, as the encoder{note if 'window_size' in free else ''}",)
+    return new, (f"model: {told}, as the encoder{note if 'window_size' in free else ''}", *notes)
 
 
 def _scale_of(model: ModelConfig) -> dict[str, Any]:
@@ -190,6 +190,15 @@ def _require_channels(config: RunConfig, in_chans: int) -> None:
             f"data.mean has {len(config.data.mean)} values, but the encoder takes images of "
             f"{in_chans} channels: give data.mean and data.std {in_chans} values, or "
             "encoder_channels=repeat, average or zero, to go over to other channels"
+        )
+
+
+def _no_other_channels(config: RunConfig, in_chans: int | None) -> Iterator[str]:
+    """Say that there is no channel to go over to, if a rule for it is given."""
+    if config.encoder_channels is not None and in_chans == len(config.data.mean):
+        yield (
+            f"warning: without effect, so leave it out: encoder_channels={config.encoder_channels} "
+            f"beside an encoder of {in_chans} channels, as the images"
         )
 
 

@@ -10,6 +10,7 @@ from ssl_swin.config.data import IMAGENET_MEAN, IMAGENET_STD
 from ssl_swin.config.settings import flatten
 from ssl_swin.errors import UserError
 from ssl_swin.runs.encoder_numbers import with_its_numbers
+from ssl_swin.runs.from_encoder import with_its_model
 from tests.runs.test_from_encoder import config
 
 HALF = (0.5, 0.5, 0.5)
@@ -90,3 +91,13 @@ def test_weights_without_a_card_and_none_at_all_leave_colours_alone(tmp_path):
             asked = config(place, **colours)
             assert with_its_numbers(asked, (), None) == (asked, ())
     assert (config(None).data.mean, config(None).data.std) == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_a_rule_for_channels_has_no_effect_where_there_are_as_many(encoder):
+    grey = config(encoder, mean=(0.286,), std=(0.353,))
+    _, plain = with_its_model(grey, ())
+    _, notes = with_its_model(replace(grey, encoder_channels="repeat"), ())
+    line = (
+        "warning: without effect, so leave it out: encoder_channels=repeat beside an encoder of 1 "
+    )
+    assert notes == (*plain, f"{line}channels, as the images")
