@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ssl_swin.config.run import PretrainConfig, RunConfig, begins_with
+from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, begins_with
 from ssl_swin.errors import UserError
 from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 from ssl_swin.record.summary import is_finished
@@ -47,6 +47,17 @@ def is_made_by(what: str | None, run: RunConfig) -> bool:
 def teacher_of(config: RunConfig) -> str | None:
     """Return what the teacher of a run is called, if it has one."""
     return config.target.teacher if isinstance(config, PretrainConfig) else None
+
+
+def describe_encoder(
+    config: RunConfig, given: Collection[str], is_to_come: bool, dry_run: bool
+) -> list[str]:
+    """Check the weights that a new run begins with, as `check_encoder`; say what they are."""
+    setting, source = begins_with(config)
+    found = check_encoder(setting, source, is_to_come, dry_run)
+    if found is None and setting not in given and not isinstance(config, FinetuneConfig):
+        return []
+    return [f"{setting}: {found or 'none, from scratch'}"]
 
 
 def check_encoder(

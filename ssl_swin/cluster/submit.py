@@ -16,10 +16,10 @@ from ssl_swin.cluster.options import EVALUATE, Options, Request, Stage
 from ssl_swin.cluster.save_interval import describe_saves
 from ssl_swin.cluster.sbatch import queue, would_start
 from ssl_swin.cluster.script import Script
-from ssl_swin.cluster.step_before import begins_with_last, check_encoder, maker_of, teacher_of
+from ssl_swin.cluster.step_before import begins_with_last, describe_encoder, maker_of, teacher_of
 from ssl_swin.command_line import read_config
 from ssl_swin.config.flags import with_hyphens
-from ssl_swin.config.run import FinetuneConfig, RunConfig, begins_with
+from ssl_swin.config.run import RunConfig, begins_with
 from ssl_swin.config.settings import with_values
 from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError, usable
@@ -127,15 +127,11 @@ def _check(
     config = with_values(config, layout)
     life_s = checks.check_time(options.time, options.warning)
     checks.check_folder(folder, "run_dir")
-    name, source = begins_with(config)
-    maker = maker_of(source, before)
+    maker = maker_of(begins_with(config)[1], before)
     start = checks.find_start(config, life["resume_from"], life["given"], gpus > 0, maker)
     found = [*start.told, *life["told"]]
     if start.is_new:  # later, the checkpoint has its weights
-        encoder = check_encoder(name, source, maker is not None, dry_run)
-        is_asked = isinstance(config, FinetuneConfig) or name in life["given"]
-        if encoder is not None or is_asked:
-            found.append(f"{name}: {encoder or 'none, from scratch'}")
+        found += describe_encoder(config, life["given"], maker is not None, dry_run)
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
     checkpoint_bytes, of_network = checks.check_network(start, maker_of(teacher_of(config), before))
     found += [
