@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ssl_swin.cluster.options import seconds
 from ssl_swin.cluster.queue import JobState, look_up
 from ssl_swin.cluster.script import Script
-from ssl_swin.config.run import RunConfig
+from ssl_swin.config.run import FinetuneConfig, RunConfig
 from ssl_swin.data.open import join
 from ssl_swin.data.order.lanes import Order
 from ssl_swin.errors import UserError
@@ -20,11 +20,11 @@ from ssl_swin.machine import LoaderNeeds, as_text, shortages
 from ssl_swin.record.curves import last_point
 from ssl_swin.record.lines import read_json, read_lines
 from ssl_swin.record.lives import last_step, nearest_place, require_saved, require_writable
-from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
+from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.summary import is_finished
 from ssl_swin.runs.classes import agree, given_weights
 from ssl_swin.runs.sets import check_labels, open_run_sets
-from ssl_swin.runs.sizes import Sizes, disk_needs, order_of
+from ssl_swin.runs.sizes import Sizes, count_checkpoint_bytes, disk_needs, order_of
 
 _WAITS = 0.25  # part of the time that a run may wait for data, as for `DataWait`
 
@@ -62,7 +62,8 @@ def find_start(
 ) -> Start:
     """Open the shards of a run by their indexes; find where it starts, as the run itself does.
 
-    `on_gpu` says whether its nodes have GPUs; `before` is the stage that will make its encoder.
+    `on_gpu` says whether its nodes have GPUs; `before` is the stage that will make its
+    encoder.
 
     Raises:
         FinishedRun: If it is finished.
@@ -70,6 +71,7 @@ def find_start(
             classes differ; or if the folder holds another run, or one on other shards.
     """
     from ssl_swin.runs import left_open, resume  # late, for speed: they import torch
+    from ssl_swin.runs.channels import reading_of
 
     sets = open_run_sets(config, index_missing=False)
     shards, model = join(sets.train).describe(), None if before is None else before.model
@@ -84,6 +86,8 @@ def find_start(
     here = "is new" if found.state is None else f"goes on from step {found.state['step']:,d}"
     told = [f"{root} {here}", *found.told(), *sets.said, *mapped]
     told += check_labels(found.config, sets)
+    for one in filter(None, (sets.heldout, sets.labelled)):
+        reading_of(found.config.data, one, sets)  # may lack a channel
     return Start(found.config, order_of(found.config, sets.train), found.state is None, told)
 
 
@@ -188,6 +192,29 @@ def describe_machine(needs: LoaderNeeds) -> str:
     return "; here ".join([text, *shortages(needs)])
 
 
+def check_network(start: Start, teacher: RunConfig | None) -> tuple[int, list[str]]:
+    """Build what learns, without weights; `teacher` is the stage that will make its teacher.
+
+    Return the bytes of a checkpoint, and what is to be said.
+
+    Raises:
+        UserError: If settings do not fit each other, the images or the masks.
+    """
+    config, said = start.config, []
+    checkpoint_bytes = count_checkpoint_bytes(config, teacher)
+    # late, for speed: they import torch
+    from ssl_swin.runs.tasks import require_unmixed
+    from ssl_swin.runs.without_effect import without_effect
+
+    if teacher is not None:
+        said.append(f"target.teacher: {Path(teacher.run_dir)}, which the step before makes")
+    if isinstance(config, FinetuneConfig):
+        require_unmixed(config)
+    elif start.is_new and (told := without_effect(config)) is not None:
+        said.append(told)
+    return checkpoint_bytes, said
+
+
 class FinishedRun(UserError):
     """A run folder whose run is finished."""
 
@@ -227,44 +254,3 @@ def living_job(folder: RunFolder) -> tuple[str, JobState | None]:
         if state is not None and state.alive:
             return str(job), state
     return "", None
-
-
-def check_encoder(
-    setting: str, encoder: str | None, before: str | None, dry_run: bool = False
-) -> str | None:
-    """Refuse an encoder that is not there; `before` is the run folder of the stage before.
-
-    The setting is the one that names it. Weights of timm are fetched if they are not in its cache,
-    for the nodes of a job may have no network; not by a dry run, which says so.
-
-    Raises:
-        UserError: If it is not there, and the stage before will not make it.
-        MachineError: If timm's weights cannot be fetched.
-    """
-    from ssl_swin.pretrained.named import file_of, find_any, read_name  # late, for speed
-
-    if encoder is None:
-        return None
-    if encoder == before:
-        return f"{encoder}, which the step before makes"
-    named, place = read_name(encoder), Path(encoder)
-    if named.model is not None and named.file is None:
-        if file_of(encoder) is not None:
-            return f"{encoder}, in timm's cache"
-        if dry_run:
-            return f"{encoder}, not checked: whether timm's weights can be had; submitting does"
-        find_any(encoder)
-        return f"{encoder}, fetched"
-    if named.model is not None and named.file is not None:
-        place = named.file
-    if place.is_dir() and not encoder_file(place).is_file():
-        raise UserError(
-            f"--{setting} {encoder}: the run has written no {ENCODER_FILE} yet; wait for its end, "
-            "or chain both with --then"
-        )
-    if not place.exists():
-        raise UserError(
-            f"--{setting} {encoder}: there is no such run folder or file (looked at "
-            f"{place.absolute()}); give another"
-        )
-    return encoder

@@ -5,8 +5,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,17 @@ from ssl_swin.cluster.options import EVALUATE, Options, Request, Stage
 from ssl_swin.cluster.save_interval import describe_saves
 from ssl_swin.cluster.sbatch import queue, would_start
 from ssl_swin.cluster.script import Script
+from ssl_swin.cluster.step_before import begins_with_last, describe_encoder, maker_of, teacher_of
 from ssl_swin.command_line import read_config
 from ssl_swin.config.flags import with_hyphens
-from ssl_swin.config.model import TargetConfig
-from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig, begins_with
+from ssl_swin.config.run import RunConfig, begins_with
 from ssl_swin.config.settings import with_values
 from ssl_swin.data.shards.names import is_remote
 from ssl_swin.errors import UserError, usable
 from ssl_swin.record.lines import append_line, write_text
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.record.tracking import require_packages
-from ssl_swin.runs.sizes import count_checkpoint_bytes, count_steps, machine_needs
+from ssl_swin.runs.sizes import count_steps, machine_needs
 
 
 def submit(request: Request) -> None:
@@ -43,8 +42,7 @@ def submit(request: Request) -> None:
         if stage.kind == EVALUATE:
             one = prepare_evaluation(stage, trained, request.dry_run)
         else:
-            before = trained[-1] if trained else None
-            config, one = _prepare(stage, before, request.dry_run)
+            config, one = _prepare(stage, trained, request.dry_run)
             trained.append(config)
         if one.runs:
             prepared.append(one)
@@ -73,27 +71,27 @@ def submit(request: Request) -> None:
 
 
 def _prepare(
-    stage: Stage, before: RunConfig | None, dry_run: bool
+    stage: Stage, before: Sequence[RunConfig], dry_run: bool
 ) -> tuple[RunConfig, CheckedStage]:
-    """Check a stage; it has no runs if all of them are finished.
+    """Check a stage after those `before`; it has no runs if all of them are finished.
 
-    It begins with the encoder of the stage before, unless it names another.
+    Return its config, as far as that is settled.
     """
     arguments = [with_hyphens(word) for word in stage.arguments]
-    config, _ = read_config(stage.kind, arguments)
-    setting, source = begins_with(config)
-    if before is not None and source is None:
-        arguments += [f"--{setting}", str(Path(before.run_dir))]
+    config, life = read_config(stage.kind, arguments)
+    words, said = begins_with_last(config, life["given"], before)
+    if words:
+        arguments += words
         config, _ = read_config(stage.kind, arguments)
+    settled = config
     root = Path(config.run_dir)
     checks.check_name("run_dir", root)
     sweep = _sweep(root, stage.options.array)
-    said: list[str] = []
     left: list[tuple[str, tuple[str, ...]]] = []
     for run_dir, settings in sweep or ((str(root), ()),):
         one, life = read_config(stage.kind, [*arguments, *settings, "--run-dir", run_dir])
         try:
-            found, lanes = _check(one, stage, life, before, dry_run)
+            settled, found, lanes = _check(one, stage, life, before, dry_run)
             left.append((run_dir, (*settings, *lanes)))
         except checks.FinishedRun as finished:
             found = [str(finished)]
@@ -102,17 +100,19 @@ def _prepare(
     if not sweep:
         arguments += [word for _, settings in left for word in settings]
     script = _script(config, stage, tuple(arguments), tuple(left) if sweep else ())
-    return config, CheckedStage(stage.kind, root, runs, script, tuple(said))
+    return settled, CheckedStage(stage.kind, root, runs, script, tuple(said))
 
 
 def _check(
     config: RunConfig,
     stage: Stage,
     life: Mapping[str, Any],
-    before: RunConfig | None,
+    before: Sequence[RunConfig],
     dry_run: bool,
-) -> tuple[list[str], list[str]]:
-    """Run the checks of one training; return what they found, and words that settle its lanes.
+) -> tuple[RunConfig, list[str], list[str]]:
+    """Run the checks of one training.
+
+    Return its config as settled, what the checks found, and words that settle its lanes.
 
     A first life may have fewer processes than a later one: lanes are those for the most there can
     be.
@@ -127,19 +127,15 @@ def _check(
     config = with_values(config, layout)
     life_s = checks.check_time(options.time, options.warning)
     checks.check_folder(folder, "run_dir")
-    start = checks.find_start(config, life["resume_from"], life["given"], gpus > 0, before)
+    maker = maker_of(begins_with(config)[1], before)
+    start = checks.find_start(config, life["resume_from"], life["given"], gpus > 0, maker)
     found = [*start.told, *life["told"]]
-    maker = None if before is None else str(Path(before.run_dir))
     if start.is_new:  # later, the checkpoint has its weights
-        name, source = begins_with(config)
-        encoder = checks.check_encoder(name, source, maker, dry_run)
-        is_told = encoder is not None or isinstance(config, FinetuneConfig)
-        found += [f"{name}: {encoder or 'none, from scratch'}"] * is_told
+        found += describe_encoder(config, life["given"], maker is not None, dry_run)
     sizes = count_steps(start.config, start.order, most * tasks_per_node)
-    countable, taught = _countable(start.config, maker)
-    checkpoint_bytes = count_checkpoint_bytes(countable)
+    checkpoint_bytes, of_network = checks.check_network(start, maker_of(teacher_of(config), before))
     found += [
-        *taught,
+        *of_network,
         f"data: {sizes.num_images:,d} images",
         checks.describe_world(sizes, fewest * tasks_per_node),
         checks.estimate_hours(sizes, folder, options.images_per_s, life_s),
@@ -153,21 +149,8 @@ def _check(
         describe_saves(start.config, checkpoint_bytes, options, sizes.global_batch_size),
     ]
     settled = start.config.data.num_lanes
-    return found, [] if settled == config.data.num_lanes else ["--data.num-lanes", str(settled)]
-
-
-def _countable(config: RunConfig, maker: str | None) -> tuple[RunConfig, list[str]]:
-    """Return a config whose network can be built by now, and what is to be said of its teacher.
-
-    A teacher may be the run of the step before. Without it a decoder has a few other weights.
-    """
-    teacher = config.target.teacher if isinstance(config, PretrainConfig) else None
-    if maker is None or teacher is None or str(Path(teacher)) != maker:
-        return config, []
-    plain = {f"target.{name}": value for name, value in asdict(TargetConfig()).items()}
-    return with_values(config, plain | {"heads": ()}), [
-        f"target.teacher: {maker}, which the step before makes"
-    ]
+    lanes = [] if settled == config.data.num_lanes else ["--data.num-lanes", str(settled)]
+    return start.config, found, lanes
 
 
 def _sweep(root: Path, array: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

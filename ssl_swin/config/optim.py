@@ -45,6 +45,12 @@ class OptimConfig:
             f"optim.warmup_epochs={self.warmup_epochs} must be at least 0 and less than "
             f"optim.epochs={self.epochs}",
         )
+        in_order = bool(self.milestones) and [*self.milestones] == sorted(self.milestones)
+        require(
+            self.schedule != "multistep" or in_order,
+            f"optim.milestones={list(self.milestones)} must be one or more, in their order, with "
+            "optim.schedule=multistep",
+        )
         require_all("be 0 or more", "optim", self, "warmup_lr", "min_lr", "weight_decay")
         require_all("be greater than 0", "optim", self, "layer_decay")
         require_all("lie in [0, 1]", "optim", self, "layer_decay")

@@ -1,14 +1,18 @@
 """Config -> network: what a config says of the model, with torch and without Lightning."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from functools import partial
+from operator import gt
 from typing import Any
 
+import torch
 from torch import nn
 
 from ssl_swin.config.model import HeadConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
+from ssl_swin.data.pixels.decode import sides
+from ssl_swin.errors import UserError
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.decoder import Decoder
 from ssl_swin.models.decoders import DECODERS
@@ -25,7 +29,9 @@ from ssl_swin.models.targets import TARGETS, Target
 from ssl_swin.models.targets.target import as_target
 from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.runs.computing import compute_as_asked, fuse_as_asked
-from ssl_swin.runs.teacher import open_teacher
+from ssl_swin.runs.from_encoder import px
+from ssl_swin.runs.teacher import open_teacher, teacher_to_come
+from ssl_swin.training.progressive import share_weights
 
 
 def build_network(config: RunConfig) -> SimMIM | Classifier:
@@ -35,6 +41,21 @@ def build_network(config: RunConfig) -> SimMIM | Classifier:
         UserError: If there is no such network, or it does not fit the images or the masks.
     """
     return build_classifier(config) if isinstance(config, FinetuneConfig) else build_simmim(config)
+
+
+def without_weights(config: RunConfig, taught_by: RunConfig | None = None) -> SimMIM | Classifier:
+    """As `build_network`, without memory for weights; also refuses what `smaller_networks` does.
+
+    `taught_by` is the run that has still to make the teacher; any other teacher is opened.
+    """
+    with torch.device("meta"):
+        if isinstance(config, FinetuneConfig):
+            return build_classifier(config)
+        teacher = open_teacher(config) if taught_by is None else teacher_to_come(config, taught_by)
+        network = build_simmim(config, teacher)
+        for _ in smaller_networks(config, network, teacher):
+            pass  # what does not fit is refused
+        return network
 
 
 def checkpoint_bytes(network: nn.Module, config: RunConfig) -> int:
@@ -78,6 +99,29 @@ def build_simmim(config: PretrainConfig, teacher: Teacher | None = None) -> SimM
         if isinstance(decoder, Decoder):
             decoder.convolves = config.model.implementation == "timm"
     return network
+
+
+def smaller_networks(
+    config: PretrainConfig, network: SimMIM, teacher: Teacher | None = None
+) -> Iterator[SimMIM]:
+    """Yield a network for each size of `progressive`, with the weights of that for all of an image.
+
+    Raises:
+        UserError: If a size does not fit.
+    """
+    largest = network.encoder.img_size
+    for number, one in enumerate(config.progressive):
+        own = replace(config, model=replace(config.model, img_size=one.img_size), progressive=())
+        try:
+            if any(map(gt, sides(one.img_size), largest)):
+                raise UserError(f"sizes must not be above model.img_size, {px(largest)}")
+            smaller = build_simmim(own, teacher)
+            share_weights(smaller, network)
+        except UserError as error:
+            size = px(sides(one.img_size))
+            said = f"progressive[{number}]: {error}; choose another size than {size}"
+            raise UserError(said) from error
+        yield smaller
 
 
 def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, Any]) -> list[Head]:

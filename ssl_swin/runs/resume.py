@@ -89,7 +89,7 @@ def find_start(
     with the checkpoint `resume_from`. What the user left open, `left_open` settles.
 
     Raises:
-        UserError: If the folder holds another run, or a run on other shards.
+        UserError: If the folder holds another run, or a run on other shards; if heads have moved.
     """
     folder, kind = RunFolder(Path(config.run_dir)), kind_of(config)
     start = Start(folder, config, count_lives(folder) + 1, shards)
@@ -101,6 +101,7 @@ def find_start(
         if state["kind"] != kind:
             raise UserError(f"{resume_from} is of a {state['kind']} run; give one of a {kind} run")
         start = _going_on(start, state, given, left_open)
+        _require_their_order(start)
         if state["shards"] != shards:
             start.changes["shard set"] = (state["shards"], shards)
         return start
@@ -119,6 +120,21 @@ def find_start(
         )
     require_same_shards(state["shards"], shards)
     return replace(start, passed_over=bool(damage), notes=(*damage, *start.notes))
+
+
+def _require_their_order(start: Start) -> None:
+    """Refuse heads in another order than a checkpoint's, whose decoders would be one another's."""
+    before, now = (
+        [tuple(one.get(name) for name in ("stage", "at", "target", "cell_size")) for one in heads]
+        for heads in start.changes.get("heads", ((), ()))
+    )
+    for number, head in enumerate(now):
+        was = before.index(head) if head in before else number
+        if now[was : was + 1] != [head]:
+            raise UserError(
+                f"heads[{number}] was heads[{was}] in the checkpoint, which has a decoder for each "
+                "in their order; leave it there"
+            )
 
 
 def _version(state: State) -> str:

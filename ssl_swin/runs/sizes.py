@@ -219,19 +219,19 @@ def disk_needs(config: RunConfig, sizes: Sizes, checkpoint_bytes: int) -> DiskNe
     return DiskNeeds(files + sum(not path.is_file() for path in stay), size, source)
 
 
-def count_checkpoint_bytes(config: RunConfig) -> int:
+def count_checkpoint_bytes(config: RunConfig, taught_by: RunConfig | None = None) -> int:
     """Build the network without memory for its weights, and count a checkpoint of it.
 
+    `taught_by` is the run that has still to make its teacher, if it has such a one.
+
     Raises:
-        UserError: If there is no such network, or it does not fit the images or the masks.
+        UserError: If there is no such network, or it does not fit the images, of any of its sizes,
+            or the masks.
     """
-    import torch  # late, for speed: it takes longer than all other checks of a job
+    # late, for speed: torch takes longer than all other checks of a job
+    from ssl_swin.runs.network import checkpoint_bytes, without_weights
 
-    # late, for it imports torch
-    from ssl_swin.runs.network import build_network, checkpoint_bytes
-
-    with torch.device("meta"):
-        network = build_network(config)
+    network = without_weights(config, taught_by)
     if config.training.precision == "fp64":
         network.double()
     return checkpoint_bytes(network, config)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssl_swin.config.data import DataConfig
 from ssl_swin.config.run import PretrainConfig, RunConfig
 from ssl_swin.data.pixels.decode import sides
 from ssl_swin.errors import UserError, naming
-from ssl_swin.features.networks import Network
+from ssl_swin.features.networks import HouseNetwork, Network
 from ssl_swin.features.subjects import Subject, find_subject
+from ssl_swin.models.encoder import build_encoder
 from ssl_swin.models.targets.teacher import Teacher
 from ssl_swin.pretrained.unfinished import is_unfinished
 
@@ -46,12 +49,8 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
             f"target.teacher={what} is a run that has not ended, whose weights will be others; let "
             "it end, or give a file of weights"
         )
-    rows, cols = sides(config.model.img_size)
-    if side is None and rows != cols:
-        raise UserError(
-            f"target.teacher={what} takes square images, and model.img_size is {rows} x {cols}; "
-            "give target.teacher_img_size, to which they are squeezed"
-        )
+    _require_square(config)
+    rows, _ = sides(config.model.img_size)
     ours = config.data.mean, config.data.std
     with torch.device("cpu"), _naming(what, side, rows):
         found = find_subject(what, img_size=rows if side is None else side, colours=ours)
@@ -69,6 +68,33 @@ def open_teacher(config: PretrainConfig) -> Teacher | None:
         told += f", the {config.target.teacher_at} of stage {config.target.teacher_stage}"
     how = tuple(scale), tuple(shift), found.fingerprint, f"teacher: {told}"
     return Teacher(network, maps, num_features, img_size, *how)
+
+
+def teacher_to_come(config: PretrainConfig, run: RunConfig) -> Teacher:
+    """Return the teacher that a run will have made, for its shapes: it has no weights yet.
+
+    Raises:
+        UserError: If images of this run are not for it, or it lacks the stage that is asked for.
+    """
+    what, theirs = str(config.target.teacher), run.data
+    _require_square(config)
+    _require_same_images(config, theirs, what)
+    with torch.device("meta"), naming(f"target.teacher={what}"):
+        encoder = build_encoder(in_chans=len(theirs.mean), **asdict(run.model))
+        network = HouseNetwork(encoder).to("meta")  # tables of numpy, too
+        maps, img_size = _maps(config, network), sides(run.model.img_size)
+        num_features = _num_features(maps, (len(theirs.mean), *img_size), what)
+    same = (1.0,) * len(theirs.mean), (0.0,) * len(theirs.mean)
+    return Teacher(network, maps, num_features, img_size, *same)
+
+
+def _require_square(config: PretrainConfig) -> None:
+    rows, cols = sides(config.model.img_size)
+    if config.target.teacher_img_size is None and rows != cols:
+        raise UserError(
+            f"target.teacher={config.target.teacher} takes square images, and model.img_size is "
+            f"{rows} x {cols}; give target.teacher_img_size, to which they are squeezed"
+        )
 
 
 @contextmanager
@@ -118,7 +144,7 @@ def _num_features(maps: Callable[[Tensor], Tensor], shape: tuple[int, int, int],
         ) from error
 
 
-def _require_same_images(config: PretrainConfig, found: Subject, what: str) -> None:
+def _require_same_images(config: PretrainConfig, found: Subject | DataConfig, what: str) -> None:
     """Refuse a teacher of other channels, or of numbers that mean something else.
 
     Raises:

@@ -1,26 +1,35 @@
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
 
 from ssl_swin.cluster.checks import (
+    Start,
     check_disk,
-    check_encoder,
     check_folder,
+    check_network,
     check_time,
     describe_feeding,
     describe_machine,
     describe_world,
     estimate_hours,
+    find_start,
 )
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.model import ModelConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.data.shards.indexing import index_shards
 from ssl_swin.errors import UserError
 from ssl_swin.machine import LoaderNeeds
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.sizes import Sizes
+from tests.runs.test_channels import BANDS, of, write
+from tests.training.launch import pretrain_config
+
+SMALL = ModelConfig(img_size=32, window_size=4, embed_dim=8, depths=(1, 1), num_heads=(1, 2))
 
 
 def sizes(*shares):
@@ -111,15 +120,23 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
         check_folder(RunFolder(tmp_path / "file" / "run"), "run_dir")
 
 
-def test_an_encoder_is_there_or_comes_from_the_stage_before(tmp_path):
-    assert check_encoder("encoder", None, None) is None
-    assert check_encoder("encoder", "runs/p", "runs/p") == "runs/p, which the step before makes"
-    with pytest.raises(UserError, match="no such run folder"):
-        check_encoder("encoder", str(tmp_path / "x"), "runs/p")
-    with pytest.raises(UserError, match=r"no encoder.safetensors yet"):
-        check_encoder("encoder", str(tmp_path), None)
-    RunFolder(tmp_path).encoder.touch()
-    assert check_encoder("encoder", str(tmp_path), None) == str(tmp_path)
+def test_a_held_out_set_that_lacks_a_channel_is_refused(tmp_path):
+    train, heldout = (write(tmp_path / name, True, BANDS) for name in ("train", "heldout"))
+    index_shards([train / "a.tar", heldout / "a.tar"])
+    config = of(pretrain_config(tmp_path / "run", train), heldout)
+    assert find_start(config, None).is_new
+    (heldout / "channels.json").write_text(json.dumps(["x", *BANDS[1:]]))
+    with pytest.raises(UserError, match=f"asks for '{BANDS[0]}'"):
+        find_start(config, None)
+
+
+def test_numbers_of_mixed_images_are_refused():
+    data = LabelledDataConfig("shards")
+    config = FinetuneConfig("run", data, 1, task="regression", model=SMALL)
+    with pytest.raises(UserError, match="a mixed image has no number of its own"):
+        check_network(Start(config, None, True, []), None)
+    optim = replace(config.optim, mixup=0.0, cutmix=0.0, label_smoothing=0.0)
+    assert check_network(Start(replace(config, optim=optim), None, True, []), None)[1] == []
 
 
 def test_what_the_loaders_must_bring_is_told_with_the_speed_or_that_the_run_waited(tmp_path):

@@ -144,6 +144,13 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
         (["--mask.mask-patch-size", "7"], "does not divide img_size"),
         (["--mask.mask-ratio", "0.999"], "leave at least one"),
         (["--model.name", "swin_huge"], "model.name='swin_huge' is not known"),
+        (["--progressive", "[{until_epoch: 1, img_size: 17}]"], "progressive[0]: mask_patch_size"),
+        (["--progressive", "[{until_epoch: 1, img_size: 16}]"], "every stage has the same windows"),
+        (["--progressive", "[{until_epoch: 1, img_size: 64}]"], "progressive[0]: sizes must not"),
+        (
+            ["--optim.schedule=multistep", "--optim.milestones", "[5,3]"],
+            "[5, 3] must be one or more",
+        ),
         (["--array", "seed"], "write KEY=VALUE,VALUE"),
         (["--array", "sead=1,2"], "unknown option --sead; did you mean --seed?"),
         (["--array", "seed=1,-2"], "must be 0 or more"),
@@ -154,6 +161,13 @@ def test_a_sweep_has_a_run_folder_for_each_combination(tmp_path):
 )
 def test_what_would_fail_after_hours_in_the_queue_is_refused(refused, tmp_path, words, said):
     assert said in refused("pretrain", PRETRAIN, "--run-dir", tmp_path / "run", *words)
+
+
+def test_settings_without_effect_are_said(tmp_path, capsys):
+    words = ("--run-dir", tmp_path / "run", "--loss-beta", "3", "--dry-run")
+    assert submit("pretrain", PRETRAIN, *words) == 0
+    told = "warning: without effect, so leave them out: loss_beta=3.0 beside loss l1"
+    assert told in capsys.readouterr().out
 
 
 def test_shards_without_an_index_are_refused(refused, tmp_path):

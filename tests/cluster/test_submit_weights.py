@@ -28,16 +28,55 @@ def test_a_pretraining_after_another_goes_on_with_its_weights(tmp_path, trained,
         assert f"{setting}: {tmp_path / before}, which the step before makes" in said
 
 
-def test_a_run_may_be_taught_by_the_one_before(tmp_path, capsys):
+@pytest.fixture
+def taught(tmp_path):
+    """Submit a run, and another one that it teaches; return the status."""
     words = {name: ("--run-dir", tmp_path / name) for name in "ab"}
     chain = ["pretrain", PRETRAIN, *words["a"], *TINY_MODEL, "--then", "pretrain", PRETRAIN]
-    chain += [*words["b"], *TINY_MODEL, "--target.kind", "teacher", "--target.teacher"]
-    assert submit(*chain, tmp_path / "a") == 0
-    assert (
-        f"target.teacher: {tmp_path / 'a'}, which the step before makes" in capsys.readouterr().out
-    )
-    assert submit(*chain, tmp_path / "c") == 2
+    chain += [*words["b"], "--target.teacher"]
+    to_it = ("--target.kind", "teacher")
+    return lambda teacher, *more: submit(*chain, teacher, *(more or (*TINY_MODEL, *to_it)))
+
+
+def test_a_run_may_be_taught_by_the_one_before_and_begins_without_its_weights(
+    tmp_path, capsys, taught
+):
+    assert taught(tmp_path / "a/encoder.safetensors") == 0
+    said = capsys.readouterr().out
+    assert f"target.teacher: {tmp_path / 'a'}, which the step before makes" in said
+    assert "init: none, from scratch, as the step before is the teacher" in said
+    assert "--init" not in (tmp_path / "b" / "pretrain.sbatch").read_text()
+    assert taught(tmp_path / "c") == 2
     assert f"{tmp_path / 'c'} is not there" in capsys.readouterr().err
+
+
+def test_a_student_may_be_another_network_and_null_is_no_init(tmp_path, taught):
+    kind = ("--target.kind", "teacher", "--init", "null")
+    assert taught(tmp_path / "a", *kind, "--model.name", "swinv2_tiny_window8_256") == 0
+    script = (tmp_path / "b" / "pretrain.sbatch").read_text()
+    assert "--init null" in script
+    assert script.count("--init") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--target.kind", "teacher", "--target.teacher-stage", "7"), "has 2; give 1 to 2"),
+        (("--target.kind", "teacher", "--loss", "cubed"), "loss='cubed' is not known"),
+        (
+            ("--heads", "[{stage: 1, target: teacher}, {stage: 5}]"),
+            "a head at stage 5, and the encoder has 2",
+        ),
+        (
+            ("--target.kind", "teacher", "--data.mean", "[0.5,0.5,0.5]", "--data.std", "[1,1,1]"),
+            "takes images of 1 channels, and those of this run have 3",
+        ),
+    ],
+)
+def test_what_is_asked_of_a_teacher_to_come_is_checked(tmp_path, capsys, taught, words, said):
+    assert taught(tmp_path / "a", *TINY_MODEL, *words) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

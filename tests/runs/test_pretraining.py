@@ -1,15 +1,12 @@
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
-from ssl_swin.config.model import HeadConfig, ProgressiveConfig
+from ssl_swin.config.model import ProgressiveConfig
 from ssl_swin.errors import UserError
-from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs.build import build
 from ssl_swin.runs.describe import describe
 from ssl_swin.runs.few_images import FewImages
-from ssl_swin.runs.pretraining import _require_their_order
-from ssl_swin.runs.resume import Start
 from tests.training.conftest import write_shards
 from tests.training.test_progressive import config
 from tests.training.tiny import built
@@ -48,21 +45,3 @@ def test_what_grows_is_said(tmp_path, shards, capsys):
     build(config(tmp_path, shards))
     told = "images: 32 px until step 8, 32 x 48 px until step 16, then 64 px"
     assert told in capsys.readouterr().out.splitlines()
-
-
-def test_heads_of_a_checkpoint_stay_in_their_order(tmp_path, shards):
-    pixels, patches = HeadConfig(2), HeadConfig(2, "normalised_pixels")
-    given = replace(config(tmp_path, shards), heads=(pixels, patches), progressive=())
-    start = Start(RunFolder(tmp_path), given, 1, {})
-    for before, now, said in (
-        ((pixels, patches), (patches, pixels), r"heads\[0\] was heads\[1\] in the checkpoint"),
-        ((pixels, patches), (pixels, pixels), None),
-        ((pixels,), (replace(pixels, weight=2.0),), None),
-    ):
-        heads = tuple([asdict(one) for one in some] for some in (before, now))
-        changed = replace(start, changes={"heads": heads})
-        if said is None:
-            _require_their_order(changed)
-        else:
-            with pytest.raises(UserError, match=said):
-                _require_their_order(changed)

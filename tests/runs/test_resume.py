@@ -7,10 +7,12 @@ import pytest
 import yaml
 
 from ssl_swin.config.data import DataConfig, LabelledDataConfig
+from ssl_swin.config.model import HeadConfig
 from ssl_swin.config.optim import OptimConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig
 from ssl_swin.config.settings import flatten
 from ssl_swin.config.training import TrainingConfig
+from ssl_swin.errors import UserError
 from ssl_swin.record.lines import append_line
 from ssl_swin.record.lives import last_step
 from ssl_swin.record.run_folder import RunFolder
@@ -220,3 +222,21 @@ def test_a_run_with_a_checkpoint_keeps_its_lanes(config, folder, tmp_path, begun
     larger = dataclasses.replace(config.training, global_batch_size=4096, devices=128)
     new = dataclasses.replace(config, run_dir=str(tmp_path / "new"), training=larger)
     assert lanes(find_start(new, SHARDS, folder.last)) == 256  # of another batch, chosen anew
+
+
+def test_heads_of_a_checkpoint_stay_in_their_order(config, folder, tmp_path):
+    pixels, patches = HeadConfig(2), HeadConfig(2, "normalised_pixels")
+    for before, now, said in (
+        ((pixels, patches), (patches, pixels), r"heads\[0\] was heads\[1\] in the checkpoint"),
+        ((pixels, patches), (pixels, pixels), None),
+        ((pixels,), (dataclasses.replace(pixels, weight=2.0),), None),
+    ):
+        stored = flatten(dataclasses.replace(config, heads=before))
+        state = {"format": FORMAT, "kind": "pretrain", "config": stored, "shards": SHARDS}
+        write_checkpoint(folder.last, state | {"step": 7})
+        asked = dataclasses.replace(config, run_dir=str(tmp_path / "other"), heads=now)
+        if said is None:
+            assert find_start(asked, SHARDS, folder.last).config.heads == now
+        else:
+            with pytest.raises(UserError, match=said):
+                find_start(asked, SHARDS, folder.last)
