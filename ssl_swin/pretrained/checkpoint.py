@@ -47,7 +47,9 @@ class Checkpoint(NamedTuple):
         try:
             check_weights(self.state, card.architecture)
         except PretrainedMismatch as error:
-            raise PretrainedMismatch(f"{self.path}, a checkpoint of ours: {error}") from error
+            raise PretrainedMismatch(
+                f"{self.path} does not hold what its own config says, copy it again: {error}"
+            ) from error
         kind = f"a checkpoint of a {_KINDS[self.said['kind']]} {self.told}"
         remarks = () if "steps_per_epoch" in self.said else (_NO_EPOCH,)
         report = Report(kind, remarks=remarks)

@@ -28,15 +28,19 @@ def read_unfinished(source: Path) -> Weights | None:
     try:
         with usable(str(folder.last), PretrainedMismatch):
             found = open_checkpoint(folder.last)
-        if found is None:
-            raise PretrainedMismatch(f"{folder.last} is no checkpoint of ours")
     except PretrainedMismatch as error:
-        then = "there is none before it, give another run"
-        if folder.previous.is_file():
-            then = "give its command again, which goes on from the checkpoint before"
-        raise PretrainedMismatch(
-            f"{folder.root} is a run that has not ended, and {folder.last} is damaged: {then}"
-        ) from error
+        raise _damaged(folder) from error
+    if found is None:
+        raise _damaged(folder)
     weights = found.weights()
     told = f"a run that has not ended: its checkpoint {found.told}"
     return weights._replace(report=replace(weights.report, kind=told))
+
+
+def _damaged(folder: RunFolder) -> PretrainedMismatch:
+    then = "there is none before it, give another run"
+    if folder.previous.is_file():
+        then = "give its command again, which goes on from the checkpoint before"
+    return PretrainedMismatch(
+        f"{folder.root} is a run that has not ended, and {folder.last} is damaged: {then}"
+    )

@@ -10,6 +10,7 @@ import yaml
 
 import ssl_swin
 from ssl_swin.__main__ import run
+from ssl_swin.features.subjects import find_subject
 from ssl_swin.pretrained.checkpoint import open_checkpoint, read_checkpoint, read_checkpoint_card
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.named import find_any
@@ -97,6 +98,8 @@ def test_a_run_begins_with_all_that_the_run_of_a_checkpoint_knew(trained_as, tin
     config = yaml.safe_load(RunFolder(tmp_path / "next").config.read_text())
     assert (config["data"]["mean"], config["data"]["std"]) == ([0.1], [0.9])
     assert (config["model"]["shift"], config["model"]["embed_dim"]) == ("none", 16)
+    teacher = find_subject(str(checkpoint))
+    assert (teacher.mean, teacher.std, teacher.img_size) == ((0.1,), (0.9,), 32)
 
 
 @pytest.mark.parametrize("release", ["0.1", "0.2", "0.3"])
@@ -147,7 +150,7 @@ def test_channels_have_their_names_or_are_refused(trained, tmp_path):
             r"of ssl_swin \S+, whose config makes no encoder here \(a Swi",
         ),
         ({"data.mean": None}, "whose config makes no encoder here"),
-        ({"model.embed_dim": 8}, "a checkpoint of ours: .*shape"),
+        ({"model.embed_dim": 8}, "what its own config says, copy it again: .*shape"),
         ({"model.depths": "many"}, "whose config makes no encoder here"),
     ],
 )
