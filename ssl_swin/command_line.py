@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 from ssl_swin.config.earlier import renew_words
 from ssl_swin.config.file import read_file, setting_names
 from ssl_swin.config.flags import with_hyphens, with_underscores
-from ssl_swin.config.items import misfit
+from ssl_swin.config.items import misfit, refuse_twice
 from ssl_swin.config.named import find_config
 from ssl_swin.config.run import KINDS, LifeOptions
 from ssl_swin.errors import UserError, nearest
@@ -114,6 +114,7 @@ def read_config(kind: str, words: Sequence[str]) -> tuple[Any, dict[str, Any]]:
             told += [] if path == named else [f"{named} is the shipped {path}"]
             words[place + 1], keys, lines = read_file(path, config)
             given, told = given | keys, told + lines
+    refuse_twice(words)
     try:
         values = parser.parse([*_warmup(words, given), *words])
         settings = config(**{one.name: values[one.name] for one in fields(config)})

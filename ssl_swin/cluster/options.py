@@ -13,6 +13,7 @@ import yaml
 
 from ssl_swin.command_line import take
 from ssl_swin.config.run import KINDS
+from ssl_swin.config.twice import keys_twice
 from ssl_swin.errors import UserError, nearest, usable
 
 EVALUATE = "evaluate"  # the one kind of a stage that trains nothing
@@ -226,11 +227,15 @@ def _from_file(file: str | None) -> Options:
     try:
         # every value as text: else YAML reads 12:00:00 as a number
         with usable(f"--cluster {place}"):
-            content = yaml.load(place.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+            text = place.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=yaml.BaseLoader) or {}
+        twice = next(keys_twice(text), None)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{place} is not YAML, mend it: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{place} must hold `key: value` lines, such as partition: gpu")
+    if twice is not None:
+        raise UserError(f"{place}: {twice} stands there twice; leave one of them out")
     allowed = [one.name for one in fields(Options) if one.name not in _COMMAND_LINE_ONLY]
     words = []
     for key, value in content.items():

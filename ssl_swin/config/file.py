@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 from ssl_swin.config.earlier import renew_content
 from ssl_swin.config.folder import instead_of_folder
 from ssl_swin.config.run import KINDS
+from ssl_swin.config.twice import keys_twice
 from ssl_swin.errors import UserError, nearest
 from ssl_swin.files import named
 
@@ -20,7 +21,8 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     and `off` where YAML reads a truth value.
 
     Raises:
-        UserError: If it holds a key that no setting has, the nearest is named; or is a folder.
+        UserError: If it holds a key that no setting has, the nearest is named; or one twice; or is
+            a folder.
     """
     import yaml  # late, for speed
 
@@ -32,11 +34,13 @@ def read_file(path: str, kind: type) -> tuple[str, set[str], list[str]]:
     try:
         with named(Path(path)):
             text = Path(path).read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        content, twice = yaml.safe_load(text), next(keys_twice(text), None)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML, mend it: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a config: it must hold `key: value` lines; see `configs`")
+    if twice is not None:
+        raise UserError(f"{path}: {twice} stands there twice; leave one of them out")
     told, known = renew_content(content, path), [*setting_names(kind)]
     for section in (name for name, hint in get_type_hints(kind).items() if is_dataclass(hint)):
         if not isinstance(content.get(section, {}), dict):
@@ -57,8 +61,13 @@ def _empty(content: dict[str, Any], kind: Any, prefix: str = "") -> Iterator[str
     hints = get_type_hints(kind)
     for name, value in content.items():
         hint = hints.get(name)
+        item = next(filter(is_dataclass, get_args(hint)), None)
         if is_dataclass(hint):
             yield from _empty(value, hint, f"{prefix}{name}.")
+        elif item is not None and isinstance(value, list):
+            for number, one in enumerate(value):
+                if isinstance(one, dict):
+                    yield from _empty(one, item, f"{prefix}{name}[{number}].")
         elif value is None and NoneType not in get_args(hint):
             yield f"{prefix}{name}"
 

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ssl_swin.config.flags import with_underscores
+from ssl_swin.config.twice import keys_twice
 from ssl_swin.errors import UserError
 
 EXAMPLES = {
@@ -42,6 +43,23 @@ def misfit(kind: type, words: Sequence[str]) -> str | None:
         for said in _misfits(content, kind):
             return said
     return None
+
+
+def refuse_twice(words: Sequence[str]) -> None:
+    """Refuse a key that stands twice in a list or a section on the command line.
+
+    Raises:
+        UserError: If one does.
+    """
+    import yaml  # late, for speed
+
+    for flag, value in pairwise(part for word in words for part in _split(word)):
+        name = flag.removeprefix("--")
+        if name != flag and value[:1] in ("[", "{"):
+            with suppress(yaml.YAMLError):  # the parser says so
+                for place in keys_twice(value):
+                    dot = "" if place.startswith("[") else "."
+                    raise UserError(f"{name}{dot}{place} stands there twice; leave one out")
 
 
 def _split(word: str) -> list[str]:

@@ -153,6 +153,8 @@ class HeadConfig:
     """As target.where; null: that."""
 
     def __post_init__(self) -> None:
+        named = None not in (self.stage, self.target, self.loss, self.weight)
+        require(named, "heads.stage, heads.target, heads.loss and heads.weight must not be null")
         counted = ("stage", "weight", "cell_size", "decoder_dim")
         require_all("be greater than 0", "heads", self, *counted)
 

@@ -71,16 +71,20 @@ def require_finite(config: Any) -> None:
         UserError: If there is one.
     """
     for name, value in flatten(config).items():
-        if name != "data.nodata" and not all(map(math.isfinite, _floats(value))):
-            raise UserError(f"{name}={value} must be finite; give another number")
+        for place, number in _floats(name, value) if name != "data.nodata" else ():
+            require(math.isfinite(number), f"{place}={number} must be finite; give another number")
 
 
-def _floats(value: Any) -> Iterator[float]:
+def _floats(place: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Yield the floats of a value, and where they stand, as `heads[0].weight`."""
     if isinstance(value, float):
-        yield value
-    elif isinstance(value, list | dict):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _floats(one)
+        yield place, value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _floats(f"{place}.{name}", one)
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _floats(f"{place}[{number}]", one)
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -144,6 +148,17 @@ def differences(stored: Mapping[str, Any], config: Any) -> dict[str, tuple[Any, 
         if not one.is_layout and _numbers(old, one.value) != _numbers(now, one.value):
             changed[one.name] = (old, now)
     return changed | {name: (old, None) for name, old in before.items()}
+
+
+def narrowed(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """Return the first item and key of a list in which two values differ, if both have them all."""
+    are_lists = isinstance(before, list) and isinstance(now, list) and len(before) == len(now)
+    for number, (old, new) in enumerate(zip(before, now, strict=True) if are_lists else ()):
+        if isinstance(old, dict) and isinstance(new, dict) and old.keys() <= new.keys():
+            for key, value in new.items():
+                if key in old and old[key] != value:
+                    return f"{name}[{number}].{key}", old[key], value
+    return name, before, now
 
 
 class _Setting(NamedTuple):

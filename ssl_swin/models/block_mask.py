@@ -24,8 +24,8 @@ def block_mask(
     Each side of a block is drawn by itself: from a third to the whole of that of a block which has
     the image's shape and hides all of them; so on square images blocks are up to three times as
     wide as high, or as high as wide. It may reach over the border, so that each place is hidden
-    equally often. The last block is cut short, row by row. Integers alone, as in `random_mask`,
-    whose arguments and result these are.
+    nearly equally often: the last block is cut short, row by row, so lower places are a little less
+    often. Integers alone, as in `random_mask`, whose arguments and result these are.
 
     Source:
         BEiT, section 2.2 and algorithm 1 (arXiv:2106.08254), recalled: blocks of an aspect from 0.3

@@ -67,7 +67,7 @@ class CosineAttention(nn.Module):
         self.q_bias = nn.Parameter(torch.zeros(dim))
         self.v_bias = nn.Parameter(torch.zeros(dim))
         self.proj = nn.Linear(dim, dim)
-        spaced = torch.from_numpy(log_spaced(window_size, pretrained)).float()
+        spaced = torch.from_numpy(log_spaced(window_size, pretrained))
         self.register_buffer("coordinates", spaced, persistent=False)
         positions = torch.from_numpy(relative_positions(window_size).ravel())
         self.register_buffer("relative_position_index", positions, persistent=False)
@@ -137,11 +137,18 @@ def log_spaced(window: Sides, pretrained: Sides) -> Float[np.ndarray, "displacem
     A row for each of ``(2 * rows - 1) * (2 * columns - 1)`` displacements, as `relative_positions`
     counts them. At the edge of a window of pretraining it is ``log2(9) / 3``.
 
+    In float32 step by step, as its code has them: rounded once at the end they are so much others
+    that features of large windows are, too, by more than 1e-5. Logarithms alone are rounded from
+    float64, which gives the same bits on all machines.
+
     Source:
         Swin V2, section 3.3, "log-spaced coordinates", equation 4; the factors from its code.
     """
     axes = []
     for side, scale in zip(window, pretrained, strict=True):
-        places = np.arange(1 - side, side) * (_REACH / max(scale - 1, 1))
-        axes.append(np.sign(places) * np.log2(np.abs(places) + 1) / math.log2(_REACH))
+        places = np.arange(1 - side, side, dtype=np.float32) / np.float32(max(scale - 1, 1))
+        places *= np.float32(_REACH)
+        logarithms = np.log2((np.abs(places) + np.float32(1)).astype(np.float64))
+        spaced = np.sign(places) * logarithms.astype(np.float32)
+        axes.append(spaced / np.float32(math.log2(_REACH)))
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)

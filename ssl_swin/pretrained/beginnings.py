@@ -34,8 +34,12 @@ def is_safetensors(path: Path) -> bool:
 def begins_like(begins: bytes) -> str:
     """Say what begins so, as ", a web page"; nothing if nobody knows."""
     text = begins.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not begins:
+        return ", and it is empty"
+    if begins[8:9] == b"{" and b"\0" in begins[:8]:
+        return ", safetensors that are cut short"
     if begins[:1] == b"\x08" and (b"pytorch" in begins or b"onnx" in begins):
         return ", ONNX, which is no checkpoint: give the weights that it was exported from"
-    if begins and not begins.strip(b"\0"):
+    if not begins.strip(b"\0"):
         return ", and zeros alone are what storage leaves of a file that it lost"
     return next((f", {what}" for start, what in _LIKE.items() if text.startswith(start)), "")

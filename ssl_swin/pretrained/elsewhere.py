@@ -28,6 +28,7 @@ from ssl_swin.pretrained.timm import TIMM, TIMM_V2, in_ours, sizes_of, swin_weig
 from ssl_swin.pretrained.torchvision import TORCHVISION, TORCHVISION_V2
 from ssl_swin.pretrained.unbuilt import UNBUILT
 from ssl_swin.pretrained.vit import VIT_NAMINGS
+from ssl_swin.pretrained.vit_sizes import is_vit, told_of_heads
 
 NAMINGS: dict[str, Naming] = {
     "official v2": OFFICIAL_V2,
@@ -85,10 +86,13 @@ def read_elsewhere(path: Path) -> Weights | None:
         weights = with_beside(path, swin_weights(state, report, sizes))
         weights = weights._replace(unlike=found.naming.unlike)
     weights = weights._replace(is_guessed=weights.architecture["img_size"] != said.get("img_size"))
-    if not found.naming.is_v2:
-        return weights
-    told = told_of_windows(weights.architecture, bool(coordinates))
-    return weights._replace(report=replace(report, remarks=(*report.remarks, told)))
+    told = None
+    if found.naming.is_v2:
+        told = told_of_windows(weights.architecture, bool(coordinates))
+    elif is_vit(weights.architecture):
+        told = told_of_heads(weights.architecture, said)
+    remarks = report.remarks if told is None else (*report.remarks, told)
+    return weights._replace(report=replace(report, remarks=remarks))
 
 
 def check_weights(state: dict[str, Tensor], sizes: dict[str, Any]) -> None:

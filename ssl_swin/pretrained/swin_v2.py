@@ -21,7 +21,7 @@ from ssl_swin.pretrained.timm import NOTHING, plain_sizes, sizes_by_places, size
 WINDOWS, SCALES = "window_size", "pretrained_window_sizes"
 _NAMES = {128: "swinv2_base_window8_256", 192: "swinv2_large_window12_192"}  # by width
 _SCALE = "backbone.layers.{}.blocks.0.attn.logit_scale"
-_STAGE = re.compile(r"layers\.(\d+)\.blocks\.0\.")
+_BLOCK = re.compile(r"layers\.(\d+)\.blocks\.\d+\.")
 
 
 def sizes_of_v2(
@@ -43,8 +43,10 @@ def sizes_of_v2(
     heads = tuple(shape_of(state, _SCALE.format(stage), 3)[0] for stage in range(num))
     sizes |= {"name": _NAMES.get(sizes["embed_dim"], "swinv2_tiny_window8_256"), "num_heads": heads}
     places = sizes_by_places(state, sizes["patch_size"], said)
-    matches = ((_STAGE.match(name), one) for name, one in buffers.items())
-    found = {int(match[1]): one for match, one in matches if match is not None}
+    found: dict[int, Tensor] = {}
+    for name, one in sorted(buffers.items()):
+        if (match := _BLOCK.match(name)) is not None:
+            _require_as_in_stage(name, one, found.setdefault(int(match[1]), one))
     if found.keys() != {*range(num)}:
         img_size = sizes["patch_size"] * 2 ** (num + 2)
         return sizes | {"img_size": img_size, WINDOWS: None, SCALES: None} | places
@@ -65,9 +67,22 @@ def sizes_of_v2(
     )
 
 
+def _require_as_in_stage(name: str, table: Tensor, first: Tensor) -> None:
+    """Refuse coordinates of a block that are not those of its stage's first one.
+
+    Raises:
+        PretrainedMismatch: If they are others.
+    """
+    if table.shape != first.shape or not torch.equal(table.nan_to_num(), first.nan_to_num()):
+        raise PretrainedMismatch(
+            f"{name} is not as in the first block of its stage, and windows here are those of a "
+            "stage; give other weights"
+        )
+
+
 def coordinates(window: Sides, pretrained: Sides) -> Tensor:
     """Return the buffer of a block, (1, 2 * rows - 1, 2 * columns - 1, 2), as libraries keep it."""
-    spaced = torch.from_numpy(log_spaced(window, pretrained)).float()
+    spaced = torch.from_numpy(log_spaced(window, pretrained))
     return spaced.view(1, 2 * window[0] - 1, 2 * window[1] - 1, 2)
 
 

@@ -106,7 +106,9 @@ def opened(path: Path) -> Iterator[TensorFile]:
         error.filename = error.filename or str(path)
         raise
     except safetensors.SafetensorError as error:
-        like = begins_like(first_bytes(path)).replace(", ", "it begins like ", 1)
+        said = begins_like(first_bytes(path))
+        like = said.removeprefix(", and ")
+        like = said.replace(", ", "it begins like ", 1) if like == said else like
         raise PretrainedMismatch(
             f"{path} is not a complete safetensors file: {like or error}; fetch it again, or give "
             "the command of its run again, which writes it anew"

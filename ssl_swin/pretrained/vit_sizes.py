@@ -77,6 +77,15 @@ def vit_sizes_of(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[s
     return sizes | {"img_size": said.get("img_size") or _img_size(state, table, sizes)}
 
 
+def told_of_heads(sizes: Mapping[str, Any], said: Mapping[str, Any]) -> str | None:
+    """Say in a line of a report that nobody says how many heads a ViT has, if it is so."""
+    if said.get("num_heads") or sizes["position"] not in ("absolute", "none"):
+        return None
+    embed_dim, (num_heads,) = sizes["embed_dim"], sizes["num_heads"]
+    as_ = "published ViTs of the width" if embed_dim in _NAMED else f"{_HEAD_DIM} channels each"
+    return f"heads are taken to be {num_heads}, as {as_}: nobody says; else give num_heads"
+
+
 def hf_sizes_of(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
     """Do the same for weights of transformers, whose norms usually add another number."""
     return vit_sizes_of(state, {"norm_eps": 1e-12} | dict(said))

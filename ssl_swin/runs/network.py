@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ssl_swin.config.model import HeadConfig
 from ssl_swin.config.run import FinetuneConfig, PretrainConfig, RunConfig
 from ssl_swin.models.classifier import Classifier
 from ssl_swin.models.decoder import Decoder
@@ -84,7 +85,8 @@ def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, 
 
     Heads that predict the same have one target.
     """
-    heads, made = [], dict[tuple[Any, ...], Target]()
+    heads: list[Head] = []
+    made, names = dict[tuple[Any, ...], Target](), _head_names(config)
     for one in config.heads:
         own = {"stride": shapes[min(one.stage, len(shapes)) - 1].stride}
         if one.cell_size is not None:
@@ -93,12 +95,31 @@ def _heads(config: PretrainConfig, shapes: list[StageShape], options: dict[str, 
         if key not in made:
             made[key] = as_target(TARGETS[one.target](**options | own))
         loss = find_loss("loss", one.loss, config.loss_beta)
-        where = f"stage{one.stage}" if one.at == "end" else f"stage{one.stage}_start"
-        name, decoder = f"{where}_{one.target}", _decoder(config, one.decoder_dim)
         everywhere = (one.where or config.target.where) == "everywhere"
-        how = one.stage, one.weight, name, one.at, decoder, everywhere
+        decoder = _decoder(config, one.decoder_dim)
+        how = one.stage, one.weight, names[len(heads)], one.at, decoder, everywhere
         heads.append(Head(made[key], loss, *how))
     return heads
+
+
+def _head_names(config: PretrainConfig) -> list[str]:
+    """Return what their losses are called: stage and target, and a number where these are alike.
+
+    Heads that are alike in all but weight and width keep one name, and are refused.
+    """
+
+    def name(one: HeadConfig) -> str:
+        return f"stage{one.stage}{'' if one.at == 'end' else '_start'}_{one.target}"
+
+    def key(one: HeadConfig) -> tuple[Any, ...]:
+        own = one.cell_size or config.target.cell_size, one.where or config.target.where
+        return (name(one), one.loss, *own)
+
+    names, keys = [name(one) for one in config.heads], [key(one) for one in config.heads]
+    return [
+        f"{its}_{number}" if names.count(its) > 1 and keys.count(its_key) == 1 else its
+        for number, (its, its_key) in enumerate(zip(names, keys, strict=True))
+    ]
 
 
 def _decoder(config: PretrainConfig, dim: int | None = None) -> Callable[..., nn.Module]:

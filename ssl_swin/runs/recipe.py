@@ -36,7 +36,7 @@ def _told(config: RunConfig, module: Learner, quirks: Quirks, kept: bool) -> Ite
     optim, curve = config.optim, module.schedule.curve
     num = len(_decaying(module, True) - _decaying(module, False))
     if num and quirks.decays_places == kept:
-        what = f"{num} tables and tokens of places and scores"
+        what = f"tables and tokens of places and scores ({num})"
         yield f"{what} decay" if kept else f"{what} do not decay"
     if optim.schedule == "cosine" and curve.warmup_steps and quirks.cosine_under_warmup == kept:
         yield "the cosine runs under the warm-up" if kept else "the cosine starts after the warm-up"

@@ -10,7 +10,7 @@ import yaml
 
 from ssl_swin import __version__
 from ssl_swin.config.run import RunConfig, begins_with, kind_of
-from ssl_swin.config.settings import as_begun, differences, flatten, with_values
+from ssl_swin.config.settings import as_begun, differences, flatten, narrowed, with_values
 from ssl_swin.data.order.lanes import default_num_lanes
 from ssl_swin.errors import UserError, usable
 from ssl_swin.models.targets.teacher import Teacher
@@ -70,8 +70,8 @@ class Start:
 
     def told(self) -> list[str]:
         """Return what the user should read of it, line by line."""
-        changes = self.changes.items()
-        lines = [f"changed: {name} was {before!r}, is {now!r}" for name, (before, now) in changes]
+        changes = [narrowed(name, *pair) for name, pair in self.changes.items()]
+        lines = [f"changed: {name} was {before!r}, is {now!r}" for name, before, now in changes]
         taught = [] if self.teacher is None else [self.teacher.told]
         return [*self.notes, *lines, *taught]
 
@@ -110,9 +110,10 @@ def find_start(
     if state["kind"] != kind:
         raise UserError(f"{folder.root} holds a {state['kind']} run; give a {kind} run another one")
     start = _going_on(start, state, given, left_open)
-    for name, (before, now) in start.changes.items():
+    for setting, pair in start.changes.items():
+        name, before, now = narrowed(setting, *pair)
         found = f"this config says {now!r}"
-        if name not in flatten(config):
+        if setting not in flatten(config):
             found = f"which ssl_swin {__version__} has not; it is of ssl_swin {_version(state)}"
         raise UserError(
             f"{folder.root} holds a run with {name}={before!r}, {found}; give another run_dir, or "

@@ -8,12 +8,13 @@ from typing import Any
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.losses import LOSSES
+from ssl_swin.models.swin_choices import sides
 from ssl_swin.models.targets import TARGETS
 
-_OF_TARGETS = ("norm_size", "cell_size", "hog_bins")
 _OF_TEACHERS = ("teacher_img_size", "teacher_stage", "teacher_at")
+_OF_TARGETS = ("norm_size", "cell_size", "hog_bins", *_OF_TEACHERS, "where")
 _POOLED = "teacher_pooled"  # the target of all of an image, which is predicted from a mean
-_OF_DECODERS = ("dim", "depth", "num_heads", "positions")
+_OF_DECODERS = ("kind", "dim", "depth", "num_heads", "positions")
 
 
 def without_effect(config: PretrainConfig) -> str | None:
@@ -32,16 +33,16 @@ def _of_all(config: PretrainConfig) -> Iterator[str]:
     used = {name for kind in kinds for name in _options(TARGETS[kind])}
     used |= {*_OF_TEACHERS} if "teacher" in used else set()
     used |= {"where"} if kinds != {_POOLED} else set()
-    targets = f"target {_listed(kinds)}"
-    yield from _changed(
-        config.target, "target.", (*_OF_TARGETS, *_OF_TEACHERS, "where"), used, targets
-    )
+    yield from _changed(config.target, "target.", _OF_TARGETS, used, f"target {_listed(kinds)}")
+    decoder = config.decoder
+    used, beside = {"kind"} | _options(DECODERS[decoder.kind]), f"decoder.kind={decoder.kind}"
     if kinds == {_POOLED}:
-        yield from _changed(config.decoder, "decoder.", ("kind", *_OF_DECODERS), set(), targets)
-    else:
-        used = _options(DECODERS[config.decoder.kind])
-        beside = f"decoder.kind={config.decoder.kind}"
-        yield from _changed(config.decoder, "decoder.", _OF_DECODERS, used, beside)
+        used, beside = set(), f"target {_POOLED}"
+    yield from _changed(decoder, "decoder.", _OF_DECODERS, used, beside)
+    yield from _of_no_head(config)
+    for number, one in enumerate(config.progressive):
+        if sides(one.img_size) == sides(config.model.img_size):
+            yield f"progressive[{number}].img_size={one.img_size} beside as large a model.img_size"
     losses = {one.loss for one in config.heads} or {config.loss}
     used = {name.replace("beta", "loss_beta") for loss in losses for name in _options(LOSSES[loss])}
     yield from _changed(config, "", ("loss_beta",), used, f"loss {_listed(losses)}")
@@ -56,6 +57,21 @@ def _changed(
         value = getattr(section, name)
         if name not in used and value != usual[name]:
             yield f"{prefix}{name}={value} beside {beside}"
+
+
+def _of_no_head(config: PretrainConfig) -> Iterator[str]:
+    """Yield what all heads that could use it have of their own."""
+    cells = [one for one in config.heads if "cell_size" in _options(TARGETS[one.target])]
+    places = [one for one in config.heads if one.target != _POOLED]
+    dims = [one.decoder_dim for one in places if "dim" in _options(DECODERS[config.decoder.kind])]
+    own: tuple[tuple[str, list[Any], Any, str], ...] = (
+        ("cell_size", [one.cell_size for one in cells], config.target, "target."),
+        ("where", [one.where for one in places], config.target, "target."),
+        ("dim", dims, config.decoder, "decoder."),
+    )
+    for name, values, section, prefix in own:
+        if values and None not in values:
+            yield from _changed(section, prefix, (name,), set(), "heads, each of which has its own")
 
 
 def _of_heads(config: PretrainConfig) -> Iterator[str]:

@@ -173,13 +173,17 @@ class Learner(LightningModule, ABC):
         return self.state_dict() | dict(self.average_state or {})
 
     def on_train_start(self) -> None:
-        """Put fp16's loss scale on the device, and let DDP lay out its buckets.
+        """Have what is frozen rest; put fp16's loss scale on the device; let DDP lay out buckets.
+
+        A life's first steps are as those after a measurement, which sets the mode. Nothing rests
+        before, of which Lightning would warn.
 
         DDP does so once, in the order in which the first backward with an exchange reaches the
         parameters. Before, they are one bucket; and in which order more than two ranks are added up
         depends on the place in a bucket. So it sums the first step of a life as any other. Here no
         image is needed and nothing is drawn.
         """
+        self.train()
         if self.trainer.precision == "16-mixed":
             self.loss_scale = LossScale(self.device, self.loss_scale_state)
         if self.trainer.world_size > 1 and not is_sharded(self.trainer):

@@ -63,6 +63,8 @@ def test_switches_that_yaml_takes_for_truth_values_are_words(tmp_path):
         ("- a\n", "is not a config"),
         ("data: 3\n", "data must hold"),
         ("data:\n  shard: x\n", "unknown key data.shard; did you mean data.shards"),
+        ("seed: 1\nseed: 2\n", "seed stands there twice; leave one of them out"),
+        ("heads: [{stage: 2}, {stage: 2, target: }]\n", r"heads\[1\]\.target is null, and must"),
     ],
 )
 def test_what_is_no_config_is_one_line(content, said, tmp_path):

@@ -105,3 +105,18 @@ def _lists(kind, prefix=""):
             yield from _lists(hint, f"{prefix}{one.name}.")
         elif get_origin(hint) is tuple and is_dataclass(get_args(hint)[0]):
             yield f"{prefix}{one.name}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--heads", "[{stage: 1, stage: 2}]"],
+            r"^heads\[0\]\.stage stands there twice; leave one",
+        ),
+        (["--mask={mask_ratio: 1, mask_ratio: 2}"], r"^mask\.mask_ratio stands there twice"),
+    ],
+)
+def test_a_key_that_stands_twice_in_words_is_refused(words, said):
+    with pytest.raises(UserError, match=said):
+        read_config("pretrain", ["demo", *words])

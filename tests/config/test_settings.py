@@ -1,3 +1,4 @@
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import pytest
@@ -11,8 +12,10 @@ from ssl_swin.config.settings import (
     differences,
     flatten,
     layout_setting,
+    narrowed,
     newer_setting,
 )
+from ssl_swin.errors import UserError
 
 PRETRAIN = PretrainConfig("runs/a", DataConfig("shards"))
 FINETUNE = FinetuneConfig("runs/a", LabelledDataConfig("shards"), num_classes=10)
@@ -201,3 +204,20 @@ def test_a_run_that_began_with_a_new_default_keeps_it():
     assert as_begun(flatten(Outer()), Outer()) == (Outer(), {})
     assert differences(flatten(Outer()), OLD) == {"inner.draws": ([2], [1])}
     assert differences(flatten(Outer(Inner((3,)))), Outer()) == {"inner.draws": ([3], [2])}
+
+
+def test_of_lists_the_first_item_and_key_are_named_that_differ():
+    one, other = {"stage": 1, "loss": "l1"}, {"stage": 2, "loss": "l2"}
+    assert narrowed("heads", [one, one], [one, one | {"loss": "l2"}]) == (
+        *("heads[1].loss", "l1", "l2"),
+    )
+    assert narrowed("heads", [one], [other]) == ("heads[0].stage", 1, 2)
+    assert narrowed("heads", [one], [one, other]) == ("heads", [one], [one, other])
+    assert narrowed("optim.betas", [0.9, 0.95], [0.9, 0.99])[0] == "optim.betas"
+    assert narrowed("seed", 1, 2) == ("seed", 1, 2)
+
+
+def test_a_number_that_is_not_finite_is_named_by_its_place():
+    heads = HeadConfig(2, weight=1.0), HeadConfig(1, weight=math.inf)
+    with pytest.raises(UserError, match=r"^heads\[1\]\.weight=inf must be finite"):
+        PretrainConfig("run", DataConfig("shards"), heads=heads)

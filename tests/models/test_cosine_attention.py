@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from ssl_swin.models.cosine_attention import HIDDEN, CosineAttention, log_spaced
@@ -39,7 +40,8 @@ def from_the_paper(made, x, visible):
         )
         scores = cosines * min(float(made.logit_scale[head].exp()), 100.0)
         if made.cpb_mlp is not None:
-            table = 16 * torch.sigmoid(made.cpb_mlp(torch.from_numpy(log_spaced(WINDOW, (5, 2)))))
+            spaced = torch.from_numpy(log_spaced(WINDOW, (5, 2))).to(x.dtype)
+            table = 16 * torch.sigmoid(made.cpb_mlp(spaced))
             scores = scores + table[index, head]
         if visible is not None:
             scores = scores.masked_fill(~visible[window % len(visible)], -math.inf)
@@ -91,11 +93,22 @@ def test_coordinates_are_those_of_the_published_code():
     """Its numbers for a window of 3, in one of pretraining of 3 and of 5."""
     edge, half = math.log2(9) / 3, math.log2(5) / 3
     found = log_spaced((3, 3), (3, 3)).reshape(5, 5, 2)
-    np.testing.assert_allclose(found[:, 0, 0], [-edge, -half, 0, half, edge])
-    np.testing.assert_allclose(found[0, :, 1], [-edge, -half, 0, half, edge])
+    np.testing.assert_allclose(found[:, 0, 0], [-edge, -half, 0, half, edge], rtol=1e-6)
+    np.testing.assert_allclose(found[0, :, 1], [-edge, -half, 0, half, edge], rtol=1e-6)
     found = log_spaced((3, 3), (5, 3)).reshape(5, 5, 2)
-    np.testing.assert_allclose(found[4, 4], [half, edge])
+    np.testing.assert_allclose(found[4, 4], [half, edge], rtol=1e-6)
     assert not log_spaced((1, 1), (1, 1)).any()
+
+
+@pytest.mark.parametrize(("side", "scale"), [(12, 12), (14, 12), (24, 12), (7, 6), (3, 3)])
+def test_coordinates_round_as_those_of_timm(side, scale):
+    theirs = timm.models.swin_transformer_v2.WindowAttention(
+        DIM, (side, side), HEADS, pretrained_window_size=(scale, scale)
+    )
+    ours = torch.from_numpy(log_spaced((side, side), (scale, scale)))
+    torch.testing.assert_close(
+        ours.view_as(theirs.relative_coords_table), theirs.relative_coords_table, rtol=2e-7, atol=0
+    )
 
 
 def test_a_larger_window_has_the_bias_of_the_smaller_one_where_both_have_places():

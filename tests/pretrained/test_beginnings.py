@@ -102,4 +102,17 @@ def test_a_file_is_what_it_begins_with_and_not_what_it_is_called(tmp_path):
 
 
 def test_what_nobody_knows_is_not_named():
-    assert begins_like(b"") == begins_like(b"hello") == ""
+    assert begins_like(b"hello") == ""
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_what_is_empty_or_cut_short_is_said_to_be(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"")
+    with pytest.raises(PretrainedMismatch, match="it is empty"):
+        find_weights(path)
+    safetensors.torch.save_file({f"layer{n}": torch.randn(2) for n in range(200)}, path)
+    content = path.read_bytes()
+    path.write_bytes(b"\x80\x23\0\0\0\0\0\0" + content[8:500])  # a length that is a pickle's, too
+    with pytest.raises(PretrainedMismatch, match="safetensors that are cut short"):
+        find_weights(path)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.open import open_encoder
+from ssl_swin.pretrained.open import find_weights, open_encoder
 from ssl_swin.pretrained.swin_v2 import coordinates, read_coordinates
+from ssl_swin.pretrained.timm import to_timm
 from tests.pretrained.version2 import IMAGES, official, v2
 
 
@@ -44,3 +45,14 @@ def test_what_is_spaced_otherwise_is_so_in_few_bits():
     for bad in (table * 1.05, torch.sign(table), table.round().long()):
         with pytest.raises(PretrainedMismatch, match=r"spaced otherwise|no window of a Swin V2"):
             read_coordinates(bad.bfloat16() if bad.is_floating_point() else bad)
+
+
+def test_coordinates_of_a_block_that_are_not_its_stages_are_refused(tmp_path):
+    state = to_timm(v2(depths=(2, 1)).state_dict())
+    for stage, block in ((0, 0), (0, 1), (1, 0)):
+        scale = (4, 4) if block == 0 else (8, 8)
+        place = f"layers.{stage}.blocks.{block}.attn.relative_coords_table"
+        state[place] = coordinates((4, 4), scale)
+    torch.save(state, tmp_path / "c.pth")
+    with pytest.raises(PretrainedMismatch, match=r"blocks\.1\..* is not as in the first block of"):
+        find_weights(tmp_path / "c.pth")

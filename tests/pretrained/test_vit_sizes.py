@@ -5,7 +5,8 @@ import torch
 from ssl_swin.models.encoder import ENCODERS, build_encoder
 from ssl_swin.models.vit import ViTEncoder
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
-from ssl_swin.pretrained.vit_sizes import is_vit, vit_sizes_of
+from ssl_swin.pretrained.open import open_encoder
+from ssl_swin.pretrained.vit_sizes import is_vit, told_of_heads, vit_sizes_of
 from tests.pretrained.vits import PRETRAINED, TUNED, vit
 
 
@@ -49,3 +50,24 @@ def test_a_table_of_a_file_cannot_take_all_memory():
 def test_a_vit_is_told_from_a_swin(tiny):
     assert is_vit(vit().architecture())
     assert not is_vit(tiny().architecture())
+
+
+def test_heads_that_nobody_says_are_told():
+    guessed = {"position": "absolute", "embed_dim": 768, "num_heads": (12,)}
+    line = "heads are taken to be 12, as published ViTs of the width: nobody says; else give num_h"
+    assert told_of_heads(guessed, {}).startswith(line)
+    other = guessed | {"embed_dim": 128, "num_heads": (2,)}
+    assert "to be 2, as 64 channels each: nobody says" in told_of_heads(other, {})
+    assert told_of_heads(guessed, {"num_heads": 12}) is None
+    assert told_of_heads(guessed | {"position": "relative"}, {}) is None
+
+
+def test_a_load_tells_of_guessed_heads_and_takes_those_that_are_given(tmp_path):
+    encoder = vit(position="absolute", embed_dim=64, num_heads=(4,)).eval()
+    state = {f"encoder.{n.removeprefix('backbone.')}": x for n, x in encoder.state_dict().items()}
+    torch.save({"model": state}, tmp_path / "official.pth")
+    found = open_encoder(tmp_path / "official.pth")
+    assert any(one.startswith("heads are taken to be 1,") for one in found.report.remarks)
+    given = open_encoder(tmp_path / "official.pth", num_heads=(4,)).encoder.eval()
+    images = torch.randn(2, 3, *encoder.img_size)
+    torch.testing.assert_close(given(images), encoder(images))

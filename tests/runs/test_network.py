@@ -135,9 +135,18 @@ def test_heads_are_counted_without_memory_for_weights():
         ({"heads": (HeadConfig(1),)}, "no head is at the end of stage 2"),
         ({"heads": (HeadConfig(2, "hogs"),)}, r"heads\[0\].target='hogs' is not known"),
         ({"heads": (HeadConfig(2), HeadConfig(1, loss="x"))}, r"heads\[1\].loss='x'"),
-        ({"heads": (HeadConfig(2), HeadConfig(2, loss="l2"))}, "two heads are stage2_pixels"),
+        ({"heads": (HeadConfig(2), HeadConfig(2, weight=2.0))}, "two heads are stage2_pixels"),
     ],
 )
 def test_what_is_not_known_or_does_not_fit_is_refused(change, said):
     with pytest.raises(UserError, match=said):
         build_network(replace(CONFIG, **change))
+
+
+def test_heads_that_differ_in_loss_cells_or_places_alone_are_told_apart():
+    heads = HeadConfig(2, "hog", cell_size=4), HeadConfig(2), HeadConfig(2, "hog", cell_size=8)
+    heads += HeadConfig(2, "hog", "l2", cell_size=8), HeadConfig(1, at="end")
+    network = build_network(replace(CONFIG, heads=heads))
+    assert [head.name for head in network.heads] == [
+        *("stage2_hog_0", "stage2_pixels", "stage2_hog_2", "stage2_hog_3", "stage1_pixels")
+    ]

@@ -12,6 +12,7 @@ from ssl_swin.models.masking import count_hidden
 from ssl_swin.runs.from_encoder import with_its_model
 from ssl_swin.runs.gpu_use import step_flops
 from ssl_swin.runs.network import build_classifier, build_simmim
+from ssl_swin.runs.recipe import quirks_of
 
 pytestmark = pytest.mark.usefixtures("in_the_checkout")
 
@@ -47,6 +48,15 @@ def test_the_published_recipes_get_the_whole_model_from_the_pretraining(name):
         ]
     assert networks[0].encoder.architecture() == networks[1].encoder.architecture()
     assert found.model.drop_path_rate == drop_path_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("swin_base_simmim", False), ("swinv2_base_simmim_800ep", True)]
+)
+def test_the_cosine_is_that_of_the_code_a_recipe_is_from(name, prefix):
+    """SimMIM's runs under the warm-up, the Swin code's after it (WARMUP_PREFIX)."""
+    config, _ = read_config("finetune", [f"configs/finetune/{name}.yaml"])
+    assert quirks_of(config).cosine_under_warmup is not prefix
 
 
 def pretraining(name):

@@ -83,12 +83,12 @@ def test_a_setting_decides_before_the_recipe(tmp_path, shards):
 def test_a_run_says_what_its_recipe_changes_of_it_and_no_more(tmp_path, shards, capsys):
     config = replace(pretrain_config(tmp_path / "a", shards), model=SWIN, optim=WARM)
     told = (
-        "recipe: official; as in the official code 3 tables and tokens of places and scores decay, "
-        "the cosine runs under the warm-up, a step has the rate of the one before"
+        "recipe: official; as in the official code tables and tokens of places and scores (3) "
+        "decay, the cosine runs under the warm-up, a step has the rate of the one before"
     )
     assert told in capsys_lines(capsys, config)
     right = (
-        "recipe: corrected; put right: 3 tables and tokens of places and scores do not decay, "
+        "recipe: corrected; put right: tables and tokens of places and scores (3) do not decay, "
         "the cosine starts after the warm-up, each step has its own rate"
     )
     assert right in capsys_lines(capsys, replace(config, recipe="corrected"))

@@ -6,7 +6,13 @@ import pytest
 from ssl_swin.__main__ import run
 from ssl_swin.command_line import read_config
 from ssl_swin.config.data import DataConfig
-from ssl_swin.config.model import DecoderConfig, HeadConfig, MaskConfig, TargetConfig
+from ssl_swin.config.model import (
+    DecoderConfig,
+    HeadConfig,
+    MaskConfig,
+    ProgressiveConfig,
+    TargetConfig,
+)
 from ssl_swin.config.run import PretrainConfig
 from ssl_swin.runs.without_effect import without_effect
 
@@ -54,6 +60,23 @@ CONFIG = PretrainConfig("run", DataConfig("shards"))
         ),
         (
             {
+                "target": TargetConfig(cell_size=4, where="everywhere"),
+                "decoder": DecoderConfig("transformer", dim=64),
+                "heads": (
+                    HeadConfig(2, "hog", cell_size=8, where="hidden", decoder_dim=32),
+                    HeadConfig(1, where="everywhere", decoder_dim=16),
+                ),
+            },
+            "target.cell_size=4 beside heads, each of which has its own, "
+            "target.where=everywhere beside heads, each of which has its own, "
+            "decoder.dim=64 beside heads, each of which has its own",
+        ),
+        (
+            {"progressive": (ProgressiveConfig(1, (192, 192)),)},
+            "progressive[0].img_size=(192, 192) beside as large a model.img_size",
+        ),
+        (
+            {
                 "decoder": DecoderConfig("transformer"),
                 "heads": (
                     HeadConfig(2, "teacher_pooled", decoder_dim=32, where="hidden"),
@@ -85,6 +108,14 @@ def test_what_changes_nothing_is_named_with_what_it_stands_beside(change, said):
             "target": TargetConfig(where="everywhere"),
             "decoder": DecoderConfig("transformer", dim=64),
             "heads": (HeadConfig(2, "teacher_pooled"), HeadConfig(1)),
+        },
+        {
+            "target": TargetConfig(cell_size=4, where="everywhere"),
+            "decoder": DecoderConfig("transformer", dim=64),
+            "heads": (
+                HeadConfig(2, "hog", cell_size=8, where="hidden", decoder_dim=32),
+                HeadConfig(1, "hog"),
+            ),
         },
     ],
 )

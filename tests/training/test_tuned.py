@@ -18,7 +18,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "sampled": {"data.sampling": "balanced"},
     "averaged": {"training.ema_decay": 0.75, "finetune.freeze": 1},
     "by auroc": {"training.best": "auroc"},
-    "frozen": {"finetune.freeze": 1},
+    "frozen": {"finetune.freeze": 1, "model.depths": (2, 1), "model.drop_path_rate": 0.5},
     "head first": {"finetune.head_epochs": 1},
 }
 ALL = {name: value for way in WAYS.values() for name, value in way.items()}
