@@ -67,11 +67,18 @@ def read_checkpoint(path: Path) -> Weights | None:
 
 
 def read_checkpoint_card(path: Path) -> EncoderCard | None:
-    """Make the card of `read_checkpoint`, and read no weights."""
+    """Make the card of `read_checkpoint`, and read no weights; None of what cannot be read, too.
+
+    Raises:
+        PretrainedMismatch: If its config makes no encoder here.
+    """
     if not _may_be_ours(path):
         return None
-    with opened(path) as file:
-        said = file.said
+    try:
+        with opened(path) as file:
+            said = file.said
+    except PretrainedMismatch:  # said by whoever reads the weights
+        return None
     return _card(path, said) if _is_ours(said) else None
 
 

@@ -114,7 +114,7 @@ def card_of(path: Path) -> EncoderCard | None:
     """Read the card of an encoder's file, a classifier's or a checkpoint of ours; None of others.
 
     Raises:
-        PretrainedMismatch: If the file is damaged.
+        PretrainedMismatch: If such a card cannot be read.
     """
     if (card := read_card(path)) is not None:
         return card
