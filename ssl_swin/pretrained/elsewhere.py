@@ -76,7 +76,7 @@ def read_elsewhere(path: Path) -> Weights | None:
         else:
             is_v2 = found.naming.is_v2
             sizes = sizes_of_v2(state, coordinates, said) if is_v2 else sizes_of(state, said)
-        _check(state, sizes)
+        check_weights(state, sizes)
     except PretrainedMismatch as error:
         raise PretrainedMismatch(f"{path}, {found.naming.kind}: {error}") from error
     report = _report(found)
@@ -95,8 +95,12 @@ def read_elsewhere(path: Path) -> Weights | None:
     return weights._replace(report=replace(report, remarks=remarks))
 
 
-def _check(state: dict[str, Tensor], sizes: dict[str, Any]) -> None:
-    """Make sure that weights are all of the encoder that is built with sizes."""
+def check_weights(state: dict[str, Tensor], sizes: dict[str, Any]) -> None:
+    """Make sure that weights are all of the encoder that is built with sizes.
+
+    Raises:
+        PretrainedMismatch: If they are not.
+    """
     with torch.device("meta"):  # nothing is made of sizes that a file may have made up
         encoder = build_encoder(**to_check(sizes))
     tables = encoder.position_tables()  # can be resized

@@ -29,8 +29,9 @@ def load_encoder(source: str | Path, **changes: Any) -> ImageEncoder:
         features = encoder(encoder.preprocess(["a.jpg", "b.png"]))  # (2, encoder.num_features)
 
     Args:
-        source: A run folder; an ``encoder.safetensors`` or ``classifier.safetensors``; a file with
-            a Swin, Swin V2 or ViT under the names of timm, of the official SimMIM or Swin code, of
+        source: A run folder; an ``encoder.safetensors`` or ``classifier.safetensors``; a
+            checkpoint of a run, which says all that its run folder does; a file with a Swin,
+            Swin V2 or ViT under the names of timm, of the official SimMIM or Swin code, of
             transformers, torchvision, mmpretrain, MONAI, or ours, alone or in somebody's
             checkpoint; a folder of transformers; weights that timm has in its cache or fetches, as
             "timm:swin_tiny_patch4_window7_224.ms_in1k", with or without "timm:"; or

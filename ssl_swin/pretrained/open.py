@@ -15,6 +15,7 @@ from ssl_swin.models.encoder import Encoder, TakesRelatives, build_encoder
 from ssl_swin.pretrained.beginnings import begins_like, first_bytes
 from ssl_swin.pretrained.card import EncoderCard, Weights, read_card, read_encoder
 from ssl_swin.pretrained.channels import fit_channels
+from ssl_swin.pretrained.checkpoint import read_checkpoint, read_checkpoint_card
 from ssl_swin.pretrained.classifier import read_classifier_card, read_its_encoder
 from ssl_swin.pretrained.elsewhere import read_elsewhere
 from ssl_swin.pretrained.mismatch import PretrainedMismatch, check_state, some
@@ -27,6 +28,7 @@ from ssl_swin.record.run_folder import ENCODER_FILE, RunFolder, encoder_file
 WEIGHT_FORMATS: dict[str, Callable[[Path], Weights | None]] = {
     "ours": read_encoder,
     "our classifier": read_its_encoder,
+    "our checkpoint": read_checkpoint,
     "elsewhere": read_elsewhere,
 }
 """Name of a format -> its reader.
@@ -109,11 +111,16 @@ def find_sizes(source: Path) -> Weights:
 
 
 def card_of(path: Path) -> EncoderCard | None:
-    """Read the card of an encoder's file or a classifier's; None if the file has none."""
+    """Read the card of an encoder's file, a classifier's or a checkpoint of ours; None of others.
+
+    Raises:
+        PretrainedMismatch: If such a card cannot be read.
+    """
     if (card := read_card(path)) is not None:
         return card
-    classifier = read_classifier_card(path)
-    return None if classifier is None else classifier.of_encoder()
+    if (classifier := read_classifier_card(path)) is not None:
+        return classifier.of_encoder()
+    return read_checkpoint_card(path)
 
 
 def load_weights(encoder: Encoder, weights: Weights, channels: str | None = None) -> Report:

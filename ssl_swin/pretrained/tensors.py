@@ -3,9 +3,9 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,8 @@ class TensorFile:
     """What a ``.safetensors`` says of itself."""
     read: Callable[[str], Tensor]
     """Name -> tensor, on the CPU."""
+    said: Mapping[str, Any] = field(default_factory=dict)
+    """What an archive of torch has in its outermost dictionary, as it says: not yet believed."""
 
 
 def is_tensor_file(path: Path) -> bool:
@@ -165,7 +167,8 @@ def _open_archive(archive: zipfile.ZipFile, path: Path) -> TensorFile:
             )
         return tensor
 
-    return TensorFile(path, tuple(recipes), {}, read)
+    said = content if isinstance(content, dict) else {}
+    return TensorFile(path, tuple(recipes), {}, read, said)
 
 
 def _open_legacy(path: Path) -> TensorFile:

@@ -289,6 +289,7 @@ def _facts(run: Run) -> State:
         "config": flatten(run.config),
         "shards": run.stream.shards.describe(),
         "num_lanes": run.order.num_lanes,
+        "steps_per_epoch": run.order.steps_per_epoch,
         "best_of": run.best_of,
         **run.start.remembered,
     }

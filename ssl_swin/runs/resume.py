@@ -64,6 +64,8 @@ class Start:
         """What the run's checkpoints hold of how it began, beside its config."""
         encoder = self.encoder or fingerprint(self.config)
         known = {"encoder": encoder, "classes": [*self.classes], "chosen": [*self.chosen]}
+        if self.channel_names is not None:
+            known["channel_names"] = [*self.channel_names]
         return known | ({} if self.teacher is None else {"teacher": self.teacher.fingerprint})
 
     def told(self) -> list[str]:

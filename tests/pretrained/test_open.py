@@ -98,7 +98,7 @@ def test_what_is_not_there_or_of_another_kind_is_refused(tmp_path):
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     for name, held in {
-        "weights.bin": "; give",
+        "weights.bin": ", and it is empty; give",
         "other.pth": r": it holds 1 tensors, conv1\.weight; give",
         "other.safetensors": ": it holds 1 tensors, x; give",
     }.items():

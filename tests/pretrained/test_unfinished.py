@@ -1,6 +1,5 @@
 import pytest
 import torch
-import yaml
 
 from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.open import find_weights, open_weights
@@ -25,22 +24,19 @@ def test_the_last_checkpoint_stands_in_for_an_encoder_that_is_not_there_yet(trai
     assert "after step 2" in found.told
 
 
-@pytest.mark.parametrize("content", ["", "model: 3", "a: [", "data: {}\nmodel: {img_size: 3}"])
-def test_a_checkpoint_without_a_config_is_one_line(trained, content):
+def test_its_config_is_that_in_the_checkpoint(trained):
     folder = RunFolder(trained[1])
+    ended = find_weights(folder.root)
     folder.encoder.unlink()
-    folder.config.write_text(content)
-    with pytest.raises(PretrainedMismatch, match=r"copy its config.yaml again"):
-        read_unfinished(folder.root)
+    folder.config.write_text("a: [")
+    assert read_unfinished(folder.root).architecture == ended.architecture
     folder.config.unlink()
-    with pytest.raises(PretrainedMismatch, match=r"copy its config.yaml again"):
-        read_unfinished(folder.root)
+    assert read_unfinished(folder.root).mean == ended.mean
 
 
 def test_a_damaged_checkpoint_is_one_line_and_an_empty_folder_is_none(trained, tmp_path):
     folder = RunFolder(trained[1])
     folder.encoder.unlink()
-    assert yaml.safe_load(folder.config.read_text())["model"]
     folder.last.write_bytes(folder.last.read_bytes()[:2000])
     with pytest.raises(PretrainedMismatch, match=r"last.ckpt is damaged: there is none before it"):
         read_unfinished(folder.root)

@@ -21,7 +21,6 @@ from ssl_swin.pretrained.card import EncoderCard, read_card
 from ssl_swin.pretrained.classifier import open_classifier
 from ssl_swin.pretrained.export.card import model_card
 from ssl_swin.pretrained.export.handoff import open_handoff
-from ssl_swin.pretrained.mismatch import PretrainedMismatch
 from ssl_swin.pretrained.unfinished import read_unfinished
 from ssl_swin.record.run_folder import RunFolder
 from ssl_swin.runs import life
@@ -174,13 +173,12 @@ def test_the_card_says_numbers_and_names(pretrained):
     assert "Channels, in this order: nir, red, green." in told
 
 
-def test_of_an_unfinished_run_the_names_must_be_there(pretrained, tmp_path):
+def test_a_checkpoint_knows_the_names_itself(pretrained, tmp_path):
     copy = RunFolder(tmp_path / "copy")
     shutil.copytree(pretrained[1], copy.root)
     copy.encoder.unlink()
     copy.channels.unlink()
-    with pytest.raises(PretrainedMismatch, match=r"have names, and .* does not say which they are"):
-        read_unfinished(copy.root)
+    assert read_unfinished(copy.root).card.channels == (3, 2, 1)
 
 
 def test_pictures_show_the_channels_that_are_chosen(pretrained, tmp_path):
