@@ -135,10 +135,10 @@ def make_decoders(
 
 
 def _check_stages(encoder: Encoder, heads: Sequence[Head], num_stages: int) -> None:
-    for head in heads:
+    for number, head in enumerate(heads):
         if head.stage is not None and not 1 <= head.stage <= num_stages:
             raise UserError(
-                f"a head at stage {head.stage}, and the encoder has {num_stages}; give 1 to "
+                f"heads[{number}].stage={head.stage}, and the encoder has {num_stages}; give 1 to "
                 f"{num_stages}"
             )
     if not any(_is_last(head, num_stages) for head in heads):

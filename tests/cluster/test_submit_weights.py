@@ -65,7 +65,7 @@ def test_a_student_may_be_another_network_and_null_is_no_init(tmp_path, taught):
         (("--target.kind", "teacher", "--loss", "cubed"), "loss='cubed' is not known"),
         (
             ("--heads", "[{stage: 1, target: teacher}, {stage: 5}]"),
-            "a head at stage 5, and the encoder has 2",
+            "heads[1].stage=5, and the encoder has 2",
         ),
         (
             ("--target.kind", "teacher", "--data.mean", "[0.5,0.5,0.5]", "--data.std", "[1,1,1]"),

@@ -102,7 +102,7 @@ def test_what_is_not_there_counts_for_no_head(images, mask):
 @pytest.mark.parametrize(
     ("heads", "told"),
     [
-        ([Head(PIXELS, stage=3)], "a head at stage 3, and the encoder has 2; give 1 to 2"),
+        ([Head(PIXELS, stage=3)], r"heads\[0\].stage=3, and the encoder has 2; give 1 to 2"),
         ([Head(PIXELS, stage=1)], "no head is at the end of stage 2, the last"),
         ([Head(PIXELS, stage=2, at="start")], "no head is at the end of stage 2, the last"),
         ([Head(HOG), Head(HOG, stage=1, name="y", at="start")], "a position of stage 1 has 4"),

@@ -131,7 +131,7 @@ def test_heads_are_counted_without_memory_for_weights():
             "decoder.kind='linar' is not known; give one of linear, tr",
         ),
         ({"decoder": DecoderConfig("transformer", 9)}, "decoder.num_heads=8 does not divide"),
-        ({"heads": (HeadConfig(3),)}, "a head at stage 3, and the encoder has 2"),
+        ({"heads": (HeadConfig(3),)}, r"heads\[0\].stage=3, and the encoder has 2"),
         ({"heads": (HeadConfig(1),)}, "no head is at the end of stage 2"),
         ({"heads": (HeadConfig(2, "hogs"),)}, r"heads\[0\].target='hogs' is not known"),
         ({"heads": (HeadConfig(2), HeadConfig(1, loss="x"))}, r"heads\[1\].loss='x'"),
