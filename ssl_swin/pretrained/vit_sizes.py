@@ -83,7 +83,7 @@ def told_of_heads(sizes: Mapping[str, Any], said: Mapping[str, Any]) -> str | No
         return None
     embed_dim, (num_heads,) = sizes["embed_dim"], sizes["num_heads"]
     as_ = "published ViTs of the width" if embed_dim in _NAMED else f"{_HEAD_DIM} channels each"
-    return f"heads are taken to be {num_heads}, as {as_}: nobody says; else give num_heads"
+    return f"heads are taken to be {num_heads}, as {as_}: nobody says; load_encoder takes num_heads"
 
 
 def hf_sizes_of(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 from ssl_swin.config.run import PretrainConfig
+from ssl_swin.data.pixels.decode import sides
 from ssl_swin.models.decoders import DECODERS
 from ssl_swin.models.losses import LOSSES
-from ssl_swin.models.swin_choices import sides
 from ssl_swin.models.targets import TARGETS
 
 _OF_TEACHERS = ("teacher_img_size", "teacher_stage", "teacher_at")

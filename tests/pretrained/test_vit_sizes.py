@@ -54,7 +54,7 @@ def test_a_vit_is_told_from_a_swin(tiny):
 
 def test_heads_that_nobody_says_are_told():
     guessed = {"position": "absolute", "embed_dim": 768, "num_heads": (12,)}
-    line = "heads are taken to be 12, as published ViTs of the width: nobody says; else give num_h"
+    line = "heads are taken to be 12, as published ViTs of the width: nobody says; load_enc"
     assert told_of_heads(guessed, {}).startswith(line)
     other = guessed | {"embed_dim": 128, "num_heads": (2,)}
     assert "to be 2, as 64 channels each: nobody says" in told_of_heads(other, {})
